@@ -1,0 +1,285 @@
+"""Chunk, Blob and ChunkList: which bytes of a blob have which digest, and the chunksums text form.
+
+A chunk list is kept packed (40 bytes a chunk), because a 1 TiB blob may have 2^20 chunks.
+The text form is that of Ollama's registry: whitespace-separated pairs `<digest> <start>-<end>`, inclusive, decimal,
+in any order.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from fusefs.digest import Digest
+from fusefs.errors import InvalidChunk, InvalidChunkList
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MAX_CHUNKS = 1 << 21
+"""No honest list is longer: 2 TiB in 1 MiB chunks, 84 MiB packed."""
+
+MAX_CHUNK_SIZE = 4 << 30
+"""No honest chunk is larger: one chunk is fetched and hashed as a whole before a byte of it is served."""
+
+MAX_BLOB_SIZE = 1 << 44
+"""16 TiB, the largest file ext4 holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """What a blob is called and how long it is.
+
+    Attributes:
+        digest: its sha256.
+        size: in bytes, as the manifest says.
+    """
+
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Chunk:
+    """An inclusive byte range of a blob.
+
+    Attributes:
+        start: offset of the first byte.
+        end: offset of the last byte.
+    """
+
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.end:
+            raise InvalidChunk(f"invalid chunk range {self.start}-{self.end}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `<start>-<end>`, decimal.
+
+        Raises:
+            InvalidChunk: for anything else.
+        """
+        start, dash, end = text.partition("-")
+        # isdecimal alone accepts digits of other scripts, int() underscores and signs: ask for ASCII digits.
+        if not (dash and start.isascii() and start.isdecimal() and end.isascii() and end.isdecimal()):
+            raise InvalidChunk(f"invalid chunk range {text[:60]!r}")
+        if len(start) > 19 or len(end) > 19:
+            raise InvalidChunk(f"invalid chunk range {text[:60]!r}: number too large")
+        return cls(int(start), int(end))
+
+    @property
+    def size(self) -> int:
+        """Length in bytes; at least 1."""
+        return self.end - self.start + 1
+
+    @property
+    def stop(self) -> int:
+        """Offset just behind the last byte."""
+        return self.end + 1
+
+    def __str__(self) -> str:
+        return f"{self.start}-{self.end}"
+
+
+class ChunkList:
+    """All chunks of one blob in order: contiguous, from 0 to size-1, no overlap, no gap.
+
+    Made by `from_pairs`, `parse`, `single` or `uniform`.  A list made by `uniform` has no digests yet
+    (`proved` is False): its chunks can be fetched one by one, but not verified one by one.
+    """
+
+    __slots__ = ("_digests", "_starts", "size")
+
+    def __init__(self, size: int, starts: array[int], digests: bytes | None) -> None:
+        self.size = size
+        self._starts = starts
+        self._digests = digests
+
+    @classmethod
+    def single(cls, blob: Blob) -> Self:
+        """The blob is its own only chunk."""
+        check_blob_size(blob.size)
+        return cls(blob.size, array("Q", [0] if blob.size else []), blob.digest.raw if blob.size else b"")
+
+    @classmethod
+    def uniform(cls, size: int, chunk_size: int) -> Self:
+        """Equal chunks of `chunk_size` bytes, the last one shorter, with no digests."""
+        check_blob_size(size)
+        if chunk_size < 1 or -(-size // chunk_size) > MAX_CHUNKS:
+            raise InvalidChunkList(f"{size} bytes do not go into chunks of {chunk_size}")
+        return cls(size, array("Q", range(0, size, chunk_size)), None)
+
+    @classmethod
+    def from_pairs(cls, size: int, pairs: Iterable[tuple[Digest, Chunk]]) -> Self:
+        """Make a list of `size` bytes from chunks in any order.
+
+        Raises:
+            InvalidChunkList: a gap, an overlap, a wrong end, too many or too large chunks.
+        """
+        builder = ChunkListBuilder(size)
+        for digest, chunk in pairs:
+            builder.add(digest, chunk)
+        return cls(size, *builder.packed())
+
+    @classmethod
+    def parse(cls, size: int, text: bytes | Iterable[bytes]) -> Self:
+        """Read chunksums text, whole or in pieces, with memory bounded by `MAX_CHUNKS` whatever comes.
+
+        Raises:
+            InvalidDigest, InvalidChunk, InvalidChunkList: with the reason.
+        """
+        builder = ChunkListBuilder(size)
+        words = _words([text] if isinstance(text, bytes) else text)
+        for word in words:
+            digest = Digest.parse(word)
+            span = next(words, None)
+            if span is None:
+                raise InvalidChunk("missing chunk range after the last digest")
+            builder.add(digest, Chunk.parse(span))
+        return cls(size, *builder.packed())
+
+    def with_digests(self, digests: bytes) -> ChunkList:
+        """The same chunks with their digests, 32 bytes each in order (computed by whoever proved the blob)."""
+        if len(digests) != 32 * len(self):
+            raise InvalidChunkList(f"{len(digests)} bytes of digests for {len(self)} chunks")
+        return ChunkList(self.size, self._starts, digests)
+
+    @property
+    def proved(self) -> bool:
+        """True when every chunk has a digest of its own."""
+        return self._digests is not None
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, index: int) -> Chunk:
+        stop = self._starts[index + 1] if index + 1 < len(self._starts) else self.size
+        return Chunk(self._starts[index], stop - 1)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ChunkList):
+            return NotImplemented
+        return (self.size, self._starts, self._digests) == (other.size, other._starts, other._digests)
+
+    __hash__ = None  # type: ignore[assignment]  # large and compared by content
+
+    def digest(self, index: int) -> Digest:
+        """The digest of chunk `index`; only for a proved list."""
+        assert self._digests is not None
+        return Digest.from_raw(self._digests[32 * index : 32 * index + 32])
+
+    def raw_digest(self, index: int) -> bytes:
+        """The same as 32 bytes, for the hot path."""
+        assert self._digests is not None
+        return self._digests[32 * index : 32 * index + 32]
+
+    def covering(self, off: int, size: int) -> range:
+        """Indices of the chunks that hold bytes [off, off+size), clipped to the blob."""
+        stop = min(off + size, self.size)
+        if off < 0 or off >= stop:
+            return range(0)
+        first = bisect_right(self._starts, off) - 1
+        return range(first, bisect_right(self._starts, stop - 1, lo=first))
+
+    def index_of(self, chunk: Chunk) -> int:
+        """The index of exactly `chunk`.
+
+        Raises:
+            InvalidChunk: the list has no such chunk.
+        """
+        index = bisect_right(self._starts, chunk.start) - 1
+        if index < 0 or self[index] != chunk:
+            raise InvalidChunk(f"no chunk {chunk} in the chunk list")
+        return index
+
+    def format(self) -> Iterator[str]:
+        """The chunksums text, a line at a time, newline included."""
+        return (f"{self.digest(i)} {self[i]}\n" for i in range(len(self)))
+
+
+class ChunkListBuilder:
+    """Collects chunks in any order, bounded, and checks that together they are one blob."""
+
+    def __init__(self, size: int) -> None:
+        check_blob_size(size)
+        self._size = size
+        self._starts = array("Q")
+        self._ends = array("Q")
+        self._digests = bytearray()
+
+    def add(self, digest: Digest, chunk: Chunk) -> None:
+        """Take one more chunk.
+
+        Raises:
+            InvalidChunkList: too many, too large, or behind the end of the blob.
+        """
+        if chunk.end >= self._size:
+            raise InvalidChunkList(f"chunk {chunk} lies behind the end of the blob ({self._size} bytes)")
+        if chunk.size > MAX_CHUNK_SIZE:
+            raise InvalidChunkList(f"chunk {chunk} is larger than {MAX_CHUNK_SIZE} bytes")
+        if len(self._starts) >= min(MAX_CHUNKS, self._size):
+            raise InvalidChunkList(f"more than {len(self._starts)} chunks for {self._size} bytes")
+        self._starts.append(chunk.start)
+        self._ends.append(chunk.end)
+        self._digests += digest.raw
+
+    def packed(self) -> tuple[array[int], bytes]:
+        """Starts and digests in order of offset.
+
+        Raises:
+            InvalidChunkList: a gap, an overlap or a wrong end.
+        """
+        order = sorted(range(len(self._starts)), key=self._starts.__getitem__)
+        expected = 0
+        for i in order:
+            if self._starts[i] != expected:
+                what = "gap before" if self._starts[i] > expected else "overlap at"
+                raise InvalidChunkList(f"{what} chunk {self._starts[i]}-{self._ends[i]}: expected start {expected}")
+            expected = self._ends[i] + 1
+        if expected != self._size:
+            raise InvalidChunkList(f"chunks end at {expected}, the blob has {self._size} bytes")
+        if order == list(range(len(order))):
+            return self._starts, bytes(self._digests)
+        starts = array("Q", (self._starts[i] for i in order))
+        return starts, b"".join(self._digests[32 * i : 32 * i + 32] for i in order)
+
+
+def check_blob_size(size: int) -> None:
+    """Refuse sizes that no blob can have.
+
+    Raises:
+        InvalidChunkList: negative, or larger than `MAX_BLOB_SIZE`.
+    """
+    if not 0 <= size <= MAX_BLOB_SIZE:
+        raise InvalidChunkList(f"a blob cannot have {size} bytes")
+
+
+_LONGEST_WORD = 128  # a digest has 71 characters, a range at most 39
+
+
+def _words(pieces: Iterable[bytes]) -> Iterator[str]:
+    """Whitespace-separated words of a byte stream, each of bounded length."""
+    rest = b""
+    for piece in filter(None, pieces):
+        words = (rest + piece).split()
+        rest = words.pop() if words and not piece[-1:].isspace() else b""
+        for word in words:
+            yield _word(word)
+        if len(rest) > _LONGEST_WORD:
+            _word(rest)
+    if rest:
+        yield _word(rest)
+
+
+def _word(word: bytes) -> str:
+    if len(word) > _LONGEST_WORD:
+        raise InvalidChunkList(f"not a chunk list: a word of {len(word)} bytes or more")
+    return word.decode("ascii", "replace")

@@ -1,0 +1,77 @@
+"""Settings: every number that a person may choose, with its default and the reason for it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from fusefs.errors import InvalidSetting
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+Unproved = Literal["wait", "allow", "refuse"]
+"""What to do with a blob that has no chunk list: wait until it is whole and proved, serve it while it arrives, or EIO."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a mount or a pull behaves.
+
+    Attributes:
+        timeout: seconds a read or a request may go without success before it fails (`--timeout`): EIO on a mapped
+            page is SIGBUS, a dead inference server, so trouble is retried for minutes.
+        stall: seconds without a byte after which a connection is given up and made anew.
+        memory: bytes for chunks in flight and for chunks that the disk cannot take (`--memory`).
+        unproved: see `Unproved`.
+        fill: after the first open of a file, fetch the rest of it at the lowest priority.
+        single_chunk_limit: a blob up to this size is its own only chunk (what Ollama's registry does).
+        unlisted_chunk_size: bytes of a chunk of a blob that has no list; the digests are ours.
+        span_size: bytes one request asks for at most.
+        connections: requests in flight at most; the largest single lever on a slow link.
+        readahead_max: bytes fetched ahead of one sequential reader at most.
+    """
+
+    timeout: float = 300.0
+    stall: float = 30.0
+    memory: int = 256 * MIB
+    unproved: Unproved = "wait"
+    fill: bool = False
+    single_chunk_limit: int = 64 * MIB
+    unlisted_chunk_size: int = 8 * MIB
+    span_size: int = 64 * MIB
+    connections: int = 8
+    readahead_max: int = 128 * MIB
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?)(B?)|B?)", re.IGNORECASE)
+
+
+def parse_size(text: str) -> int:
+    """Read a number of bytes: `1048576`, `64KiB`, `256M`, `1.5GiB`.  K, M, G and T are powers of 1024; KB is 1000.
+
+    Raises:
+        InvalidSetting: for anything else, and for zero.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if not match:
+        raise InvalidSetting(f"invalid size {text[:40]!r}: want something like 64MiB")
+    number, unit, binary, byte = match.groups()
+    base = 1000 if unit and byte and not binary else 1024
+    size = int(float(number) * base ** (" KMGT".index(unit.upper()) if unit else 0))
+    if size < 1:
+        raise InvalidSetting(f"invalid size {text[:40]!r}: it must be at least one byte")
+    return size
+
+
+def parse_seconds(text: str) -> float:
+    """Read a time: `30`, `30s`, `5m`, `1h`.
+
+    Raises:
+        InvalidSetting: for anything else, and for zero.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise InvalidSetting(f"invalid time {text[:40]!r}: want something like 30s or 5m")
+    return seconds

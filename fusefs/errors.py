@@ -1,0 +1,191 @@
+"""One tree of errors; the name says what went wrong, the fields carry the facts.
+
+Nothing here knows an errno: `fusefs.fuse.errnos` holds the one table.  Whether trying again may help is decided
+where an error is born (`temporary`), and one place retries (`fusefs.sources.retry`).
+"""
+
+from __future__ import annotations
+
+
+class FusefsError(Exception):
+    """Everything fusefs raises on purpose.  `str()` is one line for a person.
+
+    Attributes:
+        temporary: True when the same request may well succeed a little later.
+    """
+
+    temporary: bool = False
+
+
+class InvalidInput(FusefsError):
+    """Text from a person, a file or the network does not have the form that it must have."""
+
+
+class InvalidDigest(InvalidInput):
+    """Not `sha256:` or `sha256-` followed by 64 hexadecimal digits."""
+
+
+class InvalidName(InvalidInput):
+    """Not a model name in Ollama's grammar."""
+
+
+class InvalidChunk(InvalidInput):
+    """Not an inclusive byte range `start-end`."""
+
+
+class InvalidChunkList(InvalidInput):
+    """A chunk list with a gap, an overlap, a wrong end or too many chunks."""
+
+
+class InvalidManifest(InvalidInput):
+    """Not a manifest, or one that asks for something that no honest manifest asks for."""
+
+
+class InvalidSetting(InvalidInput):
+    """A size, a time or an option that cannot be used."""
+
+
+class SourceError(FusefsError):
+    """A source could not give what it was asked for.
+
+    Attributes:
+        source: where the answer came from, for a person (a host or a directory); never holds credentials.
+    """
+
+    def __init__(self, message: str, *, source: str = "", temporary: bool | None = None) -> None:
+        super().__init__(f"{source}: {message}" if source else message)
+        self.source = source
+        if temporary is not None:
+            self.temporary = temporary
+
+
+class NotFound(SourceError):
+    """The source knows no such model, manifest or blob."""
+
+
+class ModelNotFound(NotFound):
+    """The registry says MANIFEST_UNKNOWN, or 404 to a manifest."""
+
+
+class Unauthorized(SourceError):
+    """The source wants credentials that we do not have, or refuses those that we have."""
+
+
+class ResponseError(SourceError):
+    """The registry answered with an error status.
+
+    Attributes:
+        status: the HTTP status.
+        retry_after: seconds the server asks us to wait, when it says so.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        source: str,
+        status: int,
+        retry_after: float | None = None,
+        temporary: bool | None = None,
+    ) -> None:
+        super().__init__(message, source=source, temporary=temporary)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class WrongResponse(SourceError):
+    """The answer's frame is wrong: status, Content-Range, length, or a body that is not what was asked for."""
+
+    temporary = True
+
+
+class TransportError(SourceError):
+    """The connection failed: refused, reset, name not resolved, cut short."""
+
+    temporary = True
+
+
+class TlsError(SourceError):
+    """The certificate does not match or the handshake failed; trying again will not help."""
+
+
+class StallTimeout(TransportError):
+    """No byte came for the stall time, or the whole request did not end within its deadline."""
+
+
+class Cancelled(FusefsError):
+    """The work was told to stop (unmount, or nobody wants it any more)."""
+
+
+class IntegrityError(FusefsError):
+    """Bytes are not what their digest says."""
+
+
+class DigestMismatch(IntegrityError):
+    """Bytes of the right length whose sha256 is another.
+
+    Attributes:
+        expected: the digest that was promised, as text.
+        actual: the digest of what came, as text.
+    """
+
+    def __init__(self, what: str, *, expected: object, actual: object) -> None:
+        super().__init__(f"{what}: content does not match its digest: expected {expected}, got {actual}")
+        self.expected = str(expected)
+        self.actual = str(actual)
+
+
+class SizeMismatch(IntegrityError):
+    """More bytes than announced."""
+
+
+class UnexpectedEnd(IntegrityError):
+    """Fewer bytes than announced."""
+
+
+class BlobQuarantined(IntegrityError):
+    """Every chunk matched its list, but the whole blob did not match its digest: the list lied."""
+
+
+class BlobUnproved(FusefsError):
+    """The blob has no chunk list, and `--unproved=refuse` was asked for."""
+
+
+class ReadTimeout(FusefsError):
+    """A read had no progress for `--timeout` seconds."""
+
+
+class CacheError(FusefsError):
+    """The cache directory cannot be used as one."""
+
+
+class CacheFull(CacheError):
+    """The cache cannot take more bytes now: no space, quota, or a read-only disk (P8: not an error for a reader)."""
+
+
+class NotCached(CacheError):
+    """The cache has no such blob or link."""
+
+
+class NoSuchEntry(FusefsError):
+    """No file or folder of that name in the mount."""
+
+
+class NotAFolder(FusefsError):
+    """A folder was needed."""
+
+
+class IsAFolder(FusefsError):
+    """A file was needed."""
+
+
+class NoSuchAttribute(FusefsError):
+    """The file has no extended attribute of that name."""
+
+
+class ReadOnly(FusefsError):
+    """The file system is read-only."""
+
+
+class MountError(FusefsError):
+    """The mount could not be made, reached or ended."""

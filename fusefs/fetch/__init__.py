@@ -1,0 +1,1 @@
+"""Floor 3: makes chunks present.  Decides what is fetched, in what order, how many at once, and who waits."""

@@ -1,0 +1,54 @@
+"""Source: where manifests, chunk lists and bytes come from.  Plain blocking calls, made from worker threads.
+
+Every source (a registry, a local store, a retrying wrapper round either) is this Protocol and passes one conformance
+suite.  A source checks the frame of what it gives (status, range, length); whether the *content* is right is checked
+by whoever has the digest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from fusefs.chunks import Blob, Chunk, ChunkList
+    from fusefs.names import Name
+
+
+class Body(Protocol):
+    """The bytes of one range, as they arrive."""
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill the front of `buffer` with the next bytes.
+
+        Returns:
+            How many; 0 only when `buffer` is empty or the whole range has been read.
+
+        Raises:
+            SourceError: the transport failed, the range ended early, or it went on behind its end.
+            Cancelled: `close` was called.
+        """
+
+    def close(self) -> None:
+        """Give the connection back, or drop it when bytes are left.  From any thread: a blocked `readinto` ends."""
+
+
+class Source(Protocol):
+    """Blocking; every method may be called from many threads at once, and raises SourceError or Cancelled.
+
+    Attributes:
+        label: what to call it in messages: a host or a directory, without credentials.
+    """
+
+    label: str
+
+    def manifest(self, name: Name) -> bytes:
+        """The raw bytes of the manifest; when `name.digest` is set, they match it."""
+
+    def chunk_list(self, name: Name, blob: Blob) -> ChunkList | None:
+        """The chunk list of a blob, complete and checked; None when this source keeps none."""
+
+    def open_range(self, name: Name, blob: Blob, chunk: Chunk) -> Body:
+        """Start to read the bytes `chunk` of a blob that belongs to the model `name`."""
+
+    def close(self) -> None:
+        """Let go of connections, and end what is in flight with Cancelled.  Idempotent."""
