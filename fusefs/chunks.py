@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from dataclasses import dataclass
+from operator import lt
 from typing import TYPE_CHECKING, Self
 
 from fusefs.digest import Digest
@@ -134,7 +135,7 @@ class ChunkList:
             InvalidDigest, InvalidChunk, InvalidChunkList: with the reason.
         """
         builder = ChunkListBuilder(size)
-        words = _words([text] if isinstance(text, bytes) else text)
+        words = _words([text] if isinstance(text, bytes) else text, _LONGEST_LINE * (min(size, MAX_CHUNKS) + 256))
         for word in words:
             digest = Digest.parse(word)
             span = next(words, None)
@@ -148,6 +149,25 @@ class ChunkList:
         if len(digests) != 32 * len(self):
             raise InvalidChunkList(f"{len(digests)} bytes of digests for {len(self)} chunks")
         return ChunkList(self.size, self._starts, digests)
+
+    @classmethod
+    def from_packed(cls, size: int, starts: array[int], digests: bytes | None) -> Self:
+        """The inverse of `packed`.
+
+        Raises:
+            InvalidChunkList: starts do not rise from 0, lie behind the end, or do not go with the digests.
+        """
+        check_blob_size(size)
+        rising = all(map(lt, starts, starts[1:]))
+        if (starts[0] if starts else size) != 0 or not rising or (starts and starts[-1] >= size):
+            raise InvalidChunkList("chunk starts do not rise from 0 to the end of the blob")
+        if digests is not None and len(digests) != 32 * len(starts):
+            raise InvalidChunkList(f"{len(digests)} bytes of digests for {len(starts)} chunks")
+        return cls(size, starts, digests)
+
+    def packed(self) -> tuple[array[int], bytes | None]:
+        """The starts (8 bytes each) and the digests (32 bytes each, None without), in order of offset."""
+        return self._starts, self._digests
 
     @property
     def proved(self) -> bool:
@@ -263,12 +283,16 @@ def check_blob_size(size: int) -> None:
 
 
 _LONGEST_WORD = 128  # a digest has 71 characters, a range at most 39
+_LONGEST_LINE = 256  # both words and their blanks; blanks without end would otherwise be read without end
 
 
-def _words(pieces: Iterable[bytes]) -> Iterator[str]:
-    """Whitespace-separated words of a byte stream, each of bounded length."""
+def _words(pieces: Iterable[bytes], limit: int) -> Iterator[str]:
+    """Whitespace-separated words of a byte stream of at most `limit` bytes, each word of bounded length."""
     rest = b""
     for piece in filter(None, pieces):
+        limit -= len(piece)
+        if limit < 0:
+            raise InvalidChunkList("not a chunk list: more text than its chunks can need")
         words = (rest + piece).split()
         rest = words.pop() if words and not piece[-1:].isspace() else b""
         for word in words:

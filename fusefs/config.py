@@ -11,7 +11,7 @@ from fusefs.errors import InvalidSetting
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 Unproved = Literal["wait", "allow", "refuse"]
-"""What to do with a blob that has no chunk list: wait until it is whole and proved, serve it while it arrives, or EIO."""
+"""For a blob without a chunk list: wait until it is whole and proved, serve it while it arrives, or EIO."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,9 @@ class Settings:
     readahead_max: int = 128 * MIB
 
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?)(B?)|B?)", re.IGNORECASE)
+# Digits are bounded, so that no number becomes infinite; ASCII alone, or the Kelvin sign would be a K.
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*(?:([KMGT])(i?)(B?)|B?)", re.IGNORECASE | re.ASCII)
+_SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smh]?)", re.ASCII)
 
 
 def parse_size(text: str) -> int:
@@ -70,7 +72,7 @@ def parse_seconds(text: str) -> float:
     Raises:
         InvalidSetting: for anything else, and for zero.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    match = _SECONDS.fullmatch(text.strip())
     seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
     if seconds <= 0:
         raise InvalidSetting(f"invalid time {text[:40]!r}: want something like 30s or 5m")

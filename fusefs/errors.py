@@ -163,6 +163,10 @@ class CacheFull(CacheError):
     """The cache cannot take more bytes now: no space, quota, or a read-only disk (P8: not an error for a reader)."""
 
 
+class ChunkGone(CacheError):
+    """A chunk that was there a moment ago is not any more: look again, and fetch it again."""
+
+
 class NotCached(CacheError):
     """The cache has no such blob or link."""
 
@@ -189,3 +193,7 @@ class ReadOnly(FusefsError):
 
 class MountError(FusefsError):
     """The mount could not be made, reached or ended."""
+
+
+class ServeError(FusefsError):
+    """A directory cannot be served, or a file in it cannot be read as it was when its digest was computed."""

@@ -69,6 +69,18 @@ class Name:
         return cls(scheme, host, namespace, model, tag, digest)
 
     @classmethod
+    def parse_qualified(cls, text: str) -> Self:
+        """Read a name that leaves nothing to defaults: `host/namespace/model:tag`.
+
+        Raises:
+            InvalidName: a part is missing or wrong.
+        """
+        name = cls.parse(text)
+        if text.lower() != f"{name.host}/{name.namespace}/{name.model}:{name.tag}".lower():
+            raise InvalidName(f"{text[:200]!r} is not fully qualified: want host/namespace/model:tag")
+        return name
+
+    @classmethod
     def from_path(cls, host: str, namespace: str, model: str, tag: str) -> Self:
         """The name whose manifest lies at `manifests/<host>/<namespace>/<model>/<tag>`.
 

@@ -18,6 +18,7 @@ class Counters:
     requests: int = 0
     retries: int = 0
     chunks_verified: int = 0
+    chunks_unproved: int = 0
     chunks_rejected: int = 0
     read_errors: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)

@@ -1,0 +1,376 @@
+"""Chunker: the bytes of one blob in the cache, chunk by chunk.
+
+Knows files, digests and the chunk map.  Knows nothing of the network, of trio, or of who reads.  All methods may be
+called from any thread; the ones that read or write much say "blocking".
+
+Invariants
+    1. A chunk is marked PRESENT only after its bytes matched its digest and were written, or the whole blob matched.
+    2. What is PRESENT is not written again, by no process: `put` writes under the chunk's lock and looks at the map
+       after it has the lock.
+    3. The final name exists only after the sha256 of the whole blob matched (`fusefs.cache.sealing`).
+    4. Bytes leave through `pread` alone, and only after `missing` said that nothing is missing.
+
+One chunk's life
+    ABSENT, `try_lock`, look again at the map, `fill` (read, hash, compare, pwrite, mark PRESENT), `unlock`.
+    A crash before the mark leaves it ABSENT (the bytes are fetched again); after the mark it is PRESENT in this boot
+    (the page cache has outlived the process), and CLAIMED in the next, where `prove` hashes it before it is served.
+    Two processes: the second one's `try_lock` fails, or it gets the lock later and finds the chunk PRESENT.  The
+    kernel frees the locks of a process that dies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from fusefs.cache.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, ChunkMap
+from fusefs.cache.files import PIECE, disk_errors, preadv_all, pwrite_all
+from fusefs.cache.prefix import PrefixHash
+from fusefs.digest import Digest
+from fusefs.errors import CacheError, CacheFull, ChunkGone, DigestMismatch, SizeMismatch, UnexpectedEnd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fusefs.cache.place import Place
+    from fusefs.cache.spill import Spill
+    from fusefs.chunks import Blob, Chunk, ChunkList
+
+    Reader = Callable[[memoryview], int]
+    """Fills the front of a buffer and says how many bytes it took; 0 is the end."""
+
+_SERVED = (PRESENT,)
+_SERVED_UNPROVED = (PRESENT, ARRIVED)
+
+
+class Chunker:
+    """Made by `DiskCache.chunker`; one per blob and process.
+
+    Attributes:
+        blob: digest and size.
+        chunks: the chunk list; without digests (`chunks.proved` is False) only the whole blob can be proved.
+        place: where its files lie.
+        map: which chunks are present.
+        fd: of the data; -1 when the disk has no room even for an empty file, and all lives in `spill`.
+        sealed: the whole blob was proved and has its final name.
+        quarantined: the list lied; nothing of it is served any more.
+        serve_unproved: ARRIVED chunks may be served (`--unproved=allow`).
+        prefix: the running hash for sealing.
+        full: why the disk took no more, when last it did not.
+        computed: raw digests of chunks of a list that came without them.
+        seal_lock: one thread at a time judges the whole blob.
+    """
+
+    def __init__(
+        self, blob: Blob, chunks: ChunkList, place: Place, chunk_map: ChunkMap, fd: int, spill: Spill, *, sealed: bool
+    ) -> None:
+        self.blob = blob
+        self.chunks = chunks
+        self.place = place
+        self.map = chunk_map
+        self.fd = fd
+        self.sealed = sealed
+        self.quarantined = False
+        self.serve_unproved = False
+        self.prefix = PrefixHash()
+        self.full: CacheFull | None = None
+        self.computed: dict[int, bytes] = {}
+        self.seal_lock = threading.Lock()
+        self._spill = spill
+
+    # What is here
+
+    def missing(self, off: int, size: int) -> list[int]:
+        """Chunks that cover [off, off+size) and cannot be served now: absent, or only claimed."""
+        served = _SERVED_UNPROVED if self.serve_unproved else _SERVED
+        return [
+            i
+            for i in self.chunks.covering(off, size)
+            if self.map[i] not in served and (self.blob.digest, i) not in self._spill
+        ]
+
+    def present(self, index: int) -> bool:
+        """True when chunk `index` needs no fetching: it is proved, or has arrived to be proved with the whole."""
+        return self.map[index] in _SERVED_UNPROVED or (self.blob.digest, index) in self._spill
+
+    def claimed(self, index: int) -> bool:
+        """True when chunk `index` only has to be hashed (`prove`) to be served."""
+        return self.map[index] == CLAIMED and self.chunks.proved
+
+    @property
+    def behind(self) -> bool:
+        """True when the running hash can be advanced by reading back."""
+        index = self.prefix.index
+        return not self.sealed and index < len(self.chunks) and self.map[index] in _SERVED_UNPROVED
+
+    @property
+    def hashed(self) -> bool:
+        """True when the running hash has the whole blob, which is then ready for sealing."""
+        return not self.sealed and self.prefix.index == len(self.chunks)
+
+    @property
+    def complete(self) -> bool:
+        """True when every chunk is on disk, proved or to be proved with the whole."""
+        return self.sealed or self.map.all_in(_SERVED_UNPROVED)
+
+    @property
+    def present_bytes(self) -> int:
+        """Bytes that are on disk, claims included."""
+        return sum(stop - start for start, stop in self.present_ranges())
+
+    def present_ranges(self) -> list[tuple[int, int]]:
+        """Byte ranges [start, stop) that are on disk, claims included, in order."""
+        return self.map.byte_ranges(self.chunks)
+
+    # Getting bytes in
+
+    def try_lock(self, index: int) -> bool:
+        """Take chunk `index` for fetching or proving; False when another process has it."""
+        return self.map.try_lock_chunk(index)
+
+    def unlock(self, index: int) -> None:
+        """Give chunk `index` back."""
+        self.map.unlock_chunk(index)
+
+    def put(self, chunk: Chunk, digest: Digest, reader: Reader) -> None:
+        """Take exactly `chunk.size` bytes from `reader`, verify and store them.  Blocking.
+
+        A chunk that is present already is left alone and nothing is read.
+
+        Raises:
+            InvalidChunk: the blob has no such chunk.
+            DigestMismatch: other bytes, or the list has another digest for this chunk.
+            UnexpectedEnd: fewer bytes.
+            SizeMismatch: more bytes than announced; nothing is written.
+        """
+        index = self.chunks.index_of(chunk)
+        if self.chunks.proved and self.chunks.digest(index) != digest:
+            raise DigestMismatch(f"chunk {chunk}", expected=self.chunks.digest(index), actual=digest)
+        if self.present(index):
+            return
+        buffer = memoryview(bytearray(chunk.size))
+        actual = _read_exactly(reader, buffer, str(chunk))
+        if reader(memoryview(bytearray(1))):
+            raise SizeMismatch(f"chunk {chunk}: more bytes than announced")
+        if Digest.from_raw(actual) != digest:
+            raise DigestMismatch(f"chunk {chunk}", expected=digest, actual=Digest.from_raw(actual))
+        self._store(index, buffer)
+
+    def fill(self, index: int, reader: Reader, buffer: memoryview) -> None:
+        """Take chunk `index` from a stream that may go on behind it.  Blocking.
+
+        A chunk that fits `buffer` is verified in memory and written after; a larger one is written to its unmarked
+        region as it comes and marked once it matched, and so is one that has no digest yet.
+
+        Raises:
+            DigestMismatch, UnexpectedEnd: the chunk stays absent.
+            CacheFull: it fits neither the buffer nor the disk.
+        """
+        chunk = self.chunks[index]
+        if chunk.size > len(buffer):
+            self._stream(index, chunk, reader, buffer)
+            return
+        data = buffer[: chunk.size]
+        raw = _read_exactly(reader, data, str(chunk))
+        self._compare(index, chunk, raw)
+        self._store(index, data)
+
+    def _stream(self, index: int, chunk: Chunk, reader: Reader, buffer: memoryview) -> None:
+        digest = hashlib.sha256()
+        off = chunk.start
+        while off < chunk.stop:
+            got = reader(buffer[: min(PIECE, chunk.stop - off, len(buffer))])
+            if not got:
+                raise UnexpectedEnd(f"chunk {chunk}: ended {chunk.stop - off} bytes early")
+            digest.update(buffer[:got])
+            with disk_errors(self.place.data):
+                pwrite_all(self._writable(), buffer[:got], off)
+            off += got
+        self._compare(index, chunk, digest.digest())
+        with disk_errors(self.place.map):
+            self.map.mark(index, PRESENT if self.chunks.proved else ARRIVED)
+
+    def _compare(self, index: int, chunk: Chunk, raw: bytes) -> None:
+        if not self.chunks.proved:
+            self.computed[index] = raw
+        elif raw != self.chunks.raw_digest(index):
+            raise DigestMismatch(
+                f"{self.blob.digest.short}… chunk {chunk}",
+                expected=self.chunks.digest(index),
+                actual=Digest.from_raw(raw),
+            )
+
+    def _store(self, index: int, data: memoryview) -> None:
+        """Write verified bytes and mark them; what the disk will not take is kept in memory."""
+        try:
+            with disk_errors(self.place.data):
+                pwrite_all(self._writable(), data, self.chunks[index].start)
+                self.map.mark(index, PRESENT if self.chunks.proved else ARRIVED)
+        except CacheFull as exc:
+            self.full = exc
+            if not self.chunks.proved and not self.serve_unproved:
+                raise  # it cannot be proved without the rest, and the rest will not fit either
+            self._spill.put(self.blob.digest, index, bytes(data))
+        else:
+            self.prefix.offer(index, data)
+
+    def _writable(self) -> int:
+        """The file to write to.  A sealed blob (one that could not be unsealed for repair) is left as it is."""
+        if self.fd < 0 or self.sealed:
+            raise self.full or CacheFull(f"{self.place.data}: cannot be written")
+        return self.fd
+
+    # Getting bytes out
+
+    def pread(self, off: int, size: int) -> bytes | bytearray:
+        """Bytes [off, off+size) of chunks that are not `missing`, clipped to the blob.  Blocking when not in memory.
+
+        Raises:
+            CacheError: the file is shorter than it must be, or cannot be read; never a short read (P2).
+        """
+        stop = min(off + size, self.blob.size)
+        if off >= stop:
+            return b""
+        spilled = self._spilled(off, stop - off)
+        return self._pread_file(off, stop - off) if spilled is None else spilled
+
+    def pread_nowait(self, off: int, size: int) -> bytes | bytearray | None:
+        """The same when it takes no disk access, else None: for the event loop."""
+        stop = min(off + size, self.blob.size)
+        if off >= stop:
+            return b""
+        spilled = self._spilled(off, stop - off)
+        if spilled is not None:
+            return spilled
+        buffer = bytearray(stop - off)
+        try:
+            got = os.preadv(self.fd, [buffer], off, os.RWF_NOWAIT)
+        except OSError:
+            return None  # it would block, or this file system cannot say: a thread finds out
+        return buffer if got == len(buffer) else None
+
+    def _pread_file(self, off: int, size: int) -> bytearray:
+        buffer = bytearray(size)
+        with disk_errors(self.place.data):
+            got = preadv_all(self.fd, memoryview(buffer), off)
+        if got != size:
+            raise CacheError(f"{self.place.data}: ends at {off + got}, expected {self.blob.size}")
+        return buffer
+
+    def _spilled(self, off: int, size: int) -> bytes | None:
+        """Bytes of a range that needs the spill; None when the file alone has it."""
+        if not len(self._spill):
+            return None
+        covering = self.chunks.covering(off, size)
+        kept = {i: data for i in covering if (data := self._spill.get(self.blob.digest, i)) is not None}
+        if not kept:
+            return None
+        parts: list[bytes | bytearray] = []
+        for i in covering:
+            chunk = self.chunks[i]
+            start, stop = max(off, chunk.start), min(off + size, chunk.stop)
+            if i in kept:
+                parts.append(kept[i][start - chunk.start : stop - chunk.start])
+            elif self.map[i] in _SERVED_UNPROVED:
+                parts.append(self._pread_file(start, stop - start))
+            else:
+                raise ChunkGone(f"{self.blob.digest.short}… chunk {chunk}: left memory before it was read")
+        return b"".join(parts)
+
+    # Proving what is here
+
+    def prove(self, index: int) -> bool:
+        """Hash a claimed chunk and mark it PRESENT or ABSENT.  Blocking; the caller holds the chunk's lock.
+
+        Returns:
+            True when it is present now.
+        """
+        if self.map[index] != CLAIMED:
+            return self.present(index)
+        matches = self.matches(index)
+        self.mark(index, PRESENT if matches else ABSENT)
+        return matches
+
+    def mark(self, index: int, state: int) -> None:
+        """Set a chunk's state; the caller holds its lock and has proved what it says.
+
+        Raises:
+            CacheFull, CacheError: the disk does not let us.
+        """
+        with disk_errors(self.place.map):
+            self.map.mark(index, state)
+
+    def matches(self, index: int) -> bool:
+        """True when the bytes on disk have the chunk's digest.  Blocking; only for a list with digests."""
+        chunk = self.chunks[index]
+        digest = hashlib.sha256()
+        buffer = memoryview(bytearray(min(PIECE, chunk.size)))
+        try:
+            # A hole has nothing to hash: a chunk of a huge sparse file whose map was lost is told apart at once.
+            if os.lseek(self.fd, chunk.start, os.SEEK_DATA) > chunk.end:
+                return False
+            for off in range(chunk.start, chunk.stop, len(buffer)):
+                piece = buffer[: min(len(buffer), chunk.stop - off)]
+                if preadv_all(self.fd, piece, off) != len(piece):
+                    return False
+                digest.update(piece)
+        except OSError:
+            return False  # no data behind this offset (ENXIO), or a bad sector: fetched again
+        return digest.digest() == self.chunks.raw_digest(index)
+
+    def advance(self, pieces: int) -> bool:
+        """Let the running hash read back up to `pieces` chunks that arrived out of order.  Blocking.
+
+        Returns:
+            True when there may be more to read back.
+        """
+        with self.prefix.lock:
+            for _ in range(pieces):
+                if self.prefix.index >= len(self.chunks) or self.map[self.prefix.index] not in _SERVED_UNPROVED:
+                    return False
+                self.hash_next()
+        return True
+
+    def hash_next(self) -> None:
+        """Read the next chunk of the running hash back from the disk.  Blocking; the caller holds the hash's lock.
+
+        Raises:
+            CacheError: it cannot be read whole; the hash starts again.
+        """
+        index = self.prefix.index
+        chunk = self.chunks[index]
+        digest = None if self.chunks.proved or index in self.computed else hashlib.sha256()
+        try:
+            for off in range(chunk.start, chunk.stop, PIECE):
+                piece = self._pread_file(off, min(PIECE, chunk.stop - off))
+                self.prefix.update(memoryview(piece))
+                if digest:
+                    digest.update(piece)
+        except CacheError:
+            self.prefix.reset()
+            raise
+        if digest:
+            self.computed[index] = digest.digest()
+        self.prefix.index += 1
+
+    def close(self) -> None:
+        """Let go of files and locks.  No other method may be running or called again."""
+        self.map.close()
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def _read_exactly(reader: Reader, buffer: memoryview, what: str) -> bytes:
+    """Fill `buffer`, hashing each piece while it is in the CPU's cache; returns the raw digest."""
+    digest = hashlib.sha256()
+    filled = 0
+    while filled < len(buffer):
+        got = reader(buffer[filled : filled + PIECE])
+        if not got:
+            raise UnexpectedEnd(f"chunk {what}: ended {len(buffer) - filled} bytes early")
+        digest.update(buffer[filled : filled + got])
+        filled += got
+    return digest.digest()

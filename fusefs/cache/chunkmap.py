@@ -1,0 +1,219 @@
+"""ChunkMap: which chunks of one blob are present, one byte a chunk, shared between processes.
+
+The file is mapped, so that a mark made by any process is seen by all at once and survives kill -9.  It is never
+synced on the read path: after a power cut the boot id differs, every mark becomes a claim, and the hash decides.
+One byte a chunk, so that two processes never write the same byte.
+
+File: `magic (16) | blob digest (32) | blob size (u64) | chunks (u64) | list fingerprint (32) | boot id (16) |
+zero (16)`, then the states.  The offsets of the header bytes double as lock bytes (`Lock`), those of the states as
+chunk locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import mmap
+import os
+import re
+import struct
+from typing import TYPE_CHECKING
+
+from fusefs.cache import locks
+from fusefs.cache.files import SAFE, boot_id, pwrite_all
+from fusefs.chunkpack import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fusefs.chunks import Blob, ChunkList
+
+_MAGIC = b"fusefs-map 1\n\0\0\0"
+_HEADER = struct.Struct("<16s32sQQ32s16s16x")
+_BOOT_AT = 96
+_STATES_AT = _HEADER.size
+
+# Plain ints, not an enum: they are compared in the hot path.
+ABSENT, PRESENT, CLAIMED, ARRIVED = range(4)
+"""A chunk's state: not here; proved in this boot; marked in an earlier boot, to be hashed before it is served; here,
+but without a digest to prove it by (only the whole blob's will)."""
+
+
+_ON_DISK = re.compile(rb"[\x01\x02\x03]+")
+
+
+class Lock(enum.IntEnum):
+    """What the lock bytes in the header stand for."""
+
+    OPEN = 0  # shared while the blob is open anywhere, exclusive to evict
+    CHANGE = 1  # exclusive while files of the blob are created, renamed or judged; short
+    SEAL = 2  # exclusive while the whole blob is hashed
+
+
+class ChunkMap:
+    """The states of all chunks, and the locks of one blob.
+
+    Attributes:
+        fd: of the file; -1 for a map that lives in memory because the disk takes none.
+    """
+
+    def __init__(self, fd: int, view: mmap.mmap, count: int) -> None:
+        self.fd = fd
+        self._view = view
+        self._count = count
+
+    @classmethod
+    def in_memory(cls, chunks: ChunkList, state: int = ABSENT) -> ChunkMap:
+        """A map with every chunk in `state`, which no other process sees and which dies with this one."""
+        made = cls(-1, mmap.mmap(-1, _STATES_AT + len(chunks)), len(chunks))
+        made.mark_all(state)
+        return made
+
+    @classmethod
+    def attach(cls, path: Path, fd: int, blob: Blob, chunks: ChunkList, *, otherwise: int, anew: bool) -> ChunkMap:
+        """Take over the map file at `path`, open and locked (`open_locked`) as `fd`; it belongs to the map from here.
+
+        A torn, foreign or empty file (or any, when `anew`: the data it spoke of is not there) is replaced by one with
+        every chunk in the state `otherwise`; marks of an earlier boot become claims.
+
+        Raises:
+            OSError: the file cannot be written or has no room; `fd` is closed.
+        """
+        wanted = _header(blob, chunks)
+        try:
+            size = os.fstat(fd).st_size
+            header = os.pread(fd, _STATES_AT, 0)
+            if anew or size != _STATES_AT + len(chunks) or header[:_BOOT_AT] != wanted[:_BOOT_AT]:
+                if size:
+                    # Replaced, not rewritten: another process may have it mapped, and a shorter file is its SIGBUS.
+                    os.unlink(path)
+                    os.close(fd)
+                    fd = open_locked(path)
+                _initialise(fd, wanted, bytes([otherwise]) * len(chunks))
+            elif header != wanted:
+                states = os.pread(fd, len(chunks), _STATES_AT)
+                pwrite_all(fd, memoryview(states.replace(bytes([PRESENT]), bytes([CLAIMED]))), _STATES_AT)
+                # The boot id last: a crash before this line does the same again, one after it has nothing to do.
+                pwrite_all(fd, memoryview(wanted), 0)
+            return cls(fd, mmap.mmap(fd, _STATES_AT + len(chunks), prot=mmap.PROT_READ), len(chunks))
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def rebind(self, blob: Blob, chunks: ChunkList) -> None:
+        """Bind the map to another list of the same chunks (digests that were computed since)."""
+        if self.fd >= 0:
+            pwrite_all(self.fd, memoryview(_header(blob, chunks)), 0)
+
+    def close(self) -> None:
+        """Drop the mapping, the file and every lock."""
+        self._view.close()
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __getitem__(self, index: int) -> int:
+        return self._view[_STATES_AT + index]
+
+    def mark(self, index: int, state: int) -> None:
+        """Set the state of chunk `index`.
+
+        Raises:
+            OSError: the disk does not take even one byte (it was given room, so: read-only, or broken).
+        """
+        self._write(_STATES_AT + index, bytes([state]))
+
+    def mark_all(self, state: int) -> None:
+        """Set the state of every chunk."""
+        self._write(_STATES_AT, bytes([state]) * self._count)
+
+    def _write(self, off: int, states: bytes) -> None:
+        # pwrite and the mapping share their pages; unlike a store, pwrite answers a disk fault with an errno.
+        if self.fd >= 0:
+            pwrite_all(self.fd, memoryview(states), off)
+        else:
+            self._view[off : off + len(states)] = states
+
+    def all_in(self, states: tuple[int, ...]) -> bool:
+        """True when every chunk is in one of `states`."""
+        return not self._snapshot().translate(None, bytes(states))
+
+    def byte_ranges(self, chunks: ChunkList) -> list[tuple[int, int]]:
+        """Byte ranges [start, stop) of chunks that are on disk, claims included, in order."""
+        return byte_ranges(chunks, self._snapshot())
+
+    def _snapshot(self) -> bytes:
+        return self._view[_STATES_AT : _STATES_AT + self._count]
+
+    def try_lock_chunk(self, index: int) -> bool:
+        """Single flight between processes: take chunk `index`; False when another process has it."""
+        return self.fd < 0 or locks.try_lock(self.fd, _STATES_AT + index)
+
+    def unlock_chunk(self, index: int) -> None:
+        """Give chunk `index` back."""
+        if self.fd >= 0:
+            locks.unlock(self.fd, _STATES_AT + index)
+
+    @contextlib.contextmanager
+    def locked(self, lock: Lock) -> Iterator[None]:
+        """Hold one of the blob's locks, waiting for other processes (not threads: one open file has it once)."""
+        if self.fd < 0:
+            yield
+            return
+        locks.wait_lock(self.fd, lock)
+        try:
+            yield
+        finally:
+            locks.unlock(self.fd, lock)
+
+
+def open_locked(path: Path) -> int:
+    """Open the map file at `path`, made if need be, and hold its Lock.CHANGE.
+
+    Raises:
+        OSError: as the kernel says.
+    """
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | SAFE, 0o644)
+        try:
+            locks.wait_lock(fd, Lock.CHANGE)
+            # While we waited, whoever had the lock may have replaced the file or moved it away.
+            if os.path.samestat(os.fstat(fd), os.stat(path)):
+                return fd
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def peek(path: Path, blob: Blob) -> bytes:
+    """The states in the map file at `path`, without taking part in anything; empty when it is not that blob's."""
+    try:
+        states = path.read_bytes()
+    except OSError:
+        return b""
+    ours = states[: len(_MAGIC)] == _MAGIC and states[16:48] == blob.digest.raw
+    return states[_STATES_AT:] if ours else b""
+
+
+def byte_ranges(chunks: ChunkList, states: bytes) -> list[tuple[int, int]]:
+    """Byte ranges [start, stop) of chunks that are on disk, claims included, in order."""
+    return [(chunks[match.start()].start, chunks[match.end() - 1].stop) for match in _ON_DISK.finditer(states)]
+
+
+def _initialise(fd: int, header: bytes, states: bytes) -> None:
+    try:
+        # Blocks now, not at the first mark: a mapped page that finds no room is a SIGBUS.
+        os.posix_fallocate(fd, 0, len(header) + len(states))
+        pwrite_all(fd, memoryview(states), _STATES_AT)
+        pwrite_all(fd, memoryview(header), 0)
+    except OSError:
+        os.ftruncate(fd, 0)
+        raise
+
+
+def _header(blob: Blob, chunks: ChunkList) -> bytes:
+    return _HEADER.pack(_MAGIC, blob.digest.raw, blob.size, len(chunks), fingerprint(chunks), boot_id())

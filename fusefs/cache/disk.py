@@ -1,0 +1,386 @@
+"""DiskCache: a directory of blobs named by their digest, and of manifests named by their model.
+
+`blobs/sha256-<hex>` and `manifests/<host>/<namespace>/<model>/<tag>` are an OLLAMA_MODELS store; `partial/` holds what
+is not proved yet (`fusefs.cache.chunker`), `quarantine/` what turned out to be a lie.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusefs.cache.chunker import Chunker
+from fusefs.cache.chunkmap import ABSENT, CLAIMED, ChunkMap, Lock, byte_ranges, open_locked, peek
+from fusefs.cache.files import (
+    PIECE,
+    SAFE,
+    disk_errors,
+    pwrite_all,
+    sweep,
+    sync_folder,
+    temporary_file,
+    write_atomically,
+)
+from fusefs.cache.links import Links
+from fusefs.cache.locks import try_lock, unlock
+from fusefs.cache.place import Place
+from fusefs.cache.spill import Spill
+from fusefs.chunkpack import MAX_PACKED_SIZE, pack, unpack
+from fusefs.chunks import ChunkList
+from fusefs.digest import Digest
+from fusefs.errors import (
+    CacheError,
+    CacheFull,
+    DigestMismatch,
+    InvalidChunkList,
+    NotCached,
+    SizeMismatch,
+    UnexpectedEnd,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fusefs.cache.chunker import Reader
+    from fusefs.chunks import Blob
+    from fusefs.names import Name
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A sealed blob.
+
+    Attributes:
+        digest: its name.
+        size: in bytes.
+        mtime: when it was sealed, in seconds since 1970.
+    """
+
+    digest: Digest
+    size: int
+    mtime: float
+
+
+class DiskCache:
+    """Blocking; thread-safe; several processes may use one directory at once.
+
+    Attributes:
+        root: the directory, absolute.
+        links: the manifests by name.
+        spill: chunks that the disk would not take.
+    """
+
+    def __init__(self, root: Path, *, spill_capacity: int = 128 << 20) -> None:
+        self.root = root
+        self.links = Links(root / "manifests", root / "partial")
+        self.spill = Spill(spill_capacity)
+
+    @classmethod
+    def open(cls, directory: str | Path, *, spill_capacity: int = 128 << 20) -> DiskCache:
+        """Use `directory`, made if need be.
+
+        Raises:
+            CacheError: no name, not a directory, or it cannot be written, with what to do.
+        """
+        if not str(directory):
+            raise CacheError("empty directory name for the cache")
+        root = Path(os.path.abspath(directory))
+        try:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in ("blobs", "manifests", "partial"):
+                (root / name).mkdir(exist_ok=True)
+            with temporary_file(root / "partial"):
+                pass  # a directory on a read-only disk exists, too
+        except (FileExistsError, NotADirectoryError) as exc:
+            raise CacheError(f"cache directory {root}: not a directory") from exc
+        except OSError as exc:
+            # A full disk is not an error (P8): what is there can be read, and the rest goes through memory.
+            if not (root / "partial").is_dir() or exc.errno not in (28, 122):
+                reason = exc.strerror or str(exc)
+                raise CacheError(
+                    f"cache directory {root} cannot be written ({reason}); name another with --cache-dir"
+                ) from exc
+        sweep(root / "partial")
+        return cls(root, spill_capacity=spill_capacity)
+
+    # Whole blobs
+
+    def path(self, digest: Digest) -> Path:
+        """Where the sealed blob lies, or would."""
+        return Place(self.root, digest).sealed
+
+    def get(self, digest: Digest) -> Entry:
+        """Size and time of a sealed blob.
+
+        Raises:
+            NotCached: there is none, or it is empty, or the digest is all zeros.
+        """
+        try:
+            info = os.lstat(self.path(digest))
+        except OSError:
+            info = None
+        if info is None or not stat.S_ISREG(info.st_mode) or not info.st_size or not int(digest.hex, 16):
+            raise NotCached(f"{digest}: not in the cache")
+        return Entry(digest, info.st_size, info.st_mtime)
+
+    def put(self, digest: Digest, reader: Reader, size: int) -> None:
+        """Store a blob of exactly `size` bytes.  A second put of a sealed blob does nothing.
+
+        Raises:
+            DigestMismatch, UnexpectedEnd, SizeMismatch: and nothing has changed.
+            CacheFull, CacheError: the disk does not take it; nothing has changed.
+        """
+        with contextlib.suppress(NotCached):
+            if self.get(digest).size == size:
+                return
+        with disk_errors(self.path(digest)), temporary_file(self.root / "partial") as (fd, temporary):
+            actual = _copy(reader, fd, size, str(digest))
+            if actual != digest:
+                raise DigestMismatch("blob", expected=digest, actual=actual)
+            self._publish(fd, temporary, digest)
+
+    def import_blob(self, reader: Reader, size: int) -> Digest:
+        """Store `size` bytes whose digest is not known beforehand, and return it.
+
+        Raises:
+            UnexpectedEnd, SizeMismatch, CacheFull, CacheError: and nothing has changed.
+        """
+        with disk_errors(self.root), temporary_file(self.root / "partial") as (fd, temporary):
+            digest = _copy(reader, fd, size, "import")
+            self._publish(fd, temporary, digest)
+        return digest
+
+    def _publish(self, fd: int, temporary: Path, digest: Digest) -> None:
+        os.fchmod(fd, 0o444)
+        os.fsync(fd)
+        os.replace(temporary, self.path(digest))
+        sync_folder(self.path(digest).parent)
+
+    def read(self, digest: Digest, limit: int) -> bytes:
+        """A small blob, checked against its digest.
+
+        Raises:
+            NotCached: it is not there, or longer than `limit` bytes.
+            DigestMismatch: it has changed on disk.
+        """
+        if self.get(digest).size > limit:
+            raise NotCached(f"{digest}: longer than {limit} bytes")
+        with disk_errors(self.path(digest)):
+            data = self.path(digest).read_bytes()
+        if Digest.of(data) != digest:
+            raise DigestMismatch("cached blob", expected=digest, actual=Digest.of(data))
+        return data
+
+    # Names
+
+    def link(self, name: Name, digest: Digest) -> None:
+        """Let `name` stand for the manifest `digest`, which must be a blob of the cache.
+
+        Raises:
+            NotCached: it is not; nothing has changed.
+        """
+        data = self.read(digest, MAX_PACKED_SIZE)
+        with disk_errors(self.root / "manifests"):
+            self.links.write(name, data)
+
+    def unlink(self, name: Name) -> bool:
+        """Forget `name`; True when it was there."""
+        with disk_errors(self.root / "manifests"):
+            return self.links.remove(name)
+
+    def resolve(self, text: str) -> Digest:
+        """The manifest's digest for `host/namespace/model:tag`, `name@digest` or `@digest`.
+
+        A digest in the text is taken without looking.  A manifest file that somebody wrote by hand becomes a blob.
+
+        Raises:
+            InvalidName, InvalidDigest: not one of these forms.
+            NotCached: no such link.
+        """
+        name, at, digest = text.partition("@")
+        parsed = self.links.parse(name) if name or not at else None
+        if at:
+            return Digest.parse(digest)
+        assert parsed is not None
+        data = self.links.read(parsed)
+        found = Digest.of(data)
+        source = memoryview(data)
+
+        def reader(buffer: memoryview) -> int:
+            nonlocal source
+            got = min(len(buffer), len(source))
+            buffer[:got] = source[:got]
+            source = source[got:]
+            return got
+
+        self.put(found, reader, len(data))
+        return found
+
+    # Blobs chunk by chunk
+
+    def pinned_list(self, blob: Blob) -> ChunkList | None:
+        """The chunk list that lies beside the blob; None without one, or when it is torn."""
+        with contextlib.suppress(OSError, InvalidChunkList):
+            path = Place(self.root, blob.digest).chunks
+            if path.stat().st_size <= MAX_PACKED_SIZE:
+                return unpack(path.read_bytes(), blob.size)[0]
+        return None
+
+    def present_ranges(self, blob: Blob, unlisted_chunk_size: int) -> list[tuple[int, int]]:
+        """Byte ranges [start, stop) of an unsealed blob that are on disk, claims included; opens and locks nothing."""
+        states = peek(Place(self.root, blob.digest).map, blob)
+        if not states:
+            return []
+        chunks = self.pinned_list(blob) if len(states) > 1 else ChunkList.single(blob)
+        if chunks is None:
+            chunks = ChunkList.uniform(blob.size, unlisted_chunk_size)
+        if len(chunks) != len(states):
+            return []
+        return byte_ranges(chunks, states)
+
+    def chunker(self, blob: Blob, chunks: ChunkList, label: str = "") -> Chunker:
+        """Open a blob for reading and writing chunk by chunk; `chunks` is pinned, with `label` saying where from.
+
+        A disk that takes nothing more gives a Chunker that lives in memory (P8).
+
+        Raises:
+            CacheError: the files of the blob cannot be used.
+        """
+        place = Place(self.root, blob.digest)
+        while True:
+            try:
+                with disk_errors(place.folder):
+                    place.folder.mkdir(exist_ok=True)
+                    fd = open_locked(place.map)
+            except CacheFull as exc:
+                return self._without_disk(blob, chunks, place, exc)
+            except CacheError as exc:
+                if isinstance(exc.__cause__, FileNotFoundError):
+                    continue  # the folder was put into quarantine just now
+                raise
+            try:
+                return self._open(blob, chunks, place, fd, label)
+            except CacheFull as exc:
+                return self._without_disk(blob, chunks, place, exc)
+
+    def _open(self, blob: Blob, chunks: ChunkList, place: Place, map_fd: int, label: str) -> Chunker:
+        """Open data and map; `map_fd` holds Lock.CHANGE, so nobody renames, creates or judges meanwhile."""
+        data_fd = -1
+        try:
+            with disk_errors(place.folder):
+                data_fd, sealed, fresh = _open_data(place, blob.size)
+                # A blob that is its own only chunk needs no list to be pinned.
+                if chunks.proved and len(chunks) > 1 and self.pinned_list(blob) != chunks:
+                    write_atomically(place.chunks, pack(chunks, label), self.root / "partial", durable=False)
+                # Without digests only the whole can be proved: which part of it had arrived, a lost map cannot say.
+                otherwise = CLAIMED if sealed or (chunks.proved and not fresh) else ABSENT
+                taken, map_fd = map_fd, -1
+                chunk_map = ChunkMap.attach(place.map, taken, blob, chunks, otherwise=otherwise, anew=fresh)
+                try_lock(chunk_map.fd, Lock.OPEN, shared=True)
+                unlock(chunk_map.fd, Lock.CHANGE)
+        except BaseException:
+            for fd in (map_fd, data_fd):
+                if fd >= 0:
+                    os.close(fd)
+            raise
+        return Chunker(blob, chunks, place, chunk_map, data_fd, self.spill, sealed=sealed)
+
+    def _without_disk(self, blob: Blob, chunks: ChunkList, place: Place, reason: CacheFull) -> Chunker:
+        """What the disk has can be read; what comes lives in memory."""
+        fd = -1
+        with contextlib.suppress(OSError):
+            fd = os.open(place.sealed, os.O_RDONLY | SAFE)
+        chunk_map = ChunkMap.in_memory(chunks, CLAIMED if fd >= 0 else ABSENT)
+        chunker = Chunker(blob, chunks, place, chunk_map, fd, self.spill, sealed=fd >= 0)
+        chunker.full = reason
+        return chunker
+
+    def digests(self) -> Iterator[Digest]:
+        """Every blob of which the cache has a byte or a list, each once, in order."""
+        found = set()
+        for folder in ("blobs", "partial"):
+            with contextlib.suppress(OSError):
+                for entry in os.scandir(self.root / folder):
+                    with contextlib.suppress(ValueError, CacheError):
+                        if entry.name.startswith("sha256-") and len(entry.name) == 71:
+                            found.add(Digest.parse(entry.name))
+        return iter(sorted(found))
+
+
+def _open_data(place: Place, size: int) -> tuple[int, bool, bool]:
+    """Open the blob's bytes: (fd, sealed, fresh); fresh says that nothing a map says of them can be true."""
+    with contextlib.suppress(FileNotFoundError):
+        fd = _open_sealed(place, size)
+        if fd >= 0:
+            return fd, True, False
+    try:
+        fd = os.open(place.data, os.O_RDWR | SAFE)
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            fresh = os.fstat(fd).st_size != size
+            if fresh:
+                os.ftruncate(fd, size)
+            return fd, False, fresh
+        os.close(fd)
+        os.unlink(place.data)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        os.unlink(place.data)  # a symbolic link, a FIFO: nothing that we made
+    fd = os.open(place.data, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFE, 0o644)
+    os.ftruncate(fd, size)
+    return fd, False, True
+
+
+def _open_sealed(place: Place, size: int) -> int:
+    """Open the sealed blob; -1 when what has its name is not it, and was removed.
+
+    A size that differs from the manifest's may be the manifest's lie: the final name was proved, so the hash decides
+    who is wrong, and a good blob is never thrown away.
+
+    Raises:
+        FileNotFoundError: there is none.
+        CacheError: the blob is right and the size that was asked for is not.
+    """
+    try:
+        fd = os.open(place.sealed, os.O_RDONLY | SAFE | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        os.unlink(place.sealed)
+        return -1
+    info = os.fstat(fd)
+    if stat.S_ISREG(info.st_mode) and info.st_size == size:
+        return fd
+    try:
+        if stat.S_ISREG(info.st_mode):
+            with open(fd, "rb", closefd=False) as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() == place.digest.hex:
+                    raise CacheError(f"{place.digest} has {info.st_size} bytes, not the {size} that the manifest says")
+    finally:
+        os.close(fd)
+    os.unlink(place.sealed)
+    return -1
+
+
+def _copy(reader: Reader, fd: int, size: int, what: str) -> Digest:
+    """Copy exactly `size` bytes to `fd`, hashing them."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(min(PIECE, size + 1)))
+    off = 0
+    while off <= size:
+        got = reader(buffer[: min(len(buffer), size + 1 - off)])
+        if not got:
+            break
+        if off + got > size:
+            raise SizeMismatch(f"{what}: more than the announced {size} bytes")
+        digest.update(buffer[:got])
+        pwrite_all(fd, buffer[:got], off)
+        off += got
+    if off < size:
+        raise UnexpectedEnd(f"{what}: {off} bytes for the announced {size}")
+    return Digest(digest.hexdigest())

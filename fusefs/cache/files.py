@@ -1,0 +1,127 @@
+"""What the cache asks of the operating system: whole writes, whole reads, atomic replacement, the boot id.
+
+A disk that cannot take more (no space, quota, read-only) is `CacheFull`, wherever it shows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusefs.errors import CacheError, CacheFull
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PIECE = 1 << 20
+"""Bytes read, hashed or written at a time: large enough to amortise a call, small enough to stay in the L2 cache."""
+
+_TEMPORARY = ".tmp-"
+_YOUNG = 60  # seconds
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+
+# The same open flags everywhere: a symbolic link in the cache would lead out of it.
+SAFE = os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+@contextlib.contextmanager
+def disk_errors(what: object) -> Iterator[None]:
+    """Turn an OSError into CacheFull or CacheError that names `what` was being worked on."""
+    try:
+        yield
+    except OSError as exc:
+        kind = CacheFull if exc.errno in _FULL else CacheError
+        raise kind(f"{what}: {exc.strerror or exc}") from exc
+
+
+def boot_id() -> bytes:
+    """16 bytes that differ between boots: what an earlier boot has marked may not have reached the disk."""
+    return uuid.UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip()).bytes
+
+
+def pwrite_all(fd: int, data: memoryview, off: int) -> None:
+    """Write all of `data` at `off`; a short write goes on where it stopped.
+
+    Raises:
+        OSError: as the kernel says; a write of nothing counts as ENOSPC.
+    """
+    while data:
+        written = os.pwrite(fd, data, off)
+        if written == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        data = data[written:]
+        off += written
+
+
+def preadv_all(fd: int, buffer: memoryview, off: int) -> int:
+    """Fill `buffer` from `off`; returns how many bytes there were before the end of the file."""
+    filled = 0
+    while filled < len(buffer):
+        got = os.preadv(fd, [buffer[filled:]], off + filled)
+        if got == 0:
+            break
+        filled += got
+    return filled
+
+
+@contextlib.contextmanager
+def temporary_file(folder: Path) -> Iterator[tuple[int, Path]]:
+    """A new locked file in `folder`, for renaming to its final name; gone afterwards when it was not renamed.
+
+    The lock tells `sweep` that its owner is alive.
+    """
+    fd, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=folder)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield fd, Path(name)
+    finally:
+        os.close(fd)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporary files in `folder` whose owner died."""
+    for path in folder.glob(_TEMPORARY + "*"):
+        with contextlib.suppress(OSError):
+            fd = os.open(path, os.O_RDWR | SAFE)
+            try:
+                # A file so young may be about to be locked by its owner.
+                if time.time() - os.fstat(fd).st_mtime > _YOUNG:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+            finally:
+                os.close(fd)
+
+
+def write_atomically(path: Path, data: bytes, scratch: Path, *, durable: bool) -> None:
+    """Replace `path` by `data` by way of the folder `scratch`: whoever looks sees the old bytes or the new ones.
+
+    `durable` makes that true of a power cut, too; without it, what a power cut leaves must carry its own checksum.
+
+    Raises:
+        OSError: and nothing has changed.
+    """
+    with temporary_file(scratch) as (fd, temporary):
+        pwrite_all(fd, memoryview(data), 0)
+        os.fchmod(fd, 0o644)
+        if durable:
+            os.fsync(fd)
+        os.replace(temporary, path)
+
+
+def sync_folder(path: Path) -> None:
+    """Make renames inside `path` durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,149 @@
+"""Sealing: prove a whole blob and give it its final name, or find out who lied.
+
+    seal:    under Lock.SEAL  hash what the running hash lacks → compare → fsync → (Lock.CHANGE) rename data to the
+             final name
+    judge:   the whole does not match.  Hash every chunk again: one that does not match its own digest has rotten on
+             disk and is dropped, to be fetched again; when all match, the list lied: quarantine.
+    unseal:  a sealed blob of an earlier boot has a rotten chunk: take the final name away, so that the chunk can be
+             written again and the whole be proved again.
+
+A crash at any point leaves either `data` or the final name, and the map; nothing is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from fusefs.cache.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, Lock
+from fusefs.cache.files import SAFE, disk_errors, sync_folder, write_atomically
+from fusefs.chunkpack import pack, unpack
+from fusefs.errors import BlobQuarantined, DigestMismatch, InvalidChunkList
+
+if TYPE_CHECKING:
+    from fusefs.cache.chunker import Chunker
+
+log = logging.getLogger(__name__)
+
+
+def seal(chunker: Chunker) -> bool:
+    """Prove the whole blob.  Blocking, and long for what was not hashed on arrival.
+
+    Returns:
+        True when the blob is sealed and all its chunks are PRESENT; False when chunks are missing after all.
+
+    Raises:
+        BlobQuarantined: the chunk list lied.
+        DigestMismatch: a blob without a list is not what its digest says; everything of it was dropped.
+        CacheFull, CacheError: the disk does not let us.
+    """
+    with chunker.seal_lock, chunker.map.locked(Lock.SEAL):
+        if chunker.quarantined:
+            raise BlobQuarantined(f"{chunker.blob.digest}: its chunk list does not belong to it")
+        if chunker.sealed and chunker.chunks.proved:
+            return chunker.complete
+        if not chunker.sealed and _sealed_by_another(chunker):
+            return chunker.complete
+        with chunker.prefix.lock:
+            # Without digests of its own a claimed chunk is as good as an arrived one: the whole decides.
+            known = (PRESENT, ARRIVED) if chunker.chunks.proved else (PRESENT, ARRIVED, CLAIMED)
+            while chunker.prefix.index < len(chunker.chunks):
+                if chunker.map[chunker.prefix.index] not in known:
+                    return False
+                chunker.hash_next()
+            actual = chunker.prefix.hexdigest()
+        if actual != chunker.blob.digest.hex:
+            return _judge(chunker, actual)
+        with disk_errors(chunker.place.sealed):
+            _finish(chunker)
+        return True
+
+
+def unseal(chunker: Chunker) -> None:
+    """Take the final name away from a blob that needs repair.  A cache that cannot be written keeps it as it is."""
+    place = chunker.place
+    log.warning("%s: the sealed blob has changed on disk; it will be repaired", chunker.blob.digest)
+    with contextlib.suppress(OSError), chunker.map.locked(Lock.CHANGE):
+        os.rename(place.sealed, place.data)
+        os.chmod(place.data, 0o644)
+        fd = os.open(place.data, os.O_RDWR | SAFE)
+        # The same number: readers that are just using it go on with the same file.
+        os.dup2(fd, chunker.fd, inheritable=False)
+        os.close(fd)
+        chunker.sealed = False
+        with chunker.prefix.lock:
+            chunker.prefix.reset()
+
+
+def _sealed_by_another(chunker: Chunker) -> bool:
+    """True when another process has sealed this very file meanwhile."""
+    place = chunker.place
+    try:
+        if not os.path.samestat(os.fstat(chunker.fd), os.lstat(place.sealed)):
+            return False
+        if not chunker.chunks.proved:
+            chunker.chunks, _ = unpack(place.chunks.read_bytes(), chunker.blob.size)
+    except (OSError, InvalidChunkList):
+        return False
+    chunker.sealed = True
+    return True
+
+
+def _judge(chunker: Chunker, actual: str) -> bool:
+    """The whole blob does not match: say why."""
+    blob = chunker.blob
+    with chunker.prefix.lock:
+        chunker.prefix.reset()
+    if not chunker.chunks.proved:
+        if chunker.sealed:
+            unseal(chunker)
+        with disk_errors(chunker.place.map):
+            chunker.map.mark_all(ABSENT)
+        was_ours = bool(chunker.computed)
+        chunker.computed.clear()
+        if not was_ours:
+            return False
+        raise DigestMismatch("the whole blob", expected=blob.digest, actual=f"sha256:{actual}")
+    rotten = [i for i in range(len(chunker.chunks)) if not chunker.matches(i)]
+    if rotten:
+        log.warning("%s: %d chunks have changed on disk and are fetched again", blob.digest, len(rotten))
+        with disk_errors(chunker.place.map):
+            for i in rotten:
+                chunker.map.mark(i, ABSENT)
+        return False
+    quarantine(chunker)
+    raise BlobQuarantined(f"{blob.digest}: every chunk matches its list, the whole does not: the list lied")
+
+
+def quarantine(chunker: Chunker) -> None:
+    """Put data and list of a blob whose list lied aside, for a person to look at; nothing of it is served again."""
+    place = chunker.place
+    chunker.quarantined = True
+    log.warning("%s: put into quarantine at %s: its chunk list does not belong to it", place.digest, place.quarantine)
+    with contextlib.suppress(OSError), chunker.map.locked(Lock.CHANGE):
+        place.quarantine.parent.mkdir(exist_ok=True)
+        shutil.rmtree(place.quarantine, ignore_errors=True)
+        os.rename(place.folder, place.quarantine)
+
+
+def _finish(chunker: Chunker) -> None:
+    place = chunker.place
+    if not chunker.sealed:
+        os.fsync(chunker.fd)
+    with chunker.map.locked(Lock.CHANGE):
+        if not chunker.chunks.proved:
+            digests = b"".join(chunker.computed[i] for i in range(len(chunker.chunks)))
+            chunks = chunker.chunks.with_digests(digests)
+            write_atomically(place.chunks, pack(chunks, "computed here"), place.root / "partial", durable=False)
+            chunker.map.rebind(chunker.blob, chunks)
+            chunker.map.mark_all(PRESENT)
+            chunker.chunks = chunks
+        if not chunker.sealed:
+            os.fchmod(chunker.fd, 0o444)
+            os.rename(place.data, place.sealed)
+            sync_folder(place.sealed.parent)
+            chunker.sealed = True
+    log.debug("%s: sealed", place.digest)

@@ -1,0 +1,138 @@
+"""Verify: hash everything that a cache directory holds; what does not match is dropped, so that it is fetched again."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fusefs.cache.chunkmap import ABSENT, PRESENT, peek
+from fusefs.cache.files import PIECE, SAFE, disk_errors
+from fusefs.cache.place import Place
+from fusefs.cache.sealing import unseal
+from fusefs.chunks import MAX_BLOB_SIZE, Blob, ChunkList
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from fusefs.cache.chunker import Chunker
+    from fusefs.cache.disk import DiskCache
+    from fusefs.digest import Digest
+
+    Progress = Callable[[int], None]
+    """Told how many more bytes were hashed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found of one blob.
+
+    Attributes:
+        digest: its name.
+        size: bytes of the whole blob.
+        present: bytes that are there and right.
+        dropped: bytes that were there and wrong.
+        state: `sealed`, `partial`, or `unproved` (without a chunk list nothing can be said before it is whole).
+        busy: chunks that could not be looked at, because another process is fetching them now.
+    """
+
+    digest: Digest
+    size: int
+    present: int
+    dropped: int
+    state: str
+    busy: int = 0
+
+
+def verify(cache: DiskCache, progress: Progress = lambda _: None) -> Iterator[Verified]:
+    """Hash all of `cache`, blob by blob.  Blocking; other processes may go on using it.
+
+    Raises:
+        CacheError: the disk cannot be read or written.
+    """
+    for digest in cache.digests():
+        place = Place(cache.root, digest)
+        sealed = _size(place.sealed)
+        size = sealed or _size(place.data)
+        if not 0 < size <= MAX_BLOB_SIZE:
+            continue
+        chunks = _chunk_list(cache, Blob(digest, size))
+        if chunks is not None:
+            chunker = cache.chunker(Blob(digest, size), chunks)
+            try:
+                yield _verify_chunks(chunker, progress)
+            finally:
+                chunker.close()
+        elif sealed:
+            yield _verify_whole(place, size, progress)
+        else:
+            yield Verified(digest, size, _allocated(place.data), 0, "unproved")
+
+
+def total(cache: DiskCache) -> int:
+    """Bytes on disk, about as many as `verify` will hash."""
+    places = [Place(cache.root, digest) for digest in cache.digests()]
+    return sum(_allocated(place.sealed) + _allocated(place.data) for place in places)
+
+
+def _chunk_list(cache: DiskCache, blob: Blob) -> ChunkList | None:
+    """The list to verify by: the pinned one, or the blob's own digest where it is its own only chunk."""
+    pinned = cache.pinned_list(blob)
+    if pinned is None and len(peek(Place(cache.root, blob.digest).map, blob)) == 1:
+        return ChunkList.single(blob)
+    return pinned
+
+
+def _verify_chunks(chunker: Chunker, progress: Progress) -> Verified:
+    present = dropped = busy = 0
+    for index, chunk in enumerate(chunker.chunks):
+        if chunker.map[index] == ABSENT:
+            continue
+        if not chunker.try_lock(index):
+            busy += 1
+            continue
+        try:
+            if chunker.matches(index):
+                present += chunk.size
+                chunker.mark(index, PRESENT)
+            else:
+                dropped += chunk.size
+                if chunker.sealed:
+                    unseal(chunker)
+                chunker.mark(index, ABSENT)
+        finally:
+            chunker.unlock(index)
+        progress(chunk.size)
+    state = "sealed" if chunker.sealed else "partial"
+    return Verified(chunker.blob.digest, chunker.blob.size, present, dropped, state, busy)
+
+
+def _verify_whole(place: Place, size: int, progress: Progress) -> Verified:
+    """A sealed blob that has no list (somebody else's store): its own digest decides, and a wrong one is removed."""
+    digest = hashlib.sha256()
+    with disk_errors(place.sealed):
+        fd = os.open(place.sealed, os.O_RDONLY | SAFE)
+        with open(fd, "rb", buffering=0) as file:
+            buffer = memoryview(bytearray(PIECE))
+            while got := file.readinto(buffer):
+                digest.update(buffer[:got])
+                progress(got)
+        if digest.hexdigest() == place.digest.hex:
+            return Verified(place.digest, size, size, 0, "sealed")
+        os.unlink(place.sealed)
+    return Verified(place.digest, size, 0, size, "partial")
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return os.lstat(path).st_size
+    return 0
+
+
+def _allocated(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return os.lstat(path).st_blocks * 512
+    return 0
