@@ -1,0 +1,175 @@
+"""BlobFetch: what the fetcher knows of one blob.
+
+Holds the chunker once it is open, the flights, and where the blob can be had.  Decides which chunk list to use; knows
+nothing of scheduling.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from fusefs.chunks import ChunkList
+from fusefs.digest import Digest
+from fusefs.errors import (
+    BlobQuarantined,
+    BlobUnproved,
+    Cancelled,
+    FusefsError,
+    NotCached,
+    NotFound,
+)
+from fusefs.fetch.readahead import ReadAhead
+
+if TYPE_CHECKING:
+    from fusefs.cache.chunker import Chunker
+    from fusefs.cache.disk import DiskCache
+    from fusefs.chunks import Blob
+    from fusefs.config import Settings
+    from fusefs.fetch.flight import Flight
+    from fusefs.fetch.worker import Origin
+
+log = logging.getLogger(__name__)
+
+
+class BlobFetch:
+    """One blob of a mount or a pull; all who show or want the blob share it.
+
+    Attributes:
+        blob: digest and size.
+        origins: where it can be had, best first; those whose list lied come out.
+        chunker: None until the first read needed it.
+        flights: chunks that are queued or being fetched, by index.
+        readahead: the sequential readers.
+        fill: fetch the rest when nothing else is to do.
+        retired: chunkers whose list lied; threads may still use them.
+        quarantined: why no byte of it is served any more.
+    """
+
+    def __init__(self, blob: Blob, cache: DiskCache, settings: Settings) -> None:
+        self.blob = blob
+        self.origins: list[Origin] = []
+        self.chunker: Chunker | None = None
+        self.flights: dict[int, Flight] = {}
+        self.readahead = ReadAhead(blob.size, settings.readahead_max)
+        self.retired: list[Chunker] = []
+        self.quarantined: FusefsError | None = None
+        self._cache = cache
+        self._settings = settings
+        self._listed_by: Origin | None = None
+
+    def add_origin(self, origin: Origin) -> None:
+        """The blob can be had there, too."""
+        if origin not in self.origins:
+            self.origins.append(origin)
+
+    def open_chunker(self) -> Chunker:
+        """Find the chunk list and open the blob in the cache.  Blocking: it may ask the network for the list.
+
+        Raises:
+            SourceError, InvalidChunkList: nobody gave a usable list.
+            BlobUnproved: there is no list, and `--unproved=refuse`.
+            CacheError: the cache's files cannot be used.
+        """
+        chunks, label = self._chunk_list()
+        chunker = self._cache.chunker(self.blob, chunks, label)
+        chunker.serve_unproved = self._settings.unproved == "allow"
+        return chunker
+
+    def _chunk_list(self) -> tuple[ChunkList, str]:
+        blob = self.blob
+        if blob.size <= self._settings.single_chunk_limit:
+            return ChunkList.single(blob), "its own only chunk"
+        pinned = self._cache.pinned_list(blob)
+        if pinned is not None:
+            return pinned, "pinned"
+        unlisted = ChunkList.uniform(blob.size, self._settings.unlisted_chunk_size)
+        if self._has_sealed():
+            return unlisted, ""  # proved as a whole, on first use, with no help from the network
+        listed = self._ask_for_list()
+        if listed is not None:
+            return listed
+        if self._settings.unproved == "refuse":
+            raise BlobUnproved(f"{blob.digest}: no source has its chunk list; see --unproved")
+        log.info("%s: no source has its chunk list; --unproved=%s", blob.digest, self._settings.unproved)
+        return unlisted, ""
+
+    def _has_sealed(self) -> bool:
+        try:
+            return self._cache.get(self.blob.digest).size == self.blob.size
+        except NotCached:
+            return False
+
+    def _ask_for_list(self) -> tuple[ChunkList, str] | None:
+        """The first usable list; None when every source says that it keeps none.
+
+        Raises:
+            SourceError, InvalidInput: no list, and not for lack of one: to take the blob unproved instead would let a
+                fault, or whoever causes it, choose the weaker check.
+        """
+        failure: FusefsError | None = None
+        for origin in self.origins:
+            try:
+                chunks = origin.source.chunk_list(origin.name, self.blob)
+            except Cancelled:
+                raise
+            except NotFound as exc:
+                log.debug("%s has no chunk list of %s: %s", origin.source.label, self.blob.digest, exc)
+            except FusefsError as exc:
+                log.warning("%s: chunk list of %s: %s", origin.source.label, self.blob.digest.short, exc)
+                failure = exc
+            else:
+                if chunks is not None:
+                    self._listed_by = origin
+                    return chunks, origin.source.label
+        if failure is not None:
+            raise failure
+        return None
+
+    def distrust(self, chunker: Chunker) -> None:
+        """The list of `chunker` lied.  With another source left, start again from there; else nothing is served.
+
+        Called by whoever notices first, so that no read comes between the verdict and its consequence.
+        """
+        if self.chunker is not chunker:
+            return
+        if self._listed_by in self.origins:
+            self.origins.remove(self._listed_by)
+        self._listed_by = None
+        self.chunker = None
+        self.retired.append(chunker)
+        if not self.origins:
+            self.quarantined = BlobQuarantined(f"{self.blob.digest}: its chunk list does not belong to it")
+
+    # What can be said of it without opening anything
+
+    @property
+    def state(self) -> str:
+        """`absent`, `partial`, `sealed`, `quarantined`, or `unproved` (served before it is proved)."""
+        chunker = self.chunker
+        if self.quarantined is not None:
+            return "quarantined"
+        if self.blob.size == 0:
+            return "sealed" if self.blob.digest == Digest.of(b"") else "quarantined"
+        if chunker is None:
+            if self._has_sealed():
+                return "sealed"
+            return "partial" if self.present_ranges() else "absent"
+        if chunker.sealed or (chunker.complete and self._has_sealed()):  # perhaps by another process
+            return "sealed"
+        if not chunker.present_bytes:
+            return "absent"
+        return "unproved" if chunker.serve_unproved and not chunker.chunks.proved else "partial"
+
+    @property
+    def present(self) -> int:
+        """Bytes on disk."""
+        return sum(stop - start for start, stop in self.present_ranges())
+
+    def present_ranges(self) -> list[tuple[int, int]]:
+        """Byte ranges [start, stop) on disk, in order."""
+        if self.chunker is not None:
+            return self.chunker.present_ranges()
+        if self._has_sealed():
+            return [(0, self.blob.size)]
+        return self._cache.present_ranges(self.blob, self._settings.unlisted_chunk_size)

@@ -1,0 +1,35 @@
+"""Buffers: memory for chunks in flight, within a budget and used again.
+
+A fresh buffer of megabytes costs a page fault for each of its pages, about as much as hashing it; a used one does not.
+"""
+
+from __future__ import annotations
+
+
+class Buffers:
+    """At most `capacity` bytes lent out at a time; a single buffer is always granted.  For the event loop alone."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._lent = 0
+        self._free: list[bytearray] = []
+
+    def take(self, size: int) -> bytearray | None:
+        """A buffer of exactly `size` bytes, or None while the budget is used up.  Its content is anything."""
+        if self._lent and self._lent + size > self.capacity:
+            return None
+        self._lent += size
+        for i, buffer in enumerate(self._free):
+            if len(buffer) == size:
+                return self._free.pop(i)
+        # Of another size, so of another blob: its memory goes back before more is asked for.
+        while self._free and self._lent + sum(map(len, self._free)) > self.capacity:
+            self._free.pop()
+        return bytearray(size)
+
+    def give(self, buffer: bytearray) -> None:
+        """Give back what `take` lent."""
+        self._lent -= len(buffer)
+        self._free.append(buffer)
+        if self._lent + sum(map(len, self._free)) > self.capacity:
+            self._free.pop(0)

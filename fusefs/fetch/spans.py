@@ -1,0 +1,49 @@
+"""Spans: which neighbouring chunks one request asks for.  Pure planning: numbers in, numbers out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fusefs.config import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from fusefs.chunks import ChunkList
+
+SMALLEST_SPAN = 8 * MIB
+"""Below this a request's own cost (a round trip, a header) is felt; it still leaves several spans in a window."""
+
+_SECONDS_A_SPAN = 0.25
+"""A span that takes longer would keep its last chunk waiting behind its first."""
+
+
+def span_limit(rate: float, largest: int) -> int:
+    """Bytes that one request should ask for at `rate` bytes a second, at most `largest`."""
+    return min(largest, max(SMALLEST_SPAN, int(rate * _SECONDS_A_SPAN)))
+
+
+def plan(chunks: ChunkList, first: int, limit: int, wanted: Callable[[int], bool]) -> range:
+    """Extend a span from chunk `first` over the chunks behind it that are wanted too, up to `limit` bytes.
+
+    `first` is always in it, even when it alone is larger than `limit`.
+    """
+    stop = first + 1
+    start_off = chunks[first].start
+    while stop < len(chunks) and chunks[stop].stop - start_off <= limit and wanted(stop):
+        stop += 1
+    return range(first, stop)
+
+
+def runs(indices: Iterable[int]) -> Iterator[range]:
+    """Group rising indices into ranges of neighbours."""
+    run: range | None = None
+    for index in indices:
+        if run is not None and index == run.stop:
+            run = range(run.start, index + 1)
+            continue
+        if run is not None:
+            yield run
+        run = range(index, index + 1)
+    if run is not None:
+        yield run

@@ -1,0 +1,94 @@
+"""BlobFile: one blob as a file of its final size.  Ensure, then pread: the one way that bytes come up."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import trio
+
+from fusefs.errors import ChunkGone, FusefsError
+from fusefs.fetch.flight import Priority
+
+if TYPE_CHECKING:
+    from fusefs.chunks import Blob
+    from fusefs.fetch.blobfetch import BlobFetch
+    from fusefs.fetch.fetcher import Fetcher
+
+log = logging.getLogger(__name__)
+
+
+class BlobFile:
+    """One for each distinct blob of a mount, shared by all paths that show it.
+
+    Attributes:
+        blob: digest and size.
+    """
+
+    def __init__(self, fetcher: Fetcher, fetch: BlobFetch, *, fill: bool = False) -> None:
+        self.blob: Blob = fetch.blob
+        self._fetcher = fetcher
+        self._fetch = fetch
+        self._fill = fill
+        self._filling = False
+
+    async def read(self, off: int, size: int) -> bytes | bytearray:
+        """Bytes [off, off+size), clipped to the end of the file; never fewer (P2).
+
+        Raises:
+            FusefsError: why they cannot be had now.
+        """
+        size = min(size, self.blob.size - off)
+        if size <= 0:
+            return b""
+        while True:
+            chunker = self._fetch.chunker
+            if chunker is None or chunker.quarantined or chunker.missing(off, size):
+                self._fetcher.observe(self._fetch, off, size)
+                chunker = await self._fetcher.ensure(self._fetch, off, size)
+            else:
+                self._fetcher.observe(self._fetch, off, size)
+            try:
+                data = chunker.pread_nowait(off, size)
+                if data is None:
+                    data = await trio.to_thread.run_sync(chunker.pread, off, size)
+            except ChunkGone:
+                continue  # it lived in memory for want of disk space, and others needed the memory
+            return data
+
+    def open(self) -> None:
+        """Somebody opened the file; with `--fill` the rest of it follows, once."""
+        if self._fill and not self._filling and self.state != "sealed":
+            self._filling = True
+            self._fetcher.start_soon(self._fill_up)
+
+    def release(self) -> None:
+        """Somebody closed the file.  Nothing to let go of: what it caused to be fetched is wanted anyway."""
+
+    async def _fill_up(self) -> None:
+        try:
+            await self._fetcher.complete(self._fetch, Priority.FILL)
+        except FusefsError as exc:
+            self._fetcher.report(exc)
+        finally:
+            self._filling = False  # the next open tries again
+
+    @property
+    def state(self) -> str:
+        """`absent`, `partial`, `sealed`, `quarantined` or `unproved`; without touching the network."""
+        return self._fetch.state
+
+    @property
+    def present(self) -> int:
+        """Bytes on disk."""
+        return self._fetch.present
+
+    def presence(self, cells: int) -> list[float]:
+        """For each of `cells` equal parts of the file, the fraction of it that is on disk."""
+        parts = [0.0] * cells
+        width = self.blob.size / cells
+        for start, stop in self._fetch.present_ranges():
+            for cell in range(int(start / width), min(cells, int((stop - 1) / width) + 1)):
+                overlap = min(stop, (cell + 1) * width) - max(start, cell * width)
+                parts[cell] += max(0.0, overlap / width)
+        return [min(1.0, part) for part in parts]

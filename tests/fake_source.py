@@ -1,0 +1,143 @@
+"""FakeSource: a Source in memory that keeps count, lies and fails on demand.
+
+It passes the conformance suite that every real source passes (`tests/conformance/test_sources.py`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from fusefs.chunks import Blob, Chunk, ChunkList
+from fusefs.digest import Digest
+from fusefs.errors import Cancelled, ModelNotFound, NotFound, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fusefs.names import Name
+
+    Fault = Callable[[Chunk, bytes], bytes]
+    """Given what was asked for and its right bytes: other bytes, or raise."""
+
+
+def chunk_list(data: bytes, chunk_size: int) -> ChunkList:
+    """The honest list of `data`."""
+    starts = range(0, len(data), chunk_size)
+    return ChunkList.from_pairs(
+        len(data),
+        ((Digest.of(data[s : s + chunk_size]), Chunk(s, min(s + chunk_size, len(data)) - 1)) for s in starts),
+    )
+
+
+class FakeSource:
+    """Blobs, lists and manifests in memory.
+
+    Attributes:
+        asked: every range that was opened, in order.
+        faults: taken from the left, one for each range that is opened.
+        gate: when set to an unset event, ranges wait for it: a network that is slow as long as the test wants.
+    """
+
+    def __init__(self, label: str = "fake") -> None:
+        self.label = label
+        self.asked: list[Chunk] = []
+        self.faults: deque[Fault | None] = deque()
+        self.always: Fault | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+        self.closed = False
+        self._blobs: dict[Digest, bytes] = {}
+        self._lists: dict[Digest, ChunkList] = {}
+        self._manifests: dict[tuple[str, ...], bytes] = {}
+        self._lock = threading.Lock()
+
+    def add(self, data: bytes, chunks: ChunkList | None = None) -> Blob:
+        """Have a blob, with a chunk list or without."""
+        digest = Digest.of(data)
+        self._blobs[digest] = data
+        if chunks is not None:
+            self._lists[digest] = chunks
+        return Blob(digest, len(data))
+
+    def claim(self, blob: Blob, data: bytes, chunks: ChunkList | None = None) -> None:
+        """Have other bytes under the name of `blob`."""
+        self._blobs[blob.digest] = data
+        if chunks is not None:
+            self._lists[blob.digest] = chunks
+
+    def add_manifest(self, name: Name, raw: bytes) -> None:
+        """Have a model."""
+        self._manifests[name.key] = raw
+
+    def manifest(self, name: Name) -> bytes:
+        """As Source.manifest."""
+        self._check()
+        if name.key not in self._manifests:
+            raise ModelNotFound(f"no model {name}", source=self.label)
+        return self._manifests[name.key]
+
+    def chunk_list(self, name: Name, blob: Blob) -> ChunkList | None:
+        """As Source.chunk_list."""
+        del name
+        self._check()
+        return self._lists.get(blob.digest)
+
+    def open_range(self, name: Name, blob: Blob, chunk: Chunk) -> _Body:
+        """As Source.open_range."""
+        del name
+        self._check()
+        if blob.digest not in self._blobs:
+            raise NotFound("no such blob", source=self.label)
+        data = self._blobs[blob.digest][chunk.start : chunk.stop]
+        with self._lock:
+            self.asked.append(chunk)
+            fault = self.faults.popleft() if self.faults else self.always
+        if fault is not None:
+            data = fault(chunk, data)
+        return _Body(self, data)
+
+    def close(self) -> None:
+        """As Source.close."""
+        self.closed = True
+        self.gate.set()
+
+    @property
+    def bytes_asked(self) -> int:
+        """Sum of all ranges."""
+        return sum(chunk.size for chunk in self.asked)
+
+    def _check(self) -> None:
+        if self.closed:
+            raise Cancelled("the source is closed")
+
+
+class _Body:
+    def __init__(self, source: FakeSource, data: bytes) -> None:
+        self._source = source
+        self._rest = memoryview(data)
+
+    def readinto(self, buffer: memoryview) -> int:
+        self._source.gate.wait()
+        self._source._check()
+        got = min(len(buffer), len(self._rest))
+        buffer[:got] = self._rest[:got]
+        self._rest = self._rest[got:]
+        return got
+
+    def close(self) -> None:
+        self._rest = self._rest[:0]
+
+
+def flip(chunk: Chunk, data: bytes) -> bytes:
+    """One flipped bit, in the middle."""
+    del chunk
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def fail(chunk: Chunk, data: bytes) -> bytes:
+    """Trouble."""
+    del data
+    raise SourceError(f"no bytes {chunk} today", source="fake", temporary=True)

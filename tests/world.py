@@ -1,0 +1,113 @@
+"""World: a cache directory, a fake source and a running fetcher, for tests of floors 2 to 4 without a kernel."""
+
+from __future__ import annotations
+
+import random
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import trio
+
+from fusefs.cache.disk import DiskCache
+from fusefs.config import Settings
+from fusefs.fetch.fetcher import Fetcher
+from fusefs.fetch.worker import Origin
+from fusefs.names import Name
+from fusefs.stats import Counters
+from fusefs.vfs.blobfile import BlobFile
+from tests.fake_source import FakeSource, chunk_list
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from fusefs.chunks import Blob, ChunkList
+
+NAME = Name.parse("http://test.invalid/library/model:latest")
+
+SETTINGS = Settings(
+    timeout=5.0,
+    stall=1.0,
+    memory=1 << 20,
+    single_chunk_limit=0,
+    unlisted_chunk_size=1000,
+    span_size=4000,
+    connections=4,
+)
+"""Small enough that a few kilobytes have many chunks and spans."""
+
+
+def some_bytes(size: int, seed: int = 1) -> bytes:
+    """`size` bytes that do not repeat."""
+    return random.Random(seed).randbytes(size)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that happens in a thread, and that nobody announces."""
+    while not condition():  # noqa: ASYNC110  # the thread knows nothing of trio
+        await trio.sleep(0.001)
+
+
+class World:
+    """One process' view of a cache.
+
+    Attributes:
+        source: the one that the blobs come from.
+        data: the blob's right bytes.
+        blob: its digest and size.
+        file: the file that shows it.
+    """
+
+    def __init__(
+        self, root: Path, fetcher: Fetcher, cache: DiskCache, source: FakeSource, data: bytes, blob: Blob
+    ) -> None:
+        self.root = root
+        self.fetcher = fetcher
+        self.cache = cache
+        self.source = source
+        self.data = data
+        self.blob = blob
+        self.fetch = fetcher.track(blob)
+        self.fetch.add_origin(Origin(source, NAME))
+        self.file = BlobFile(fetcher, self.fetch)
+        self.counters = fetcher.counters
+
+    async def read(self, off: int, size: int) -> None:
+        """Read, and compare with the right bytes."""
+        got = await self.file.read(off, size)
+        assert bytes(got) == self.data[off : off + size], f"wrong bytes at {off}+{size}"
+
+    async def sealed(self) -> None:
+        """Wait until the blob has its final name."""
+        await until(lambda: self.file.state == "sealed")
+
+
+@asynccontextmanager
+async def running(
+    root: Path,
+    data: bytes,
+    *,
+    chunk_size: int = 1000,
+    source: FakeSource | None = None,
+    chunks: ChunkList | None = None,
+    listed: bool = True,
+    settings: Settings = SETTINGS,
+    spill: int = 1 << 20,
+    **changes: object,
+) -> AsyncIterator[World]:
+    """A running fetcher over the cache `root`, with one blob; ends as unmount ends."""
+    settings = replace(settings, **changes)  # type: ignore[arg-type]  # a test names a setting wrongly: it says so
+    cache = await trio.to_thread.run_sync(lambda: DiskCache.open(root, spill_capacity=spill))
+    source = source or FakeSource()
+    blob = source.add(data, (chunks or chunk_list(data, chunk_size)) if listed else None)
+    fetcher = Fetcher(cache, settings, Counters())
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(fetcher.run)
+            try:
+                yield World(root, fetcher, cache, source, data, blob)
+            finally:
+                source.gate.set()
+                nursery.cancel_scope.cancel()
+    fetcher.close()
