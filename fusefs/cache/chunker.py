@@ -127,8 +127,13 @@ class Chunker:
     # Getting bytes in
 
     def try_lock(self, index: int) -> bool:
-        """Take chunk `index` for fetching or proving; False when another process has it."""
-        return self.map.try_lock_chunk(index)
+        """Take chunk `index` for fetching or proving; False when another process has it.
+
+        Raises:
+            CacheError: this file system has no such locks.
+        """
+        with disk_errors(self.place.map):
+            return self.map.try_lock_chunk(index)
 
     def unlock(self, index: int) -> None:
         """Give chunk `index` back."""
@@ -214,6 +219,7 @@ class Chunker:
                 raise  # it cannot be proved without the rest, and the rest will not fit either
             self._spill.put(self.blob.digest, index, bytes(data))
         else:
+            self.full = None
             self.prefix.offer(index, data)
 
     def _writable(self) -> int:

@@ -153,7 +153,8 @@ class ChunkMap:
     def unlock_chunk(self, index: int) -> None:
         """Give chunk `index` back."""
         if self.fd >= 0:
-            locks.unlock(self.fd, _STATES_AT + index)
+            with contextlib.suppress(OSError):  # the end of the process frees it, too
+                locks.unlock(self.fd, _STATES_AT + index)
 
     @contextlib.contextmanager
     def locked(self, lock: Lock) -> Iterator[None]:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from fusefs.fetch.flight import Flight
     from fusefs.fetch.worker import Origin
 
+    Listed = tuple[ChunkList, str]
+    """A chunk list, and where it came from, for a person."""
+
 log = logging.getLogger(__name__)
 
 
@@ -63,36 +66,45 @@ class BlobFetch:
         if origin not in self.origins:
             self.origins.append(origin)
 
-    def open_chunker(self) -> Chunker:
-        """Find the chunk list and open the blob in the cache.  Blocking: it may ask the network for the list.
-
-        Raises:
-            SourceError, InvalidChunkList: nobody gave a usable list.
-            BlobUnproved: there is no list, and `--unproved=refuse`.
-            CacheError: the cache's files cannot be used.
-        """
-        chunks, label = self._chunk_list()
-        chunker = self._cache.chunker(self.blob, chunks, label)
-        chunker.serve_unproved = self._settings.unproved == "allow"
-        return chunker
-
-    def _chunk_list(self) -> tuple[ChunkList, str]:
+    def local_list(self) -> Listed | None:
+        """The chunk list as far as it can be known without the network.  Blocking, but short."""
         blob = self.blob
         if blob.size <= self._settings.single_chunk_limit:
             return ChunkList.single(blob), "its own only chunk"
         pinned = self._cache.pinned_list(blob)
         if pinned is not None:
             return pinned, "pinned"
-        unlisted = ChunkList.uniform(blob.size, self._settings.unlisted_chunk_size)
-        if self._has_sealed():
-            return unlisted, ""  # proved as a whole, on first use, with no help from the network
+        # A sealed blob that has none is proved as a whole on its first use, with no help from the network.
+        return (self._unlisted(), "") if self._has_sealed() else None
+
+    def remote_list(self) -> Listed:
+        """The chunk list from the first source that has one.  Blocking on the network.
+
+        Raises:
+            SourceError, InvalidInput: no list, and not for lack of one: to take the blob unproved instead would let a
+                fault, or whoever causes it, choose the weaker check.
+            BlobUnproved: there is no list, and `--unproved=refuse`.
+        """
         listed = self._ask_for_list()
         if listed is not None:
             return listed
         if self._settings.unproved == "refuse":
-            raise BlobUnproved(f"{blob.digest}: no source has its chunk list; see --unproved")
-        log.info("%s: no source has its chunk list; --unproved=%s", blob.digest, self._settings.unproved)
-        return unlisted, ""
+            raise BlobUnproved(f"{self.blob.digest}: no source has its chunk list; see --unproved")
+        log.info("%s: no source has its chunk list; --unproved=%s", self.blob.digest, self._settings.unproved)
+        return self._unlisted(), ""
+
+    def open_chunker(self, listed: Listed) -> Chunker:
+        """Open the blob in the cache.  Blocking, but short.
+
+        Raises:
+            CacheError: the cache's files cannot be used.
+        """
+        chunker = self._cache.chunker(self.blob, *listed)
+        chunker.serve_unproved = self._settings.unproved == "allow"
+        return chunker
+
+    def _unlisted(self) -> ChunkList:
+        return ChunkList.uniform(self.blob.size, self._settings.unlisted_chunk_size)
 
     def _has_sealed(self) -> bool:
         try:
@@ -100,13 +112,8 @@ class BlobFetch:
         except NotCached:
             return False
 
-    def _ask_for_list(self) -> tuple[ChunkList, str] | None:
-        """The first usable list; None when every source says that it keeps none.
-
-        Raises:
-            SourceError, InvalidInput: no list, and not for lack of one: to take the blob unproved instead would let a
-                fault, or whoever causes it, choose the weaker check.
-        """
+    def _ask_for_list(self) -> Listed | None:
+        """The first usable list; None when every source says that it keeps none."""
         failure: FusefsError | None = None
         for origin in self.origins:
             try:

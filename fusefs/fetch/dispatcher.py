@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.cache.files import PIECE
+from fusefs.errors import CacheError
 from fusefs.fetch.buffers import Buffers
 from fusefs.fetch.flight import Flight, Priority
 from fusefs.fetch.queue import Queue
@@ -121,7 +122,12 @@ class Dispatcher:
     def _lock(self, flight: Flight) -> bool:
         """Take the chunk's lock between processes; a chunk that another one has is parked."""
         assert self._nursery is not None
-        if not flight.chunker.try_lock(flight.index):
+        try:
+            free = flight.chunker.try_lock(flight.index)
+        except CacheError as exc:
+            self._tell(flight, exc)
+            return False
+        if not free:
             self._nursery.start_soon(self.await_foreign, flight)
             return False
         # Its last holder may have finished between our look at the map and the lock.
@@ -171,7 +177,7 @@ class Dispatcher:
         self._tell(flight, error)
 
     async def await_foreign(self, flight: Flight) -> None:
-        """Another process has the chunk: wait for it to be present, or for its lock."""
+        """Another process has the chunk: wait for it to be present, or for its lock.  Never raises."""
         pause, longest = _FOREIGN_POLL
         while True:
             await trio.sleep(pause)
@@ -179,7 +185,12 @@ class Dispatcher:
             if flight.chunker.present(flight.index):
                 self._tell(flight, None)
                 return
-            if flight.chunker.try_lock(flight.index):
+            try:
+                free = flight.chunker.try_lock(flight.index)
+            except CacheError as exc:
+                self._tell(flight, exc)
+                return
+            if free:
                 flight.chunker.unlock(flight.index)
                 self.push(flight)
                 return

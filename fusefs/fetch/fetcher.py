@@ -73,7 +73,7 @@ class Fetcher:
         self.counters = counters
         self._dispatcher = Dispatcher(settings, counters, self.land)
         self._blobs: dict[Digest, BlobFetch] = {}
-        self._lists = trio.CapacityLimiter(4)
+        self._lists = trio.CapacityLimiter(16)
         self._cache_threads = trio.CapacityLimiter(4)
         self._busy = 0
         self._busy_lock = threading.Lock()
@@ -138,7 +138,11 @@ class Fetcher:
             raise again(fetch.quarantined)
         async with self._opening.setdefault(fetch.blob.digest, trio.Lock()):
             if fetch.chunker is None:
-                fetch.chunker = await trio.to_thread.run_sync(fetch.open_chunker, limiter=self._lists)
+                listed = await self.in_thread(fetch.local_list)
+                if listed is None:
+                    # Threads of its own: what is present must open while others wait for a dead network (P7).
+                    listed = await trio.to_thread.run_sync(fetch.remote_list, limiter=self._lists)
+                fetch.chunker = await self.in_thread(fetch.open_chunker, listed)
                 if fetch.chunker.complete and not fetch.chunker.sealed and self._prover is not None:
                     self._prover.tend(fetch, fetch.chunker)  # whoever fetched the last chunk died before sealing
             return fetch.chunker
@@ -171,7 +175,8 @@ class Fetcher:
         chunker = fetch.chunker
         if chunker is None or chunker.sealed or not (chunker.chunks.proved or chunker.serve_unproved):
             return
-        ahead = fetch.readahead.observe(off, size, self.rate)
+        # With no disk to put it, what is fetched too far ahead has left memory again before it is read.
+        ahead = fetch.readahead.observe(off, size, 0 if chunker.full else self.rate)
         if ahead:
             for index in chunker.missing(ahead.start, len(ahead)):
                 self.want(fetch, chunker, index, Priority.READ_AHEAD)

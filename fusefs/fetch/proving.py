@@ -62,10 +62,10 @@ class Prover:
 
     async def _prove(self, flight: Flight) -> None:
         chunker, index = flight.chunker, flight.index
-        if not chunker.try_lock(index):
-            await self._fetcher.await_foreign(flight)
-            return
         try:
+            if not chunker.try_lock(index):
+                await self._fetcher.await_foreign(flight)
+                return
             right = await self._fetcher.in_thread(chunker.prove, index)
             if not right and chunker.sealed:
                 await self._fetcher.in_thread(unseal, chunker)
@@ -99,12 +99,12 @@ class Prover:
     async def _tend(self, fetch: BlobFetch, chunker: Chunker) -> None:
         digest = fetch.blob.digest
         try:
-            again = True
-            while again:
+            more = True
+            while more:
                 self._tending[digest] = False
                 while await self._fetcher.in_thread(chunker.advance, _STEP):
                     pass
-                again = self._tending[digest]
+                more = self._tending[digest]
             if chunker.hashed and not chunker.sealed:
                 await self.seal(fetch, chunker)
         except Exception as exc:

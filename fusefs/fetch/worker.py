@@ -64,10 +64,11 @@ def fetch_span(
                 return
     except FusefsError as exc:
         error = exc
-    except BaseException as exc:  # a bug: those who wait must not wait for ever, and whoever runs us must hear of it
+    except Exception as exc:  # a bug: those who wait must not wait for ever
+        log.exception("a worker failed")
         for index in left:
             landed(index, exc)
-        raise
+        return
     for index in left:
         landed(index, error)
 
