@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusefs.cache.chunker import Chunker
-from fusefs.cache.chunkmap import ABSENT, CLAIMED, ChunkMap, Lock, byte_ranges, open_locked, peek
+from fusefs.cache.chunkmap import ABSENT, CLAIMED, ChunkMap, Lock, open_locked, peek
 from fusefs.cache.files import (
     PIECE,
     SAFE,
@@ -31,7 +31,6 @@ from fusefs.cache.locks import try_lock, unlock
 from fusefs.cache.place import Place
 from fusefs.cache.spill import Spill
 from fusefs.chunkpack import MAX_PACKED_SIZE, pack, unpack
-from fusefs.chunks import ChunkList
 from fusefs.digest import Digest
 from fusefs.errors import (
     CacheError,
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fusefs.cache.chunker import Reader
-    from fusefs.chunks import Blob
+    from fusefs.chunks import Blob, ChunkList
     from fusefs.names import Name
 
 
@@ -231,17 +230,9 @@ class DiskCache:
                 return unpack(path.read_bytes(), blob.size)[0]
         return None
 
-    def present_ranges(self, blob: Blob, unlisted_chunk_size: int) -> list[tuple[int, int]]:
-        """Byte ranges [start, stop) of an unsealed blob that are on disk, claims included; opens and locks nothing."""
-        states = peek(Place(self.root, blob.digest).map, blob)
-        if not states:
-            return []
-        chunks = self.pinned_list(blob) if len(states) > 1 else ChunkList.single(blob)
-        if chunks is None:
-            chunks = ChunkList.uniform(blob.size, unlisted_chunk_size)
-        if len(chunks) != len(states):
-            return []
-        return byte_ranges(chunks, states)
+    def states(self, blob: Blob) -> bytes:
+        """The states of the chunks of an unsealed blob, a byte each; opens and locks nothing, empty when unknown."""
+        return peek(Place(self.root, blob.digest).map, blob)
 
     def chunker(self, blob: Blob, chunks: ChunkList, label: str = "") -> Chunker:
         """Open a blob for reading and writing chunk by chunk; `chunks` is pinned, with `label` saying where from.

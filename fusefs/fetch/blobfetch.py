@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from fusefs.cache.chunkmap import byte_ranges
 from fusefs.chunks import ChunkList
 from fusefs.digest import Digest
 from fusefs.errors import (
@@ -59,6 +60,7 @@ class BlobFetch:
         self.quarantined: FusefsError | None = None
         self._cache = cache
         self._settings = settings
+        self._list: ChunkList | None = None
         self._listed_by: Origin | None = None
 
     def add_origin(self, origin: Origin) -> None:
@@ -71,7 +73,7 @@ class BlobFetch:
         blob = self.blob
         if blob.size <= self._settings.single_chunk_limit:
             return ChunkList.single(blob), "its own only chunk"
-        pinned = self._cache.pinned_list(blob)
+        pinned = self._pinned()
         if pinned is not None:
             return pinned, "pinned"
         # A sealed blob that has none is proved as a whole on its first use, with no help from the network.
@@ -102,6 +104,12 @@ class BlobFetch:
         chunker = self._cache.chunker(self.blob, *listed)
         chunker.serve_unproved = self._settings.unproved == "allow"
         return chunker
+
+    def _pinned(self) -> ChunkList | None:
+        """The pinned list, read once: `ls` asks for it, too, and a list may have 40 MB."""
+        if self._list is None:
+            self._list = self._cache.pinned_list(self.blob)
+        return self._list
 
     def _unlisted(self) -> ChunkList:
         return ChunkList.uniform(self.blob.size, self._settings.unlisted_chunk_size)
@@ -143,6 +151,7 @@ class BlobFetch:
         if self._listed_by in self.origins:
             self.origins.remove(self._listed_by)
         self._listed_by = None
+        self._list = None
         self.chunker = None
         self.retired.append(chunker)
         if not self.origins:
@@ -179,4 +188,10 @@ class BlobFetch:
             return self.chunker.present_ranges()
         if self._has_sealed():
             return [(0, self.blob.size)]
-        return self._cache.present_ranges(self.blob, self._settings.unlisted_chunk_size)
+        states = self._cache.states(self.blob)
+        if not states:
+            return []
+        if len(states) == 1:
+            return [(0, self.blob.size)] if states[0] else []
+        chunks = self._pinned() or self._unlisted()
+        return byte_ranges(chunks, states) if len(chunks) == len(states) else []
