@@ -1,0 +1,120 @@
+"""Kernel: the limits of one FUSE connection that only /sys can change, and what could not be changed.
+
+`minor` is that of the mount's st_dev.  The defaults are measured: at 20 ms a request, 128 KiB of read-ahead and 12
+requests in flight give 12 MiB/s.  A larger window gives more, but a random touch of a mapped page pulls all of it, and
+over a chunk border a second chunk; reading far ahead is the fetcher's business.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+SYS = Path("/sys")
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """One limit.
+
+    Attributes:
+        name: as the kernel calls it.
+        wanted: the value asked for.
+        actual: the value it has; None when it cannot be read.
+        why_not: why it is not `wanted`; empty when it is.
+    """
+
+    name: str
+    wanted: int
+    actual: int | None
+    why_not: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What became of all of them.
+
+    Attributes:
+        knobs: in the order they were set.
+    """
+
+    knobs: tuple[Knob, ...]
+
+    def as_dict(self) -> dict[str, dict[str, int | str | None]]:
+        """For `status`: by name, `wanted`, `actual` and `why_not`."""
+        return {
+            knob.name: {"wanted": knob.wanted, "actual": knob.actual, "why_not": knob.why_not} for knob in self.knobs
+        }
+
+    @property
+    def complaint(self) -> str:
+        """One line about what could not be set; empty when everything was."""
+        return "; ".join(f"{knob.name} is {knob.actual}: {knob.why_not}" for knob in self.knobs if knob.why_not)
+
+
+def tune(
+    minor: int,
+    *,
+    read_ahead_kb: int = 256,
+    max_background: int = 64,
+    congestion_threshold: int = 48,
+    sys: Path = SYS,
+) -> Tuning:
+    """Set the limits of a connection.  Never raises, never waits for the mount; needs INIT to be answered.
+
+    Args:
+        minor: of the mount's st_dev.
+        read_ahead_kb: KiB the kernel reads ahead of a sequential reader.
+        max_background: read-ahead requests in flight at most.
+        congestion_threshold: requests in flight from which the kernel reads less ahead.
+        sys: where sysfs is mounted.
+    """
+    connections = _connections(minor, sys)
+    return Tuning(
+        (
+            _set(sys / "class/bdi" / f"0:{minor}" / "read_ahead_kb", read_ahead_kb),
+            # The threshold must not exceed the maximum of the moment, so the maximum comes first.
+            _set(connections / str(minor) / "max_background", max_background),
+            _set(connections / str(minor) / "congestion_threshold", congestion_threshold),
+        )
+    )
+
+
+def abort(minor: int, *, sys: Path = SYS) -> bool:
+    """End a connection by force: every caller gets an errno at once, even where the daemon does not answer.
+
+    Returns:
+        Whether the kernel took it; only root may.
+    """
+    try:
+        (_connections(minor, sys) / str(minor) / "abort").write_text("1\n")
+    except OSError:
+        return False
+    return True
+
+
+def _connections(minor: int, sys: Path) -> Path:
+    """Where fusectl is mounted; mounts it there when it is not and we may."""
+    connections = sys / "fs/fuse/connections"
+    if not (connections / str(minor)).exists() and connections.is_dir() and os.geteuid() == 0:
+        libc = ctypes.CDLL(None, use_errno=True)
+        # That it fails (a container) shows when the limit is set.
+        libc.mount(b"fusectl", os.fsencode(connections), b"fusectl", 0, None)
+    return connections
+
+
+def _set(path: Path, wanted: int) -> Knob:
+    why_not = ""
+    try:
+        path.write_text(f"{wanted}\n")
+    except OSError as exc:
+        why_not = f"{exc.strerror}" + ("" if os.geteuid() == 0 else "; only root may set it")
+    try:
+        actual = int(path.read_text())
+    except (OSError, ValueError):
+        actual = None
+    if not why_not and actual != wanted:
+        why_not = "the kernel has another limit"
+    return Knob(path.name, wanted, actual, "" if actual == wanted else why_not)

@@ -1,0 +1,151 @@
+"""Session: makes the mount, answers the kernel until cancelled or unmounted, and always takes the mount away.
+
+pyfuse3 keeps its session in a module global: one at a time in a process.
+
+How a session ends.  Cancelled (SIGTERM, SIGINT): pyfuse3's tasks are cancelled where they wait, then `close` lets go
+of /dev/fuse, at which the kernel answers every request in flight with ECONNABORTED, and detaches the mount even if
+files are open (P11).  Unmounted by somebody else: pyfuse3's loop ends by itself, and `close` finds nothing left to do.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyfuse3
+import trio
+
+from fusefs.errors import MountError
+from fusefs.fuse.mountpoint import check_device, mounted_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fusefs.fuse.operations import FuseOperations
+
+log = logging.getLogger(__name__)
+
+MAX_TASKS = 1024
+"""Requests answered at once.  Each waiting read holds one; pyfuse3's 99 would let 99 of them block every lookup."""
+
+_HINTS = (
+    ("user_allow_other", "add the line user_allow_other to /etc/fuse.conf, or leave --allow-other out"),
+    ("not permitted", "run as root (in a container: with --cap-add SYS_ADMIN)"),
+    ("permission denied", "choose a mount point of your own, or run as root"),
+    ("fusermount3", "install the package fuse3, or run as root"),
+    ("no such device", "run: modprobe fuse"),
+    ("not connected", "a mount was left there by a crash; run: fusefs umount"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A mount that answers.
+
+    Attributes:
+        mountpoint: where.
+        minor: of its st_dev, for `fusefs.fuse.kernel`; None when the mount was gone at once.
+    """
+
+    mountpoint: Path
+    minor: int | None
+
+
+def mount_options(source: str, *, allow_other: bool = False) -> set[str]:
+    """The options of every mount of ours; `source` is what /proc/mounts shows first."""
+    # libfuse splits options at commas and takes ASCII alone; names in Ollama's grammar have neither, folders may.
+    name = source.encode("ascii", "replace").decode().replace("\\", "?").replace(",", "+").replace("\n", "?")
+    options = {"ro", "nosuid", "nodev", "default_permissions", f"fsname={name}", "subtype=fusefs"}
+    return options | {"allow_other"} if allow_other else options
+
+
+class _Slot:
+    """Whether pyfuse3's one session is taken."""
+
+    taken = False
+
+
+async def serve(
+    operations: FuseOperations,
+    mountpoint: Path,
+    options: set[str],
+    *,
+    max_tasks: int = MAX_TASKS,
+    task_status: trio.TaskStatus[Session] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Mount and answer, until cancelled or unmounted; then the mount is gone.
+
+    Args:
+        operations: the handlers; new ones for each session.
+        mountpoint: an empty folder, see `fusefs.fuse.mountpoint.check_mountpoint`.
+        options: see `mount_options`.
+        max_tasks: requests answered at once.
+        task_status: started with the Session when the kernel has said hello: from then on it can be tuned and used.
+
+    Raises:
+        MountError: the mount could not be made, or the connection broke; one line that says what to do.
+    """
+    if _Slot.taken:
+        raise MountError("this process has a mount already; start another process for another mount")
+    _mount(operations, mountpoint, options)
+    _Slot.taken = True
+    failures: list[Exception] = []
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_answer, max_tasks, nursery.cancel_scope, failures)
+            await operations.ready.wait()
+            there = mounted_at(mountpoint)
+            task_status.started(Session(mountpoint, there.minor if there else None))
+    finally:
+        pyfuse3.close()
+        _Slot.taken = False
+    if failures:
+        raise MountError(f"{mountpoint}: the connection to the kernel broke: {failures[0]}") from failures[0]
+    if not operations.ready.is_set():
+        raise MountError(f"{mountpoint}: unmounted before it was ready; mount it again")
+
+
+async def _answer(max_tasks: int, scope: trio.CancelScope, failures: list[Exception]) -> None:
+    try:
+        await pyfuse3.main(1, max_tasks)
+    except Exception as exc:  # told to the caller of serve: a nursery would wrap it
+        failures.append(exc)
+    finally:
+        scope.cancel()
+
+
+def _mount(operations: FuseOperations, mountpoint: Path, options: set[str]) -> None:
+    check_device()
+    said: list[str] = []
+    try:
+        with _stderr_into(said):
+            pyfuse3.init(operations, str(mountpoint), options)
+    except RuntimeError as exc:
+        # A session that was made but not mounted is still held; one that was not made must not be freed.
+        if "mount" in str(exc):
+            pyfuse3.close(unmount=False)
+        reason = "; ".join(said) or str(exc)
+        hint = next((hint for sign, hint in _HINTS if sign in reason.lower()), "")
+        raise MountError(f"{mountpoint}: cannot mount: {reason}" + (f"; {hint}" if hint else "")) from exc
+    for line in said:
+        log.warning("While mounting %s: %s", mountpoint, line)
+
+
+@contextmanager
+def _stderr_into(lines: list[str]) -> Iterator[None]:
+    """Collect what libfuse and fusermount3 write to file descriptor 2: it is the only place where they say why."""
+    with os.fdopen(os.memfd_create("fusefs-stderr"), "w+b") as file:
+        kept = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            text = file.read().decode(errors="replace")
+            lines.extend(line.strip().removeprefix("fuse: ") for line in text.splitlines() if line.strip())

@@ -1,0 +1,292 @@
+"""FileSystem: what a mount answers, without FUSE types.  Raises `fusefs.errors` only.
+
+Everything but `read` is plain `def`: metadata never waits for anything (P6).  A file handle is the inode number: all
+handles of a file are alike, so there is no table of them to keep.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from fusefs.digest import Digest
+from fusefs.errors import FusefsError, NoSuchAttribute, NoSuchEntry, ReadOnly, UnexpectedEnd
+from fusefs.vfs.tree import FileNode, FolderNode, Node, Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fusefs.chunks import Blob
+    from fusefs.stats import Counters
+
+log = logging.getLogger(__name__)
+
+BLOCK_SIZE = 1 << 20
+"""st_blksize, so the buffer of `cp`, `cat` and Python's open(): 4 KiB would make 256 read calls out of one."""
+
+FRAGMENT_SIZE = 4096
+"""f_frsize, the unit of statfs's counts: small enough that a small model is not shown as one block."""
+
+UNCHANGING = 365 * 86400.0
+"""Seconds the kernel may keep what never changes."""
+
+CHANGING = 1.0
+"""Seconds the kernel may keep st_blocks of a file that is still arriving: `du` is honest, a busy stat() stays cheap."""
+
+XATTRS = ("user.fusefs.digest", "user.fusefs.state", "user.fusefs.present")
+
+
+class BlobFile(Protocol):
+    """One distinct blob of the mount, shared by every path that shows it."""
+
+    blob: Blob
+
+    async def read(self, off: int, size: int) -> bytes | bytearray | memoryview:
+        """The whole range, clipped to the end of the blob; nothing behind it.
+
+        Raises:
+            FusefsError: it could not be had, or not be proved.
+        """
+
+    def open(self) -> None:
+        """One more opener; local and immediate."""
+
+    def release(self) -> None:
+        """One opener less."""
+
+    @property
+    def state(self) -> str:
+        """`absent`, `partial`, `sealed`, `quarantined` or `unproved`; local and immediate."""
+
+    @property
+    def present(self) -> int:
+        """Bytes present; local and immediate."""
+
+    def presence(self, cells: int) -> list[float]:
+        """For each of `cells` equal parts of the file, the fraction that is present."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What stat() shows.
+
+    Attributes:
+        inode: the number.
+        mode: type and permissions.
+        links: 1 for a file; 2 and one a subfolder for a folder.
+        size: in bytes; 0 for a folder.
+        blocks: 512-byte blocks that are present.
+        mtime_ns: all three times, in nanoseconds.
+        valid_for: seconds during which it cannot change, or may be shown a little late.
+    """
+
+    inode: int
+    mode: int
+    links: int
+    size: int
+    blocks: int
+    mtime_ns: int
+    valid_for: float
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What statfs() shows: a full disk with exactly these files on it.
+
+    Attributes:
+        blocks: of FRAGMENT_SIZE bytes, all used.
+        files: inodes, all used.
+    """
+
+    blocks: int
+    files: int
+
+
+class FileSystem:
+    """A read-only file system over a `Tree`.
+
+    Attributes:
+        tree: names and inodes.
+        last_error: what the last failed read said, with the path; None as long as none failed.
+        changing: seconds for which attributes of a file that is still arriving are valid.
+        uid: owner of everything: who mounted.
+        gid: group of everything.
+    """
+
+    def __init__(
+        self, tree: Tree, open_blob: Callable[[Blob], BlobFile], counters: Counters, *, changing: float = CHANGING
+    ) -> None:
+        """`open_blob` is called once for each distinct blob that somebody looks at; it must not block."""
+        self.tree = tree
+        self.last_error: str | None = None
+        self.changing = changing
+        self.uid, self.gid = os.getuid(), os.getgid()
+        self._open_blob = open_blob
+        self._blobs: dict[Digest, BlobFile] = {}
+        self._counters = counters
+
+    def blob_file(self, blob: Blob) -> BlobFile:
+        """The one BlobFile of `blob`."""
+        found = self._blobs.get(blob.digest)
+        if found is None:
+            found = self._blobs[blob.digest] = self._open_blob(blob)
+        return found
+
+    def lookup(self, parent: int, name: bytes) -> Attributes:
+        """The entry `name` of a folder; `.` and `..` too.
+
+        Raises:
+            NoSuchEntry, NotAFolder.
+        """
+        folder = self.tree.folder(parent)
+        if name in (b".", b".."):
+            return self.attributes(folder if name == b"." else self.tree.node(folder.parent))
+        child = folder.children.get(name)
+        if child is None:
+            raise NoSuchEntry(f"no {os.fsdecode(name)!r} in /{folder.path}")
+        return self.attributes(child)
+
+    def getattr(self, inode: int) -> Attributes:
+        """Attributes by number.
+
+        Raises:
+            NoSuchEntry.
+        """
+        return self.attributes(self.tree.node(inode))
+
+    def attributes(self, node: Node) -> Attributes:
+        """Attributes of a node."""
+        if isinstance(node, FolderNode):
+            return Attributes(node.inode, stat.S_IFDIR | 0o555, 2 + node.folders, 0, 0, node.mtime_ns, UNCHANGING)
+        assert isinstance(node, FileNode)
+        present, state = self.presence(node)
+        valid_for = UNCHANGING if state == "sealed" else self.changing
+        blocks = -(-present // 512)
+        return Attributes(node.inode, stat.S_IFREG | 0o444, 1, node.size, blocks, node.mtime_ns, valid_for)
+
+    def presence(self, node: FileNode) -> tuple[int, str]:
+        """Bytes present, and the state."""
+        if isinstance(node.content, bytes):
+            return node.size, "sealed"
+        blob_file = self.blob_file(node.content)
+        return blob_file.present, blob_file.state
+
+    def readdir(self, inode: int, off: int) -> Iterator[tuple[bytes, Attributes, int]]:
+        """Entries from offset `off` on: name, attributes, and the offset behind the entry.
+
+        Offsets are positions in an order that never changes, `.` at 0 and `..` at 1.
+
+        Raises:
+            NoSuchEntry, NotAFolder.
+        """
+        folder = self.tree.folder(inode)
+        dots = ((b".", folder), (b"..", self.tree.node(folder.parent)))
+        for position in range(off, len(dots) + len(folder.order)):
+            if position < len(dots):
+                name, node = dots[position]
+            else:
+                node = folder.order[position - len(dots)]
+                name = node.name
+            yield name, self.attributes(node), position + 1
+
+    def open(self, inode: int, flags: int) -> int:
+        """Open a file for reading; gives the handle.
+
+        Raises:
+            NoSuchEntry, IsAFolder.
+            ReadOnly: `flags` ask for more than reading.
+        """
+        node = self.tree.file(inode)
+        if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
+            raise ReadOnly(f"/{node.path}: the mount is read-only")
+        if not isinstance(node.content, bytes):
+            self.blob_file(node.content).open()
+        return inode
+
+    def release(self, handle: int) -> None:
+        """Give a handle back."""
+        node = self.tree.file(handle)
+        if not isinstance(node.content, bytes):
+            self.blob_file(node.content).release()
+
+    async def read(self, handle: int, off: int, size: int) -> bytes | bytearray | memoryview:
+        """The bytes [off, off+size), clipped to the end of the file: all of them, or an error (P2).
+
+        Raises:
+            FusefsError: they could not be had, or not be proved.
+        """
+        node = self.tree.file(handle)
+        wanted = max(0, min(off + size, node.size) - off)
+        if isinstance(node.content, bytes):
+            data: bytes | bytearray | memoryview = node.content[off : off + wanted]
+        elif wanted == 0:
+            data = b""
+        else:
+            data = await self._read_blob(node, self.blob_file(node.content), off, wanted)
+        self._counters.add("bytes_served", wanted)
+        return data
+
+    async def _read_blob(
+        self, node: FileNode, blob_file: BlobFile, off: int, size: int
+    ) -> bytes | bytearray | memoryview:
+        try:
+            return _whole(await blob_file.read(off, size), off, size)
+        except Exception as exc:
+            self._note(f"{node.path}: {exc}" if isinstance(exc, FusefsError) else f"{node.path}: {exc!r}")
+            raise
+
+    def _note(self, message: str) -> None:
+        self._counters.add("read_errors")
+        # Hundreds of readers may wait for one chunk: they all fail with one message, which is worth one line.
+        if message != self.last_error:
+            log.warning("A read failed: %s", message)
+        self.last_error = message
+
+    def statfs(self) -> Statistics:
+        """Sizes of everything together."""
+        return Statistics(-(-self.tree.size // FRAGMENT_SIZE), len(self.tree))
+
+    def access(self, inode: int, mode: int) -> bool:
+        """Whether `mode` (of R_OK, W_OK, X_OK) is allowed: read everything, enter folders.
+
+        Raises:
+            NoSuchEntry.
+            ReadOnly: W_OK was asked for.
+        """
+        node = self.tree.node(inode)
+        if mode & os.W_OK:
+            raise ReadOnly(f"/{node.path}: the mount is read-only")
+        return isinstance(node, FolderNode) or not mode & os.X_OK
+
+    def listxattr(self, inode: int) -> tuple[str, ...]:
+        """Names of the extended attributes; a folder has none.
+
+        Raises:
+            NoSuchEntry.
+        """
+        return XATTRS if isinstance(self.tree.node(inode), FileNode) else ()
+
+    def getxattr(self, inode: int, name: str) -> bytes:
+        """The value of an extended attribute, as text.
+
+        Raises:
+            NoSuchEntry, NoSuchAttribute.
+        """
+        node = self.tree.node(inode)
+        if name not in XATTRS or not isinstance(node, FileNode):
+            raise NoSuchAttribute(f"/{node.path} has no attribute {name!r}")
+        if name == XATTRS[0]:
+            digest = Digest.of(node.content) if isinstance(node.content, bytes) else node.content.digest
+            return str(digest).encode()
+        present, state = self.presence(node)
+        return state.encode() if name == XATTRS[1] else str(present).encode()
+
+
+def _whole(data: bytes | bytearray | memoryview, off: int, size: int) -> bytes | bytearray | memoryview:
+    """`data`, unless it is short: the kernel would fill up a short answer with zeros (P2)."""
+    if len(data) != size:
+        raise UnexpectedEnd(f"{size} bytes were asked for at {off}, {len(data)} came")
+    return data

@@ -1,0 +1,108 @@
+"""Fakes that obey the Protocols of fusefs, for tests of one floor without the floors below."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from fusefs.chunks import Blob
+from fusefs.digest import Digest
+from fusefs.manifest import Layer
+from fusefs.stats import Counters
+from fusefs.vfs.filesystem import CHANGING, BlobFile, FileSystem
+from fusefs.vfs.layout import File
+from fusefs.vfs.tree import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class FakeBlobFile:
+    """A BlobFile over bytes in memory, which waits and fails as the test says.
+
+    Attributes:
+        failures: raised by the reads to come, one each.
+        failing: raised by every read, as long as it is set.
+        gate: reads wait for it, as long as it is set.
+        waiting: reads that wait now.
+        reads: every (off, size) asked for.
+        opened: openers now.
+    """
+
+    def __init__(self, data: bytes, *, present: int | None = None, state: str = "sealed") -> None:
+        self.data = data
+        self.blob = Blob(Digest.of(data), len(data))
+        self.present = len(data) if present is None else present
+        self.state = state
+        self.failures: list[Exception] = []
+        self.failing: Exception | None = None
+        self.gate: trio.Event | None = None
+        self.waiting = 0
+        self.reads: list[tuple[int, int]] = []
+        self.opened = 0
+        self._changed = trio.Event()
+
+    async def read(self, off: int, size: int) -> bytes | memoryview:
+        await trio.lowlevel.checkpoint()
+        self.reads.append((off, size))
+        if self.gate is not None:
+            self._wait(1)
+            try:
+                await self.gate.wait()
+            finally:
+                self._wait(-1)
+        if self.failures:
+            raise self.failures.pop(0)
+        if self.failing is not None:
+            raise self.failing
+        return memoryview(self.data)[off : off + size]
+
+    def open(self) -> None:
+        self.opened += 1
+        self._tell()
+
+    def release(self) -> None:
+        self.opened -= 1
+        self._tell()
+
+    def presence(self, cells: int) -> list[float]:
+        part = len(self.data) / cells
+        return [min(1.0, max(0.0, (self.present - cell * part) / part)) if part else 1.0 for cell in range(cells)]
+
+    async def wait_waiting(self, count: int) -> None:
+        """Until at least `count` reads wait at the gate."""
+        while self.waiting < count:
+            await self._changed.wait()
+
+    async def wait_closed(self) -> None:
+        """Until nobody has it open: the kernel releases after close() has returned."""
+        while self.opened:
+            await self._changed.wait()
+
+    def _wait(self, by: int) -> None:
+        self.waiting += by
+        self._tell()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+def _conforms(fake: FakeBlobFile) -> BlobFile:
+    return fake
+
+
+def file_system_of(
+    contents: Mapping[str, bytes | FakeBlobFile],
+    *,
+    mtime_ns: int = 1_700_000_000_123_456_789,
+    changing: float = CHANGING,
+) -> FileSystem:
+    """A file system that shows `contents` by path: bytes inline, fakes as blobs."""
+    fakes = {fake.blob.digest: fake for fake in contents.values() if isinstance(fake, FakeBlobFile)}
+    files = [
+        File(path, content if isinstance(content, bytes) else Layer("", content.blob), mtime_ns)
+        for path, content in contents.items()
+    ]
+    return FileSystem(Tree(files), lambda blob: fakes[blob.digest], Counters(), changing=changing)

@@ -1,0 +1,188 @@
+"""FileSystem without a kernel: what it answers, counts and remembers."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from fusefs.digest import Digest
+from fusefs.errors import (
+    IsAFolder,
+    NoSuchAttribute,
+    NoSuchEntry,
+    NotAFolder,
+    ReadOnly,
+    TransportError,
+    UnexpectedEnd,
+)
+from fusefs.stats import Counters
+from fusefs.vfs.filesystem import FileSystem
+from fusefs.vfs.layout import File
+from fusefs.vfs.tree import ROOT_INODE, Tree
+from tests.fakes import FakeBlobFile, file_system_of
+
+DATA = bytes(range(256)) * 10
+
+
+def _counted(contents: dict[str, bytes | FakeBlobFile]) -> tuple[FileSystem, Counters]:
+    file_system = file_system_of(contents)
+    return file_system, file_system._counters
+
+
+def _inode(file_system: FileSystem, path: str) -> int:
+    inode = ROOT_INODE
+    for part in path.split("/"):
+        inode = file_system.lookup(inode, part.encode()).inode
+    return inode
+
+
+def test_lookup_walks_down_and_up() -> None:
+    fs = file_system_of({"a/b/c": b"x"})
+    folder = _inode(fs, "a/b")
+    assert fs.lookup(folder, b"..").inode == _inode(fs, "a")
+    assert fs.lookup(folder, b".").inode == folder
+    assert fs.lookup(ROOT_INODE, b"..").inode == ROOT_INODE
+    with pytest.raises(NoSuchEntry):
+        fs.lookup(folder, b"d")
+    with pytest.raises(NotAFolder):
+        fs.lookup(_inode(fs, "a/b/c"), b"d")
+    with pytest.raises(NoSuchEntry):
+        fs.lookup(ROOT_INODE, b"\xff")
+
+
+def test_attributes_of_files_and_folders() -> None:
+    fs = file_system_of({"a/b": FakeBlobFile(DATA, present=513, state="partial"), "c": b"12"})
+    model = fs.getattr(_inode(fs, "a/b"))
+    assert (model.size, model.blocks, model.mode) == (len(DATA), 2, stat.S_IFREG | 0o444)
+    assert fs.getattr(_inode(fs, "c")).blocks == 1
+    folder = fs.getattr(ROOT_INODE)
+    assert (folder.mode, folder.links, folder.size) == (stat.S_IFDIR | 0o555, 3, 0)
+
+
+def test_only_what_is_sealed_is_valid_for_ever() -> None:
+    for state in ("absent", "partial", "quarantined", "unproved"):
+        fs = file_system_of({"x": FakeBlobFile(DATA, present=len(DATA), state=state)})
+        assert fs.getattr(_inode(fs, "x")).valid_for == 1.0
+    fs = file_system_of({"x": FakeBlobFile(DATA)})
+    assert fs.getattr(_inode(fs, "x")).valid_for > 86400
+
+
+def test_readdir_offsets_are_stable_and_can_be_resumed_anywhere() -> None:
+    fs = file_system_of({f"{number:03}": b"" for number in range(50)})
+    everything = list(fs.readdir(ROOT_INODE, 0))
+    assert [name for name, _, _ in everything] == [b".", b"..", *(b"%03d" % number for number in range(50))]
+    for position in range(len(everything)):
+        assert list(fs.readdir(ROOT_INODE, position)) == everything[position:]
+        assert everything[position][2] == position + 1
+    assert list(fs.readdir(ROOT_INODE, 1000)) == []
+
+
+def test_open_for_anything_but_reading_is_refused() -> None:
+    fs = file_system_of({"x": b"x"})
+    inode = _inode(fs, "x")
+    for flags in (os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_TRUNC):
+        with pytest.raises(ReadOnly):
+            fs.open(inode, flags)
+    with pytest.raises(IsAFolder):
+        fs.open(ROOT_INODE, os.O_RDONLY)
+    assert fs.open(inode, os.O_RDONLY | os.O_DIRECT | os.O_NOATIME) == inode
+
+
+def test_one_blob_under_two_paths_is_one_blob_file() -> None:
+    blob = FakeBlobFile(DATA)
+    made = []
+
+    def open_blob(_: object) -> FakeBlobFile:
+        made.append(blob)
+        return blob
+
+    layer = file_system_of({"a": blob}).tree.files[0].content
+    assert not isinstance(layer, bytes)
+    fs = file_system_of({"a": blob, "b": blob})
+    counted = FileSystem(fs.tree, open_blob, Counters())
+    for path in ("a", "b"):
+        counted.open(_inode(counted, path), os.O_RDONLY)
+    assert (len(made), blob.opened) == (1, 2)
+    counted.release(_inode(counted, "a"))
+    assert blob.opened == 1
+
+
+async def test_reads_are_clipped_at_the_end_and_counted() -> None:
+    fs, counters = _counted({"blob": FakeBlobFile(DATA), "inline": b"hello"})
+    for path, data in (("blob", DATA), ("inline", b"hello")):
+        handle = fs.open(_inode(fs, path), os.O_RDONLY)
+        for off, size in ((0, 5), (0, 1 << 20), (len(data) - 1, 4096), (len(data), 4096), (1 << 40, 4096), (0, 0)):
+            assert bytes(await fs.read(handle, off, size)) == data[off : off + size]
+    assert counters.bytes_served == 5 + len(DATA) + 1 + 5 + 5 + 1
+    assert fs.last_error is None
+
+
+async def test_nothing_is_asked_of_a_blob_behind_its_end() -> None:
+    blob = FakeBlobFile(DATA)
+    fs = file_system_of({"x": blob})
+    assert await fs.read(_inode(fs, "x"), len(DATA), 10) == b""
+    assert await fs.read(_inode(fs, "x"), len(DATA) - 1, 10) == DATA[-1:]
+    assert blob.reads == [(len(DATA) - 1, 1)]
+
+
+async def test_a_failed_read_is_counted_remembered_and_not_latched(caplog: pytest.LogCaptureFixture) -> None:
+    blob = FakeBlobFile(DATA)
+    fs, counters = _counted({"sub/x": blob})
+    blob.failures += [TransportError("reset", source="host")] * 3
+    for _ in range(3):
+        with pytest.raises(TransportError):
+            await fs.read(_inode(fs, "sub/x"), 0, 10)
+    assert fs.last_error == "sub/x: host: reset"
+    assert (counters.read_errors, counters.bytes_served) == (3, 0)
+    # Hundreds of readers may fail of one cause: that is one line.
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert bytes(await fs.read(_inode(fs, "sub/x"), 0, 10)) == DATA[:10]
+
+
+@pytest.mark.logs("A read failed: x: 10 bytes were asked for at 5, 3 came")
+async def test_p2_a_short_answer_is_an_error() -> None:
+    blob = FakeBlobFile(DATA)
+    fs = file_system_of({"x": blob})
+    blob.data = DATA[:8]
+    with pytest.raises(UnexpectedEnd):
+        await fs.read(_inode(fs, "x"), 5, 10)
+
+
+def test_statfs_counts_bytes_and_inodes() -> None:
+    fs = file_system_of({"a/x": FakeBlobFile(DATA), "y": b"z" * 10_000})
+    assert (fs.statfs().blocks, fs.statfs().files) == (-(-(len(DATA) + 10_000) // 4096), 4)
+
+
+def test_access() -> None:
+    fs = file_system_of({"a/x": b"x"})
+    assert fs.access(_inode(fs, "a/x"), os.R_OK)
+    assert not fs.access(_inode(fs, "a/x"), os.X_OK)
+    assert fs.access(_inode(fs, "a"), os.R_OK | os.X_OK)
+    with pytest.raises(ReadOnly):
+        fs.access(_inode(fs, "a"), os.W_OK)
+
+
+def test_extended_attributes() -> None:
+    fs = file_system_of({"x": FakeBlobFile(DATA, present=3, state="partial"), "inline": b"{}"})
+    values = {name: fs.getxattr(_inode(fs, "x"), name) for name in fs.listxattr(_inode(fs, "x"))}
+    assert values == {
+        "user.fusefs.digest": str(Digest.of(DATA)).encode(),
+        "user.fusefs.state": b"partial",
+        "user.fusefs.present": b"3",
+    }
+    assert fs.getxattr(_inode(fs, "inline"), "user.fusefs.state") == b"sealed"
+    assert fs.getxattr(_inode(fs, "inline"), "user.fusefs.digest") == str(Digest.of(b"{}")).encode()
+    assert fs.listxattr(ROOT_INODE) == ()
+    for inode, name in ((_inode(fs, "x"), "user.none"), (ROOT_INODE, "user.fusefs.state")):
+        with pytest.raises(NoSuchAttribute):
+            fs.getxattr(inode, name)
+
+
+def test_a_tree_without_blobs_needs_none() -> None:
+    def open_blob(blob: object) -> FakeBlobFile:
+        raise AssertionError(blob)
+
+    fs = FileSystem(Tree([File("x", b"1")]), open_blob, Counters())
+    assert fs.getattr(_inode(fs, "x")).size == 1

@@ -1,0 +1,116 @@
+"""Inodes, order and cost of the tree."""
+
+from __future__ import annotations
+
+import random
+import time
+import tracemalloc
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fusefs.chunks import Blob
+from fusefs.digest import Digest
+from fusefs.errors import IsAFolder, NoSuchEntry, NotAFolder
+from fusefs.manifest import Layer
+from fusefs.vfs import tree as tree_module
+from fusefs.vfs.layout import File
+from fusefs.vfs.tree import ROOT_INODE, FileNode, FolderNode, Tree, hash_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def _tree(*paths: str) -> Tree:
+    return Tree(File(path, path.encode()) for path in paths)
+
+
+def _numbers(tree: Tree) -> dict[str, int]:
+    return {node.path: node.inode for node in tree.files}
+
+
+def test_p3_inode_numbers_come_from_the_path_alone() -> None:
+    """Whatever else is mounted beside, and in whatever order it came: the numbers are pinned here for ever."""
+    assert _numbers(_tree("a/b", "c")) == _numbers(_tree("c", "a/b"))
+    assert _numbers(_tree("a/b", "c", "d"))["c"] == _numbers(_tree("c"))["c"]
+    assert hash_of("model.gguf") == 438367237969210
+    assert _tree("x").root.inode == ROOT_INODE
+
+
+def test_colliding_paths_get_numbers_of_their_own_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree_module, "hash_of", lambda path: 0)
+    one, two = _tree("a", "b", "c"), _tree("c", "b", "a")
+    assert _numbers(one) == _numbers(two)
+    assert sorted(_numbers(one).values()) == [2, 3, 4]
+
+
+def test_a_number_wraps_at_the_top(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree_module, "hash_of", lambda path: (1 << 52) - 1)
+    assert sorted(_numbers(_tree("a", "b")).values()) == [2, (1 << 52) - 1]
+
+
+def test_folders_know_their_children_in_order_and_their_links() -> None:
+    tree = _tree("b", "a/x", "a/y/z", "c/q")
+    assert [node.name for node in tree.root.order] == [b"a", b"b", b"c"]
+    assert tree.root.folders == 2
+    a = tree.root.children[b"a"]
+    assert isinstance(a, FolderNode)
+    assert (a.folders, a.parent, a.path) == (1, ROOT_INODE, "a")
+    z = next(node for node in tree.files if node.path == "a/y/z")
+    assert tree.node(z.parent).path == "a/y"
+    assert len(tree) == 1 + 3 + 4
+
+
+def test_a_folder_is_as_new_as_the_newest_file_below_it() -> None:
+    tree = Tree([File("a/x", b"", 5), File("a/b/y", b"", 9), File("c", b"", 7)])
+    assert tree.root.mtime_ns == 9
+    assert tree.root.children[b"a"].mtime_ns == 9
+    assert tree.root.children[b"c"].mtime_ns == 7
+
+
+def test_nodes_are_found_by_number_and_kind() -> None:
+    tree = _tree("a/x")
+    file, folder = tree.files[0], tree.root.children[b"a"]
+    assert tree.file(file.inode) is file
+    assert tree.folder(folder.inode) is folder
+    for call, error in ((tree.file, IsAFolder), (tree.folder, NotAFolder)):
+        with pytest.raises(error):
+            call(folder.inode if error is IsAFolder else file.inode)
+    with pytest.raises(NoSuchEntry):
+        tree.node(77)
+
+
+@pytest.mark.parametrize("paths", [("a", "a"), ("a", "a/b"), ("a/b", "a/b")])
+def test_paths_in_conflict_never_replace_each_other(paths: Iterable[str]) -> None:
+    with pytest.raises(NotAFolder):
+        _tree(*paths)
+
+
+def test_each_distinct_blob_counts_once_in_the_size() -> None:
+    blob = Layer("", Blob(Digest.of(b"x"), 1000))
+    assert Tree([File("a", blob), File("b", blob), File("c", b"12345")]).size == 1005
+
+
+def test_twenty_thousand_blobs_are_built_quickly_and_small() -> None:
+    rng = random.Random(3)
+    files = []
+    for _ in range(20_000):
+        digest = Digest(rng.randbytes(32).hex())
+        files.append(File(f"blobs/{digest.file_name}", Layer("", Blob(digest, 1000))))
+    started = time.process_time()
+    tree = Tree(files)
+    assert time.process_time() - started < 0.5
+    assert len(tree) == 20_002
+    del tree
+    tracemalloc.start()
+    try:
+        tree = Tree(files)
+        assert tracemalloc.get_traced_memory()[0] < 600 * len(tree)
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_empty_tree_is_a_root() -> None:
+    tree = _tree()
+    assert (len(tree), tree.size, tuple(tree.root.order)) == (1, 0, ())
+    assert not any(isinstance(node, FileNode) for node in tree.root.order)
