@@ -1,0 +1,136 @@
+"""urllib3's connections, made so that a `Flight` can end them and bytes go straight into the caller's buffer."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import os
+import select
+import socket
+from io import DEFAULT_BUFFER_SIZE
+from typing import TYPE_CHECKING, Any
+
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import NewConnectionError
+
+from fusefs.sources.flight import Guard, current
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SLICE = 1 << 18
+"""Bytes asked for at once where http.client loops until a buffer is full: what it has read is lost when it fails."""
+
+
+class RawResponse(http.client.HTTPResponse):
+    """The response below urllib3's, which would copy every byte twice."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ahead = True  # the buffer may hold bytes that came with the head
+        flight = current.get()
+        if flight is not None:
+            flight.raw = self
+
+    def receive_into(self, buffer: memoryview) -> int:
+        """Fill the front of `buffer` with what one receive gives; 0 at the end or when the connection ended."""
+        if self.fp is None or not buffer:
+            return 0
+        if self.chunked or self.length is None:
+            return self.readinto(buffer[:_SLICE])
+        wanted = min(len(buffer), self.length)
+        # A larger read would take the buffered bytes and then receive, and lose them when that fails; a range is
+        # resumed at the byte where it broke.
+        through_buffer = self._ahead or wanted <= DEFAULT_BUFFER_SIZE
+        if through_buffer:
+            wanted = min(wanted, DEFAULT_BUFFER_SIZE)
+        got = self.fp.readinto1(buffer[:wanted])
+        self._ahead = through_buffer and got == wanted
+        self.length -= got
+        if got == 0 or self.length == 0:
+            self.close()
+        return got
+
+
+class _Guarded(HTTPConnection):
+    response_class = RawResponse
+    _guard: Guard | None = None
+
+    def _new_conn(self) -> socket.socket:
+        failure = OSError(f"{self.host} has no address")
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            self.host.strip("[]"), self.port, type=socket.SOCK_STREAM
+        ):
+            try:
+                return self._connected(socket.socket(family, kind, protocol), address)
+            except OSError as exc:
+                failure = exc
+        # Not an OSError: urllib3 takes some of those for "the request was sent, there may be an answer".
+        raise NewConnectionError(self, str(failure)) from failure
+
+    def _connected(self, sock: socket.socket, address: Any) -> socket.socket:
+        guard = Guard(sock)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setblocking(False)
+            _check(sock.connect_ex(address))
+            # Only now, because `shutdown` does nothing to a socket that has not begun to connect.
+            flight = current.get()
+            if flight is not None:
+                flight.watch(guard)
+            _wait_connected(sock, self.timeout)
+            sock.settimeout(self.timeout)
+        except BaseException:
+            sock.close()
+            guard.drop()
+            raise
+        self._guard = guard
+        return sock
+
+    def request(
+        self, method: str, url: str, body: Any = None, headers: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        flight = current.get()
+        if flight is not None and self._guard is not None:  # a warm connection: made in an earlier flight
+            flight.watch(self._guard)
+        super().request(method, url, body, headers, **kwargs)
+
+    def close(self) -> None:
+        guard, self._guard = self._guard, None
+        super().close()
+        if guard is not None:
+            guard.drop()
+
+
+def _wait_connected(sock: socket.socket, timeout: float | None) -> None:
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    if not poll.poll(None if timeout is None else timeout * 1000):
+        raise TimeoutError("the connection was not accepted in time")
+    _check(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+
+def _check(number: int) -> None:
+    if number not in (0, errno.EINPROGRESS):
+        raise OSError(number, os.strerror(number))
+
+
+class _GuardedTls(_Guarded, HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        # urllib3 warns at each request for which nothing was verified.  That is so only where a person wrote
+        # https+insecure, and the warning is for programs that did not ask.
+        self.is_verified = True
+
+
+class HttpPool(HTTPConnectionPool):
+    """Connections to one host, in the clear."""
+
+    ConnectionCls = _Guarded
+
+
+class HttpsPool(HTTPSConnectionPool):
+    """Connections to one host, over TLS."""
+
+    ConnectionCls = _GuardedTls

@@ -1,0 +1,267 @@
+"""Transport: GET over urllib3, with redirects, proxies, deadlines and cancellation.
+
+What leaves here is `fusefs.errors` (see `translate`).  It knows nothing of registries; statuses other than redirects
+are the caller's to judge.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import threading
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urljoin
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from urllib3.util import Timeout, make_headers, parse_url
+
+from fusefs import __version__
+from fusefs.errors import FusefsError, SourceError, TransportError, WrongResponse
+from fusefs.sources.connection import HttpPool, HttpsPool
+from fusefs.sources.flight import Flight, Flights, current
+from fusefs.sources.origin import Origin
+from fusefs.sources.translate import translated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from urllib3.response import BaseHTTPResponse
+
+    from fusefs.config import Settings
+    from fusefs.sources.credentials import Secret
+
+MAX_REDIRECTS = 10
+REDIRECTS = frozenset((301, 302, 303, 307, 308))
+
+_CONNECT_TIMEOUT = 10.0
+"""Seconds for a SYN to be answered: four are sent in that time, and P7 has a cached manifest waiting behind it."""
+
+_SCRAP = 1 << 16
+"""A rest of a body up to this is read to keep its connection; a larger one costs more than a new connection."""
+
+# urllib3 logs whole URLs, and a signed URL is a credential.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
+
+
+class Response:
+    """Status, headers and body of one GET.  One thread reads it; any thread may close it.
+
+    Attributes:
+        url: where it came from in the end.
+        redirected: whether that is another URL than was asked for.
+        status: the HTTP status.
+        headers: case-insensitive.
+        source: the host that answered, for messages.
+    """
+
+    def __init__(self, url: str, response: BaseHTTPResponse, flight: Flight, flights: Flights) -> None:
+        self.url = url
+        self.redirected = False
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self.source = str(Origin.of(url))
+        assert flight.raw is not None  # urllib3 has made a response from it
+        self._raw = flight.raw
+        self._response = response
+        self._flight = flight
+        self._flights = flights
+        self._reading = threading.Lock()
+        self._done = False
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill the front of `buffer` with the next bytes; 0 at the end of the body.
+
+        Raises:
+            TransportError: it broke, stalled, or ended before its Content-Length.
+            Cancelled: it was closed.
+        """
+        raw = self._raw
+        with self._reading:
+            with translated(self._flight, self.source):
+                got = 0 if self._done else raw.receive_into(buffer)
+            # A socket that was shut down reads like one whose peer has gone.
+            ended = self._flight.error(self.source)
+            if ended is not None:
+                raise ended
+            if got == 0 and buffer and raw.length:
+                raise TransportError(f"the connection ended {raw.length} bytes too early", source=self.source)
+            return got
+
+    def read(self, limit: int) -> bytes:
+        """The rest of the body, at most `limit` bytes of it."""
+        data = bytearray()
+        for piece in self.pieces():
+            data += piece
+            if len(data) >= limit:
+                break
+        return bytes(data[:limit])
+
+    def pieces(self) -> Iterator[bytes]:
+        """The rest of the body, in pieces."""
+        view = memoryview(bytearray(_SCRAP))
+        while got := self.readinto(view):
+            yield bytes(view[:got])
+
+    def close(self) -> None:
+        """Give the connection back when the body has been read, else drop it.  Idempotent."""
+        if not self._complete:
+            self._flight.abort()  # whoever reads now ends, and lets go of the lock
+        with self._reading:
+            if self._done:
+                return
+            self._done = True
+            if not self._complete:
+                self._response.close()
+            self._flights.end(self._flight)
+            self._response.release_conn()
+
+    @property
+    def _complete(self) -> bool:
+        """Whether the body has been read to its end, so that the connection can serve again."""
+        return self._raw.isclosed() and not self._raw.length
+
+    def discard(self) -> None:
+        """Close it; a short rest is read first, so that its connection stays usable."""
+        try:
+            self.read(_SCRAP)
+        except FusefsError:
+            pass  # the answer is not wanted, so neither is what went wrong with it
+        finally:
+            self.close()
+
+
+class Transport:
+    """Makes GET requests for one source, over warm connections."""
+
+    def __init__(self, settings: Settings, *, insecure_host: str = "") -> None:
+        """Make one; nothing is connected yet.
+
+        Args:
+            settings: `stall` bounds each silent wait, `timeout` a whole answer.
+            insecure_host: the one host whose certificate is not checked.
+        """
+        self._settings = settings
+        self._insecure_host = insecure_host
+        self._managers: dict[tuple[str, str, bool], urllib3.PoolManager] = {}
+        self._lock = threading.Lock()
+        self._flights = Flights()
+
+    def get(self, url: str, headers: Mapping[str, str], *, authorization: Secret | None = None) -> Response:
+        """GET `url` and follow its redirects; `headers` go along, `authorization` only to the origin of `url`.
+
+        Raises:
+            SourceError: no answer, or a redirect that must not be followed.
+            Cancelled: the transport was closed.
+        """
+        home, seen, at = Origin.of(url), {url}, url
+        flight = self._flights.start(self._settings.timeout)
+        try:
+            while True:
+                own = authorization if Origin.of(at) == home else None
+                response = self._send(at, headers, own, flight)
+                response.redirected = at != url
+                target = response.headers.get("Location")
+                if response.status not in REDIRECTS or not target:
+                    return response
+                response.discard()
+                at = self._next(at, target, seen)
+                # A new flight, because the old one has let go of its socket; it ends when the old one would have.
+                flight = self._flights.start(self._settings.timeout, until=flight.deadline)
+        except BaseException:
+            self._flights.end(flight)
+            raise
+
+    def close(self) -> None:
+        """End what is in flight with Cancelled and close all connections.  Idempotent."""
+        self._flights.close()
+        with self._lock:
+            managers = list(self._managers.values())
+            self._managers.clear()
+        for manager in managers:
+            manager.clear()
+
+    def _next(self, at: str, target: str, seen: set[str]) -> str:
+        try:
+            url = urljoin(at, target)
+        except ValueError as exc:
+            raise WrongResponse("redirected to what is no URL", source=str(Origin.of(at))) from exc
+        here, there = Origin.of(at), Origin.of(url)
+        if not here.allows(there):
+            raise SourceError(f"redirected from https to plain http at {there}: refused", source=str(here))
+        if url in seen or len(seen) > MAX_REDIRECTS:
+            raise WrongResponse("too many redirects", source=str(here))
+        seen.add(url)
+        return url
+
+    def _send(self, url: str, headers: Mapping[str, str], authorization: Secret | None, flight: Flight) -> Response:
+        origin = Origin.of(url)
+        fields = {"User-Agent": f"fusefs/{__version__}", **headers, "Accept-Encoding": "identity"}
+        if authorization is not None:
+            fields["Authorization"] = authorization.value
+        stall = self._settings.stall
+        token = current.set(flight)
+        try:
+            with translated(flight, str(origin)):
+                response = self._manager(origin).urlopen(
+                    "GET",
+                    url,
+                    headers=fields,
+                    redirect=False,
+                    retries=False,
+                    preload_content=False,
+                    decode_content=False,
+                    timeout=Timeout(connect=min(stall, _CONNECT_TIMEOUT), read=stall),
+                )
+        finally:
+            current.reset(token)
+        answer = Response(url, response, flight, self._flights)
+        # http.client takes the end of the connection for the end of the head.
+        ended = flight.error(str(origin))
+        if ended is not None:
+            answer.close()
+            raise ended
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            answer.close()
+            raise WrongResponse("the answer is compressed though identity was asked for", source=answer.source)
+        return answer
+
+    def _manager(self, origin: Origin) -> urllib3.PoolManager:
+        insecure = origin.scheme == "https" and origin.host == self._insecure_host
+        key = (_proxy_for(origin), origin.scheme, insecure)
+        with self._lock:
+            if key not in self._managers:
+                self._managers[key] = self._new_manager(*key)
+            return self._managers[key]
+
+    def _new_manager(self, proxy: str, scheme: str, insecure: bool) -> urllib3.PoolManager:
+        options: dict[str, Any] = {"num_pools": 16, "maxsize": self._settings.connections}
+        if scheme == "https":  # only then, because reading the certificates takes 20 ms
+            options["ssl_context"] = _tls_context(insecure=insecure)
+        manager: urllib3.PoolManager
+        if proxy:
+            auth = parse_url(proxy).auth
+            options["proxy_headers"] = make_headers(proxy_basic_auth=unquote(auth)) if auth else None
+            manager = urllib3.ProxyManager(proxy, **options)
+        else:
+            manager = urllib3.PoolManager(**options)
+        manager.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
+        return manager
+
+
+def _tls_context(*, insecure: bool) -> ssl.SSLContext:
+    """Verification against the system's certificates (or SSL_CERT_FILE), or none at all."""
+    context = ssl.create_default_context()
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _proxy_for(origin: Origin) -> str:
+    """The proxy of the environment for this host, or nothing; a loopback address is never asked for elsewhere."""
+    if origin.loopback or proxy_bypass(f"{origin.host}:{origin.port}"):
+        return ""
+    proxies = getproxies()
+    proxy = proxies.get(origin.scheme) or proxies.get("all") or ""
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"

@@ -1,0 +1,129 @@
+"""What a registry's answer means: its error documents, Retry-After, and the frame of a range."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from fusefs.errors import NotFound, ResponseError, SourceError, Unauthorized, WrongResponse
+
+if TYPE_CHECKING:
+    from fusefs.chunks import Chunk
+    from fusefs.sources.http import Response
+
+_MAX_DOCUMENT = 1 << 16
+_MAX_SHOWN = 300
+_NO_MESSAGES = "no messages"
+
+_NOT_FOUND = frozenset(("MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN"))
+
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII | re.IGNORECASE)
+
+
+def check_status(response: Response, *, wanted: tuple[int, ...] = (200,)) -> None:
+    """Return when the status is one of `wanted`; else read what the registry says, and raise it.
+
+    Raises:
+        NotFound, Unauthorized, ResponseError: text `registry responded with status N: code C: M`.
+    """
+    if response.status not in wanted:
+        raise error_of(response)
+
+
+def error_of(response: Response) -> SourceError:
+    """The error that an answer is; it reads and closes the answer."""
+    try:
+        body = response.read(_MAX_DOCUMENT)
+    except SourceError:
+        body = b""
+    finally:
+        if response.status == 416:
+            response.close()  # its Content-Length may be that of the whole blob
+        else:
+            response.discard()
+    code, message = describe(body)
+    text = f"registry responded with status {response.status}: " + (f"code {code}: {message}" if code else message)
+    status, source = response.status, response.source
+    if status == 404 or code.upper() in _NOT_FOUND:
+        return NotFound(text, source=source)
+    if status in (401, 403):
+        return Unauthorized(text, source=source)
+    if 200 <= status < 400:
+        return WrongResponse(text, source=source)
+    temporary = status >= 500 or status in (408, 429)
+    wait = retry_after(response.headers.get("Retry-After")) if temporary else None
+    return ResponseError(text, source=source, status=status, retry_after=wait, temporary=temporary)
+
+
+def describe(body: bytes) -> tuple[str, str]:
+    """Code (or "") and message of an error document.
+
+    Two JSON forms are known, `{"errors":[{"code","message"}]}` (the first counts) and `{"error":"…","code":"…"}`;
+    anything else is its own message.
+    """
+    text = _line(body.decode("utf-8", "replace"))
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return "", text or _NO_MESSAGES
+    if not isinstance(document, dict):
+        return "", text or _NO_MESSAGES
+    errors = document.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else None
+    code, message = _texts(first, "message") if first is not None else _texts(document, "error")
+    return code, message or _NO_MESSAGES
+
+
+def _texts(entry: dict[str, Any], key: str) -> tuple[str, str]:
+    code, message = entry.get("code"), entry.get(key)
+    return (_line(code) if isinstance(code, str) else ""), (_line(message) if isinstance(message, str) else "")
+
+
+def _line(text: str) -> str:
+    """One bounded line that is safe on a terminal."""
+    words = " ".join(text[: 4 * _MAX_SHOWN].split())
+    shown = "".join(char if char.isprintable() else "�" for char in words)
+    return shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + "…"
+
+
+def retry_after(header: str | None, *, now: datetime | None = None) -> float | None:
+    """Seconds to wait, from `Retry-After` as seconds or as an HTTP date; None when it says nothing usable."""
+    if not header:
+        return None
+    if header.strip().isascii() and header.strip().isdecimal():
+        return float(header.strip()[:9])
+    try:
+        when = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return max(0.0, (when - (now or datetime.now(UTC))).total_seconds())
+
+
+def check_range(response: Response, chunk: Chunk, size: int) -> None:
+    """Check that the answer is exactly the bytes `chunk` of a blob of `size` bytes, as far as its head tells.
+
+    Raises:
+        WrongResponse: another range, another total, another length, or all of it where a part was asked for.
+    """
+    wrong = _wrong_frame(response, chunk, size)
+    if wrong:
+        raise WrongResponse(f"asked for bytes {chunk} of {size}, got {wrong}", source=response.source)
+
+
+def _wrong_frame(response: Response, chunk: Chunk, size: int) -> str:
+    if response.status == 206:
+        header = response.headers.get("Content-Range", "")
+        match = _CONTENT_RANGE.fullmatch(header.strip())
+        if match is None:
+            return f"a Content-Range of {header[:60]!r}"
+        if (int(match[1]), int(match[2])) != (chunk.start, chunk.end) or match[3] not in ("*", str(size)):
+            return header[:60]
+    elif chunk.size != size:
+        return f"status {response.status}"
+    length = response.headers.get("Content-Length")
+    return f"{length[:30]} bytes" if length is not None and length.strip() != str(chunk.size) else ""

@@ -1,0 +1,192 @@
+"""One suite for every Source: a registry (in the clear, over TLS, redirecting), a local store, and retrying ones."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fusefs.chunkpack import pack
+from fusefs.chunks import Blob, Chunk, ChunkList
+from fusefs.config import Settings
+from fusefs.digest import Digest
+from fusefs.errors import Cancelled, ModelNotFound, NotFound, SourceError
+from fusefs.sources.credentials import KeyRing
+from fusefs.sources.local import LocalStore
+from fusefs.sources.registry import RegistrySource
+from fusefs.sources.retry import Retrying
+from fusefs.stats import Counters
+from tests.certificate import make_certificate
+from tests.faulty_registry import FaultyRegistry, Model
+from tests.reading import FakeClock, read_blob, read_body, read_range
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fusefs.names import Name
+    from fusefs.sources.base import Source
+
+DATA = bytes(range(256)) * 400
+CHUNK_SIZE = 1000
+SETTINGS = Settings(timeout=10, stall=5)
+
+
+@dataclass
+class Made:
+    source: Source
+    name: Name
+    manifest: bytes
+    blob: Blob
+
+
+@pytest.fixture(params=["registry", "tls", "redirecting", "local", "retrying-registry", "retrying-local"])
+def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Made]:
+    kind = str(request.param).removeprefix("retrying-")
+    with FaultyRegistry() as storage:
+        certificate = make_certificate(tmp_path) if kind == "tls" else None
+        with FaultyRegistry(certificate=certificate, storage=storage if kind == "redirecting" else None) as registry:
+            model = registry.add_model("library/m:latest", {"model.gguf": DATA}, chunk_size=CHUNK_SIZE)
+            name = model.name
+            source: Source
+            if kind == "local":
+                source = LocalStore(_store(tmp_path / "store", model))
+            else:
+                name = replace(name, scheme="https+insecure") if kind == "tls" else name
+                keys = KeyRing(tmp_path / "no-key", tmp_path / "no-config")
+                source = RegistrySource(name.scheme, name.host, SETTINGS, keys=keys)
+            if request.param != kind:
+                source = Retrying(source, timeout=10, counters=Counters(), clock=FakeClock())
+            with closing(source):
+                yield Made(source, name, model.manifest, model.blobs["model.gguf"])
+
+
+def _store(root: Path, model: Model) -> Path:
+    manifest = root.joinpath("manifests", *model.name.path)
+    manifest.parent.mkdir(parents=True)
+    manifest.write_bytes(model.manifest)
+    (root / "blobs").mkdir()
+    blob = model.blobs["model.gguf"]
+    (root / "blobs" / blob.digest.file_name).write_bytes(DATA)
+    chunks = root / "partial" / blob.digest.file_name / "chunks"
+    chunks.parent.mkdir(parents=True)
+    chunks.write_bytes(pack(_list(), "elsewhere"))
+    return root
+
+
+def _list() -> ChunkList:
+    uniform = ChunkList.uniform(len(DATA), CHUNK_SIZE)
+    return ChunkList.from_pairs(len(DATA), [(Digest.of(DATA[c.start : c.stop]), c) for c in uniform])
+
+
+def test_a_manifest_is_given_as_its_raw_bytes(made: Made) -> None:
+    assert made.source.manifest(made.name) == made.manifest
+
+
+def test_a_manifest_is_given_by_its_digest(made: Made) -> None:
+    assert made.source.manifest(made.name.pinned(Digest.of(made.manifest))) == made.manifest
+
+
+def test_an_unknown_model_is_not_found(made: Made) -> None:
+    with pytest.raises(ModelNotFound):
+        made.source.manifest(replace(made.name, model="other"))
+
+
+def test_a_manifest_of_an_unknown_digest_is_not_found(made: Made) -> None:
+    with pytest.raises(ModelNotFound):
+        made.source.manifest(made.name.pinned(Digest.of(b"another")))
+
+
+def test_the_chunk_list_is_whole(made: Made) -> None:
+    assert made.source.chunk_list(made.name, made.blob) == _list()
+
+
+def test_no_chunk_list_is_none(made: Made) -> None:
+    assert made.source.chunk_list(made.name, Blob(Digest.of(b"listless"), 8)) is None
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 0), (0, 99), (5, 70_000), (len(DATA) - 1, len(DATA) - 1)])
+def test_a_range_is_exactly_its_bytes(made: Made, start: int, end: int) -> None:
+    assert read_range(made.source, made.name, made.blob, start, end) == DATA[start : end + 1]
+
+
+def test_a_whole_blob_is_a_range_too(made: Made) -> None:
+    assert read_blob(made.source, made.name, made.blob) == DATA
+
+
+@pytest.mark.parametrize("piece", [1, 7, 8192, 8193])
+def test_small_buffers_get_the_same_bytes(made: Made, piece: int) -> None:
+    stop = min(20_000, 200 * piece)
+    assert read_range(made.source, made.name, made.blob, 0, stop - 1, piece=piece) == DATA[:stop]
+
+
+def test_a_buffer_behind_the_end_is_left_alone(made: Made) -> None:
+    buffer = bytearray(b"x" * 20)
+    with closing(made.source.open_range(made.name, made.blob, Chunk(0, 9))) as body:
+        view = memoryview(buffer)
+        off = 0
+        while got := body.readinto(view[off:]):
+            off += got
+    assert buffer == DATA[:10] + b"x" * 10
+
+
+def test_zero_bytes_mean_the_end_or_an_empty_buffer(made: Made) -> None:
+    with closing(made.source.open_range(made.name, made.blob, Chunk(0, 9))) as body:
+        assert body.readinto(memoryview(bytearray())) == 0
+        assert read_body(body, 20) == DATA[:10]
+        assert body.readinto(memoryview(bytearray(5))) == 0
+
+
+def test_an_unknown_blob_is_not_found(made: Made) -> None:
+    with pytest.raises(NotFound):
+        made.source.open_range(made.name, Blob(Digest.of(b"unknown"), 7), Chunk(0, 6))
+
+
+def test_a_range_behind_the_end_is_refused(made: Made) -> None:
+    with pytest.raises(SourceError, match="behind the end"):
+        made.source.open_range(made.name, made.blob, Chunk(0, made.blob.size))
+
+
+@pytest.mark.parametrize("size", [len(DATA) - 1, len(DATA) + 1])
+def test_a_blob_of_another_size_is_refused(made: Made, size: int) -> None:
+    with pytest.raises(SourceError):
+        made.source.open_range(made.name, Blob(made.blob.digest, size), Chunk(0, 9))
+
+
+def test_a_closed_body_is_cancelled(made: Made) -> None:
+    body = made.source.open_range(made.name, made.blob, Chunk(0, len(DATA) - 1))
+    assert body.readinto(memoryview(bytearray(3))) > 0
+    body.close()
+    body.close()
+    with pytest.raises(Cancelled):
+        body.readinto(memoryview(bytearray(3)))
+
+
+def test_a_closed_source_is_cancelled(made: Made) -> None:
+    with closing(made.source.open_range(made.name, made.blob, Chunk(0, len(DATA) - 1))) as body:
+        made.source.close()
+        made.source.close()
+        with pytest.raises(Cancelled):
+            body.readinto(memoryview(bytearray(3)))
+    for call in (
+        lambda: made.source.manifest(made.name),
+        lambda: made.source.chunk_list(made.name, made.blob),
+        lambda: made.source.open_range(made.name, made.blob, Chunk(0, 9)),
+    ):
+        with pytest.raises(Cancelled):
+            call()
+
+
+def test_many_threads_read_at_once(made: Made) -> None:
+    spans = [(start, min(start + 9_999, len(DATA) - 1)) for start in range(0, len(DATA), 10_000)]
+    with ThreadPoolExecutor(8) as pool:
+        parts = list(pool.map(lambda span: read_range(made.source, made.name, made.blob, *span), spans * 3))
+    assert b"".join(parts) == DATA * 3
+
+
+def test_a_label_is_for_people(made: Made) -> None:
+    assert made.source.label
+    assert "\n" not in made.source.label

@@ -1,0 +1,222 @@
+"""Token exchange, passwords, and where none of it goes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from fusefs.config import Settings
+from fusefs.errors import SourceError, Unauthorized
+from fusefs.sources.auth import Authenticator, Challenge
+from fusefs.sources.credentials import KeyRing, Secret
+from fusefs.sources.http import Transport
+from fusefs.sources.origin import Origin
+from fusefs.sources.registry import RegistrySource
+from tests.certificate import make_certificate
+from tests.faulty_registry import FaultyRegistry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SETTINGS = Settings(timeout=5, stall=2)
+REPOSITORY = "library/m"
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> KeyRing:
+    return KeyRing(tmp_path / "id_ed25519", tmp_path / "config.json")
+
+
+@pytest.fixture
+def private_key(keys: KeyRing) -> Ed25519PrivateKey:
+    key = Ed25519PrivateKey.generate()
+    keys.ollama_key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    return key
+
+
+def _password(keys: KeyRing, host: str) -> None:
+    auth = base64.b64encode(b"user:password").decode()
+    keys.docker_config.write_text(json.dumps({"auths": {host: {"auth": auth}}}))
+
+
+def _manifest(registry: FaultyRegistry, keys: KeyRing, *, scheme: str = "http") -> None:
+    model = registry.add_model("library/m:latest", {"model.gguf": b"data"})
+    with closing(RegistrySource(scheme, registry.host, SETTINGS, keys=keys)) as source:
+        assert source.manifest(model.name) == model.manifest
+
+
+def test_an_anonymous_token_is_fetched_once(keys: KeyRing) -> None:
+    with FaultyRegistry(token="sesame") as registry:
+        model = registry.add_model("library/m:latest", {"model.gguf": b"data"})
+        with closing(RegistrySource("http", registry.host, SETTINGS, keys=keys)) as source:
+            for _ in range(3):
+                source.manifest(model.name)
+        kinds = [path.partition("?")[0].rpartition("/")[2] for path in registry.paths()]
+        assert kinds == ["latest", "token", "latest", "latest", "latest"]
+        query = parse_qs(urlsplit(registry.paths()[1]).query)
+        assert query == {"service": ["faulty"], "scope": ["repository:library/m:pull"]}
+        assert "authorization" not in registry.requests[1].headers
+
+
+@pytest.mark.parametrize("field", ["token", "access_token"])
+def test_both_names_of_a_token_are_known(keys: KeyRing, field: str) -> None:
+    with FaultyRegistry(token="sesame", token_answer={field: "sesame", "expires_in": 300}) as registry:
+        _manifest(registry, keys)
+
+
+def test_the_request_for_a_token_is_signed(keys: KeyRing, private_key: Ed25519PrivateKey) -> None:
+    with FaultyRegistry(token="sesame") as registry:
+        _manifest(registry, keys)
+        request = registry.requests[1]
+        query = parse_qs(urlsplit(request.path).query)
+        assert set(query) == {"nonce", "scope", "service", "ts"}
+        nonce = query["nonce"][0]
+        assert len(base64.urlsafe_b64decode(nonce + "=" * (-len(nonce) % 4))) == 16
+        public, signature = request.headers["authorization"].split(":")
+        openssh = private_key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        assert public == openssh.split()[1].decode()
+        empty = base64.b64encode(hashlib.sha256(b"").hexdigest().encode()).decode()
+        signed = f"GET,{registry.url}{request.path},{empty}"
+        private_key.public_key().verify(base64.b64decode(signature), signed.encode())
+
+
+def test_a_password_is_shown_to_the_token_service_of_its_own_host(keys: KeyRing) -> None:
+    with FaultyRegistry(token="sesame") as registry:
+        _password(keys, registry.host)
+        _manifest(registry, keys)
+        assert registry.requests[1].headers["authorization"] == "Basic dXNlcjpwYXNzd29yZA=="
+
+
+def test_basic_is_answered_with_the_password(keys: KeyRing) -> None:
+    with FaultyRegistry(basic="Basic dXNlcjpwYXNzd29yZA==") as registry:
+        _password(keys, f"https://{registry.host}/v1/")
+        _manifest(registry, keys)
+        assert len(registry.requests) == 2
+
+
+def test_p10_a_password_is_for_exactly_its_host(keys: KeyRing) -> None:
+    with FaultyRegistry(basic="Basic dXNlcjpwYXNzd29yZA==") as registry:
+        _password(keys, "127.0.0.1")
+        with pytest.raises(Unauthorized):
+            _manifest(registry, keys)
+        assert not any("authorization" in request.headers for request in registry.requests)
+
+
+def test_a_second_401_is_unauthorized(keys: KeyRing) -> None:
+    with FaultyRegistry(token="sesame", token_answer={"token": "wrong"}) as registry:
+        with pytest.raises(Unauthorized, match="status 401"):
+            _manifest(registry, keys)
+        assert len(registry.requests) == 3
+
+
+def test_a_token_that_is_refused_is_renewed(keys: KeyRing) -> None:
+    with FaultyRegistry(token="old") as registry:
+        model = registry.add_model("library/m:latest", {"model.gguf": b"data"})
+        with closing(RegistrySource("http", registry.host, SETTINGS, keys=keys)) as source:
+            source.manifest(model.name)
+            registry.token = "new"
+            assert source.manifest(model.name) == model.manifest
+
+
+@pytest.mark.parametrize(("answer", "life"), [({"token": "t"}, 60), ({"token": "t", "expires_in": 300}, 300)])
+def test_a_token_is_used_until_shortly_before_its_end(keys: KeyRing, answer: dict[str, Any], life: int) -> None:
+    now = [1000.0]
+    with FaultyRegistry(token="t", token_answer=answer) as registry, closing(Transport(SETTINGS)) as transport:
+        auth = Authenticator(Origin.of(registry.url), transport, keys, clock=lambda: now[0])
+        header = f'Bearer realm="{registry.url}/token"'
+        assert auth.renew(REPOSITORY, header, None)
+        now[0] += life - 6
+        assert auth.current(REPOSITORY) == Secret("Bearer t")
+        now[0] += 2
+        assert auth.current(REPOSITORY) is None
+        assert auth.current("library/other") is None
+
+
+def test_who_comes_later_takes_the_token_that_is_there(keys: KeyRing) -> None:
+    with FaultyRegistry(token="t") as registry, closing(Transport(SETTINGS)) as transport:
+        auth = Authenticator(Origin.of(registry.url), transport, keys)
+        header = f'Bearer realm="{registry.url}/token"'
+        assert auth.renew(REPOSITORY, header, None)
+        assert auth.renew(REPOSITORY, header, None)
+        assert len(registry.requests) == 1
+
+
+def test_p10_a_realm_elsewhere_in_the_clear_does_not_match(keys: KeyRing, private_key: Ed25519PrivateKey) -> None:
+    with FaultyRegistry() as thief, FaultyRegistry(token="t", realm=f"{thief.url}/token") as registry:
+        _password(keys, registry.host)
+        with pytest.raises(Unauthorized, match="does not match"):
+            _manifest(registry, keys)
+        assert thief.requests == []
+
+
+def test_p10_a_realm_elsewhere_over_tls_is_asked_without_a_name(
+    keys: KeyRing, private_key: Ed25519PrivateKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.certificate))
+    with FaultyRegistry(token="t", certificate=certificate) as service:
+        with FaultyRegistry(token="t", realm=f"{service.url}/token") as registry:
+            _password(keys, registry.host)
+            _manifest(registry, keys)
+        assert "authorization" not in service.requests[0].headers
+        assert "nonce" not in service.requests[0].path
+
+
+@pytest.mark.parametrize("answer", [{}, {"token": ""}, {"token": 7}, {"token": "a\r\nX-Evil: 1"}, {"token": "ä"}])
+def test_p10_what_is_no_token_is_refused(keys: KeyRing, answer: dict[str, Any]) -> None:
+    with (
+        FaultyRegistry(token="t", token_answer=answer) as registry,
+        pytest.raises(SourceError, match="gave no token"),
+    ):
+        _manifest(registry, keys)
+
+
+@pytest.mark.parametrize("realm", ["", "ftp://h/", "/token", "http://[", "http://h:port/"])
+def test_p10_a_realm_that_is_no_url_is_refused(keys: KeyRing, realm: str) -> None:
+    with closing(Transport(SETTINGS)) as transport:
+        auth = Authenticator(Origin.of("https://registry.example"), transport, keys)
+        with pytest.raises(SourceError):
+            auth.renew(REPOSITORY, f'Bearer realm="{realm}"', None)
+
+
+def test_a_challenge_is_read() -> None:
+    header = 'Bearer realm="https://a/t?x=1,2",service="s \\"q\\"", scope="one two"'
+    assert Challenge.parse(header) == Challenge("bearer", "https://a/t?x=1,2", 's "q"', ("one", "two"))
+    assert Challenge.parse("basic realm=x") == Challenge("basic", "x")
+    assert Challenge.parse("Negotiate") is None
+    assert Challenge.parse("") is None
+    assert Challenge.parse(None) is None
+
+
+def test_p10_a_secret_does_not_show_itself() -> None:
+    secret = Secret("Bearer hidden")
+    assert "hidden" not in f"{secret} {secret!r} {[secret]}"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"auths": 1}', '{"auths": {"h": {"auth": "!"}}}', '{"auths": {"h": 1}}']
+)
+def test_a_docker_configuration_that_makes_no_sense_has_no_password(
+    keys: KeyRing, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys.docker_config.write_text(text)
+    assert keys.basic_for("h") is None
+
+
+def test_a_docker_configuration_may_hold_user_and_password(keys: KeyRing) -> None:
+    keys.docker_config.write_text('{"auths": {"h:5": {"username": "user", "password": "password"}}}')
+    assert keys.basic_for("H:5") == Secret("Basic dXNlcjpwYXNzd29yZA==")
+
+
+def test_a_key_that_cannot_be_read_is_no_key(keys: KeyRing, caplog: pytest.LogCaptureFixture) -> None:
+    keys.ollama_key.write_text("not a key")
+    assert keys.signer() is None
+    assert "cannot be read" in caplog.text
