@@ -1,1 +1,5 @@
 """The registry server: a folder of models over HTTP.  Imported by the command line alone."""
+
+from fusefs.serve.server import Server, run
+
+__all__ = ["Server", "run"]

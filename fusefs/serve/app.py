@@ -1,0 +1,215 @@
+"""The registry's endpoints over a Catalog: Docker's registry API V2 as far as reading goes, and Ollama's chunksums.
+
+Source: Docker registry HTTP API V2, OCI distribution-spec 1.1, Ollama's `server/internal/client/ollama`.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import trio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from fusefs.chunks import Chunk
+from fusefs.digest import Digest
+from fusefs.errors import Cancelled, FusefsError, InvalidDigest, InvalidName
+from fusefs.names import Name
+from fusefs.serve.body import FileResponse, OpenFile
+from fusefs.serve.catalog import Document, Refused
+from fusefs.serve.index import open_regular
+from fusefs.serve.ranges import Unsatisfiable, matches, requested_range
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from starlette.requests import Request
+
+    from fusefs.chunks import ChunkList
+    from fusefs.serve.catalog import Catalog, StoredFile
+
+    Endpoint = Callable[[Request], Awaitable[Response]]
+
+_CODES = {400: "BAD_REQUEST", 404: "NOT_FOUND", 405: "UNSUPPORTED"}
+_LINES = 4096
+"""Lines of chunksums sent at a time, about 350 KiB."""
+
+
+def make_app(catalog: Catalog) -> Starlette:
+    """The ASGI application over `catalog`."""
+    registry = Registry(catalog)
+    repository = "/v2/{namespace}/{model}"
+    routes = [
+        Route("/v2/", registry.version),
+        Route("/v2", registry.version),
+        Route("/v2/_catalog", registry.list_repositories),
+        Route(f"{repository}/tags/list", registry.list_tags),
+        Route(f"{repository}/manifests/{{reference}}", registry.manifest),
+        Route(f"{repository}/blobs/{{digest}}", registry.blob),
+        Route(f"{repository}/chunksums/{{digest}}", registry.chunksums),
+    ]
+    handlers = {HTTPException: registry.on_http_error, FusefsError: registry.on_fusefs_error}
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return app
+
+
+class Registry:
+    """The endpoints."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        # Hashing a large file takes minutes: it must not take the threads that read blobs for others.
+        self._slow = trio.CapacityLimiter(32)
+
+    async def version(self, _request: Request) -> Response:
+        """`/v2/`: this is a registry."""
+        return JSONResponse({}, headers={"Docker-Distribution-Api-Version": "registry/2.0"})
+
+    async def list_repositories(self, _request: Request) -> Response:
+        """`/v2/_catalog`."""
+        return JSONResponse({"repositories": await trio.to_thread.run_sync(self._catalog.repositories)})
+
+    async def list_tags(self, request: Request) -> Response:
+        """`/v2/<repository>/tags/list`."""
+        repository = _repository(request)
+        tags = await trio.to_thread.run_sync(self._catalog.tags, repository)
+        return JSONResponse({"name": repository, "tags": tags})
+
+    async def manifest(self, request: Request) -> Response:
+        """`/v2/<repository>/manifests/<tag or digest>`."""
+        repository, reference = _repository(request), _reference(request)
+        document = await trio.to_thread.run_sync(self._catalog.manifest, repository, reference, limiter=self._slow)
+        return _document(request, document)
+
+    async def blob(self, request: Request) -> Response:
+        """`/v2/<repository>/blobs/<digest>`."""
+        repository, digest = _repository(request), Digest.parse(request.path_params["digest"])
+        found = await trio.to_thread.run_sync(self._open, repository, digest)
+        if isinstance(found, Document):
+            return _document(request, found)
+        try:
+            return _file(request, found, digest)
+        except BaseException:
+            found.close()
+            raise
+
+    async def chunksums(self, request: Request) -> Response:
+        """`/v2/<repository>/chunksums/<digest>`."""
+        repository, digest = _repository(request), Digest.parse(request.path_params["digest"])
+        chunks = await trio.to_thread.run_sync(self._catalog.chunk_list, repository, digest, limiter=self._slow)
+        headers = {
+            "Content-Location": f"/v2/{repository}/blobs/{digest}",
+            "Docker-Content-Digest": str(digest),
+            "Cache-Control": "no-cache",
+        }
+        lines = () if request.method == "HEAD" else _lines(chunks)
+        return StreamingResponse(lines, headers=headers, media_type="text/plain")
+
+    async def on_http_error(self, _request: Request, exc: Exception) -> Response:
+        """No such path, or a method that a read-only registry does not have."""
+        assert isinstance(exc, HTTPException)
+        return _error(exc.status_code, _CODES.get(exc.status_code, "UNKNOWN"), exc.detail, dict(exc.headers or {}))
+
+    async def on_fusefs_error(self, _request: Request, exc: Exception) -> Response:
+        """What the catalog or a parser refused."""
+        match exc:
+            case Refused():
+                return _error(exc.status, exc.code, str(exc))
+            case InvalidDigest():
+                return _error(400, "DIGEST_INVALID", str(exc))
+            case InvalidName():
+                return _error(400, "NAME_INVALID", str(exc))
+            case Cancelled():
+                return _error(503, "UNAVAILABLE", str(exc), {"Retry-After": "1"})
+            case _:
+                return _error(500, "UNKNOWN", str(exc))
+
+    def _open(self, repository: str, digest: Digest) -> Document | OpenFile:
+        for place in self._catalog.blobs(repository, digest):
+            found = place if isinstance(place, Document) else _opened(place)
+            if found is not None:
+                return found
+        raise Refused("BLOB_UNKNOWN", f"the file with the digest {digest} changed; ask for the manifest again")
+
+
+def _opened(place: StoredFile) -> OpenFile | None:
+    """The file, provided that it is still the one that has the digest."""
+    try:
+        fd, stamp = open_regular(place.path)
+    except FusefsError:
+        return None
+    file = OpenFile(fd, stamp, str(place.path))
+    if stamp == place.stamp:
+        return file
+    file.close()
+    return None
+
+
+async def _lines(chunks: ChunkList) -> AsyncIterator[bytes]:
+    lines = chunks.format()
+    while piece := await trio.to_thread.run_sync(lambda: "".join(islice(lines, _LINES)).encode()):
+        yield piece
+
+
+def _repository(request: Request) -> str:
+    params = request.path_params
+    return Name.from_path("localhost", params["namespace"], params["model"], "latest").repository
+
+
+def _reference(request: Request) -> str | Digest:
+    text = request.path_params["reference"]
+    if text.startswith("sha256:"):
+        return Digest.parse(text)
+    return Name.from_path("localhost", "local", "model", text).tag
+
+
+def _document(request: Request, document: Document) -> Response:
+    etag = f'"{document.digest}"'
+    headers = {"ETag": etag, "Docker-Content-Digest": str(document.digest), "Content-Type": document.media_type}
+    if matches(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    headers["Accept-Ranges"] = "bytes"
+    try:
+        chunk = _range(request, etag, len(document.raw))
+    except Unsatisfiable:
+        return _unsatisfiable(len(document.raw))
+    if chunk is None:
+        return Response(document.raw, headers=headers)
+    headers["Content-Range"] = f"bytes {chunk}/{len(document.raw)}"
+    return Response(document.raw[chunk.start : chunk.stop], 206, headers)
+
+
+def _file(request: Request, file: OpenFile, digest: Digest) -> Response:
+    etag, size = f'"{digest}"', file.stamp.size
+    headers = {"ETag": etag, "Docker-Content-Digest": str(digest), "Accept-Ranges": "bytes"}
+    if matches(request.headers.get("if-none-match"), etag):
+        file.close()
+        return Response(status_code=304, headers=headers)
+    try:
+        chunk = _range(request, etag, size)
+    except Unsatisfiable:
+        file.close()
+        return _unsatisfiable(size)
+    headers |= {"Content-Type": "application/octet-stream", "Content-Length": str(chunk.size if chunk else size)}
+    if chunk is None:
+        return FileResponse(file, Chunk(0, size - 1) if size else None, 200, headers)
+    return FileResponse(file, chunk, 206, headers | {"Content-Range": f"bytes {chunk}/{size}"})
+
+
+def _range(request: Request, etag: str, size: int) -> Chunk | None:
+    """The range to send; Range means something for GET alone, and If-Range with another tag cancels it."""
+    if request.method != "GET" or request.headers.get("if-range", etag) != etag:
+        return None
+    return requested_range(request.headers.get("range"), size)
+
+
+def _unsatisfiable(size: int) -> Response:
+    return _error(416, "RANGE_INVALID", f"the blob has {size} bytes", {"Content-Range": f"bytes */{size}"})
+
+
+def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"errors": [{"code": code, "message": message}]}, status, headers)

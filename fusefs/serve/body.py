@@ -1,0 +1,107 @@
+"""FileResponse: a range of a file over HTTP, in pieces, as long as the file is what it was and the client is there."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import trio
+from starlette.responses import Response
+
+from fusefs.config import KIB
+from fusefs.serve.index import Stamp
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from fusefs.chunks import Chunk
+
+log = logging.getLogger(__name__)
+
+PIECE = 1024 * KIB
+"""Bytes read and sent at a time; what one busy connection costs in memory, about three times."""
+
+
+class OpenFile:
+    """A file descriptor and what the file must look like.
+
+    Attributes:
+        fd: open for reading.
+        stamp: the size and time that belong to the digest.
+    """
+
+    def __init__(self, fd: int, stamp: Stamp, label: str) -> None:
+        self.fd = fd
+        self.stamp = stamp
+        self._label = label
+
+    def close(self) -> None:
+        """Close it once."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    async def readinto(self, buffer: memoryview, off: int) -> int:
+        """Fill the front of `buffer`; inline when the page cache has it, else in a worker thread.
+
+        Returns:
+            How many bytes; 0 when the file is not what it was, which is logged.
+        """
+        try:
+            count = os.preadv(self.fd, [buffer], off, os.RWF_NOWAIT)
+        except OSError:  # BlockingIOError, or a file system that knows no RWF_NOWAIT
+            count = 0
+        try:
+            if not count:
+                count = await trio.to_thread.run_sync(os.preadv, self.fd, [buffer], off)
+            # Looked at after the read: bytes that were changed before they were read are never sent.
+            if Stamp.of(os.fstat(self.fd)) == self.stamp and count:
+                return count
+        except OSError as exc:
+            log.warning("%s cannot be read: %s.", self._label, exc.strerror)
+            return 0
+        log.warning("%s changed while it was sent; the answer was cut short.", self._label)
+        return 0
+
+
+class FileResponse(Response):
+    """Sends `chunk` of `file` (None: nothing), and closes the file whatever happens."""
+
+    def __init__(self, file: OpenFile, chunk: Chunk | None, status: int, headers: dict[str, str]) -> None:
+        super().__init__(None, status, headers)
+        self._file = file
+        self._chunk = chunk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; the ASGI side of a Response."""
+        try:
+            async with trio.open_nursery() as nursery:
+                gone = trio.Event()
+                nursery.start_soon(_notice_when_gone, receive, gone)
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                if self._chunk is None or scope["method"] == "HEAD":
+                    await send({"type": "http.response.body", "body": b""})
+                else:
+                    await self._send_chunk(self._chunk, send, gone)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._file.close()
+
+    async def _send_chunk(self, chunk: Chunk, send: Send, gone: trio.Event) -> None:
+        off = chunk.start
+        buffer = memoryview(bytearray(min(PIECE, chunk.size)))
+        while off < chunk.stop and not gone.is_set():
+            count = await self._file.readinto(buffer[: chunk.stop - off], off)
+            if not count:
+                return  # an answer that ends before its Content-Length is the only way left to say so
+            off += count
+            # The server has copied the piece when `send` returns, so that the buffer can be used again.
+            await send({"type": "http.response.body", "body": buffer[:count], "more_body": off < chunk.stop})
+
+
+async def _notice_when_gone(receive: Receive, gone: trio.Event) -> None:
+    """Set `gone`.  Not a cancellation: the end of an answer disconnects too, while `send` still tidies up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    gone.set()

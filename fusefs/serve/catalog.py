@@ -1,0 +1,79 @@
+"""Catalog: what a registry offers, without HTTP.  Blocking; every method may be called from many threads at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from fusefs.digest import Digest
+from fusefs.errors import ServeError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fusefs.chunks import ChunkList
+    from fusefs.serve.index import Stamp
+
+
+class Refused(ServeError):
+    """The registry does not have what it was asked for, or may not give it.
+
+    Attributes:
+        status: the HTTP status.
+        code: the registry API's word for it.
+    """
+
+    def __init__(self, code: str, message: str, *, status: int = 404) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A manifest or a config: small, and in memory.
+
+    Attributes:
+        raw: the bytes.
+        media_type: for the Content-Type header.
+    """
+
+    raw: bytes
+    media_type: str = "application/octet-stream"
+
+    @property
+    def digest(self) -> Digest:
+        """Of the bytes."""
+        return Digest.of(self.raw)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A blob that is a file.
+
+    Attributes:
+        path: where it lies.
+        stamp: what it looked like when it had the digest; anything else must not be served as that.
+    """
+
+    path: Path
+    stamp: Stamp
+
+
+class Catalog(Protocol):
+    """Repositories are `<namespace>/<model>`, in any case.  Errors: Refused, ServeError, Cancelled."""
+
+    def repositories(self) -> list[str]:
+        """All of them, sorted."""
+
+    def tags(self, repository: str) -> list[str]:
+        """The tags of one, sorted."""
+
+    def manifest(self, repository: str, reference: str | Digest) -> Document:
+        """The manifest with this tag or digest."""
+
+    def blobs(self, repository: str, digest: Digest) -> list[Document | StoredFile]:
+        """Where the bytes of `digest` are: at least one place, the first that can still be opened counts."""
+
+    def chunk_list(self, repository: str, digest: Digest) -> ChunkList:
+        """The chunk list of a blob; computed when it is not known yet, which may take minutes."""

@@ -1,0 +1,173 @@
+"""PlainCatalog: folders of ordinary files as models `local/<name>:latest`, one layer a file."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fusefs.digest import Digest
+from fusefs.errors import InvalidManifest, ServeError
+from fusefs.manifest import DOCKER_MANIFEST, TITLE, Manifest
+from fusefs.names import DEFAULT_TAG
+from fusefs.serve.catalog import Document, Refused, StoredFile
+from fusefs.serve.folders import NAMESPACE, Warnings, files_of, models_in
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fusefs.chunks import ChunkList
+    from fusefs.serve.indexer import Indexer
+    from fusefs.serve.kept import Entry
+
+FILE_TYPE = "application/vnd.fusefs.file"
+CONFIG_TYPE = "application/vnd.fusefs.config+json"
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """One model as its folder was when it was last looked at."""
+
+    files: dict[str, Entry]
+    manifest: Document
+    config: Document
+    by_digest: dict[Digest, list[Entry]]
+
+
+@dataclass(slots=True)
+class _Slot:
+    """The place of one model; its lock is held while its folder is read, so that this is done once."""
+
+    model: _Model | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class PlainCatalog:
+    """A Catalog over plain folders.  A folder is looked at again whenever its manifest is asked for."""
+
+    def __init__(self, directory: Path, indexer: Indexer) -> None:
+        self._directory = directory
+        self._indexer = indexer
+        self._warnings = Warnings()
+        self._slots: dict[Path, _Slot] = {}
+        self._lock = threading.Lock()
+
+    def prepare(self) -> None:
+        """Hash everything that is there.
+
+        Raises:
+            ServeError: there is no model at all.
+            Cancelled: the indexer was told to stop.
+        """
+        folders = models_in(self._directory, self._warnings)
+        served = 0
+        for name, folder in folders.items():
+            try:
+                self._refresh(folder)
+            except (ServeError, InvalidManifest) as exc:
+                self._warnings.warn(f"The model {NAMESPACE}/{name} is not served: {exc}.")
+            else:
+                served += 1
+        if not served:
+            raise ServeError(f"{self._directory} holds no model: want a folder of files, or folders of files")
+
+    def repositories(self) -> list[str]:
+        """See Catalog."""
+        return sorted(f"{NAMESPACE}/{name}" for name in models_in(self._directory, self._warnings))
+
+    def tags(self, repository: str) -> list[str]:
+        """See Catalog."""
+        self._folder(repository)
+        return [DEFAULT_TAG]
+
+    def manifest(self, repository: str, reference: str | Digest) -> Document:
+        """See Catalog."""
+        folder = self._folder(repository)
+        try:
+            manifest = self._refresh(folder).manifest
+        except InvalidManifest as exc:
+            raise ServeError(str(exc)) from exc
+        if manifest.digest == reference if isinstance(reference, Digest) else reference.lower() == DEFAULT_TAG:
+            return manifest
+        raise Refused("MANIFEST_UNKNOWN", f"{repository} has no manifest {reference}")
+
+    def blobs(self, repository: str, digest: Digest) -> list[Document | StoredFile]:
+        """See Catalog."""
+        model = self._model(repository)
+        for document in (model.config, model.manifest):
+            if document.digest == digest:
+                return [document]
+        return [StoredFile(entry.path, entry.stamp) for entry in self._entries(model, repository, digest)]
+
+    def chunk_list(self, repository: str, digest: Digest) -> ChunkList:
+        """See Catalog."""
+        return self._entries(self._model(repository), repository, digest)[0].chunks
+
+    def _folder(self, repository: str) -> Path:
+        for name, folder in models_in(self._directory, self._warnings).items():
+            if f"{NAMESPACE}/{name}".lower() == repository.lower():
+                return folder
+        raise Refused("NAME_UNKNOWN", f"there is no model {repository}")
+
+    def _model(self, repository: str) -> _Model:
+        """The model as it was last looked at: a blob that a client knows of needs no new look at the folder."""
+        folder = self._folder(repository)
+        slot = self._slots.get(folder)
+        try:
+            return (slot and slot.model) or self._refresh(folder)
+        except InvalidManifest as exc:
+            raise ServeError(str(exc)) from exc
+
+    @staticmethod
+    def _entries(model: _Model, repository: str, digest: Digest) -> list[Entry]:
+        entries = model.by_digest.get(digest)
+        if not entries:
+            raise Refused("BLOB_UNKNOWN", f"{repository} has no blob {digest}")
+        return entries
+
+    def _refresh(self, folder: Path) -> _Model:
+        with self._lock:
+            slot = self._slots.setdefault(folder, _Slot())
+        with slot.lock:
+            paths = files_of(self._directory, folder, self._warnings)
+            if not paths:
+                raise Refused("MANIFEST_UNKNOWN", f"the folder of {folder.name} holds no file")
+            files = {name: self._indexer.entry(path) for name, path in paths.items()}
+            if slot.model is None or slot.model.files != files:
+                for gone in {e.path for e in (slot.model.files.values() if slot.model else ())} - set(paths.values()):
+                    self._indexer.forget(gone)
+                slot.model = _model_of(files)
+            return slot.model
+
+
+def _model_of(files: dict[str, Entry]) -> _Model:
+    """The same files always give the same manifest, on every machine."""
+    by_digest: dict[Digest, list[Entry]] = {}
+    for entry in files.values():
+        by_digest.setdefault(entry.digest, []).append(entry)
+    config = Document(_json({"files": {name: str(entry.digest) for name, entry in files.items()}}), CONFIG_TYPE)
+    raw = _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": DOCKER_MANIFEST,
+            "config": {"mediaType": CONFIG_TYPE, "digest": str(config.digest), "size": len(config.raw)},
+            "layers": [_layer(name, entry) for name, entry in files.items()],
+        }
+    )
+    Manifest.parse(raw)  # what our own client would refuse is not offered
+    return _Model(files, Document(raw, DOCKER_MANIFEST), config, by_digest)
+
+
+def _layer(name: str, entry: Entry) -> dict[str, Any]:
+    return {
+        "mediaType": FILE_TYPE,
+        "digest": str(entry.digest),
+        "size": entry.stamp.size,
+        "name": name,
+        "annotations": {TITLE: name},
+    }
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,166 @@
+"""Server: a catalog, a socket and the loop round them; `run` is `fusefs serve`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import platformdirs
+import trio
+
+from fusefs.config import MIB
+from fusefs.errors import InvalidSetting, ServeError
+from fusefs.serve.app import make_app
+from fusefs.serve.connections import serve_connections
+from fusefs.serve.indexer import Indexer
+from fusefs.serve.kept import KeptDigests
+from fusefs.serve.plain import PlainCatalog
+from fusefs.serve.store import StoreCatalog, is_store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from fusefs.serve.indexer import Progress
+
+
+def run(
+    directory: Path,
+    host: str,
+    port: int,
+    *,
+    chunk_size: int = MIB,
+    on_ready: Callable[[str], None],
+    progress: Progress | None = None,
+    index_dir: Path | None = None,
+) -> None:
+    """Serve `directory` until SIGINT or SIGTERM.
+
+    Args:
+        directory: an OLLAMA_MODELS store, a folder of model folders, or one model folder.
+        host: the address to listen at.
+        port: 0 picks a free one.
+        chunk_size: bytes of a chunk in the lists that are computed.
+        on_ready: called once, with the URL, when requests are answered.
+        progress: called while a file is hashed: its path, bytes done, bytes in all; from any thread.
+        index_dir: where digests are kept; None for the user's cache directory.
+
+    Raises:
+        ServeError: the directory cannot be served, or the address cannot be had.
+        InvalidSetting: a port or a chunk size that cannot be.
+    """
+    server = Server(directory, host, port, chunk_size=chunk_size, progress=progress, index_dir=index_dir)
+    server.run(on_ready)
+
+
+class Server:
+    """A registry over a directory.  Its address is taken when it is made; `run` does the rest.
+
+    Attributes:
+        url: where it is (or will be) reachable.
+        indexer: what hashes the files.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        chunk_size: int = MIB,
+        progress: Progress | None = None,
+        index_dir: Path | None = None,
+    ) -> None:
+        if chunk_size < 1:
+            raise InvalidSetting(f"invalid chunk size {chunk_size}: it must be at least one byte")
+        self._directory = _checked(directory)
+        kept = KeptDigests(index_dir or platformdirs.user_cache_path("fusefs") / "serve", chunk_size)
+        self.indexer = Indexer(kept, chunk_size, progress)
+        self._socket = _bound(host, port)
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
+        self._stop = threading.Event()
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._stop_loop: trio.Event | None = None
+        self._lock = threading.Lock()
+
+    def run(self, on_ready: Callable[[str], None]) -> None:
+        """Hash what must be hashed, then serve until `stop` or, in the main thread, SIGINT or SIGTERM."""
+        with self._socket:
+            if is_store(self._directory):
+                catalog: StoreCatalog | PlainCatalog = StoreCatalog(self._directory, self.indexer)
+            else:
+                catalog = PlainCatalog(self._directory, self.indexer)
+                catalog.prepare()
+            trio.run(self._serve, catalog, on_ready)
+
+    def stop(self) -> None:
+        """End `run` within two seconds, from any thread; also while it is hashing.  Idempotent."""
+        self.indexer.stop()
+        with self._lock:
+            self._stop.set()
+            if self._token is not None and self._stop_loop is not None:
+                with contextlib.suppress(trio.RunFinishedError):
+                    self._token.run_sync_soon(self._stop_loop.set)
+
+    async def _serve(self, catalog: StoreCatalog | PlainCatalog, on_ready: Callable[[str], None]) -> None:
+        stop = trio.Event()
+        with self._lock:
+            self._token, self._stop_loop = trio.lowlevel.current_trio_token(), stop
+            if self._stop.is_set():
+                return
+        with contextlib.ExitStack() as stack:
+            signals = None
+            if threading.current_thread() is threading.main_thread():
+                signals = stack.enter_context(trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM))
+            await self._serve_until(stop, catalog, signals, on_ready)
+
+    async def _serve_until(
+        self,
+        stop: trio.Event,
+        catalog: StoreCatalog | PlainCatalog,
+        signals: AsyncIterator[int] | None,
+        on_ready: Callable[[str], None],
+    ) -> None:
+        async with trio.open_nursery() as nursery:
+            if signals is not None:
+                nursery.start_soon(self._stop_on, signals)
+            await serve_connections(make_app(catalog), self._socket, stop, lambda: on_ready(self.url))
+            nursery.cancel_scope.cancel()
+
+    async def _stop_on(self, signals: AsyncIterator[int]) -> None:
+        async for _ in signals:
+            self.stop()
+
+
+def _checked(directory: Path) -> Path:
+    try:
+        os.listdir(directory)
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else str(exc)
+        raise ServeError(f"cannot serve {directory}: {reason}") from exc
+    return directory.absolute()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket at the address, not yet listening: nobody is let in before there is something to serve."""
+    if not 0 <= port <= 65535:
+        raise InvalidSetting(f"invalid port {port}: want 0 to 65535")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as exc:
+        raise ServeError(f"cannot listen at {host}:{port}: {exc}") from exc
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+    except OSError as exc:
+        sock.close()
+        raise ServeError(f"cannot listen at {host}:{port}: {exc.strerror}; choose another with --listen") from exc
+    return sock

@@ -1,0 +1,169 @@
+"""CONFORMANCE §5: model names."""
+
+from __future__ import annotations
+
+import pytest
+
+from fusefs.digest import Digest
+from fusefs.errors import InvalidDigest, InvalidInput, InvalidName
+from fusefs.names import Name
+
+HEX = "ab" * 32
+DIGEST = Digest(HEX)
+
+
+@pytest.mark.parametrize(
+    ("text", "scheme", "host", "namespace", "model", "tag"),
+    [
+        ("mm", "https", "registry.ollama.ai", "library", "mm", "latest"),
+        ("mm:tt", "https", "registry.ollama.ai", "library", "mm", "tt"),
+        ("nn/mm", "https", "registry.ollama.ai", "nn", "mm", "latest"),
+        ("hh/nn/mm", "https", "hh", "nn", "mm", "latest"),
+        ("h/n/m:t", "https", "h", "n", "m", "t"),
+        ("_why/_the/_lucky:_stiff", "https", "_why", "_the", "_lucky", "_stiff"),
+        ("host:https/namespace/model:tag", "https", "host:https", "namespace", "model", "tag"),
+        ("http://127.0.0.1:8080/local/all-minilm:latest", "http", "127.0.0.1:8080", "local", "all-minilm", "latest"),
+        ("https://h/n/m", "https", "h", "n", "m", "latest"),
+        ("https+insecure://h/n/m:t", "https+insecure", "h", "n", "m", "t"),
+        ("http://m", "http", "registry.ollama.ai", "library", "m", "latest"),
+        ("llama3.2:1b", "https", "registry.ollama.ai", "library", "llama3.2", "1b"),
+        ("a.b.c/n-n/m.m:t.t", "https", "a.b.c", "n-n", "m.m", "t.t"),
+        ("H/N/M:T", "https", "H", "N", "M", "T"),
+        ("hh:80/nn/mm", "https", "hh:80", "nn", "mm", "latest"),
+        ("h.h/n/m:t", "https", "h.h", "n", "m", "t"),
+    ],
+)
+def test_valid_names_and_their_defaults(
+    text: str, scheme: str, host: str, namespace: str, model: str, tag: str
+) -> None:
+    name = Name.parse(text)
+    assert (name.scheme, *name.path) == (scheme, host, namespace, model, tag)
+    assert name.digest is None
+    assert Name.parse(str(name)) == name
+
+
+def test_a_digest_pins_the_manifest() -> None:
+    for text in (f"m@sha256:{HEX}", f"h/n/m:t@sha256-{HEX}", f"http://h/n/m@sha256:{HEX.upper()}"):
+        name = Name.parse(text)
+        assert name.digest == DIGEST
+        assert Name.parse(str(name)) == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-hh/nn/mm:tt",
+        "hh/-nn/mm:tt",
+        "hh/nn/-mm:tt",
+        "hh/nn/mm:-tt",
+        ".hh/nn/mm",
+        "hh/nn/.mm",
+        "hh/nn/mm:.tt",
+        "hh/n.n/mm",
+        "host/name:space/model:tag",
+        "//",
+        "/",
+        "a/b/c/d",
+        "h/n/m/t",
+        "%/%/%/%",
+        "mm:",
+        "mm:tt:uu",
+        "/nn/mm",
+        "//mm",
+        "hh//mm",
+        "nn/",
+        "hh/nn/",
+        ":tt",
+        "hh/nn/:tt",
+        "m m",
+        "m\n",
+        "\nm",
+        "m\x00",
+        "m\\n",
+        "..",
+        "../m",
+        "h/../m",
+        "h/n/..",
+        "h/n/m:..",
+        "modèle",
+        "m?x=1",
+        "m#x",
+        "m%2e",
+        "user:pass/n/m:t:u",
+        "h/n/m:" + "t" * 81,
+        "h/n/" + "m" * 81,
+        "h/" + "n" * 81 + "/m",
+        "h" * 351 + "/n/m",
+    ],
+)
+def test_invalid_names(text: str) -> None:
+    with pytest.raises(InvalidName):
+        Name.parse(text)
+
+
+@pytest.mark.parametrize("text", ["", "://", "http://", "https+insecure://", "://m"])
+def test_a_missing_name_is_called_that(text: str) -> None:
+    with pytest.raises(InvalidName, match="invalid or missing name"):
+        Name.parse(text)
+
+
+@pytest.mark.parametrize("text", ["http+insecure://m", "ftp://m", "HTTP://m", "file:///etc/passwd", "h/n/m://x"])
+def test_an_unsupported_scheme_is_called_that(text: str) -> None:
+    with pytest.raises(InvalidName, match="unsupported scheme"):
+        Name.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["@t", "m@d", "m@", "@sha256:deadbeef", "m@sha256:deadbeef", "h/n/m:t@sha256-1", f"m@sha256:{HEX}0", "@"]
+)
+def test_an_invalid_digest_is_called_that(text: str) -> None:
+    with pytest.raises(InvalidDigest, match="invalid digest"):
+        Name.parse(text)
+
+
+def test_a_digest_alone_is_no_name() -> None:
+    with pytest.raises(InvalidInput):
+        Name.parse(f"@sha256:{HEX}")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("h" * 350 + "/n/m:t", 0),
+        ("h/" + "n" * 80 + "/m:t", 1),
+        ("h/n/" + "m" * 80 + ":t", 2),
+        ("h/n/m:" + "t" * 80, 3),
+    ],
+)
+def test_the_longest_parts_are_valid(text: str, part: int) -> None:
+    assert len(Name.parse(text).path[part]) == (350 if part == 0 else 80)
+
+
+def test_names_compare_without_case_and_keep_it_as_written() -> None:
+    one, two = Name.parse("h/n/m:t"), Name.parse("H/N/M:T")
+    assert one.key == two.key
+    assert two.path == ("H", "N", "M", "T")
+
+
+@pytest.mark.parametrize(
+    "text", ["m", "n/m:t", "h/n/m", "m:t", "http://h/n/m:t", f"h/n/m:t@sha256:{HEX}", "h/n/m/t", ""]
+)
+def test_a_qualified_name_leaves_nothing_out(text: str) -> None:
+    with pytest.raises(InvalidName):
+        Name.parse_qualified(text)
+
+
+def test_a_qualified_name_is_taken_as_it_is() -> None:
+    assert Name.parse_qualified("H/n/m:T").path == ("H", "n", "m", "T")
+
+
+@pytest.mark.parametrize("part", ["..", ".", "", "a/b", "a@b", "a:b:c", "-a", "a b"])
+@pytest.mark.parametrize("position", range(4))
+def test_p10_parts_of_a_path_must_be_parts_of_a_name(part: str, position: int) -> None:
+    parts = ["h", "n", "m", "t"]
+    parts[position] = part
+    if (part, position) == ("a:b:c", 0):
+        assert Name.from_path(*parts).path == tuple(parts)  # a host may hold colons
+        return
+    with pytest.raises(InvalidInput):
+        Name.from_path(*parts)
