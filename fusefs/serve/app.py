@@ -103,6 +103,8 @@ class Registry:
         chunks = await trio.to_thread.run_sync(self._catalog.chunk_list, repository, digest, limiter=self._slow)
         headers = {
             "Content-Location": f"/v2/{repository}/blobs/{digest}",
+            # A client of HTTP/1.0 (a proxy, often) knows no chunked body: without a length it waits for the end.
+            "Content-Length": str(await trio.to_thread.run_sync(_text_size, chunks, limiter=self._slow)),
             "Docker-Content-Digest": str(digest),
             "Cache-Control": "no-cache",
         }
@@ -147,6 +149,11 @@ def _opened(place: StoredFile) -> OpenFile | None:
         return file
     file.close()
     return None
+
+
+def _text_size(chunks: ChunkList) -> int:
+    """Bytes of the chunksums text."""
+    return sum(map(len, chunks.format()))
 
 
 async def _lines(chunks: ChunkList) -> AsyncIterator[bytes]:

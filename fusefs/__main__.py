@@ -1,0 +1,5 @@
+"""`python -m fusefs`."""
+
+from fusefs.cli import main
+
+main()

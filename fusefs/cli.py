@@ -1,0 +1,364 @@
+"""The command line: reads what a person wrote, calls one function, and says in one line what went wrong.
+
+Heavy imports are made inside the commands, so that `fusefs --help` and `fusefs status` start at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from fusefs import __version__
+from fusefs.config import MIB
+from fusefs.errors import FusefsError
+from fusefs.parameters import (
+    DEFAULT_LISTEN,
+    LISTEN,
+    PATH,
+    SIZE,
+    cache_option,
+    fetch_options,
+    sources_argument,
+    verbose_option,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from fusefs.names import Name
+    from fusefs.report import PullReport, VerifyReport
+
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class _Commands(click.Group):
+    """Lists the commands in the order in which a newcomer needs them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 # click's signature
+        return list(self.commands)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "-V", "--version", message="fusefs %(version)s")
+def cli() -> None:
+    r"""Mount a machine-learning model from a registry and fetch only what is read, every byte proved.
+
+    \b
+      mkdir /tmp/llama
+      fusefs mount llama3.2:1b /tmp/llama     returns at once: nothing is downloaded yet
+      ls -l /tmp/llama                        ordinary files of their final size
+      fusefs status                           what is mounted, which parts have arrived
+      fusefs umount /tmp/llama
+
+    A SOURCE is a model's name as Ollama writes it: `llama3.2:1b`, `host:port/namespace/model:tag`, `model@sha256:…`.
+    Write `http://` before it for a registry without TLS, `https+insecure://` to skip the check of its certificate.
+    """
+
+
+@cli.command(short_help="Mount models at an empty folder.")
+@sources_argument
+@click.argument("mountpoint", type=PATH)
+@cache_option
+@fetch_options
+@click.option(
+    "--layout",
+    type=click.Choice(["files", "ollama"]),
+    default="files",
+    show_default=True,
+    help="Show the model's files by name, or an OLLAMA_MODELS directory for `ollama serve`.",
+)
+@click.option(
+    "--unproved",
+    type=click.Choice(["wait", "allow", "refuse"]),
+    default="wait",
+    show_default=True,
+    help="A large blob without a chunk list: wait until all of it is proved, allow reads before, or refuse them.",
+)
+@click.option(
+    "--fill/--no-fill", default=False, help="After the first open of a file, fetch the rest of it in the background."
+)
+@click.option("--allow-other", is_flag=True, help="Let other users read the mount.")
+@click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground: for systemd, and to look for faults.")
+@click.option("--log-file", type=PATH, metavar="FILE", help="Where the daemon logs. [default: see `fusefs status`]")
+@verbose_option
+def mount(sources: tuple[Name, ...], mountpoint: Path, **options: Any) -> None:
+    """Mount one or more models at MOUNTPOINT, an empty folder.
+
+    Returns when the mount answers; a daemon serves it until `fusefs umount`.  One model shows its files at the root
+    of the mount, several a folder each.  A file appears with its final size; reading it fetches what is missing.
+    """
+    from fusefs.config import Settings
+    from fusefs.mount import MountOptions, start
+
+    settings = Settings(
+        timeout=options["timeout"], memory=options["memory"], unproved=options["unproved"], fill=options["fill"]
+    )
+    start(
+        MountOptions(
+            names=sources,
+            mountpoint=mountpoint,
+            cache_dir=_cache_dir(options["cache_dir"]),
+            stores=options["stores"],
+            settings=settings,
+            layout=options["layout"],
+            allow_other=options["allow_other"],
+            log_file=options["log_file"],
+            verbose=options["verbose"],
+        ),
+        foreground=options["foreground"],
+    )
+
+
+@cli.command(short_help="End a mount, whatever is going on in it.")
+@click.argument("mountpoint", type=PATH)
+def umount(mountpoint: Path) -> None:
+    """End the mount at MOUNTPOINT, whatever is going on in it; also cleans up after a crash.
+
+    What was fetched stays in the cache.  A program that still reads from the mount gets an error.
+    """
+    from fusefs.unmount import unmount
+
+    unmount(mountpoint)
+
+
+@cli.command()
+@click.argument("mountpoint", type=PATH, required=False)
+@click.option("--json", "as_json", is_flag=True, help="For a program to read.")
+@click.option("--watch", is_flag=True, help="Redraw twice a second, until Ctrl-C or the mount ends.")
+@click.option("--all", "everything", is_flag=True, help="Show every file, however many there are.")
+def status(mountpoint: Path | None, *, as_json: bool, watch: bool, everything: bool) -> None:
+    """Show what is mounted and which parts of each file are present.
+
+    A file's bar has a block for each part of the file: ` ` nothing of it is there, `░▒▓` some, `█` all.
+    """
+    from fusefs.status import gather
+
+    if watch and not as_json and sys.stdout.isatty():
+        _watch(mountpoint, everything=everything)
+        return
+    report = gather(mountpoint)
+    if as_json:
+        from fusefs.report import encode
+
+        _write(encode(report) + b"\n")
+        return
+    from fusefs.view.terminal import show
+
+    show(report, everything=everything)
+
+
+def _watch(mountpoint: Path | None, *, everything: bool) -> None:
+    from fusefs.errors import MountError
+    from fusefs.status import gather
+    from fusefs.view.terminal import watch
+
+    gather(mountpoint)  # a mount that never was is an error; one that ends while we look is not
+    try:
+        watch(lambda: gather(mountpoint), everything=everything)
+    except MountError:
+        click.echo(f"{mountpoint} is no longer mounted")
+    except KeyboardInterrupt:
+        pass
+
+
+@cli.command(short_help="Fetch models whole, and prove every byte.")
+@sources_argument
+@cache_option
+@fetch_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end instead of progress.")
+@verbose_option
+def pull(sources: tuple[Name, ...], **options: Any) -> int:
+    """Fetch models whole, prove every byte, and keep them in the cache.
+
+    Goes on where an earlier pull or a mount stopped, and shares the cache with mounts that run now.
+    Exits with 1 when a blob could not be fetched or proved, and says which and why.
+    """
+    import time
+
+    from fusefs.config import Settings
+    from fusefs.logs import to_stderr
+    from fusefs.pull import PullOptions
+    from fusefs.pull import pull as work
+    from fusefs.view.screen import screen
+    from fusefs.view.summary import not_pulled, pulled
+
+    to_stderr(verbose=options["verbose"], quiet=True)
+    settings = Settings(timeout=options["timeout"], memory=options["memory"])
+    with screen(time.monotonic(), silent=options["as_json"]) as shown:
+        report = work(
+            PullOptions(sources, _cache_dir(options["cache_dir"]), options["stores"], settings),
+            lambda items: shown.show(items, time.monotonic()),
+        )
+    return _finish(report, [pulled(report)], not_pulled(report), as_json=options["as_json"])
+
+
+@cli.command(short_help="Hash everything in the cache; drop what does not match.")
+@cache_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end instead of progress.")
+@verbose_option
+def verify(cache_dir: Path | None, *, as_json: bool, verbose: bool) -> int:
+    """Hash everything in the cache; what does not match is dropped, so that it is fetched again.
+
+    Mounts may go on meanwhile.  Exits with 1 when something had to be dropped.
+    """
+    import time
+
+    from fusefs.logs import to_stderr
+    from fusefs.verify import verify_all
+    from fusefs.view.screen import screen
+    from fusefs.view.summary import not_verified, verified
+
+    to_stderr(verbose=verbose, quiet=True)
+    with screen(time.monotonic(), silent=as_json) as shown:
+        report = verify_all(_cache_dir(cache_dir), lambda items: shown.show(items, time.monotonic()))
+    return _finish(report, verified(report), not_verified(report), as_json=as_json)
+
+
+def _finish(report: PullReport | VerifyReport, lines: Sequence[str], failure: str, *, as_json: bool) -> int:
+    """Say what long work came to, for a program or for a person; a failure in the one line on stderr."""
+    from fusefs.report import encode
+    from fusefs.view.words import printable
+
+    if as_json:
+        _write(encode(report) + b"\n")
+    elif not failure or len(lines) > 1:
+        for line in lines:
+            click.echo(printable(line))
+    if failure:
+        _say(failure)
+        return FAILED
+    return DONE
+
+
+@cli.command(short_help="Serve the models of a folder, as a registry.")
+@click.argument("directory", metavar="DIR", type=PATH)
+@click.option(
+    "--listen", type=LISTEN, metavar="HOST:PORT", default=DEFAULT_LISTEN, show_default=True, help="Where to listen."
+)
+@click.option(
+    "--chunk-size",
+    type=SIZE,
+    metavar="SIZE",
+    default="1MiB",
+    show_default=True,
+    help="Bytes a chunk: what a reader fetches and proves at least.",
+)
+@verbose_option
+def serve(directory: Path, *, listen: tuple[str, int], chunk_size: int, verbose: bool) -> None:
+    """Serve the models in DIR to other machines, as a registry.
+
+    DIR is an OLLAMA_MODELS store, or a folder with a folder for each model; the latter are served as
+    `local/<folder>:latest`.  Digests are computed once and kept.  Ends with Ctrl-C.
+    """
+    from fusefs.logs import to_stderr
+    from fusefs.serve import run
+    from fusefs.view.hashing import HashingView
+
+    to_stderr(verbose=verbose, quiet=True)
+    progress = HashingView()
+
+    def ready(url: str) -> None:
+        progress.clear()
+        click.echo(url)
+
+    run(directory, *listen, chunk_size=chunk_size, on_ready=ready, progress=progress)
+
+
+@cli.command(short_help="Print a file's chunksums.")
+@click.argument("file", metavar="FILE", type=PATH)
+@click.option("--chunk-size", type=SIZE, metavar="SIZE", default=f"{MIB}", help="Bytes a chunk. [default: 1MiB]")
+def index(file: Path, *, chunk_size: int) -> None:
+    """Print FILE's chunksums: a line `<digest> <first byte>-<last byte>` for each chunk."""
+    from fusefs.serve.index import chunk_list_of
+    from fusefs.view.hashing import HashingView
+
+    progress = HashingView()
+    _, chunks = chunk_list_of(file, chunk_size, lambda done, size: progress(str(file), done, size))
+    progress.clear()
+    for line in chunks.format():
+        sys.stdout.write(line)
+
+
+def _cache_dir(given: Path | None) -> Path:
+    if given is not None:
+        return given
+    import platformdirs
+
+    return platformdirs.user_cache_path("fusefs", appauthor=False)
+
+
+def _write(raw: bytes) -> None:
+    sys.stdout.flush()
+    sys.stdout.buffer.write(raw)
+
+
+# ---- the one error boundary
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 done, 1 failed, 2 wrong usage, 130 interrupted; what went wrong stands on stderr, in one line.
+    """
+    try:
+        result = cli.main(args=arguments, prog_name="fusefs", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as exc:
+        return _usage(exc)
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; the interpreter's own flush at exit must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as exc:
+        return _failed(exc)
+    return result if isinstance(result, int) else DONE
+
+
+def _usage(exc: click.ClickException) -> int:
+    context = exc.ctx if isinstance(exc, click.UsageError) else None
+    if isinstance(exc, click.exceptions.NoArgsIsHelpError):
+        click.echo(exc.format_message(), err=True)
+        return WRONG_USAGE
+    help_command = f" (see {context.command_path} --help)" if context else ""
+    _say(exc.format_message().rstrip(".") + help_command)
+    return WRONG_USAGE
+
+
+def _failed(exc: BaseException) -> int:
+    """One line for a person; the traceback only for one who asked for it with -v."""
+    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+        exc = exc.exceptions[0]
+    if isinstance(exc, KeyboardInterrupt):
+        return INTERRUPTED
+    verbose = any(argument in ("-v", "--verbose") for argument in sys.argv)
+    if verbose:
+        traceback.print_exception(exc)
+    if isinstance(exc, FusefsError):
+        _say(str(exc))
+    elif isinstance(exc, OSError) and exc.strerror:
+        _say(f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror)
+    else:
+        _say(
+            f"internal error, please report it: {type(exc).__name__}: {exc}" + ("" if verbose else " (-v shows where)")
+        )
+    return FAILED
+
+
+def _say(text: str) -> None:
+    """Exactly one line, whatever is in the text: parts of it may come from the network."""
+    from fusefs.view.words import printable
+
+    click.echo(f"fusefs: error: {printable(' '.join(text.split()))}", err=True)
+
+
+def main() -> NoReturn:
+    """The program."""
+    sys.exit(run())

@@ -1,0 +1,318 @@
+"""The composition root of a mount: makes every part, hands each what it needs, and takes all of it down again.
+
+`start` is what the command calls; `run` is the mount itself, from set-up to unmount, on trio.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import trio
+
+from fusefs import __version__, control, daemon, logs
+from fusefs.cache.disk import DiskCache
+from fusefs.errors import MountError
+from fusefs.fetch.fetcher import Fetcher
+from fusefs.fuse import kernel, session
+from fusefs.fuse.mountpoint import check_device, check_mountpoint, mounted_at
+from fusefs.fuse.operations import FuseOperations
+from fusefs.models import SourcePool, check_stores, in_thread, origins, resolve_all, sole_error
+from fusefs.report import CELLS, FileReport, MountReport, encode
+from fusefs.stats import Counters
+from fusefs.status import probe
+from fusefs.vfs.blobfile import BlobFile
+from fusefs.vfs.filesystem import FileSystem
+from fusefs.vfs.layout import layout_of
+from fusefs.vfs.tree import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from fusefs.chunks import Blob
+    from fusefs.config import Settings
+    from fusefs.names import Name
+    from fusefs.vfs.layout import LayoutName
+    from fusefs.vfs.tree import FileNode
+
+log = logging.getLogger(__name__)
+
+ANSWER = 10.0
+"""Seconds in which stat on the new mount must answer: it needs no network, so more means that it never will."""
+
+PATIENCE = 4.0
+"""Seconds that a mount waits for the network when the cache has the manifests too (P7): several round trips over the
+slowest link that anybody would fetch a model on."""
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    """What a person asked for.
+
+    Attributes:
+        names: the models; one or more.
+        mountpoint: an empty folder.
+        cache_dir: the backing cache.
+        stores: local stores that are asked before the network.
+        settings: see `Settings`.
+        layout: names for the files, or an OLLAMA_MODELS directory.
+        allow_other: other users may read.
+        log_file: where to log; None for the default of a daemon, and for stderr in the foreground.
+        verbose: log every step.
+    """
+
+    names: tuple[Name, ...]
+    mountpoint: Path
+    cache_dir: Path
+    stores: tuple[Path, ...]
+    settings: Settings
+    layout: LayoutName = "files"
+    allow_other: bool = False
+    log_file: Path | None = None
+    verbose: bool = False
+
+
+def start(options: MountOptions, *, foreground: bool) -> None:
+    """Mount.  Returns when the mount answers, or in the foreground when it has ended.
+
+    Raises:
+        FusefsError: why it could not be mounted.
+    """
+    check_device()
+    _check_stale(options.mountpoint)
+    # A daemon leaves the folder that relative paths start from.
+    options = replace(
+        options,
+        mountpoint=check_mountpoint(options.mountpoint),
+        cache_dir=options.cache_dir.absolute(),
+        stores=check_stores(options.stores),
+        log_file=logs.chosen_log(options.log_file) if options.log_file else None,
+    )
+    if foreground:
+        if options.log_file:
+            logs.to_file(options.log_file, verbose=options.verbose)
+        else:
+            logs.to_stderr(verbose=options.verbose)
+        _run(options, lambda: daemon.notify("READY=1"))
+        return
+    options = replace(options, log_file=options.log_file or logs.default_log(options.mountpoint))
+
+    def work(ready: Callable[[], None]) -> None:
+        logs.to_file(options.log_file, verbose=options.verbose)
+        _run(options, ready)
+
+    daemon.start(work, log_file=options.log_file)
+
+
+def _check_stale(mountpoint: Path) -> None:
+    """A mount whose daemon died looks like a live one until somebody asks it something.
+
+    Raises:
+        MountError: there is one.
+    """
+    there = mounted_at(mountpoint)
+    if there is not None and there.ours and probe(there.mountpoint) == "dead":
+        raise MountError(f"{mountpoint}: a mount was left there by a crash; clean up first: fusefs umount {mountpoint}")
+
+
+def _run(options: MountOptions, ready: Callable[[], None]) -> None:
+    try:
+        trio.run(run, options, ready)
+    except BaseExceptionGroup as group:
+        raise sole_error(group) from group
+
+
+async def run(options: MountOptions, ready: Callable[[], None]) -> None:
+    """Set up, call `ready` once when the mount answers, and serve until SIGTERM, SIGINT or unmount.
+
+    Raises:
+        FusefsError: it could not be set up, or the connection to the kernel broke (perhaps in an ExceptionGroup).
+        KeyboardInterrupt: a signal came before the mount was ready.
+    """
+    was_ready = False
+
+    def now_ready() -> None:
+        nonlocal was_ready
+        was_ready = True
+        ready()
+
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_on_signal, signals, nursery.cancel_scope)
+            await _serve(options, now_ready)
+            nursery.cancel_scope.cancel()
+    if not was_ready:
+        raise KeyboardInterrupt
+
+
+async def _end_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for number in signals:
+        log.info("Ending because of %s.", signal.Signals(number).name)
+        daemon.notify("STOPPING=1")
+        scope.cancel()
+        return
+
+
+async def _serve(options: MountOptions, ready: Callable[[], None]) -> None:
+    """The mount's life.  What is set up first is taken down last."""
+    async with AsyncExitStack() as stack:
+        cache = await trio.to_thread.run_sync(_open_cache, options)
+        counters = Counters()
+
+        pool = SourcePool(options.stores, options.settings, counters)
+        stack.push_async_callback(in_thread, pool.close)
+        models = await resolve_all(options.names, pool, cache, patience=PATIENCE)
+        tree = Tree(layout_of(models, options.layout))
+
+        fetcher = Fetcher(cache, options.settings, counters)
+        stack.callback(fetcher.close)
+        named = origins(fetcher, models, pool)
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        stack.callback(nursery.cancel_scope.cancel)
+        # Workers wait for their source and cannot be cancelled: closing the sources is what ends them.
+        stack.push_async_callback(in_thread, pool.close)
+        await nursery.start(fetcher.run)
+
+        file_system = FileSystem(tree, _opener(fetcher, options.settings), counters)
+        mount = _Mount(options, file_system, fetcher, counters, named)
+
+        ended = trio.Event()
+        made = await nursery.start(_session, options, file_system, ended)
+        stack.callback(ended.set)
+        if made.minor is not None:
+            mount.tuning = await trio.to_thread.run_sync(kernel.tune, made.minor)
+            if mount.tuning.complaint:
+                log.info("The kernel was not tuned fully: %s", mount.tuning.complaint)
+        await stack.enter_async_context(control.serving(nursery, options.mountpoint, mount.document))
+        await _answers(options.mountpoint)
+        log.info("Mounted %s at %s.", ", ".join(map(str, options.names)), options.mountpoint)
+        ready()
+        await ended.wait()
+        log.info("Unmounted %s.", options.mountpoint)
+
+
+def _open_cache(options: MountOptions) -> DiskCache:
+    # Half of the budget for chunks in flight, half for chunks that the disk does not take.
+    return DiskCache.open(options.cache_dir, spill_capacity=options.settings.memory // 2)
+
+
+def _opener(fetcher: Fetcher, settings: Settings) -> Callable[[Blob], BlobFile]:
+    return lambda blob: BlobFile(fetcher, fetcher.track(blob), fill=settings.fill)
+
+
+async def _session(  # noqa: ASYNC128 # session.serve is what says started
+    options: MountOptions,
+    file_system: FileSystem,
+    ended: trio.Event,
+    *,
+    task_status: trio.TaskStatus[session.Session],
+) -> None:
+    source = ",".join(map(str, options.names))
+    try:
+        await session.serve(
+            FuseOperations(file_system),
+            options.mountpoint,
+            session.mount_options(source, allow_other=options.allow_other),
+            task_status=task_status,
+        )
+    finally:
+        ended.set()
+
+
+async def _answers(mountpoint: Path) -> None:
+    """Wait until a program that looks at the mount point sees the mount.
+
+    Raises:
+        MountError: it does not.
+    """
+    with trio.move_on_after(ANSWER):
+        await trio.to_thread.run_sync(os.stat, mountpoint, abandon_on_cancel=True)
+        return
+    raise MountError(f"{mountpoint}: mounted, but it does not answer; unmount it: fusefs umount {mountpoint}")
+
+
+class _Mount:
+    """What can be said of a running mount.
+
+    Attributes:
+        tuning: what became of the kernel's limits; None when they were not tried.
+    """
+
+    def __init__(
+        self,
+        options: MountOptions,
+        file_system: FileSystem,
+        fetcher: Fetcher,
+        counters: Counters,
+        named: dict[Blob, str],
+    ) -> None:
+        self._options = options
+        self._file_system = file_system
+        self._fetcher = fetcher
+        self._counters = counters
+        self._named = named
+        self._since = time.monotonic()
+        self.tuning: kernel.Tuning | None = None
+
+    async def document(self) -> bytes:
+        """The report as JSON; lets readers in between two files, of which there may be 65,536."""
+        files = []
+        for node in self._file_system.tree.files:
+            files.append(self._file(node))
+            await trio.lowlevel.checkpoint()
+        options = self._options
+        report = MountReport(
+            mountpoint=str(options.mountpoint),
+            pid=os.getpid(),
+            sources=tuple(map(str, options.names)),
+            cache_dir=str(options.cache_dir),
+            layout=options.layout,
+            log_file=str(options.log_file or ""),
+            version=__version__,
+            uptime=time.monotonic() - self._since,
+            rate=self._fetcher.rate,
+            in_flight=self._fetcher.in_flight,
+            kernel=dict(self.tuning.as_dict()) if self.tuning else {},
+            files=tuple(files),
+            counters=self._counters.snapshot(),
+            last_error=self._file_system.last_error or self._fetcher.last_error or None,
+        )
+        return encode(report)
+
+    def _file(self, node: FileNode) -> FileReport:
+        digest = self._file_system.getxattr(node.inode, "user.fusefs.digest").decode()
+        present, state = self._file_system.presence(node)
+        content = node.content
+        name = self._named.get(content, "") if not isinstance(content, bytes) else ""
+        if present >= node.size:
+            presence = _ALL
+        elif present == 0 or isinstance(content, bytes):
+            presence = _NONE
+        else:
+            fractions = self._file_system.blob_file(content).presence(CELLS)
+            presence = tuple(_percent(fraction) for fraction in fractions)
+        return FileReport(
+            path=node.path,
+            name=name,
+            digest=digest,
+            size=node.size,
+            present=present,
+            state=state,
+            presence=presence,
+        )
+
+
+_ALL, _NONE = (100,) * CELLS, (0,) * CELLS
+
+
+def _percent(fraction: float) -> int:
+    """0 and 100 only when it is exactly that."""
+    if fraction <= 0:
+        return 0
+    return 100 if fraction >= 1 else min(99, max(1, round(100 * fraction)))

@@ -1,0 +1,103 @@
+"""What a person writes on the command line: the types of parameters, and the options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fusefs.config import parse_seconds, parse_size
+from fusefs.errors import InvalidInput, InvalidSetting
+from fusefs.names import Name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEFAULT_LISTEN = "127.0.0.1:8080"
+
+
+class _Text(click.ParamType):  # type: ignore[type-arg] # older clicks cannot be subscripted at run time
+    """A parameter that one of our own parsers reads; what it refuses is wrong usage."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002 # click's signature
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except InvalidInput as exc:
+            raise click.UsageError(str(exc), ctx) from exc
+
+
+def _parse_listen(text: str) -> tuple[str, int]:
+    """`HOST:PORT`, `:PORT` for every address, `[::1]:PORT`."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdecimal() or int(port) > 65535:
+        raise InvalidSetting(f"invalid address {text[:80]!r}: want HOST:PORT, for example {DEFAULT_LISTEN}")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 # `:PORT` asks for every address
+
+
+def _parse_path(text: str) -> Path:
+    """Any path; click's own type would look at it, and looking at a hung mount hangs."""
+    if not text:
+        raise InvalidSetting("a path must not be empty")
+    return Path(text)
+
+
+SOURCE = _Text("source", Name.parse)
+SIZE = _Text("size", parse_size)
+SECONDS = _Text("seconds", parse_seconds)
+LISTEN = _Text("host:port", _parse_listen)
+PATH = _Text("path", _parse_path)
+
+_Command = Any  # click's decorators change the type of what they wrap
+
+
+def _together(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    def decorate(command: _Command) -> _Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+sources_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE)
+cache_option = click.option(
+    "--cache-dir",
+    type=PATH,
+    metavar="DIR",
+    envvar="FUSEFS_CACHE_DIR",
+    help="Where fetched bytes are kept. [default: $FUSEFS_CACHE_DIR, else ~/.cache/fusefs]",
+)
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Log every step, and the traceback of a failure.")
+fetch_options = _together(
+    click.option(
+        "--store",
+        "stores",
+        type=PATH,
+        metavar="DIR",
+        multiple=True,
+        help="An OLLAMA_MODELS directory that is asked before the network; may be given several times.",
+    ),
+    click.option(
+        "--timeout",
+        type=SECONDS,
+        metavar="TIME",
+        default="300s",
+        show_default=True,
+        help="How long a read is retried without success before it fails, for example 30s or 5m.",
+    ),
+    click.option(
+        "--memory",
+        type=SIZE,
+        metavar="SIZE",
+        default="256MiB",
+        show_default=True,
+        help="Memory for bytes that are not proved yet.",
+    ),
+)

@@ -1,0 +1,149 @@
+"""Ending a mount, whatever state it is in (P11): politely, then through its daemon, then by the kernel's own means."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+from fusefs.control import daemon_of
+from fusefs.daemon import wait_end
+from fusefs.errors import MountError
+from fusefs.fuse.kernel import abort
+from fusefs.fuse.mountpoint import Mounted, mounted_at, real_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PATIENCE = 5.0
+"""Seconds the daemon has to end after each request to do so."""
+
+_DETACH, _NO_FOLLOW = 2, 8  # umount2(2): MNT_DETACH, UMOUNT_NOFOLLOW
+
+
+class Busy(Exception):
+    """Somebody has a file or a folder of the mount open."""
+
+
+def unmount(path: Path) -> None:
+    """End the fusefs mount at `path`; returns when it is gone and its daemon has ended.
+
+    Raises:
+        MountError: nothing of ours is mounted there, it is somebody else's, or the kernel refuses.
+    """
+    mount = _ours(path)
+    peer = daemon_of(mount)
+    with contextlib.ExitStack() as stack:
+        # A pidfd names this very process: its pid cannot be used again by another one while we wait.
+        pidfd = None
+        if peer is not None:
+            with contextlib.suppress(ProcessLookupError):
+                pidfd = os.pidfd_open(peer.pid)
+                stack.callback(os.close, pidfd)
+        try:
+            detach(mount.mountpoint, lazy=False)
+        except Busy:
+            _insist(mount, pidfd)
+        if pidfd is not None:
+            _wait_daemon(pidfd)
+
+
+def _ours(path: Path) -> Mounted:
+    mountpoint = real_path(path)
+    mount = mounted_at(mountpoint)
+    if mount is None:
+        what = "is not mounted" if os.path.lexists(mountpoint) else "does not exist"
+        raise MountError(f"{path} {what}; `fusefs status` lists the mounts")
+    if not mount.ours:
+        raise MountError(f"{path} is not a fusefs mount but one of type {mount.fs_type}; use `umount` for it")
+    if os.geteuid() not in (0, mount.user):
+        raise MountError(f"{path} was mounted by user {mount.user}; unmount it as that user or as root")
+    return mount
+
+
+def _insist(mount: Mounted, pidfd: int | None) -> None:
+    """Somebody uses it: its daemon ends the mount, else the kernel cuts the connection; users get ENOTCONN."""
+    if pidfd is not None:
+        _signal(pidfd, signal.SIGTERM)
+        wait_end(pidfd, PATIENCE)
+        if not _is_there(mount):
+            return
+    abort(mount.minor)
+    if _is_there(mount):
+        detach(mount.mountpoint, lazy=True)
+    if pidfd is not None:
+        # It had its time to end in good order; nothing that it still does can be of use to anybody.
+        _signal(pidfd, signal.SIGKILL)
+
+
+def _wait_daemon(pidfd: int) -> None:
+    """The mount is gone; what its daemon still holds (locks, a port, memory) shall be gone too when we return."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if wait_end(pidfd, PATIENCE):
+            return
+        _signal(pidfd, number)
+    wait_end(pidfd, PATIENCE)
+
+
+def _signal(pidfd: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, number)
+
+
+def _is_there(mount: Mounted) -> bool:
+    """Whether this very mount is still on top at its mount point."""
+    return mounted_at(mount.mountpoint) == mount
+
+
+def detach(mountpoint: Path, *, lazy: bool) -> None:
+    """Unmount, as root by the system call, else with the help of fusermount3.
+
+    Args:
+        mountpoint: absolute, as the kernel lists it.
+        lazy: take it out of the tree now, though it is in use; it ends with its last user.
+
+    Raises:
+        Busy: it is in use, and `lazy` was not asked for.
+        MountError: the kernel or fusermount3 refuses.
+    """
+    if os.geteuid() == 0:
+        _umount2(mountpoint, lazy=lazy)
+    else:
+        _fusermount(mountpoint, lazy=lazy)
+
+
+def _umount2(mountpoint: Path, *, lazy: bool) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.umount2(os.fsencode(mountpoint), _NO_FOLLOW | (_DETACH if lazy else 0)) == 0:
+        return
+    number = ctypes.get_errno()
+    if number == errno.EBUSY:
+        raise Busy
+    if number != errno.EINVAL or mounted_at(mountpoint) is not None:  # EINVAL: somebody else was faster
+        raise MountError(f"cannot unmount {mountpoint}: {os.strerror(number)}")
+
+
+def _fusermount(mountpoint: Path, *, lazy: bool) -> None:
+    program = shutil.which("fusermount3")
+    if program is None:
+        raise MountError("fusermount3 is not installed; install it (apt install fuse3) or unmount as root")
+    command = [program, "-u", *(["-z"] if lazy else []), "--", str(mountpoint)]
+    done = subprocess.run(  # noqa: S603 # a list, no shell; the path comes from the kernel's list
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    if done.returncode == 0:
+        return
+    said = " ".join(done.stderr.split())
+    if "busy" in said.lower():
+        raise Busy
+    raise MountError(f"cannot unmount {mountpoint}: {said or f'fusermount3 failed with {done.returncode}'}")

@@ -1,0 +1,79 @@
+"""Verifying a whole cache directory: what the command does around `fusefs.cache.verify`."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from fusefs.cache.disk import DiskCache
+from fusefs.cache.verify import total, verify
+from fusefs.errors import CacheError, FusefsError
+from fusefs.manifest import Manifest
+from fusefs.report import Item, VerifyReport
+from fusefs.vfs.layout import files_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from fusefs.digest import Digest
+
+    Show = Callable[[Sequence[Item]], None]
+    """Told the newest state of all items, a few times a second."""
+
+FRAME = 0.25
+"""Seconds between two looks at the progress."""
+
+
+def verify_all(cache_dir: Path, show: Show) -> VerifyReport:
+    """Hash all that is in `cache_dir`, and drop what does not match.  Blocking.
+
+    Raises:
+        CacheError: it is no cache, or it cannot be read or written.
+    """
+    if not cache_dir.is_dir():
+        raise CacheError(f"cache directory {cache_dir} does not exist; name another with --cache-dir")
+    cache = DiskCache.open(cache_dir)
+    labels = _labels(cache)
+    whole = Item(label="all blobs", size=total(cache), state="checking")
+    items = (whole,)
+    began = last = time.monotonic()
+    show(items)
+
+    def progress(count: int) -> None:
+        nonlocal last
+        whole.done += count
+        now = time.monotonic()
+        if now - last >= FRAME:
+            last = now
+            show(items)
+
+    found = []
+    for one in verify(cache, progress):
+        label = labels.get(one.digest, one.digest.file_name)
+        state = "dropped" if one.dropped else "unproved" if one.state == "unproved" else "good"
+        item = Item(label=label, digest=str(one.digest), size=one.present, done=one.present, state=state)
+        if one.dropped:
+            item.problem = f"{one.dropped} bytes did not match and were dropped; they are fetched again when needed"
+        elif one.state == "unproved":
+            item.problem = "not checked: nothing is known of its parts until all of it is there"
+        elif one.busy:
+            item.problem = f"{one.busy} chunks not checked: they are being fetched now"
+        found.append(item)
+    whole.size, whole.state = whole.done, "checked"
+    show(items)
+    return VerifyReport(str(cache_dir), tuple(found), whole.done, time.monotonic() - began)
+
+
+def _labels(cache: DiskCache) -> dict[Digest, str]:
+    """What a person calls each blob that a manifest names: its model and its file."""
+    labels: dict[Digest, str] = {}
+    for name in cache.links:
+        with contextlib.suppress(FusefsError):
+            manifest = Manifest.parse(cache.links.read(name))
+            labels.setdefault(manifest.digest, f"{name.short} manifest")
+            for file in files_of(manifest):
+                if not isinstance(file.content, bytes):
+                    labels.setdefault(file.content.blob.digest, f"{name.short} {file.path}")
+    return labels

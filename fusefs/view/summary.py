@@ -1,0 +1,54 @@
+"""What a pull or a verification came to, in a line or two."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fusefs.view import words
+
+if TYPE_CHECKING:
+    from fusefs.report import PullReport, VerifyReport
+
+
+def pulled(report: PullReport) -> str:
+    """`llama3.2:1b: 5 blobs, 1.2 GiB, sealed; fetched 812 MiB in 38 s`."""
+    sealed = [blob for blob in report.blobs if blob.state == "sealed"]
+    fetched = report.counters.get("bytes_fetched", 0)
+    what = f"fetched {words.size(fetched)} in {words.seconds(report.seconds)}" if fetched else "nothing to fetch"
+    return (
+        f"{', '.join(report.sources)}: {_blobs(len(sealed))}, {words.size(sum(b.size for b in sealed))}, sealed; {what}"
+    )
+
+
+def not_pulled(report: PullReport) -> str:
+    """Why the pull failed; empty when it did not."""
+    failed = [blob for blob in report.blobs if blob.state != "sealed"]
+    if not failed:
+        return ""
+    first = f"{failed[0].label}: {failed[0].problem}"
+    if len(failed) == 1:
+        return f"could not pull {first}"
+    return f"could not pull {len(failed)} of {_blobs(len(report.blobs))}; the first: {first}"
+
+
+def verified(report: VerifyReport) -> list[str]:
+    """What was hashed, and a line for each blob about which there is something to say."""
+    lines = [f"{blob.label}: {blob.problem}" for blob in report.blobs if blob.problem]
+    checked = f"{words.size(report.checked)} in {_blobs(len(report.blobs))} checked in {words.seconds(report.seconds)}"
+    wrong = sum(blob.state == "dropped" for blob in report.blobs)
+    return [
+        *lines,
+        f"{report.cache_dir}: {checked}; " + (f"{_blobs(wrong)} damaged" if wrong else "nothing is damaged"),
+    ]
+
+
+def not_verified(report: VerifyReport) -> str:
+    """What was wrong, and what comes of it; empty when nothing was."""
+    wrong = [blob for blob in report.blobs if blob.state == "dropped"]
+    if not wrong:
+        return ""
+    return f"{_blobs(len(wrong))} did not match; the damage was dropped, and `fusefs pull` or the next read mends it"
+
+
+def _blobs(number: int) -> str:
+    return f"{number} blob{'' if number == 1 else 's'}"

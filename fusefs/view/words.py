@@ -1,0 +1,57 @@
+"""Numbers as a person reads them: sizes, rates, times, and text that has to fit."""
+
+from __future__ import annotations
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def size(count: float) -> str:
+    """Bytes in three digits or so: `0 B`, `999 B`, `1.0 KiB`, `23.4 MiB`, `812 GiB`."""
+    value, unit = float(count), 0
+    # 999.5 of a unit would be written with four digits.
+    while value >= 999.5 and unit < len(_UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    if unit == 0:
+        return f"{value:.0f} B"
+    return f"{value:.1f} {_UNITS[unit]}" if value < 99.95 else f"{value:.0f} {_UNITS[unit]}"
+
+
+def rate(bytes_per_second: float) -> str:
+    """`23.4 MiB/s`."""
+    return f"{size(bytes_per_second)}/s"
+
+
+def seconds(duration: float) -> str:
+    """A time in at most two units: `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    whole = int(duration)
+    for (big, upper), (small, lower) in (
+        ((86400, "d"), (3600, "h")),
+        ((3600, "h"), (60, "min")),
+        ((60, "min"), (1, "s")),
+    ):
+        if whole >= big:
+            rest = whole % big // small
+            return f"{whole // big} {upper}" + (f" {rest} {lower}" if rest else "")
+    return f"{whole} s"
+
+
+def percent(part: int, whole: int) -> str:
+    """`0%` and `100%` only when it is exactly that: a file that lacks one byte is not there."""
+    if part >= whole:
+        return "100%"
+    return f"{min(99, max(1, 100 * part // whole))}%" if part > 0 else "0%"
+
+
+def elide(text: str, width: int) -> str:
+    """At most `width` characters; the middle goes first, because both ends of a path tell files apart."""
+    if len(text) <= width:
+        return text
+    if width <= 1:
+        return text[:width]
+    head = (width - 1) // 3
+    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
+
+
+def printable(text: str) -> str:
+    """Text from the network without control characters: a name must not move the cursor or colour the screen."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

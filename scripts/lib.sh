@@ -1,0 +1,14 @@
+# Shared by the other scripts: where things are, and how to say things.  Sourced, not run.
+# shellcheck shell=bash
+
+set -euo pipefail
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$top"
+script=$(basename "$0")
+
+say() { printf '%s: %s\n' "$script" "$*" >&2; }
+
+die() {
+  say "$*"
+  exit 1
+}

@@ -1,0 +1,75 @@
+"""The rules of conftest.py hold: a pytest of its own runs small tests under them, once for all."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+TESTS = """
+import logging, pytest
+log = logging.getLogger("fusefs.x")
+
+def test_warning():
+    log.warning("odd")
+
+async def test_error_in_trio():
+    log.error("odd")
+
+@pytest.mark.logs("even")
+def test_announced_another():
+    log.warning("even")
+    log.warning("odd")
+
+def test_info():
+    log.info("fine")
+
+@pytest.mark.logs("o.d")
+def test_announced():
+    log.warning("odd")
+
+def test_looks_itself(caplog):
+    log.warning("odd")
+
+@pytest.mark.slow
+def test_slow():
+    pass
+"""
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("rules")
+    (root / "test_it.py").write_text(TESTS)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-rA", "-p", "tests.conftest", "-c", REPOSITORY / "pyproject.toml"),
+            *("--rootdir", root, "-p", "no:cacheprovider", root),
+        ],
+        cwd=REPOSITORY,
+        timeout=60,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {name: result for result, name in re.findall(r"^(PASSED|FAILED) \S+::(\w+)", done.stdout, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("name", ["test_warning", "test_error_in_trio", "test_announced_another"])
+def test_a_warning_that_nobody_announced_fails(name: str, outcomes: dict[str, str]) -> None:
+    assert outcomes[name] == "FAILED"
+
+
+@pytest.mark.parametrize("name", ["test_info", "test_announced", "test_looks_itself"])
+def test_what_is_announced_passes(name: str, outcomes: dict[str, str]) -> None:
+    assert outcomes[name] == "PASSED"
+
+
+def test_slow_tests_run_only_when_asked_for(outcomes: dict[str, str]) -> None:
+    assert len(outcomes) == 6
+    assert "test_slow" not in outcomes

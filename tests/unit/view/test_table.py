@@ -1,0 +1,110 @@
+import msgspec
+import pytest
+
+from fusefs.report import FileReport, MountReport, StatusReport
+from fusefs.view.table import Shape, picture, text_of
+
+HALF = tuple([100] * 32 + [0] * 32)
+
+
+def file(path: str, size: int = 1 << 20, state: str = "partial", presence: tuple[int, ...] = HALF) -> FileReport:
+    return FileReport(
+        path=path, digest=path, size=size, present=size * sum(presence) // 6400, state=state, presence=presence
+    )
+
+
+def mount(*files: FileReport) -> MountReport:
+    return MountReport(
+        mountpoint="/mnt/llama",
+        pid=4711,
+        sources=("registry.ollama.ai/library/llama3.2:1b",),
+        cache_dir="/var/cache/fusefs",
+        uptime=200,
+        files=files,
+        counters={"bytes_fetched": 1 << 20, "requests": 1},
+    )
+
+
+def text(report: StatusReport, shape: Shape) -> str:
+    return "\n".join(map(text_of, picture(report, shape)))
+
+
+def test_the_whole_picture_of_a_mount_at_80_columns() -> None:
+    report = StatusReport((mount(file("model.gguf", 1321082688), file("template", 1429, "sealed", (100,) * 64)),))
+    assert text(report, Shape(80)) == (
+        "● /mnt/llama  registry.ollama.ai/library/llama3.2:1b     up 3 min 20 s, pid 4711\n"
+        "  630 MiB of 1.2 GiB present · idle · fetched 1.0 MiB in 1 request · served 0 B\n"
+        "  cache /var/cache/fusefs\n"
+        "\n"
+        "  FILE            SIZE  HERE  STATE    PARTS\n"
+        "  model.gguf   1.2 GiB   50%  partial  ▕███████████████████▒                   ▏\n"
+        "  template     1.4 KiB  100%  sealed   ▕███████████████████████████████████████▏"
+    )
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+def test_no_row_is_wider_than_the_terminal(width: int) -> None:
+    rows = mount(file("a/" * 60 + "model-00001-of-00013.safetensors", 4_900_000_000, "quarantined"), file("x"))
+    lines = text(StatusReport((rows,)), Shape(width)).splitlines()
+    table = lines[lines.index("") :]
+    assert len(table) == 4
+    assert max(map(len, table)) <= max(width, 58)  # below that a bar would say nothing
+
+
+def test_a_pipe_gets_paths_whole_and_every_file() -> None:
+    path = "a/" * 100 + "model.safetensors"
+    out = text(StatusReport((mount(file(path), *(file(f"t{i}") for i in range(300))),)), Shape())
+    assert path in out
+    assert sum("▕" in line for line in out.splitlines()) == 301
+
+
+def test_of_many_files_those_where_something_happens_come_first() -> None:
+    files = [file(f"a{i}", state="absent", presence=(0,) * 64) for i in range(100)]
+    files += [file("busy"), file("lied", state="quarantined"), file("done", state="sealed", presence=(100,) * 64)]
+    lines = text(StatusReport((mount(*files),)), Shape(100, files=4)).splitlines()
+    rows = [line.split()[0] for line in lines[lines.index("") + 2 :]]
+    assert rows[:3] == ["lied", "busy", "done"]
+    assert lines[-1] == "  … and 99 more: 99 absent (--all shows them)"
+
+
+def test_files_that_fit_keep_their_order() -> None:
+    lines = text(StatusReport((mount(file("b", state="absent"), file("a")),)), Shape(100, files=2)).splitlines()
+    assert [line.split()[0] for line in lines[-2:]] == ["b", "a"]
+
+
+def test_two_paths_of_one_blob_count_once() -> None:
+    one = file("one", 1 << 20)
+    both = mount(one, msgspec.structs.replace(one, path="two"))
+    assert "512 KiB of 1.0 MiB present" in text(StatusReport((both,)), Shape(80))
+
+
+def test_trouble_stands_out() -> None:
+    report = msgspec.structs.replace(
+        mount(file("x")),
+        last_error="reg: connection reset",
+        counters={"retries": 2, "chunks_rejected": 1, "read_errors": 3},
+        kernel={
+            "read_ahead_kb": {"wanted": 256, "actual": 256, "why_not": ""},
+            "max_background": {"wanted": 64, "actual": 12, "why_not": "Permission denied; only root may set it"},
+        },
+    )
+    out = text(StatusReport((report,)), Shape(120))
+    assert "2 retries" in out
+    assert "1 chunk rejected" in out
+    assert "3 read errors" in out
+    assert "last error: reg: connection reset" in out
+    assert "not tuned: max_background is 12, not 64: Permission denied; only root may set it" in out
+    assert "read_ahead_kb" not in out
+
+
+def test_a_mount_without_a_daemon_says_what_to_do() -> None:
+    dead = MountReport(mountpoint="/mnt/x", state="dead", sources=("m:1",), problem="its daemon died; clean up")
+    assert text(StatusReport((dead,)), Shape(80)) == "✗ /mnt/x  m:1\n  its daemon died; clean up"
+
+
+def test_names_from_the_network_cannot_paint_the_screen() -> None:
+    assert "\x1b" not in text(StatusReport((mount(file("a\x1b[31mb")),)), Shape(80))
+
+
+def test_no_mounts() -> None:
+    assert text(StatusReport(), Shape(80)) == "nothing is mounted"
