@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 import trio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from fusefs.chunks import Chunk
 from fusefs.digest import Digest
 from fusefs.errors import Cancelled, FusefsError, InvalidDigest, InvalidName
 from fusefs.names import Name
-from fusefs.serve.body import FileResponse, OpenFile
+from fusefs.serve.body import FileResponse, OpenFile, TextResponse
 from fusefs.serve.catalog import Document, Refused
 from fusefs.serve.index import open_regular
 from fusefs.serve.ranges import Unsatisfiable, matches, requested_range
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from starlette.requests import Request
 
@@ -108,8 +108,8 @@ class Registry:
             "Docker-Content-Digest": str(digest),
             "Cache-Control": "no-cache",
         }
-        lines = () if request.method == "HEAD" else _lines(chunks)
-        return StreamingResponse(lines, headers=headers, media_type="text/plain")
+        lines = iter(()) if request.method == "HEAD" else _lines(chunks)
+        return TextResponse(lines, headers)
 
     async def on_http_error(self, _request: Request, exc: Exception) -> Response:
         """No such path, or a method that a read-only registry does not have."""
@@ -156,9 +156,9 @@ def _text_size(chunks: ChunkList) -> int:
     return sum(map(len, chunks.format()))
 
 
-async def _lines(chunks: ChunkList) -> AsyncIterator[bytes]:
+def _lines(chunks: ChunkList) -> Iterator[bytes]:
     lines = chunks.format()
-    while piece := await trio.to_thread.run_sync(lambda: "".join(islice(lines, _LINES)).encode()):
+    while piece := "".join(islice(lines, _LINES)).encode():
         yield piece
 
 

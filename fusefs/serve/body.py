@@ -13,6 +13,8 @@ from fusefs.config import KIB
 from fusefs.serve.index import Stamp
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from starlette.types import Receive, Scope, Send
 
     from fusefs.chunks import Chunk
@@ -98,6 +100,28 @@ class FileResponse(Response):
             off += count
             # The server has copied the piece when `send` returns, so that the buffer can be used again.
             await send({"type": "http.response.body", "body": buffer[:count], "more_body": off < chunk.stop})
+
+
+class TextResponse(Response):
+    """Sends pieces of text that are made as they are sent.
+
+    Not starlette's StreamingResponse: that cancels itself when the end of the answer disconnects, amid the server's
+    own tidying up, and a connection that should be closed then stays open.
+    """
+
+    media_type = "text/plain"
+
+    def __init__(self, pieces: Iterator[bytes], headers: dict[str, str]) -> None:
+        """`headers` hold the Content-Length."""
+        super().__init__(None, 200, headers)
+        self._pieces = pieces
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Answer; the ASGI side of a Response."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        while piece := await trio.to_thread.run_sync(next, self._pieces, b""):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 async def _notice_when_gone(receive: Receive, gone: trio.Event) -> None:
