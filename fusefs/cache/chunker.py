@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 _SERVED = (PRESENT,)
 _SERVED_UNPROVED = (PRESENT, ARRIVED)
+_WITHOUT_DIGESTS = (PRESENT, ARRIVED, CLAIMED)
 
 
 class Chunker:
@@ -59,6 +60,7 @@ class Chunker:
         serve_unproved: ARRIVED chunks may be served (`--unproved=allow`).
         prefix: the running hash for sealing.
         full: why the disk took no more, when last it did not.
+        spills: chunks were kept in memory, which may leave it between `missing` and `pread`.
         computed: raw digests of chunks of a list that came without them.
         seal_lock: one thread at a time judges the whole blob.
     """
@@ -76,6 +78,7 @@ class Chunker:
         self.serve_unproved = False
         self.prefix = PrefixHash()
         self.full: CacheFull | None = None
+        self.spills = False
         self.computed: dict[int, bytes] = {}
         self.seal_lock = threading.Lock()
         self._spill = spill
@@ -86,14 +89,21 @@ class Chunker:
         """Chunks that cover [off, off+size) and cannot be served now: absent, or only claimed."""
         served = _SERVED_UNPROVED if self.serve_unproved else _SERVED
         return [
-            i
-            for i in self.chunks.covering(off, size)
-            if self.map[i] not in served and (self.blob.digest, i) not in self._spill
+            i for i in self.chunks.covering(off, size) if self.map[i] not in served and (self, i) not in self._spill
         ]
+
+    @property
+    def here(self) -> tuple[int, ...]:
+        """States that need no fetching.
+
+        Without digests a claim is as good as what has just arrived, for the whole decides over both; unless it is to
+        be served before that: what another boot has marked may be zeros by now.
+        """
+        return _SERVED_UNPROVED if self.chunks.proved or self.serve_unproved else _WITHOUT_DIGESTS
 
     def present(self, index: int) -> bool:
         """True when chunk `index` needs no fetching: it is proved, or has arrived to be proved with the whole."""
-        return self.map[index] in _SERVED_UNPROVED or (self.blob.digest, index) in self._spill
+        return self.map[index] in self.here or (self, index) in self._spill
 
     def claimed(self, index: int) -> bool:
         """True when chunk `index` only has to be hashed (`prove`) to be served."""
@@ -103,7 +113,7 @@ class Chunker:
     def behind(self) -> bool:
         """True when the running hash can be advanced by reading back."""
         index = self.prefix.index
-        return not self.sealed and index < len(self.chunks) and self.map[index] in _SERVED_UNPROVED
+        return not self.sealed and index < len(self.chunks) and self.map[index] in self.here
 
     @property
     def hashed(self) -> bool:
@@ -113,7 +123,7 @@ class Chunker:
     @property
     def complete(self) -> bool:
         """True when every chunk is on disk, proved or to be proved with the whole."""
-        return self.sealed or self.map.all_in(_SERVED_UNPROVED)
+        return self.sealed or self.map.all_in(self.here)
 
     @property
     def present_bytes(self) -> int:
@@ -161,6 +171,7 @@ class Chunker:
             raise SizeMismatch(f"chunk {chunk}: more bytes than announced")
         if Digest.from_raw(actual) != digest:
             raise DigestMismatch(f"chunk {chunk}", expected=digest, actual=Digest.from_raw(actual))
+        self._compare(index, chunk, actual)
         self._store(index, buffer)
 
     def fill(self, index: int, reader: Reader, buffer: memoryview) -> None:
@@ -217,14 +228,16 @@ class Chunker:
             self.full = exc
             if not self.chunks.proved and not self.serve_unproved:
                 raise  # it cannot be proved without the rest, and the rest will not fit either
-            self._spill.put(self.blob.digest, index, bytes(data))
+            self._spill.warn(exc)
+            self.spills = True
+            self._spill.put(self, index, bytes(data))
         else:
             self.full = None
             self.prefix.offer(index, data)
 
     def _writable(self) -> int:
-        """The file to write to.  A sealed blob (one that could not be unsealed for repair) is left as it is."""
-        if self.fd < 0 or self.sealed:
+        """The file to write to.  A sealed blob that could not be unsealed is left as it is; so is one without a map."""
+        if self.fd < 0 or self.sealed or self.map.fd < 0:
             raise self.full or CacheFull(f"{self.place.data}: cannot be written")
         return self.fd
 
@@ -267,11 +280,11 @@ class Chunker:
 
     def _spilled(self, off: int, size: int) -> bytes | None:
         """Bytes of a range that needs the spill; None when the file alone has it."""
-        if not len(self._spill):
+        if not self.spills:
             return None
         covering = self.chunks.covering(off, size)
-        kept = {i: data for i in covering if (data := self._spill.get(self.blob.digest, i)) is not None}
-        if not kept:
+        kept = {i: data for i in covering if (data := self._spill.get(self, i)) is not None}
+        if not kept and all(self.map[i] in _SERVED_UNPROVED for i in covering):
             return None
         parts: list[bytes | bytearray] = []
         for i in covering:
@@ -334,7 +347,7 @@ class Chunker:
         """
         with self.prefix.lock:
             for _ in range(pieces):
-                if self.prefix.index >= len(self.chunks) or self.map[self.prefix.index] not in _SERVED_UNPROVED:
+                if not self.behind:
                     return False
                 self.hash_next()
         return True
@@ -360,6 +373,10 @@ class Chunker:
         if digest:
             self.computed[index] = digest.digest()
         self.prefix.index += 1
+
+    def forget_spilled(self) -> None:
+        """Free the memory of chunks that will not be served any more."""
+        self._spill.forget(self)
 
     def close(self) -> None:
         """Let go of files and locks.  No other method may be running or called again."""

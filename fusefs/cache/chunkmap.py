@@ -16,12 +16,14 @@ import enum
 import mmap
 import os
 import re
+import stat
 import struct
 from typing import TYPE_CHECKING
 
 from fusefs.cache import locks
-from fusefs.cache.files import SAFE, boot_id, pwrite_all
+from fusefs.cache.files import SAFE, boot_id, pwrite_all, read_plain
 from fusefs.chunkpack import fingerprint
+from fusefs.chunks import MAX_CHUNKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 _MAGIC = b"fusefs-map 1\n\0\0\0"
 _HEADER = struct.Struct("<16s32sQQ32s16s16x")
-_BOOT_AT = 96
+_BLOB_ENDS_AT, _BOOT_AT = 48, 96
 _STATES_AT = _HEADER.size
 
 # Plain ints, not an enum: they are compared in the hot path.
@@ -39,6 +41,8 @@ ABSENT, PRESENT, CLAIMED, ARRIVED = range(4)
 """A chunk's state: not here; proved in this boot; marked in an earlier boot, to be hashed before it is served; here,
 but without a digest to prove it by (only the whole blob's will)."""
 
+
+_IN_ANOTHER_BOOT = bytes.maketrans(bytes([PRESENT, ARRIVED]), bytes([CLAIMED, CLAIMED]))
 
 _ON_DISK = re.compile(rb"[\x01\x02\x03]+")
 
@@ -88,18 +92,29 @@ class ChunkMap:
                 if size:
                     # Replaced, not rewritten: another process may have it mapped, and a shorter file is its SIGBUS.
                     os.unlink(path)
-                    os.close(fd)
-                    fd = open_locked(path)
+                    fd = _swap(fd, path)
                 _initialise(fd, wanted, bytes([otherwise]) * len(chunks))
             elif header != wanted:
                 states = os.pread(fd, len(chunks), _STATES_AT)
-                pwrite_all(fd, memoryview(states.replace(bytes([PRESENT]), bytes([CLAIMED]))), _STATES_AT)
+                pwrite_all(fd, memoryview(states.translate(_IN_ANOTHER_BOOT)), _STATES_AT)
                 # The boot id last: a crash before this line does the same again, one after it has nothing to do.
                 pwrite_all(fd, memoryview(wanted), 0)
             return cls(fd, mmap.mmap(fd, _STATES_AT + len(chunks), prot=mmap.PROT_READ), len(chunks))
         except BaseException:
             os.close(fd)
             raise
+
+    @staticmethod
+    def in_use_otherwise(fd: int, blob: Blob, chunks: ChunkList) -> bool:
+        """True when the map `fd` (of `open_locked`) speaks of another list, and somebody has the blob open with that.
+
+        Raises:
+            OSError: as the kernel says.
+        """
+        header, wanted = os.pread(fd, _BOOT_AT, 0), _header(blob, chunks)[:_BOOT_AT]
+        if header[:_BLOB_ENDS_AT] != wanted[:_BLOB_ENDS_AT] or header == wanted:
+            return False
+        return not locks.try_lock(fd, Lock.OPEN)
 
     def rebind(self, blob: Blob, chunks: ChunkList) -> None:
         """Bind the map to another list of the same chunks (digests that were computed since)."""
@@ -134,6 +149,18 @@ class ChunkMap:
             pwrite_all(self.fd, memoryview(states), off)
         else:
             self._view[off : off + len(states)] = states
+
+    def claim_absent(self) -> None:
+        """Let the hash decide once more over chunks that were found rotten.
+
+        Raises:
+            OSError: as `mark`.
+        """
+        states = self._snapshot()
+        index = states.find(ABSENT)
+        while index >= 0:
+            self.mark(index, CLAIMED)
+            index = states.find(ABSENT, index + 1)
 
     def all_in(self, states: tuple[int, ...]) -> bool:
         """True when every chunk is in one of `states`."""
@@ -181,7 +208,9 @@ def open_locked(path: Path) -> int:
             locks.wait_lock(fd, Lock.CHANGE)
             # While we waited, whoever had the lock may have replaced the file or moved it away.
             if os.path.samestat(os.fstat(fd), os.stat(path)):
-                return fd
+                if stat.S_ISREG(os.fstat(fd).st_mode):
+                    return fd
+                os.unlink(path)
         except FileNotFoundError:
             pass
         except BaseException:
@@ -190,10 +219,17 @@ def open_locked(path: Path) -> int:
         os.close(fd)
 
 
+def _swap(fd: int, path: Path) -> int:
+    """Open the map anew, then close `fd`: an error leaves `fd` open, to be closed once, by whoever has it."""
+    fresh = open_locked(path)
+    os.close(fd)
+    return fresh
+
+
 def peek(path: Path, blob: Blob) -> bytes:
     """The states in the map file at `path`, without taking part in anything; empty when it is not that blob's."""
     try:
-        states = path.read_bytes()
+        states = read_plain(path, _STATES_AT + MAX_CHUNKS)
     except OSError:
         return b""
     ours = states[: len(_MAGIC)] == _MAGIC and states[16:48] == blob.digest.raw

@@ -7,6 +7,7 @@ is not proved yet (`fusefs.cache.chunker`), `quarantine/` what turned out to be 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -21,6 +22,8 @@ from fusefs.cache.files import (
     SAFE,
     disk_errors,
     pwrite_all,
+    read_plain,
+    reader_of,
     sweep,
     sync_folder,
     temporary_file,
@@ -37,6 +40,7 @@ from fusefs.errors import (
     CacheFull,
     DigestMismatch,
     InvalidChunkList,
+    InvalidDigest,
     NotCached,
     SizeMismatch,
     UnexpectedEnd,
@@ -99,7 +103,7 @@ class DiskCache:
             raise CacheError(f"cache directory {root}: not a directory") from exc
         except OSError as exc:
             # A full disk is not an error (P8): what is there can be read, and the rest goes through memory.
-            if not (root / "partial").is_dir() or exc.errno not in (28, 122):
+            if not (root / "partial").is_dir() or exc.errno not in (errno.ENOSPC, errno.EDQUOT):
                 reason = exc.strerror or str(exc)
                 raise CacheError(
                     f"cache directory {root} cannot be written ({reason}); name another with --cache-dir"
@@ -165,13 +169,15 @@ class DiskCache:
 
         Raises:
             NotCached: it is not there, or longer than `limit` bytes.
-            DigestMismatch: it has changed on disk.
+            DigestMismatch: it has changed on disk, and was removed.
         """
         if self.get(digest).size > limit:
             raise NotCached(f"{digest}: longer than {limit} bytes")
         with disk_errors(self.path(digest)):
             data = self.path(digest).read_bytes()
         if Digest.of(data) != digest:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path(digest))  # or `put` would take it for the blob
             raise DigestMismatch("cached blob", expected=digest, actual=Digest.of(data))
         return data
 
@@ -208,16 +214,7 @@ class DiskCache:
         assert parsed is not None
         data = self.links.read(parsed)
         found = Digest.of(data)
-        source = memoryview(data)
-
-        def reader(buffer: memoryview) -> int:
-            nonlocal source
-            got = min(len(buffer), len(source))
-            buffer[:got] = source[:got]
-            source = source[got:]
-            return got
-
-        self.put(found, reader, len(data))
+        self.put(found, reader_of(data), len(data))
         return found
 
     # Blobs chunk by chunk
@@ -225,9 +222,8 @@ class DiskCache:
     def pinned_list(self, blob: Blob) -> ChunkList | None:
         """The chunk list that lies beside the blob; None without one, or when it is torn."""
         with contextlib.suppress(OSError, InvalidChunkList):
-            path = Place(self.root, blob.digest).chunks
-            if path.stat().st_size <= MAX_PACKED_SIZE:
-                return unpack(path.read_bytes(), blob.size)[0]
+            packed = read_plain(Place(self.root, blob.digest).chunks, MAX_PACKED_SIZE)
+            return unpack(packed, blob.size)[0]
         return None
 
     def states(self, blob: Blob) -> bytes:
@@ -246,7 +242,7 @@ class DiskCache:
         while True:
             try:
                 with disk_errors(place.folder):
-                    place.folder.mkdir(exist_ok=True)
+                    place.folder.mkdir(parents=True, exist_ok=True)
                     fd = open_locked(place.map)
             except CacheFull as exc:
                 return self._without_disk(blob, chunks, place, exc)
@@ -264,6 +260,10 @@ class DiskCache:
         data_fd = -1
         try:
             with disk_errors(place.folder):
+                if ChunkMap.in_use_otherwise(map_fd, blob, chunks):
+                    # What that list lets through would be written over what this one has proved: not into one file.
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(place.data)
                 data_fd, sealed, fresh = _open_data(place, blob.size)
                 # A blob that is its own only chunk needs no list to be pinned.
                 if chunks.proved and len(chunks) > 1 and self.pinned_list(blob) != chunks:
@@ -273,6 +273,8 @@ class DiskCache:
                 taken, map_fd = map_fd, -1
                 chunk_map = ChunkMap.attach(place.map, taken, blob, chunks, otherwise=otherwise, anew=fresh)
                 try_lock(chunk_map.fd, Lock.OPEN, shared=True)
+                if sealed:
+                    chunk_map.claim_absent()  # a rotten chunk, and whoever found it died before the repair
                 unlock(chunk_map.fd, Lock.CHANGE)
         except BaseException:
             for fd in (map_fd, data_fd):
@@ -283,11 +285,13 @@ class DiskCache:
 
     def _without_disk(self, blob: Blob, chunks: ChunkList, place: Place, reason: CacheFull) -> Chunker:
         """What the disk has can be read; what comes lives in memory."""
-        fd = -1
-        with contextlib.suppress(OSError):
-            fd = os.open(place.sealed, os.O_RDONLY | SAFE)
-        chunk_map = ChunkMap.in_memory(chunks, CLAIMED if fd >= 0 else ABSENT)
-        chunker = Chunker(blob, chunks, place, chunk_map, fd, self.spill, sealed=fd >= 0)
+        fd, sealed = _open_regular(place.sealed, blob.size), True
+        if fd < 0:
+            fd, sealed = _open_regular(place.data, blob.size), False
+        # Of unsealed bytes without digests nobody can say any more which have arrived.
+        known = fd >= 0 and (sealed or chunks.proved)
+        chunk_map = ChunkMap.in_memory(chunks, CLAIMED if known else ABSENT)
+        chunker = Chunker(blob, chunks, place, chunk_map, fd, self.spill, sealed=fd >= 0 and sealed)
         chunker.full = reason
         return chunker
 
@@ -296,11 +300,26 @@ class DiskCache:
         found = set()
         for folder in ("blobs", "partial"):
             with contextlib.suppress(OSError):
-                for entry in os.scandir(self.root / folder):
-                    with contextlib.suppress(ValueError, CacheError):
-                        if entry.name.startswith("sha256-") and len(entry.name) == 71:
-                            found.add(Digest.parse(entry.name))
+                for name in os.listdir(self.root / folder):
+                    with contextlib.suppress(InvalidDigest):
+                        if name.startswith("sha256-"):
+                            found.add(Digest.parse(name))
         return iter(sorted(found))
+
+
+_FOREIGN = frozenset({errno.ELOOP, errno.ENXIO})
+"""A symbolic link, a socket: nothing that we made.  Any other error (too many open files) says nothing of the file."""
+
+
+def _open_regular(path: Path, size: int) -> int:
+    """Open a plain file of `size` bytes for reading; -1 when it cannot be had."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | SAFE | os.O_NONBLOCK)
+        info = os.fstat(fd)
+        if stat.S_ISREG(info.st_mode) and info.st_size == size:
+            return fd
+        os.close(fd)
+    return -1
 
 
 def _open_data(place: Place, size: int) -> tuple[int, bool, bool]:
@@ -311,17 +330,18 @@ def _open_data(place: Place, size: int) -> tuple[int, bool, bool]:
             return fd, True, False
     try:
         fd = os.open(place.data, os.O_RDWR | SAFE)
-        if stat.S_ISREG(os.fstat(fd).st_mode):
-            fresh = os.fstat(fd).st_size != size
-            if fresh:
-                os.ftruncate(fd, size)
-            return fd, False, fresh
+        info = os.fstat(fd)
+        if stat.S_ISREG(info.st_mode) and info.st_size == size:
+            return fd, False, False
+        # Replaced, not made longer: another process may have it open, and would read the new end as zeros.
         os.close(fd)
         os.unlink(place.data)
     except FileNotFoundError:
         pass
-    except OSError:
-        os.unlink(place.data)  # a symbolic link, a FIFO: nothing that we made
+    except OSError as exc:
+        if exc.errno not in _FOREIGN:
+            raise
+        os.unlink(place.data)
     fd = os.open(place.data, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFE, 0o644)
     os.ftruncate(fd, size)
     return fd, False, True
@@ -339,9 +359,9 @@ def _open_sealed(place: Place, size: int) -> int:
     """
     try:
         fd = os.open(place.sealed, os.O_RDONLY | SAFE | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise
-    except OSError:
+    except OSError as exc:
+        if exc.errno not in _FOREIGN:
+            raise
         os.unlink(place.sealed)
         return -1
     info = os.fstat(fd)

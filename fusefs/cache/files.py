@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import tempfile
 import time
 import uuid
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 from fusefs.errors import CacheError, CacheFull
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PIECE = 1 << 20
 """Bytes read, hashed or written at a time: large enough to amortise a call, small enough to stay in the L2 cache."""
@@ -45,6 +46,34 @@ def disk_errors(what: object) -> Iterator[None]:
 def boot_id() -> bytes:
     """16 bytes that differ between boots: what an earlier boot has marked may not have reached the disk."""
     return uuid.UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip()).bytes
+
+
+def reader_of(data: bytes) -> Callable[[memoryview], int]:
+    """A reader, as the cache takes them, over bytes in memory."""
+    rest = memoryview(data)
+
+    def reader(buffer: memoryview) -> int:
+        nonlocal rest
+        got = min(len(buffer), len(rest))
+        buffer[:got] = rest[:got]
+        rest = rest[got:]
+        return got
+
+    return reader
+
+
+def read_plain(path: Path, limit: int) -> bytes:
+    """All of a plain file of at most `limit` bytes.
+
+    Raises:
+        OSError: as the kernel says, or it is something else (opening a FIFO would wait for ever).
+    """
+    fd = os.open(path, os.O_RDONLY | SAFE | os.O_NONBLOCK)
+    with open(fd, "rb") as file:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode) or info.st_size > limit:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return file.read(limit)
 
 
 def pwrite_all(fd: int, data: memoryview, off: int) -> None:

@@ -13,6 +13,7 @@ A crash at any point leaves either `data` or the final name, and the map; nothin
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
@@ -47,9 +48,11 @@ def seal(chunker: Chunker) -> bool:
             return chunker.complete
         if not chunker.sealed and _sealed_by_another(chunker):
             return chunker.complete
+        if chunker.map.fd < 0 and not chunker.sealed:
+            return False  # without a map on disk there are no locks
+        # Without digests of its own a claimed chunk is as good as an arrived one: the whole decides.
+        known = (PRESENT, ARRIVED) if chunker.chunks.proved else (PRESENT, ARRIVED, CLAIMED)
         with chunker.prefix.lock:
-            # Without digests of its own a claimed chunk is as good as an arrived one: the whole decides.
-            known = (PRESENT, ARRIVED) if chunker.chunks.proved else (PRESENT, ARRIVED, CLAIMED)
             while chunker.prefix.index < len(chunker.chunks):
                 if chunker.map[chunker.prefix.index] not in known:
                     return False
@@ -57,6 +60,8 @@ def seal(chunker: Chunker) -> bool:
             actual = chunker.prefix.hexdigest()
         if actual != chunker.blob.digest.hex:
             return _judge(chunker, actual)
+        if not chunker.map.all_in(known):
+            return False  # in the hash while it was in memory; `verify` has found it rotten on disk since
         with disk_errors(chunker.place.sealed):
             _finish(chunker)
         return True
@@ -122,8 +127,11 @@ def quarantine(chunker: Chunker) -> None:
     """Put data and list of a blob whose list lied aside, for a person to look at; nothing of it is served again."""
     place = chunker.place
     chunker.quarantined = True
+    chunker.forget_spilled()
     log.warning("%s: put into quarantine at %s: its chunk list does not belong to it", place.digest, place.quarantine)
     with contextlib.suppress(OSError), chunker.map.locked(Lock.CHANGE):
+        if not os.path.samestat(os.fstat(chunker.map.fd), os.lstat(place.map)):
+            return  # another process was faster, and what lies there now may be right
         place.quarantine.parent.mkdir(exist_ok=True)
         shutil.rmtree(place.quarantine, ignore_errors=True)
         os.rename(place.folder, place.quarantine)
@@ -137,11 +145,15 @@ def _finish(chunker: Chunker) -> None:
         if not chunker.chunks.proved:
             digests = b"".join(chunker.computed[i] for i in range(len(chunker.chunks)))
             chunks = chunker.chunks.with_digests(digests)
-            write_atomically(place.chunks, pack(chunks, "computed here"), place.root / "partial", durable=False)
-            chunker.map.rebind(chunker.blob, chunks)
+            with contextlib.suppress(OSError):  # no room for the list: it is computed again in the next boot
+                write_atomically(place.chunks, pack(chunks, "computed here"), place.root / "partial", durable=False)
+            # In this order, for a crash between the two: a list with digests and chunks that merely arrived do not mix.
             chunker.map.mark_all(PRESENT)
+            chunker.map.rebind(chunker.blob, chunks)
             chunker.chunks = chunks
         if not chunker.sealed:
+            if not os.path.samestat(os.fstat(chunker.fd), os.lstat(place.data)):
+                raise OSError(errno.ESTALE, "somebody has replaced the data of this blob")
             os.fchmod(chunker.fd, 0o444)
             os.rename(place.data, place.sealed)
             sync_folder(place.sealed.parent)

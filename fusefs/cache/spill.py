@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fusefs.digest import Digest
+    from collections.abc import Hashable
+
+log = logging.getLogger(__name__)
 
 
 class Spill:
@@ -16,29 +19,40 @@ class Spill:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._used = 0
-        self._chunks: OrderedDict[tuple[Digest, int], bytes] = OrderedDict()
+        self._chunks: OrderedDict[tuple[Hashable, int], bytes] = OrderedDict()
         self._lock = threading.Lock()
+        self._warned = False
 
-    def put(self, digest: Digest, index: int, data: bytes) -> None:
-        """Keep chunk `index` of the blob `digest`; the least recently used ones make room.
+    def warn(self, reason: Exception) -> None:
+        """Say, once for all blobs, why chunks stay in memory: a person may make room."""
+        with self._lock:
+            first, self._warned = not self._warned, True
+        if first:
+            log.warning(
+                "%s; what the cache cannot take is served from memory, and fetched again when it is needed", reason
+            )
 
+    def put(self, owner: Hashable, index: int, data: bytes) -> None:
+        """Keep chunk `index` of `owner`; the least recently used ones make room.
+
+        The owner is a chunker, not a digest: a blob whose list lied gets another chunker.
         One chunk is always kept, even one larger than the capacity: a reader is waiting for it.
         """
         with self._lock:
-            self._used += len(data) - len(self._chunks.pop((digest, index), b""))
-            self._chunks[digest, index] = data
+            self._used += len(data) - len(self._chunks.pop((owner, index), b""))
+            self._chunks[owner, index] = data
             while self._used > self._capacity and len(self._chunks) > 1:
                 self._used -= len(self._chunks.popitem(last=False)[1])
 
-    def get(self, digest: Digest, index: int) -> bytes | None:
+    def get(self, owner: Hashable, index: int) -> bytes | None:
         """The chunk, and it counts as used now."""
         with self._lock:
-            data = self._chunks.get((digest, index))
+            data = self._chunks.get((owner, index))
             if data is not None:
-                self._chunks.move_to_end((digest, index))
+                self._chunks.move_to_end((owner, index))
             return data
 
-    def __contains__(self, key: tuple[Digest, int]) -> bool:
+    def __contains__(self, key: tuple[Hashable, int]) -> bool:
         return key in self._chunks
 
     def __len__(self) -> int:
@@ -49,8 +63,8 @@ class Spill:
         """Bytes held now."""
         return self._used
 
-    def forget(self, digest: Digest) -> None:
-        """Drop every chunk of one blob."""
+    def forget(self, owner: Hashable) -> None:
+        """Drop every chunk of one owner."""
         with self._lock:
-            for key in [key for key in self._chunks if key[0] == digest]:
+            for key in [key for key in self._chunks if key[0] is owner]:
                 self._used -= len(self._chunks.pop(key))

@@ -99,10 +99,15 @@ class BlobFetch:
         """Open the blob in the cache.  Blocking, but short.
 
         Raises:
+            CacheFull: there is no room, and without a chunk list memory will not do.
             CacheError: the cache's files cannot be used.
         """
         chunker = self._cache.chunker(self.blob, *listed)
         chunker.serve_unproved = self._settings.unproved == "allow"
+        if chunker.full is not None and not (chunker.sealed or chunker.chunks.proved or chunker.serve_unproved):
+            # It can only be proved as a whole, and for that it must lie somewhere; the next read looks for room again.
+            chunker.close()
+            raise chunker.full
         return chunker
 
     def _pinned(self) -> ChunkList | None:
@@ -141,6 +146,27 @@ class BlobFetch:
             raise failure
         return None
 
+    def other_list(self, chunker: Chunker, seen: str) -> Listed | None:
+        """The list that the sources have by now, if it is another one than that of `chunker`, and in the right.
+
+        Blocking on the network.
+
+        Args:
+            chunker: whose list rejects a chunk.
+            seen: the digest of the rejected bytes: only a list that has it is believed instead, or one bad answer
+                would cost all that is present.
+        """
+        if self.blob.size <= self._settings.single_chunk_limit:
+            return None  # its own digest is its list
+        try:
+            listed = self.remote_list()
+        except FusefsError:
+            return None
+        chunks = listed[0]
+        if not chunks.proved or chunks == chunker.chunks:
+            return None
+        return listed if any(str(chunks.digest(i)) == seen for i in range(len(chunks))) else None
+
     def distrust(self, chunker: Chunker) -> None:
         """The list of `chunker` lied.  With another source left, start again from there; else nothing is served.
 
@@ -151,11 +177,15 @@ class BlobFetch:
         if self._listed_by in self.origins:
             self.origins.remove(self._listed_by)
         self._listed_by = None
+        self.retire(chunker)
+        if not self.origins:
+            self.quarantined = BlobQuarantined(f"{self.blob.digest}: its chunk list does not belong to it")
+
+    def retire(self, chunker: Chunker) -> None:
+        """Whoever comes next opens the blob anew; threads may still use `chunker`, so it is closed at the end."""
         self._list = None
         self.chunker = None
         self.retired.append(chunker)
-        if not self.origins:
-            self.quarantined = BlobQuarantined(f"{self.blob.digest}: its chunk list does not belong to it")
 
     # What can be said of it without opening anything
 

@@ -41,13 +41,18 @@ class Dispatcher:
     """
 
     def __init__(
-        self, settings: Settings, counters: Counters, landed: Callable[[Flight, BaseException | None], None]
+        self,
+        settings: Settings,
+        counters: Counters,
+        landed: Callable[[Flight, BaseException | None], None],
+        again: Callable[[Flight], None],
     ) -> None:
         self.rate = Rate()
         self.in_flight = 0
         self._settings = settings
         self._counters = counters
         self._tell = landed
+        self._again = again
         self._queue = Queue()
         self._buffers = Buffers(settings.memory // 2)
         self._threads = trio.CapacityLimiter(settings.connections)
@@ -192,5 +197,5 @@ class Dispatcher:
                 return
             if free:
                 flight.chunker.unlock(flight.index)
-                self.push(flight)
+                self._again(flight)
                 return

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from fusefs.errors import CacheError, FusefsError, ReadTimeout
+from fusefs.errors import CacheError, Cancelled, DigestMismatch, FusefsError, ReadTimeout
 from fusefs.fetch.blobfetch import BlobFetch
 from fusefs.fetch.dispatcher import Dispatcher
 from fusefs.fetch.flight import Flight, Priority, again
@@ -71,7 +71,7 @@ class Fetcher:
         self._cache = cache
         self._settings = settings
         self.counters = counters
-        self._dispatcher = Dispatcher(settings, counters, self.land)
+        self._dispatcher = Dispatcher(settings, counters, self.land, self.requeue)
         self._blobs: dict[Digest, BlobFetch] = {}
         self._lists = trio.CapacityLimiter(16)
         self._cache_threads = trio.CapacityLimiter(4)
@@ -142,7 +142,8 @@ class Fetcher:
                 if listed is None:
                     # Threads of its own: what is present must open while others wait for a dead network (P7).
                     listed = await trio.to_thread.run_sync(fetch.remote_list, limiter=self._lists)
-                fetch.chunker = await self.in_thread(fetch.open_chunker, listed)
+                # Not abandoned when the reader is cancelled: nobody would ever close what the thread has opened.
+                fetch.chunker = await trio.to_thread.run_sync(fetch.open_chunker, listed, limiter=self._cache_threads)
                 if fetch.chunker.complete and not fetch.chunker.sealed and self._prover is not None:
                     self._prover.tend(fetch, fetch.chunker)  # whoever fetched the last chunk died before sealing
             return fetch.chunker
@@ -161,14 +162,50 @@ class Fetcher:
                 if not chunker.chunks.proved and (chunker.sealed or not chunker.serve_unproved):
                     await self._prover.whole(fetch, chunker, scope)
                 else:
-                    flights = [self.want(fetch, chunker, index, Priority.DEMAND) for index in missing]
-                    for flight in flights:
-                        await flight.wait()
+                    try:
+                        await self._demand(fetch, chunker, missing)
+                    except DigestMismatch as exc:
+                        if not await self._relisted(fetch, chunker, exc):
+                            raise
                 chunker = await self.open(fetch)
             return chunker
         raise ReadTimeout(
             f"{fetch.blob.digest.short}…: bytes {off}-{off + size - 1} took over {self._settings.timeout:g} s"
         )
+
+    async def _demand(self, fetch: BlobFetch, chunker: Chunker, missing: list[int]) -> None:
+        """Wait for chunks that a reader lacks.
+
+        A flight that others began, perhaps long before this reader came (a prefetch at the end of its patience), may
+        fail of trouble that this reader has not waited out yet: that is a reason to look again, not to fail.
+        """
+        before = {index for index in missing if index in fetch.flights}
+        flights = [self.want(fetch, chunker, index, Priority.DEMAND) for index in missing]
+        for flight in flights:
+            try:
+                await flight.wait()
+            except FusefsError as exc:
+                stale = flight.index in before and (exc.temporary or flight.chunker is not chunker)
+                if not stale:
+                    raise
+
+    async def _relisted(self, fetch: BlobFetch, chunker: Chunker, mismatch: DigestMismatch) -> bool:
+        """Every source has bytes that the pinned list rejects: the list may have been damaged on its way to us.
+
+        Returns:
+            True when the blob has started again with another list.
+        """
+        listed = await trio.to_thread.run_sync(
+            fetch.other_list, chunker, mismatch.actual, limiter=self._lists, abandon_on_cancel=True
+        )
+        if listed is None:
+            return False
+        async with self._opening.setdefault(fetch.blob.digest, trio.Lock()):
+            if fetch.chunker is chunker:
+                log.warning("%s: its chunk list was wrong; %s has another one by now", fetch.blob.digest, listed[1])
+                fetch.retire(chunker)
+                fetch.chunker = await trio.to_thread.run_sync(fetch.open_chunker, listed, limiter=self._cache_threads)
+        return True
 
     def observe(self, fetch: BlobFetch, off: int, size: int) -> None:
         """A reader has asked for [off, off+size): fetch ahead of it if it reads in order."""
@@ -188,16 +225,16 @@ class Fetcher:
             self._dispatcher.promote(flight, priority)
         else:
             flight = fetch.flights[index] = Flight(fetch, chunker, index, priority)
-            if chunker.claimed(index):
-                assert self._prover is not None
-                self._prover.prove(flight)
-            else:
-                self._dispatcher.push(flight)
+            self.requeue(flight)
         return flight
 
     def requeue(self, flight: Flight) -> None:
-        """Queue a flight that was waiting for something else than a worker."""
-        self._dispatcher.push(flight)
+        """Start a flight, or start it again: what is only claimed is hashed, the rest is fetched."""
+        if flight.chunker.claimed(flight.index):
+            assert self._prover is not None
+            self._prover.prove(flight)
+        else:
+            self._dispatcher.push(flight)
 
     def land(self, flight: Flight, error: BaseException | None = None) -> None:
         """A flight is over; only here does it leave the table."""
@@ -213,17 +250,28 @@ class Fetcher:
 
     async def in_thread(self, work: Callable[..., T], *args: object) -> T:
         """Run blocking work of the cache; unmount does not wait for it."""
+        # Whoever is first has it: the thread, or the caller who is cancelled before the thread has begun.
+        begun = threading.Lock()
 
         def counted() -> T:
+            if not begun.acquire(blocking=False):
+                raise Cancelled("nobody waits any more")
             try:
                 return work(*args)
             finally:
-                with self._busy_lock:
-                    self._busy -= 1
+                self._count_busy(-1)
 
+        self._count_busy(1)
+        try:
+            return await trio.to_thread.run_sync(counted, abandon_on_cancel=True, limiter=self._cache_threads)
+        except trio.Cancelled:
+            if begun.acquire(blocking=False):
+                self._count_busy(-1)
+            raise
+
+    def _count_busy(self, change: int) -> None:
         with self._busy_lock:
-            self._busy += 1
-        return await trio.to_thread.run_sync(counted, abandon_on_cancel=True, limiter=self._cache_threads)
+            self._busy += change
 
     def report(self, error: BaseException) -> None:
         """Something went wrong that nobody waits for: say so once."""
@@ -264,7 +312,12 @@ class Fetcher:
                 if scope.cancelled_caught:
                     raise ReadTimeout(f"{fetch.blob.digest}: no progress for {self._settings.timeout:g} s")
             else:
-                await self.fetch_all(fetch, chunker, priority)
+                try:
+                    await self.fetch_all(fetch, chunker, priority)
+                except DigestMismatch as exc:
+                    if not await self._relisted(fetch, chunker, exc):
+                        raise
+                    continue
             if chunker.full is not None and not chunker.complete:
                 raise again(chunker.full)
             if chunker.sealed or await self._prover.seal(fetch, chunker):

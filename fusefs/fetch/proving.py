@@ -77,9 +77,8 @@ class Prover:
         if right:
             self._fetcher.land(flight)
         else:
-            log.warning(
-                "%s chunk %s has changed on disk and is fetched again", chunker.blob.digest, chunker.chunks[index]
-            )
+            # Not a warning: after a power cut, or with a lost map, most claims are of what was never there.
+            log.info("%s chunk %s is not on disk as claimed and is fetched", chunker.blob.digest, chunker.chunks[index])
             self._fetcher.requeue(flight)
 
     # Following what arrives

@@ -27,12 +27,16 @@ _STREAMS = 16
 
 @dataclass(slots=True)
 class _Stream:
-    """One sequential reader: it began at `start`, has read up to `end`, and all up to `ahead` is on its way."""
+    """One sequential reader: it began at `start`, has read up to `end`, and all up to `ahead` is on its way.
+
+    `taken` counts what it has asked for, which is less than lies between when it jumps, and more when it reads again.
+    """
 
     start: int
     end: int
     ahead: int
     window: int = 0
+    taken: int = 0
 
 
 class ReadAhead:
@@ -55,7 +59,8 @@ class ReadAhead:
             The bytes to have next, often none; what was said before is not said again.
         """
         stream = self._stream_of(off, off + size)
-        if stream.end - stream.start < _PATIENCE:
+        stream.taken += size
+        if min(stream.end - stream.start, stream.taken) < _PATIENCE:
             return range(0)
         half_used = stream.ahead - stream.end <= stream.window // 2
         if stream.window and not half_used:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from fusefs.digest import Digest
+from fusefs.cache.files import reader_of
 from fusefs.errors import CacheError, Cancelled, DigestMismatch, FusefsError, InvalidManifest, NotCached, NotFound
 from fusefs.manifest import MAX_MANIFEST_SIZE, Manifest
 
@@ -49,11 +49,15 @@ def resolve(name: Name, sources: Sequence[Source], cache: DiskCache) -> Manifest
             raise DigestMismatch(f"{source.label}: manifest", expected=name.digest, actual=manifest.digest)
         _keep(name, manifest, cache)
         return manifest
-    return _last_known(name, failure, cache)
+    return last_known(name, failure, cache)
 
 
-def _last_known(name: Name, failure: FusefsError, cache: DiskCache) -> Manifest:
-    """The manifest that the name had when it was resolved last; only when nobody could be asked."""
+def last_known(name: Name, failure: FusefsError, cache: DiskCache) -> Manifest:
+    """The manifest that the name had when it was resolved last; only when nobody could be asked.
+
+    Raises:
+        FusefsError: `failure`, when the cache cannot help.
+    """
     if name.digest is None and not isinstance(failure, NotFound):
         with contextlib.suppress(NotCached, InvalidManifest):
             manifest = Manifest.parse(cache.links.read(name))
@@ -63,17 +67,10 @@ def _last_known(name: Name, failure: FusefsError, cache: DiskCache) -> Manifest:
 
 
 def _keep(name: Name, manifest: Manifest, cache: DiskCache) -> None:
-    rest = memoryview(manifest.raw)
-
-    def reader(buffer: memoryview) -> int:
-        nonlocal rest
-        got = min(len(buffer), len(rest))
-        buffer[:got] = rest[:got]
-        rest = rest[got:]
-        return got
-
     try:
-        cache.put(Digest.of(manifest.raw), reader, len(manifest.raw))
+        with contextlib.suppress(NotCached, DigestMismatch):
+            cache.read(manifest.digest, MAX_MANIFEST_SIZE)  # which drops one that has changed on disk
+        cache.put(manifest.digest, reader_of(manifest.raw), len(manifest.raw))
         if name.digest is None:
             cache.link(name, manifest.digest)
     except CacheError as exc:

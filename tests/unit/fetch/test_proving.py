@@ -1,0 +1,202 @@
+"""The prover: claims after a reboot, sealed blobs that have rotten, blobs that can only be proved as a whole."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+
+from fusefs.cache.disk import DiskCache
+from fusefs.errors import BlobQuarantined, ReadTimeout, SourceError
+from fusefs.fetch.flight import Priority
+from tests.chunkers import blob_of, corrupt, fill, opened, place_of, reboot
+from tests.fake_source import FakeSource, chunk_list, fail
+from tests.world import running, some_bytes, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DATA = some_bytes(10_500)
+
+
+def offline() -> FakeSource:
+    source = FakeSource()
+    source.always = fail
+    return source
+
+
+async def test_p5_after_a_reboot_what_is_right_is_not_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, DATA) as world:
+        await world.read(0, 6_000)
+    reboot(monkeypatch)
+    async with running(tmp_path, DATA) as world:
+        await world.read(0, len(DATA))
+        assert world.source.bytes_asked == len(DATA) - 6_000
+        await world.sealed()
+
+
+async def test_p5_after_a_reboot_what_is_wrong_is_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, DATA) as world:
+        await world.read(0, 6_000)
+    corrupt(place_of(tmp_path, DATA).data, 2_500)
+    reboot(monkeypatch)
+    async with running(tmp_path, DATA) as world:
+        await world.read(0, 6_000)
+        assert world.source.bytes_asked == 1_000
+
+
+@pytest.mark.logs("it will be repaired")
+async def test_p5_a_sealed_blob_is_repaired_from_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(tmp_path, DATA) as world:
+        await world.read(0, len(DATA))
+        await world.sealed()
+    corrupt(place_of(tmp_path, DATA).sealed, 2_500)
+    reboot(monkeypatch)
+    async with running(tmp_path, DATA) as world:
+        await world.read(0, len(DATA))
+        assert world.source.bytes_asked == 1_000
+        await until(lambda: place_of(tmp_path, DATA).sealed.exists())
+        assert place_of(tmp_path, DATA).sealed.read_bytes() == DATA
+
+
+@pytest.mark.logs("it will be repaired")
+async def test_p7_offline_a_rotten_chunk_of_a_sealed_blob_is_an_error_for_that_chunk_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, DATA) as world:
+        await world.read(0, len(DATA))
+        await world.sealed()
+    corrupt(place_of(tmp_path, DATA).sealed, 2_500)
+    reboot(monkeypatch)
+    async with running(tmp_path, DATA, source=offline(), listed=False) as world:
+        with pytest.raises(SourceError):
+            await world.file.read(2_000, 1_000)
+        await world.read(0, 2_000)
+        await world.read(3_000, len(DATA))
+        with pytest.raises(SourceError):
+            await world.file.read(1_999, 2)
+
+
+async def test_p7_a_sealed_blob_of_an_earlier_boot_needs_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, DATA) as world:
+        await world.read(0, len(DATA))
+        await world.sealed()
+    reboot(monkeypatch)
+    source = offline()
+    async with running(tmp_path, DATA, source=source, listed=False) as world:
+        assert world.file.state == "sealed"
+        await world.read(0, len(DATA))
+        assert not source.asked
+
+
+async def test_a_foreign_sealed_blob_is_proved_as_a_whole_with_no_network(tmp_path: Path) -> None:
+    cache = DiskCache.open(tmp_path)
+    cache.path(blob_of(DATA).digest).write_bytes(DATA)
+    source = offline()
+    async with running(tmp_path, DATA, source=source, listed=False) as world:
+        await world.read(100, 10)
+        assert not source.asked
+    assert cache.pinned_list(blob_of(DATA)) == chunk_list(DATA, 1000), "so that next time it is proved by the chunk"
+
+
+@pytest.mark.logs("it will be repaired|does not match its digest")
+async def test_p4_a_foreign_sealed_blob_that_is_wrong_is_fetched(tmp_path: Path) -> None:
+    path = DiskCache.open(tmp_path).path(blob_of(DATA).digest)
+    path.write_bytes(bytes(len(DATA)))
+    async with running(tmp_path, DATA, listed=False) as world:
+        await world.read(100, 10)
+        assert path.read_bytes() == DATA
+
+
+async def test_whoever_fetched_the_last_chunk_and_died_is_followed_by_who_seals(tmp_path: Path) -> None:
+    with opened(tmp_path, DATA, 1000) as chunker:
+        fill(chunker, DATA)
+    async with running(tmp_path, DATA) as world:
+        await world.read(0, 1)
+        await world.sealed()
+        assert not world.source.asked
+
+
+async def test_complete_fetches_all_and_seals(tmp_path: Path) -> None:
+    async with running(tmp_path, DATA) as world:
+        await world.read(4_000, 10)
+        await world.fetcher.complete(world.fetch)
+        assert world.cache.path(world.blob.digest).read_bytes() == DATA
+        assert world.source.bytes_asked == len(DATA)
+        await world.fetcher.complete(world.fetch)
+        assert world.source.bytes_asked == len(DATA)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+async def test_complete_says_why_it_could_not(tmp_path: Path, listed: bool) -> None:
+    async with running(tmp_path, DATA, listed=listed) as world:
+        world.source.always = fail
+        with pytest.raises(SourceError):
+            await world.fetcher.complete(world.fetch)
+        await until(lambda: not world.fetch.flights)
+        world.source.always = None
+        await world.fetcher.complete(world.fetch, Priority.FILL)
+        assert world.file.state == "sealed"
+
+
+@pytest.mark.logs("quarantine|the list lied")
+async def test_f4_complete_of_a_lie_is_an_error(tmp_path: Path) -> None:
+    lie = some_bytes(len(DATA), seed=2)
+    source = FakeSource()
+    async with running(tmp_path, DATA, source=source, chunks=chunk_list(lie, 1000)) as world:
+        source.claim(world.blob, lie, chunk_list(lie, 1000))
+        with pytest.raises(BlobQuarantined):
+            await world.fetcher.complete(world.fetch)
+
+
+async def test_p6_a_read_that_gets_nothing_ends_in_its_time_and_the_next_one_can_succeed(tmp_path: Path) -> None:
+    async with running(tmp_path, DATA, timeout=0.05) as world:
+        world.source.gate.clear()
+        with pytest.raises(ReadTimeout, match="bytes 0-9"):
+            await world.file.read(0, 10)
+        world.source.gate.set()
+        await until(lambda: not world.fetch.flights)
+        await world.read(0, 10)
+
+
+async def test_p6_a_whole_blob_that_gets_nothing_ends_in_its_time(tmp_path: Path) -> None:
+    async with running(tmp_path, DATA, listed=False, timeout=0.05) as world:
+        world.source.gate.clear()
+        with pytest.raises(ReadTimeout):
+            await world.file.read(0, 10)
+        world.source.gate.set()
+        await world.sealed()
+        await world.read(0, 10)
+
+
+async def test_p9_many_readers_of_a_blob_without_a_list_cause_one_fetch(tmp_path: Path) -> None:
+    async with running(tmp_path, DATA, listed=False) as world:
+        async with trio.open_nursery() as nursery:
+            for off in range(0, 10_000, 500):
+                nursery.start_soon(world.read, off, 500)
+        assert world.source.bytes_asked == len(DATA)
+
+
+async def test_p2_unproved_allow_does_not_serve_what_a_power_cut_has_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, DATA, listed=False, unproved="allow") as world:
+        await world.read(3_000, 2_000)
+    data = place_of(tmp_path, DATA).data
+    size = data.stat().st_size
+    os.truncate(data, 0)
+    os.truncate(data, size)  # the marks have reached the disk, the bytes have not
+    reboot(monkeypatch)
+    async with running(tmp_path, DATA, listed=False, unproved="allow") as world:
+        await world.read(3_000, 2_000)
+        await world.read(0, len(DATA))
+        await world.sealed()

@@ -1,0 +1,180 @@
+"""BlobFile: whole ranges or an error, fill, presence; and a reader cancelled at every step of the read path."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+
+from fusefs.errors import SourceError
+from fusefs.vfs.blobfile import BlobFile
+from tests.chunkers import opened, reboot
+from tests.fake_source import FakeSource, fail
+from tests.world import running, some_bytes, until
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+
+DATA = some_bytes(9_500)
+
+
+@pytest.mark.parametrize(
+    ("off", "size"),
+    [(0, 1), (0, 9_500), (999, 2), (1000, 1000), (9_499, 1), (9_499, 100), (0, 1 << 40), (9_000, 500), (4_321, 1_234)],
+)
+async def test_p2_a_read_is_whole_and_clipped_to_the_end(tmp_path: Path, off: int, size: int) -> None:
+    async with running(tmp_path, DATA) as world:
+        for _ in range(2):
+            assert bytes(await world.file.read(off, size)) == DATA[off : off + size]
+
+
+@pytest.mark.parametrize("off", [9_500, 9_501, 1 << 50])
+async def test_at_and_behind_the_end_there_is_nothing(tmp_path: Path, off: int) -> None:
+    async with running(tmp_path, DATA) as world:
+        assert await world.file.read(off, 10) == b""
+        assert not world.source.asked
+
+
+async def test_p2_a_read_of_which_a_part_fails_is_an_error_and_not_short(tmp_path: Path) -> None:
+    async with running(tmp_path, DATA) as world:
+        await world.read(0, 1000)
+        world.source.always = fail
+        with pytest.raises(SourceError):
+            await world.file.read(500, 1000)
+
+
+async def test_p7_a_warm_read_needs_neither_network_nor_thread(tmp_path: Path) -> None:
+    async with running(tmp_path, DATA) as world:
+        await world.read(0, 4_000)
+        chunker = world.fetch.chunker
+        assert chunker is not None
+        if chunker.pread_nowait(0, 10) is None:
+            pytest.fail("this file system cannot say what is in memory")
+        before = trio.lowlevel.current_statistics()
+        await world.read(1_000, 2_000)
+        assert trio.lowlevel.current_statistics().tasks_living == before.tasks_living
+        assert world.source.bytes_asked == 4_000
+
+
+async def test_fill_fetches_the_rest_after_the_first_open_once(tmp_path: Path) -> None:
+    async with running(tmp_path, DATA) as world:
+        file = BlobFile(world.fetcher, world.fetch, fill=True)
+        file.open()
+        file.open()
+        await world.sealed()
+        file.release()
+        file.open()
+        assert world.source.bytes_asked == len(DATA)
+        await world.read(0, len(DATA))
+
+
+async def test_without_fill_an_open_fetches_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path, DATA) as world:
+        world.file.open()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert not world.source.asked
+        assert world.file.state == "absent"
+
+
+@pytest.mark.logs("no bytes .* today")
+async def test_a_fill_that_failed_is_tried_again_by_the_next_open(tmp_path: Path) -> None:
+    async with running(tmp_path, DATA) as world:
+        world.source.always = fail
+        file = BlobFile(world.fetcher, world.fetch, fill=True)
+        file.open()
+        await until(lambda: not file._filling and not world.fetch.flights)
+        assert "no bytes" in world.fetcher.last_error
+        world.source.always = None
+        file.open()
+        await world.sealed()
+
+
+async def test_presence_says_which_part_is_there(tmp_path: Path) -> None:
+    async with running(tmp_path, DATA[:8_000]) as world:
+        assert world.file.presence(4) == [0, 0, 0, 0]
+        await world.read(2_000, 3_000)
+        assert world.file.presence(4) == [0, 1, 0.5, 0]
+        assert world.file.presence(1) == [3 / 8]
+        assert sum(world.file.presence(7)) / 7 == pytest.approx(3 / 8)
+    async with running(tmp_path, DATA[:8_000]) as world:
+        assert world.file.presence(4) == [0, 1, 0.5, 0], "known without opening anything"
+        assert world.file.present == 3_000
+        await world.read(0, 8_000)
+        await world.sealed()
+        assert world.file.presence(3) == [1, 1, 1]
+
+
+class CancelAtStep(trio.abc.Instrument):
+    """Cancels `scope` when the task that runs in it is scheduled for the `step`th time."""
+
+    def __init__(self, step: int, scope: trio.CancelScope) -> None:
+        self._left = step
+        self._scope = scope
+        self._task = trio.lowlevel.current_task()
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self._task:
+            self._left -= 1
+            if self._left == 0:
+                self._scope.cancel()
+
+
+async def cancelled_at(step: int, read: Callable[[], Awaitable[None]]) -> bool:
+    """Read, cancelled at scheduling step `step`; False when the read was done before."""
+    with trio.CancelScope() as scope:
+        instrument = CancelAtStep(step, scope)
+        trio.lowlevel.add_instrument(instrument)
+        try:
+            await read()
+        finally:
+            trio.lowlevel.remove_instrument(instrument)
+    return scope.cancelled_caught
+
+
+def open_files(root: Path) -> list[str]:
+    links = []
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            links.append(os.readlink(f"/proc/self/fd/{number}"))
+    return [link for link in links if link.startswith(str(root))]
+
+
+@pytest.mark.parametrize("state", ["absent", "unlisted", "claimed", "sealed-claimed"])
+async def test_a_reader_that_is_cancelled_at_any_step_leaves_everything_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    listed = state != "unlisted"
+    for step in range(1, 100):
+        root = tmp_path / str(step)
+        if "claimed" in state:
+            async with running(root, DATA) as world:
+                await world.read(0, len(DATA) if "sealed" in state else 5_000)
+                if "sealed" in state:
+                    await world.sealed()
+                await until(lambda: not world.fetcher._busy)
+            reboot(monkeypatch, step)
+        source = FakeSource()
+        async with running(root, DATA, source=source, listed=listed) as world:
+            cancelled = await cancelled_at(step, lambda: world.read(500, 6_000))  # awaited here
+            await until(lambda: not world.fetch.flights)
+            await world.read(500, 6_000)
+            await until(lambda: not world.fetch.flights)
+            expected = {"absent": 7_000, "unlisted": len(DATA), "claimed": 2_000, "sealed-claimed": 0}[state]
+            assert source.bytes_asked == expected, f"cancelled at step {step}: something was fetched twice"
+            chunker = world.fetch.chunker
+            assert chunker is not None
+            with opened(root, DATA, chunks=chunker.chunks) as other:
+                assert all(other.try_lock(i) for i in range(len(other.chunks))), "a lock was left behind"
+            await until(lambda: not world.fetcher._busy and not world.fetcher.in_flight)
+            assert not world.fetcher._dispatcher._buffers._lent
+        assert not open_files(root), f"cancelled at step {step}: files were left open"
+        if not cancelled:
+            assert step > 3, "the read path has more steps than that"
+            return
+    pytest.fail("the read never came to its end")
