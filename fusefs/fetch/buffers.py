@@ -14,9 +14,12 @@ class Buffers:
         self._lent = 0
         self._free: list[bytearray] = []
 
-    def take(self, size: int) -> bytearray | None:
-        """A buffer of exactly `size` bytes, or None while the budget is used up.  Its content is anything."""
-        if self._lent and self._lent + size > self.capacity:
+    def take(self, size: int, *, always: bool = False) -> bytearray | None:
+        """A buffer of exactly `size` bytes, or None while the budget is used up.  Its content is anything.
+
+        With `always` the budget is not asked: for a small buffer without which somebody would wait.
+        """
+        if self._lent and self._lent + size > self.capacity and not always:
             return None
         self._lent += size
         for i, buffer in enumerate(self._free):

@@ -96,6 +96,9 @@ class Dispatcher:
         if need > self._buffers.capacity:
             need = PIECE  # too large for memory: it is streamed to its unmarked region
         buffer = self._buffers.take(need)
+        if buffer is None and flight.priority == Priority.DEMAND and chunker.full is None:
+            # Prefetch has the memory: a reader does not wait for it, its chunk goes to its unmarked region.
+            buffer = self._buffers.take(PIECE, always=True)
         if buffer is None:
             return False
         flights = {i: fetch.flights[i] for i in span}

@@ -43,3 +43,10 @@ def test_p10_what_lies_unused_counts_too() -> None:
         for buffer in filter(None, taken):
             buffers.give(buffer)
         assert sum(map(len, buffers._free)) <= 250
+
+
+def test_a_small_buffer_for_a_reader_is_granted_whatever_is_lent() -> None:
+    buffers = Buffers(250)
+    assert buffers.take(250) is not None
+    assert buffers.take(10) is None
+    assert buffers.take(10, always=True) is not None

@@ -168,3 +168,15 @@ async def test_a_file_system_without_locks_is_an_error_and_not_the_end(
             with pytest.raises(Exception, match="No locks available"):
                 await world.file.read(5_000, 10)
         await world.read(5_000, 10)
+
+
+async def test_prefetch_that_has_all_the_memory_does_not_hold_up_a_demand_read(tmp_path: Path) -> None:
+    async with running(tmp_path, DATA, connections=8, span_size=1000, memory=2000) as world:
+        world.source.gate.clear()
+        await want(world, 0, 1, 2)
+        await in_flight(world, 1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.read, 9_000, 10)
+            await in_flight(world, 2)
+            assert first_chunks(world.source) == [0, 9]
+            world.source.gate.set()
