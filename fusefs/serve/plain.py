@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from fusefs.serve.kept import Entry
 
 FILE_TYPE = "application/vnd.fusefs.file"
-CONFIG_TYPE = "application/vnd.fusefs.config+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,6 @@ class _Model:
 
     files: dict[str, Entry]
     manifest: Document
-    config: Document
     by_digest: dict[Digest, list[Entry]]
 
 
@@ -95,9 +93,8 @@ class PlainCatalog:
     def blobs(self, repository: str, digest: Digest) -> list[Document | StoredFile]:
         """See Catalog."""
         model = self._model(repository)
-        for document in (model.config, model.manifest):
-            if document.digest == digest:
-                return [document]
+        if model.manifest.digest == digest:
+            return [model.manifest]
         return [StoredFile(entry.path, entry.stamp) for entry in self._entries(model, repository, digest)]
 
     def chunk_list(self, repository: str, digest: Digest) -> ChunkList:
@@ -146,17 +143,28 @@ def _model_of(files: dict[str, Entry]) -> _Model:
     by_digest: dict[Digest, list[Entry]] = {}
     for entry in files.values():
         by_digest.setdefault(entry.digest, []).append(entry)
-    config = Document(_json({"files": {name: str(entry.digest) for name, entry in files.items()}}), CONFIG_TYPE)
+    layers = [_layer(name, entry) for name, entry in files.items()]
     raw = _json(
         {
             "schemaVersion": 2,
             "mediaType": DOCKER_MANIFEST,
-            "config": {"mediaType": CONFIG_TYPE, "digest": str(config.digest), "size": len(config.raw)},
-            "layers": [_layer(name, entry) for name, entry in files.items()],
+            "config": _config(layers),
+            "layers": layers,
         }
     )
     Manifest.parse(raw)  # what our own client would refuse is not offered
-    return _Model(files, Document(raw, DOCKER_MANIFEST), config, by_digest)
+    return _Model(files, Document(raw, DOCKER_MANIFEST), by_digest)
+
+
+def _config(layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """A manifest must name a config: one of the files themselves, the model's own or the smallest.
+
+    A blob of its own would be no file of the mount, so that nobody would read it, and a cache that has every file
+    would still not be a store that can be served again.
+    """
+    own = next((layer for layer in layers if layer["name"] == "config.json"), None)
+    chosen = own or min((layer for layer in layers if layer["size"]), key=lambda x: x["size"], default=layers[0])
+    return {key: chosen[key] for key in ("mediaType", "digest", "size")}
 
 
 def _layer(name: str, entry: Entry) -> dict[str, Any]:
