@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,12 +65,14 @@ def test_a_filled_cache_is_an_ollama_models_directory(filled: tuple[str, Path]) 
     assert sorted(path[1:] for path in documents) == [("local", "minilm", "latest"), ("local", "tree", "latest")]
     blobs = {path.name for path in (cache / "blobs").iterdir()}
     for document in documents.values():
-        # A plain folder's config is no file of the mount, so nobody has read it; an empty blob needs no file.
-        assert {layer["digest"].replace(":", "-") for layer in document["layers"] if layer["size"]} <= blobs
+        named = (document["config"], *document["layers"])  # an empty blob needs no file
+        assert {layer["digest"].replace(":", "-") for layer in named if layer["size"]} <= blobs
 
 
-def test_a_filled_cache_can_be_served_again(world: World, filled: tuple[str, Path], models: Path) -> None:
-    """The cache of one machine is the registry of the next."""
+def test_p7_a_filled_cache_can_be_served_again(world: World, filled: tuple[str, Path], models: Path) -> None:
+    """The cache of one machine is the registry of the next: for a mount, and whole for a pull."""
     _, cache = filled
-    with fusefs_serve(cache) as address, world.mount(f"http://{address}/local/minilm:latest") as mounted:
-        run("diff", "-r", mounted.path, models / "minilm")
+    with fusefs_serve(cache) as address:
+        with world.mount(f"http://{address}/local/minilm:latest") as mounted:
+            run("diff", "-r", mounted.path, models / "minilm")
+        run(sys.executable, "-m", "fusefs", "pull", f"http://{address}/local/tree", "--cache-dir", world.root / "second")
