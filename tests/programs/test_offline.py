@@ -75,4 +75,6 @@ def test_p7_a_filled_cache_can_be_served_again(world: World, filled: tuple[str, 
     with fusefs_serve(cache) as address:
         with world.mount(f"http://{address}/local/minilm:latest") as mounted:
             run("diff", "-r", mounted.path, models / "minilm")
-        run(sys.executable, "-m", "fusefs", "pull", f"http://{address}/local/tree", "--cache-dir", world.root / "second")
+        run(
+            sys.executable, "-m", "fusefs", "pull", f"http://{address}/local/tree", "--cache-dir", world.root / "second"
+        )
