@@ -42,7 +42,8 @@ ABSENT, PRESENT, CLAIMED, ARRIVED = range(4)
 but without a digest to prove it by (only the whole blob's will)."""
 
 
-_IN_ANOTHER_BOOT = bytes.maketrans(bytes([PRESENT, ARRIVED]), bytes([CLAIMED, CLAIMED]))
+_IN_ANOTHER_BOOT = bytes([ABSENT]) + bytes([CLAIMED]) * 255
+"""What a state is worth after a boot: a byte that was never a state is a claim like any other, for the hash decides."""
 
 _ON_DISK = re.compile(rb"[\x01\x02\x03]+")
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from fusefs.cache.chunker import Chunker
 from fusefs.cache.chunkmap import ABSENT, CLAIMED, ChunkMap, Lock, open_locked, peek
+from fusefs.cache.data import open_data, open_regular
 from fusefs.cache.files import (
     PIECE,
-    SAFE,
     disk_errors,
     pwrite_all,
     read_plain,
@@ -264,7 +264,7 @@ class DiskCache:
                     # What that list lets through would be written over what this one has proved: not into one file.
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(place.data)
-                data_fd, sealed, fresh = _open_data(place, blob.size)
+                data_fd, sealed, fresh = open_data(place, blob.size)
                 # A blob that is its own only chunk needs no list to be pinned.
                 if chunks.proved and len(chunks) > 1 and self.pinned_list(blob) != chunks:
                     write_atomically(place.chunks, pack(chunks, label), self.root / "partial", durable=False)
@@ -285,9 +285,9 @@ class DiskCache:
 
     def _without_disk(self, blob: Blob, chunks: ChunkList, place: Place, reason: CacheFull) -> Chunker:
         """What the disk has can be read; what comes lives in memory."""
-        fd, sealed = _open_regular(place.sealed, blob.size), True
+        fd, sealed = open_regular(place.sealed, blob.size), True
         if fd < 0:
-            fd, sealed = _open_regular(place.data, blob.size), False
+            fd, sealed = open_regular(place.data, blob.size), False
         # Of unsealed bytes without digests nobody can say any more which have arrived.
         known = fd >= 0 and (sealed or chunks.proved)
         chunk_map = ChunkMap.in_memory(chunks, CLAIMED if known else ABSENT)
@@ -305,77 +305,6 @@ class DiskCache:
                         if name.startswith("sha256-"):
                             found.add(Digest.parse(name))
         return iter(sorted(found))
-
-
-_FOREIGN = frozenset({errno.ELOOP, errno.ENXIO})
-"""A symbolic link, a socket: nothing that we made.  Any other error (too many open files) says nothing of the file."""
-
-
-def _open_regular(path: Path, size: int) -> int:
-    """Open a plain file of `size` bytes for reading; -1 when it cannot be had."""
-    with contextlib.suppress(OSError):
-        fd = os.open(path, os.O_RDONLY | SAFE | os.O_NONBLOCK)
-        info = os.fstat(fd)
-        if stat.S_ISREG(info.st_mode) and info.st_size == size:
-            return fd
-        os.close(fd)
-    return -1
-
-
-def _open_data(place: Place, size: int) -> tuple[int, bool, bool]:
-    """Open the blob's bytes: (fd, sealed, fresh); fresh says that nothing a map says of them can be true."""
-    with contextlib.suppress(FileNotFoundError):
-        fd = _open_sealed(place, size)
-        if fd >= 0:
-            return fd, True, False
-    try:
-        fd = os.open(place.data, os.O_RDWR | SAFE)
-        info = os.fstat(fd)
-        if stat.S_ISREG(info.st_mode) and info.st_size == size:
-            return fd, False, False
-        # Replaced, not made longer: another process may have it open, and would read the new end as zeros.
-        os.close(fd)
-        os.unlink(place.data)
-    except FileNotFoundError:
-        pass
-    except OSError as exc:
-        if exc.errno not in _FOREIGN:
-            raise
-        os.unlink(place.data)
-    fd = os.open(place.data, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFE, 0o644)
-    os.ftruncate(fd, size)
-    return fd, False, True
-
-
-def _open_sealed(place: Place, size: int) -> int:
-    """Open the sealed blob; -1 when what has its name is not it, and was removed.
-
-    A size that differs from the manifest's may be the manifest's lie: the final name was proved, so the hash decides
-    who is wrong, and a good blob is never thrown away.
-
-    Raises:
-        FileNotFoundError: there is none.
-        CacheError: the blob is right and the size that was asked for is not.
-    """
-    try:
-        fd = os.open(place.sealed, os.O_RDONLY | SAFE | os.O_NONBLOCK)
-    except OSError as exc:
-        if exc.errno not in _FOREIGN:
-            raise
-        os.unlink(place.sealed)
-        return -1
-    info = os.fstat(fd)
-    if stat.S_ISREG(info.st_mode) and info.st_size == size:
-        return fd
-    try:
-        if stat.S_ISREG(info.st_mode):
-            with open(fd, "rb", closefd=False) as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() == place.digest.hex:
-                    raise CacheError(f"{place.digest} has {info.st_size} bytes, not the {size} that the manifest says")
-    finally:
-        os.close(fd)
-    os.unlink(place.sealed)
-    return -1
 
 
 def _copy(reader: Reader, fd: int, size: int, what: str) -> Digest:

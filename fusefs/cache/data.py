@@ -1,0 +1,88 @@
+"""Opening the bytes of a blob: the sealed file, the partial one, or a new one; whatever else lies there is removed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from fusefs.cache.files import SAFE
+from fusefs.errors import CacheError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fusefs.cache.place import Place
+
+_FOREIGN = frozenset({errno.ELOOP, errno.ENXIO})
+"""A symbolic link, a socket: nothing that we made.  Any other error (too many open files) says nothing of the file."""
+
+
+def open_regular(path: Path, size: int) -> int:
+    """Open a plain file of `size` bytes for reading; -1 when it cannot be had."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | SAFE | os.O_NONBLOCK)
+        info = os.fstat(fd)
+        if stat.S_ISREG(info.st_mode) and info.st_size == size:
+            return fd
+        os.close(fd)
+    return -1
+
+
+def open_data(place: Place, size: int) -> tuple[int, bool, bool]:
+    """Open the blob's bytes: (fd, sealed, fresh); fresh says that nothing a map says of them can be true."""
+    with contextlib.suppress(FileNotFoundError):
+        fd = _open_sealed(place, size)
+        if fd >= 0:
+            return fd, True, False
+    try:
+        fd = os.open(place.data, os.O_RDWR | SAFE)
+        info = os.fstat(fd)
+        if stat.S_ISREG(info.st_mode) and info.st_size == size:
+            return fd, False, False
+        # Replaced, not made longer: another process may have it open, and would read the new end as zeros.
+        os.close(fd)
+        os.unlink(place.data)
+    except FileNotFoundError:
+        pass
+    except OSError as exc:
+        if exc.errno not in _FOREIGN:
+            raise
+        os.unlink(place.data)
+    fd = os.open(place.data, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFE, 0o644)
+    os.ftruncate(fd, size)
+    return fd, False, True
+
+
+def _open_sealed(place: Place, size: int) -> int:
+    """Open the sealed blob; -1 when what has its name is not it, and was removed.
+
+    A size that differs from the manifest's may be the manifest's lie: the final name was proved, so the hash decides
+    who is wrong, and a good blob is never thrown away.
+
+    Raises:
+        FileNotFoundError: there is none.
+        CacheError: the blob is right and the size that was asked for is not.
+    """
+    try:
+        fd = os.open(place.sealed, os.O_RDONLY | SAFE | os.O_NONBLOCK)
+    except OSError as exc:
+        if exc.errno not in _FOREIGN:
+            raise
+        os.unlink(place.sealed)
+        return -1
+    info = os.fstat(fd)
+    if stat.S_ISREG(info.st_mode) and info.st_size == size:
+        return fd
+    try:
+        if stat.S_ISREG(info.st_mode):
+            with open(fd, "rb", closefd=False) as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() == place.digest.hex:
+                    raise CacheError(f"{place.digest} has {info.st_size} bytes, not the {size} that the manifest says")
+    finally:
+        os.close(fd)
+    os.unlink(place.sealed)
+    return -1
