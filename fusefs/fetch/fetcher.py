@@ -10,8 +10,8 @@ Invariants
     3. Flights belong to the mount's nursery: the reader that caused one may be cancelled, the flight goes on.
     4. An error is told to those who wait now and forgotten.
     5. Prefetch never takes the last workers, so a demand read never waits behind it.
-    6. Buffers of running workers stay within half of the memory budget (the spill has the other half); a span that is
-       larger than that alone streams through a small buffer.
+    6. Buffers of running workers stay within half of the memory budget (the spill has the other half).  A chunk that
+       is larger than that alone, or that a reader wants while prefetch has the memory, streams through 1 MiB.
 
 Timeline of a cold read
     BlobFile.read → ensure → flights queued (demand) → dispatcher: span, locks → worker thread: per chunk fill, then
@@ -76,6 +76,7 @@ class Fetcher:
         self._lists = trio.CapacityLimiter(16)
         self._cache_threads = trio.CapacityLimiter(4)
         self._busy = 0
+        self._closed = False
         self._busy_lock = threading.Lock()
         self.last_error = ""
         self._opening: dict[Digest, trio.Lock] = {}
@@ -99,11 +100,12 @@ class Fetcher:
     def close(self) -> None:
         """Close every blob in the cache, after `run` has ended.
 
-        A thread that unmount did not wait for (an fsync of gigabytes) may still use them; then they stay open, and
-        the end of the process closes them.
+        A thread that unmount did not wait for (an fsync of gigabytes) may still use them; then the last one does it.
         """
-        if self._busy:
-            return
+        with self._busy_lock:
+            self._closed = True
+            if self._busy:
+                return
         for fetch in self._blobs.values():
             for chunker in (fetch.chunker, *fetch.retired):
                 if chunker is not None:
@@ -272,6 +274,9 @@ class Fetcher:
     def _count_busy(self, change: int) -> None:
         with self._busy_lock:
             self._busy += change
+            last = self._closed and not self._busy
+        if last:
+            self.close()
 
     def report(self, error: BaseException) -> None:
         """Something went wrong that nobody waits for: say so once."""

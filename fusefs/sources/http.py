@@ -179,6 +179,11 @@ class Transport:
             managers = list(self._managers.values())
             self._managers.clear()
         for manager in managers:
+            # `clear` alone forgets the pools; their idle connections would stay open until the garbage collector comes.
+            for key in manager.pools.keys():  # noqa: SIM118  # this container cannot be iterated
+                pool = manager.pools.get(key)
+                if pool is not None:
+                    pool.close()
             manager.clear()
 
     def _next(self, at: str, target: str, seen: set[str]) -> str:
