@@ -1,0 +1,102 @@
+"""Any interleaving of reads, faults, cancels, two processes, restarts, damage and full disks."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.faults.damage import KINDS
+from tests.faults.schedule import DATA, PROCESSES, TROUBLES, Machine
+
+if TYPE_CHECKING:
+    from tests.faults.damage import Damage
+
+PATIENCE = 30.0
+"""Seconds for one schedule; `--timeout` of the machine's fetchers is 5 s, and nothing in here should run into it."""
+
+
+def _step(name: str, **arguments: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[str, dict[str, object]]]:
+    return st.tuples(st.just(name), st.fixed_dictionaries(arguments))
+
+
+_number = st.integers(0, PROCESSES - 1)
+_off = st.integers(0, len(DATA) - 1)
+
+Steps = list[tuple[str, dict[str, object]]]
+
+_READ = _step("read", number=_number, off=_off, size=st.integers(1, len(DATA)))
+_STEP = st.one_of(
+    _READ,
+    _READ,
+    _step("trouble", number=_number, trouble=st.sampled_from(TROUBLES)),
+    _step("silence", number=_number),
+    _step("cancel", number=_number),
+    _step("settle"),
+    _step("disk", full=st.booleans()),
+    _step("stop", number=_number),
+)
+_DAMAGE = _step("damage", kinds=st.lists(st.sampled_from(KINDS), max_size=3), where=_off, reboot=st.booleans())
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> Steps:
+    """One to three times: something is read while things go wrong, and then perhaps files are damaged."""
+    steps: Steps = []
+    for _ in range(draw(st.integers(1, 3))):
+        steps += [draw(_READ), *draw(st.lists(_STEP, max_size=8))]
+        steps += draw(st.sampled_from([[], [("settle", {})]]))
+        steps += draw(st.lists(_DAMAGE, max_size=1))
+    return steps
+
+
+def _part_then(*kinds: Damage, reboot: bool = True) -> Steps:
+    """Chunks 1 to 5 are present, the machine goes down, and chunk 3 is what the damage is about."""
+    part: dict[str, object] = {"number": 0, "off": 150, "size": 400}
+    damage: dict[str, object] = {"kinds": list(kinds), "where": 350, "reboot": reboot}
+    return [("read", part), ("settle", {}), ("damage", damage), ("read", part | {"number": 1})]
+
+
+_FAILED_ONCE: Steps = [
+    ("trouble", {"number": 0, "trouble": "error"}),
+    ("read", {"number": 0, "off": 0, "size": 100}),
+    ("settle", {}),
+]
+_SILENT_AND_KILLED: Steps = [
+    ("silence", {"number": 0}),
+    ("read", {"number": 0, "off": 0, "size": 300}),
+    ("read", {"number": 1, "off": 100, "size": 300}),
+    ("cancel", {"number": 0}),
+    ("stop", {"number": 0}),
+]
+
+
+async def _run(root: Path, steps: Steps, listed: bool) -> None:
+    with pytest.MonkeyPatch.context() as patch, trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            machine = Machine(root, nursery, patch, listed=listed)
+            for name, arguments in steps:
+                await getattr(machine, name)(**arguments)
+            await machine.finish()
+
+
+@pytest.mark.logs(
+    "does not match its digest|changed on disk|no list today|No space left|its chunk list was wrong|fetched again"
+)
+@example(steps=_part_then("flip-data"), listed=True)
+@example(steps=_part_then("zero-data", "no-map"), listed=True)
+@example(steps=_part_then("flip-data", "noise-list"), listed=True)
+@example(steps=_part_then("no-data", reboot=False), listed=True)
+@example(steps=_part_then("zero-data"), listed=False)
+@example(steps=_FAILED_ONCE, listed=True)
+@example(steps=_SILENT_AND_KILLED, listed=True)
+@given(steps=schedules(), listed=st.sampled_from([True, True, True, False]))
+def test_p2_whatever_goes_wrong_a_read_gives_the_right_bytes_or_an_error(steps: Steps, listed: bool) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        trio.run(partial(_run, Path(root), steps, listed))

@@ -1,0 +1,75 @@
+"""Wired: a cache and a running fetcher over the real HTTP client, for tests of what servers do, without a kernel."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import trio
+
+from fusefs.cache.disk import DiskCache
+from fusefs.config import Settings
+from fusefs.fetch.fetcher import Fetcher
+from fusefs.fetch.worker import Origin
+from fusefs.sources.open import open_sources
+from fusefs.stats import Counters
+from fusefs.vfs.blobfile import BlobFile
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from fusefs.chunks import Blob
+    from fusefs.names import Name
+
+SETTINGS = Settings(
+    timeout=0.8,
+    stall=0.15,
+    memory=1 << 20,
+    single_chunk_limit=0,
+    unlisted_chunk_size=1000,
+    span_size=2000,
+    connections=4,
+)
+"""Short enough for a table of faults; `timeout` is several stalls and waits long."""
+
+
+class Wired:
+    """One process' view of one blob, and what a read of it gives.
+
+    Attributes:
+        file: the file that shows the blob.
+        counters: what happened.
+    """
+
+    def __init__(self, fetcher: Fetcher, file: BlobFile, data: bytes) -> None:
+        self.counters = fetcher.counters
+        self.file = file
+        self._data = data
+
+    async def read(self, off: int = 0, size: int | None = None) -> None:
+        """Read, and compare with the right bytes."""
+        size = len(self._data) if size is None else size
+        assert bytes(await self.file.read(off, size)) == self._data[off : off + size]
+
+
+@asynccontextmanager
+async def wired(root: Path, name: Name, blob: Blob, data: bytes, **changes: object) -> AsyncIterator[Wired]:
+    """Run a fetcher over the cache `root` with one blob of the model `name`; ends as unmount ends."""
+    settings = replace(SETTINGS, **changes)  # type: ignore[arg-type]  # a test names a setting wrongly: it says so
+    fetcher = Fetcher(DiskCache.open(root), settings, Counters())
+    sources = open_sources(name, stores=(), settings=settings, counters=fetcher.counters)
+    fetch = fetcher.track(blob)
+    for source in sources:
+        fetch.add_origin(Origin(source, name))
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(fetcher.run)
+            try:
+                yield Wired(fetcher, BlobFile(fetcher, fetch), data)
+            finally:
+                for source in sources:
+                    source.close()
+                nursery.cancel_scope.cancel()
+    fetcher.close()
