@@ -84,5 +84,5 @@ class InThread(Generic[T]):
     def _run(self) -> None:
         try:
             self._value.append(self._call())
-        except BaseException as exc:  # told to whoever asks for the result
+        except Exception as exc:  # told to whoever asks for the result
             self._error = exc

@@ -26,17 +26,18 @@ Failure modes
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.errors import CacheError, Cancelled, DigestMismatch, FusefsError, ReadTimeout
+from fusefs.errors import CacheError, DigestMismatch, FusefsError, ReadTimeout
 from fusefs.fetch.blobfetch import BlobFetch
 from fusefs.fetch.dispatcher import Dispatcher
 from fusefs.fetch.flight import Flight, Priority, again
+from fusefs.fetch.opening import Opener
 from fusefs.fetch.proving import Prover
+from fusefs.fetch.threads import CacheThreads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     from fusefs.config import Settings
     from fusefs.digest import Digest
     from fusefs.stats import Counters
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -64,22 +63,19 @@ class Fetcher:
 
     Attributes:
         counters: what happened so far.
+        threads: where blocking work of the cache is done.
         last_error: what went wrong last that no reader was told; empty when nothing did.
     """
 
     def __init__(self, cache: DiskCache, settings: Settings, counters: Counters) -> None:
+        self.counters = counters
+        self.threads = CacheThreads()
+        self.last_error = ""
         self._cache = cache
         self._settings = settings
-        self.counters = counters
         self._dispatcher = Dispatcher(settings, counters, self.land, self.requeue)
         self._blobs: dict[Digest, BlobFetch] = {}
-        self._lists = trio.CapacityLimiter(16)
-        self._cache_threads = trio.CapacityLimiter(4)
-        self._busy = 0
-        self._closed = False
-        self._busy_lock = threading.Lock()
-        self.last_error = ""
-        self._opening: dict[Digest, trio.Lock] = {}
+        self._opener = Opener(self.threads)
         self._nursery: trio.Nursery | None = None
         self._prover: Prover | None = None
 
@@ -98,19 +94,21 @@ class Fetcher:
             await self._dispatcher.run(self._nursery)
 
     def close(self) -> None:
-        """Close every blob in the cache, after `run` has ended.
+        """Close every blob in the cache, after `run` has ended and as soon as no thread uses them."""
+        self.threads.when_idle(self._close)
 
-        A thread that unmount did not wait for (an fsync of gigabytes) may still use them; then the last one does it.
-        """
-        with self._busy_lock:
-            self._closed = True
-            if self._busy:
-                return
+    def _close(self) -> None:
         for fetch in self._blobs.values():
             for chunker in (fetch.chunker, *fetch.retired):
                 if chunker is not None:
                     chunker.close()
             fetch.chunker = None
+
+    @property
+    def prover(self) -> Prover:
+        """Who proves and seals; only while `run` is running."""
+        assert self._prover is not None
+        return self._prover
 
     @property
     def rate(self) -> float:
@@ -134,21 +132,11 @@ class Fetcher:
         Raises:
             FusefsError: no list, no cache, or it is in quarantine.
         """
-        if fetch.chunker is not None and fetch.chunker.quarantined:
-            fetch.distrust(fetch.chunker)
-        if fetch.quarantined is not None:
-            raise again(fetch.quarantined)
-        async with self._opening.setdefault(fetch.blob.digest, trio.Lock()):
-            if fetch.chunker is None:
-                listed = await self.in_thread(fetch.local_list)
-                if listed is None:
-                    # Threads of its own: what is present must open while others wait for a dead network (P7).
-                    listed = await trio.to_thread.run_sync(fetch.remote_list, limiter=self._lists)
-                # Not abandoned when the reader is cancelled: nobody would ever close what the thread has opened.
-                fetch.chunker = await trio.to_thread.run_sync(fetch.open_chunker, listed, limiter=self._cache_threads)
-                if fetch.chunker.complete and not fetch.chunker.sealed and self._prover is not None:
-                    self._prover.tend(fetch, fetch.chunker)  # whoever fetched the last chunk died before sealing
-            return fetch.chunker
+        first = fetch.chunker is None
+        chunker = await self._opener.open(fetch)
+        if first and chunker.complete and not chunker.sealed:
+            self.prover.tend(fetch, chunker)  # whoever fetched the last chunk died before sealing
+        return chunker
 
     async def ensure(self, fetch: BlobFetch, off: int, size: int) -> Chunker:
         """Make [off, off+size) of a blob servable, at demand priority.
@@ -160,15 +148,10 @@ class Fetcher:
         with trio.move_on_after(self._settings.timeout) as scope:
             chunker = await self.open(fetch)
             while missing := chunker.missing(off, size):
-                assert self._prover is not None
                 if not chunker.chunks.proved and (chunker.sealed or not chunker.serve_unproved):
-                    await self._prover.whole(fetch, chunker, scope)
+                    await self.prover.whole(fetch, chunker, scope)
                 else:
-                    try:
-                        await self._demand(fetch, chunker, missing)
-                    except DigestMismatch as exc:
-                        if not await self._relisted(fetch, chunker, exc):
-                            raise
+                    await self._demand(fetch, chunker, missing)
                 chunker = await self.open(fetch)
             return chunker
         raise ReadTimeout(
@@ -182,32 +165,19 @@ class Fetcher:
         fail of trouble that this reader has not waited out yet: that is a reason to look again, not to fail.
         """
         before = {index for index in missing if index in fetch.flights}
-        flights = [self.want(fetch, chunker, index, Priority.DEMAND) for index in missing]
-        for flight in flights:
+        mismatch = None
+        for flight in [self.want(fetch, chunker, index, Priority.DEMAND) for index in missing]:
             try:
                 await flight.wait()
             except FusefsError as exc:
-                stale = flight.index in before and (exc.temporary or flight.chunker is not chunker)
-                if not stale:
+                if flight.index in before and (exc.temporary or flight.chunker is not chunker):
+                    continue
+                if not isinstance(exc, DigestMismatch):
                     raise
-
-    async def _relisted(self, fetch: BlobFetch, chunker: Chunker, mismatch: DigestMismatch) -> bool:
-        """Every source has bytes that the pinned list rejects: the list may have been damaged on its way to us.
-
-        Returns:
-            True when the blob has started again with another list.
-        """
-        listed = await trio.to_thread.run_sync(
-            fetch.other_list, chunker, mismatch.actual, limiter=self._lists, abandon_on_cancel=True
-        )
-        if listed is None:
-            return False
-        async with self._opening.setdefault(fetch.blob.digest, trio.Lock()):
-            if fetch.chunker is chunker:
-                log.warning("%s: its chunk list was wrong; %s has another one by now", fetch.blob.digest, listed[1])
-                fetch.retire(chunker)
-                fetch.chunker = await trio.to_thread.run_sync(fetch.open_chunker, listed, limiter=self._cache_threads)
-        return True
+                mismatch = exc
+                break
+        if mismatch is not None and not await self._opener.relist(fetch, chunker, mismatch):
+            raise mismatch
 
     def observe(self, fetch: BlobFetch, off: int, size: int) -> None:
         """A reader has asked for [off, off+size): fetch ahead of it if it reads in order."""
@@ -233,8 +203,7 @@ class Fetcher:
     def requeue(self, flight: Flight) -> None:
         """Start a flight, or start it again: what is only claimed is hashed, the rest is fetched."""
         if flight.chunker.claimed(flight.index):
-            assert self._prover is not None
-            self._prover.prove(flight)
+            self.prover.prove(flight)
         else:
             self._dispatcher.push(flight)
 
@@ -249,34 +218,6 @@ class Fetcher:
         """Run a task that ends with the mount and raises nothing."""
         assert self._nursery is not None
         self._nursery.start_soon(work)
-
-    async def in_thread(self, work: Callable[..., T], *args: object) -> T:
-        """Run blocking work of the cache; unmount does not wait for it."""
-        # Whoever is first has it: the thread, or the caller who is cancelled before the thread has begun.
-        begun = threading.Lock()
-
-        def counted() -> T:
-            if not begun.acquire(blocking=False):
-                raise Cancelled("nobody waits any more")
-            try:
-                return work(*args)
-            finally:
-                self._count_busy(-1)
-
-        self._count_busy(1)
-        try:
-            return await trio.to_thread.run_sync(counted, abandon_on_cancel=True, limiter=self._cache_threads)
-        except trio.Cancelled:
-            if begun.acquire(blocking=False):
-                self._count_busy(-1)
-            raise
-
-    def _count_busy(self, change: int) -> None:
-        with self._busy_lock:
-            self._busy += change
-            last = self._closed and not self._busy
-        if last:
-            self.close()
 
     def report(self, error: BaseException) -> None:
         """Something went wrong that nobody waits for: say so once."""
@@ -308,23 +249,30 @@ class Fetcher:
         Raises:
             FusefsError: why it cannot be had or proved.
         """
-        assert self._prover is not None
         for _ in range(_SEAL_TRIES):
             chunker = await self.open(fetch)
-            if not chunker.chunks.proved:
-                with trio.CancelScope() as scope:
-                    await self._prover.whole(fetch, chunker, scope)
-                if scope.cancelled_caught:
-                    raise ReadTimeout(f"{fetch.blob.digest}: no progress for {self._settings.timeout:g} s")
-            else:
-                try:
-                    await self.fetch_all(fetch, chunker, priority)
-                except DigestMismatch as exc:
-                    if not await self._relisted(fetch, chunker, exc):
-                        raise
-                    continue
+            if not await self._all(fetch, chunker, priority):
+                continue
             if chunker.full is not None and not chunker.complete:
                 raise again(chunker.full)
-            if chunker.sealed or await self._prover.seal(fetch, chunker):
+            if chunker.sealed or await self.prover.seal(fetch, chunker):
                 return
         raise CacheError(f"{fetch.blob.digest}: could not be sealed")
+
+    async def _all(self, fetch: BlobFetch, chunker: Chunker, priority: Priority) -> bool:
+        """Have all of a blob; False when it has started again with another chunk list."""
+        if not chunker.chunks.proved:
+            with trio.CancelScope() as scope:
+                await self.prover.whole(fetch, chunker, scope)
+            if scope.cancelled_caught:
+                raise ReadTimeout(f"{fetch.blob.digest}: no progress for {self._settings.timeout:g} s")
+            return True
+        try:
+            await self.fetch_all(fetch, chunker, priority)
+        except DigestMismatch as exc:
+            mismatch = exc
+        else:
+            return True
+        if not await self._opener.relist(fetch, chunker, mismatch):
+            raise mismatch
+        return False

@@ -66,9 +66,9 @@ class Prover:
             if not chunker.try_lock(index):
                 await self._fetcher.await_foreign(flight)
                 return
-            right = await self._fetcher.in_thread(chunker.prove, index)
+            right = await self._fetcher.threads.run(chunker.prove, index)
             if not right and chunker.sealed:
-                await self._fetcher.in_thread(unseal, chunker)
+                await self._fetcher.threads.run(unseal, chunker)
         except Exception as exc:  # whatever it is, those who wait must hear of it
             self._fetcher.land(flight, exc)
             return
@@ -101,7 +101,7 @@ class Prover:
             more = True
             while more:
                 self._tending[digest] = False
-                while await self._fetcher.in_thread(chunker.advance, _STEP):
+                while await self._fetcher.threads.run(chunker.advance, _STEP):
                     pass
                 more = self._tending[digest]
             if chunker.hashed and not chunker.sealed:
@@ -120,7 +120,7 @@ class Prover:
             CacheError: the disk does not let us.
         """
         try:
-            return bool(await self._fetcher.in_thread(seal, chunker))
+            return bool(await self._fetcher.threads.run(seal, chunker))
         except BlobQuarantined:
             fetch.distrust(chunker)
             raise
@@ -162,7 +162,7 @@ class Prover:
         for _ in range(2 * len(fetch.origins) + 1):
             if not chunker.sealed:
                 await self._fetcher.fetch_all(fetch, chunker, Priority.READ_AHEAD)
-                while await self._fetcher.in_thread(chunker.advance, _STEP):
+                while await self._fetcher.threads.run(chunker.advance, _STEP):
                     whole.progress(self._timeout)
             try:
                 if await self.seal(fetch, chunker):

@@ -125,7 +125,7 @@ def test_chunks_may_arrive_concurrently(tmp_path: Path) -> None:
             try:
                 for index in range(first, 40, 3):  # every chunk is put by one or two of the threads
                     put(chunker, data, index * 100, index * 100 + 99)
-            except BaseException as exc:
+            except Exception as exc:
                 errors.append(exc)
 
         threads = [threading.Thread(target=work, args=(first,)) for first in (0, 1, 2, 0, 3)]

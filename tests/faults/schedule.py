@@ -274,7 +274,7 @@ class Machine:
             task_status.started(process)
             await process.stop.wait()
         # A process that ends takes threads with it that nobody waits for; here they are of our own process.
-        await until(lambda: not world.fetcher._busy)
+        await until(lambda: not world.fetcher.threads.busy)
         world.fetcher.close()
         process.ended.set()
 

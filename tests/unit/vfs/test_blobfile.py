@@ -157,7 +157,7 @@ async def test_a_reader_that_is_cancelled_at_any_step_leaves_everything_right(
                 await world.read(0, len(DATA) if "sealed" in state else 5_000)
                 if "sealed" in state:
                     await world.sealed()
-                await until(lambda: not world.fetcher._busy)
+                await until(lambda: not world.fetcher.threads.busy)
             reboot(monkeypatch, step)
         source = FakeSource()
         async with running(root, DATA, source=source, listed=listed) as world:
@@ -171,7 +171,7 @@ async def test_a_reader_that_is_cancelled_at_any_step_leaves_everything_right(
             assert chunker is not None
             with opened(root, DATA, chunks=chunker.chunks) as other:
                 assert all(other.try_lock(i) for i in range(len(other.chunks))), "a lock was left behind"
-            await until(lambda: not world.fetcher._busy and not world.fetcher.in_flight)
+            await until(lambda: not world.fetcher.threads.busy and not world.fetcher.in_flight)
             assert not world.fetcher._dispatcher._buffers._lent
         assert not open_files(root), f"cancelled at step {step}: files were left open"
         if not cancelled:

@@ -1,0 +1,68 @@
+"""Opener: from a blob to its open chunker, once, and again when its chunk list turns out to be wrong."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import trio
+
+from fusefs.fetch.flight import again
+
+if TYPE_CHECKING:
+    from fusefs.cache.chunker import Chunker
+    from fusefs.digest import Digest
+    from fusefs.errors import DigestMismatch
+    from fusefs.fetch.blobfetch import BlobFetch
+    from fusefs.fetch.threads import CacheThreads
+
+log = logging.getLogger(__name__)
+
+
+class Opener:
+    """Opens the blobs of one fetcher."""
+
+    def __init__(self, threads: CacheThreads) -> None:
+        self._threads = threads
+        # Threads of their own: what is present must open while others wait for a dead network (P7).
+        self._asking = trio.CapacityLimiter(16)
+        self._locks: dict[Digest, trio.Lock] = {}
+
+    async def open(self, fetch: BlobFetch) -> Chunker:
+        """The blob's chunker, opened by whoever needs it first.
+
+        Raises:
+            FusefsError: no list, no cache, or it is in quarantine.
+        """
+        if fetch.chunker is not None and fetch.chunker.quarantined:
+            fetch.distrust(fetch.chunker)
+        if fetch.quarantined is not None:
+            raise again(fetch.quarantined)
+        async with self._lock(fetch):
+            if fetch.chunker is None:
+                listed = await self._threads.run(fetch.local_list)
+                if listed is None:
+                    listed = await trio.to_thread.run_sync(fetch.remote_list, limiter=self._asking)
+                fetch.chunker = await self._threads.run_to_end(fetch.open_chunker, listed)
+            return fetch.chunker
+
+    async def relist(self, fetch: BlobFetch, chunker: Chunker, mismatch: DigestMismatch) -> bool:
+        """Every source has bytes that the pinned list rejects: the list may have been damaged on its way to us.
+
+        Returns:
+            True when the blob has started again with another list.
+        """
+        listed = await trio.to_thread.run_sync(
+            fetch.other_list, chunker, mismatch.actual, limiter=self._asking, abandon_on_cancel=True
+        )
+        if listed is None:
+            return False
+        async with self._lock(fetch):
+            if fetch.chunker is chunker:
+                log.warning("%s: its chunk list was wrong; %s has another one by now", fetch.blob.digest, listed[1])
+                fetch.retire(chunker)
+                fetch.chunker = await self._threads.run_to_end(fetch.open_chunker, listed)
+        return True
+
+    def _lock(self, fetch: BlobFetch) -> trio.Lock:
+        return self._locks.setdefault(fetch.blob.digest, trio.Lock())

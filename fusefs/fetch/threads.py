@@ -1,0 +1,71 @@
+"""CacheThreads: blocking work of the cache in a few threads, which unmount does not wait for."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from fusefs.errors import Cancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class CacheThreads:
+    """Four at a time: more would only wait for the same disk.
+
+    Attributes:
+        busy: threads at work now, those included that nobody waits for any more.
+    """
+
+    def __init__(self) -> None:
+        self.busy = 0
+        self._limiter = trio.CapacityLimiter(4)
+        self._lock = threading.Lock()
+        self._last: Callable[[], None] | None = None
+
+    async def run(self, work: Callable[..., T], *args: object) -> T:
+        """Run `work`; who is cancelled leaves the thread behind."""
+        # Whoever is first has it: the thread, or the caller who is cancelled before the thread has begun.
+        begun = threading.Lock()
+
+        def counted() -> T:
+            if not begun.acquire(blocking=False):
+                raise Cancelled("nobody waits any more")
+            try:
+                return work(*args)
+            finally:
+                self._count(-1)
+
+        self._count(1)
+        try:
+            return await trio.to_thread.run_sync(counted, abandon_on_cancel=True, limiter=self._limiter)
+        except trio.Cancelled:
+            if begun.acquire(blocking=False):
+                self._count(-1)
+            raise
+
+    async def run_to_end(self, work: Callable[..., T], *args: object) -> T:
+        """Run `work`, and wait for it even when cancelled: nobody else would know of what it made."""
+        return await trio.to_thread.run_sync(work, *args, limiter=self._limiter)
+
+    def when_idle(self, last: Callable[[], None]) -> None:
+        """Call `last` once when no thread is at work: now, or from the last one (an fsync of gigabytes takes long)."""
+        with self._lock:
+            if self.busy:
+                self._last = last
+                return
+        last()
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self.busy += change
+            last = None
+            if not self.busy:
+                last, self._last = self._last, None
+        if last is not None:
+            last()
