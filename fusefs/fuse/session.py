@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 MAX_TASKS = 1024
 """Requests answered at once.  Each waiting read holds one; pyfuse3's 99 would let 99 of them block every lookup."""
 
+_LONGEST_SOURCE = 1000
+"""Characters of `fsname=`: all options of a mount must fit a page of 4096 bytes, and a mount may have many SOURCEs."""
+
 _HINTS = (
     ("user_allow_other", "add the line user_allow_other to /etc/fuse.conf, or leave --allow-other out"),
     ("not permitted", "run as root (in a container: with --cap-add SYS_ADMIN)"),
@@ -59,6 +62,8 @@ def mount_options(source: str, *, allow_other: bool = False) -> set[str]:
     """The options of every mount of ours; `source` is what /proc/mounts shows first."""
     # libfuse splits options at commas and takes ASCII alone; names in Ollama's grammar have neither, folders may.
     name = source.encode("ascii", "replace").decode().replace("\\", "?").replace(",", "+").replace("\n", "?")
+    if len(name) > _LONGEST_SOURCE:
+        name = name[: _LONGEST_SOURCE - 3] + "..."
     options = {"ro", "nosuid", "nodev", "default_permissions", f"fsname={name}", "subtype=fusefs"}
     return options | {"allow_other"} if allow_other else options
 

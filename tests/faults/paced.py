@@ -56,6 +56,7 @@ class PacedRegistry:
         self._manifest = json.dumps(document).encode()
         self._quota = UNLIMITED
         self._round = 0
+        self._ending = False
         self._changed = threading.Condition()
         self._server = LoopbackServer(self._handle, None, port)
         self.port = self._server.port
@@ -66,10 +67,14 @@ class PacedRegistry:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        self.begin(0)
+        self._end()
+
+    def _end(self) -> None:
+        with self._changed:
+            self._ending = True  # also for a request that is only now being read
+            self._changed.notify_all()
         self._server.stop()
-        if exc is None:
-            assert not self._server.problems, self._server.problems
+        assert not self._server.problems, self._server.problems
 
     def begin(self, quota: int = UNLIMITED) -> None:
         """From now on send at most `quota` bytes; whoever is still being served from before is cut off."""
@@ -78,6 +83,13 @@ class PacedRegistry:
             self._quota = quota
             self.asked, self.sent, self.paths = [], 0, []
             self._changed.notify_all()
+
+    def forget_clients(self) -> None:
+        """End every connection, those that wait to be accepted too: what a killed client asked is not heard late."""
+        self._end()
+        self._server = LoopbackServer(self._handle, None, self.port)
+        self._ending = False
+        self._server.start()
 
     def more(self, quota: int = UNLIMITED) -> None:
         """Send on, up to `quota` bytes since `begin`."""
@@ -132,8 +144,8 @@ class PacedRegistry:
     def _await_quota(self, size: int, now: int) -> None:
         """Wait until `size` more bytes may be sent, and count them."""
         with self._changed:
-            self._changed.wait_for(lambda: self._round != now or self.sent + size <= self._quota)
-            if self._round != now:
+            self._changed.wait_for(lambda: self._ending or self._round != now or self.sent + size <= self._quota)
+            if self._ending or self._round != now:
                 raise ConnectionAbortedError
             self.sent += size
             self._changed.notify_all()

@@ -89,3 +89,9 @@ def test_mount_options_survive_libfuse() -> None:
     assert "fsname=a+b?c ?" in options
     assert {"ro", "nosuid", "nodev", "default_permissions", "subtype=fusefs", "allow_other"} <= options
     assert "allow_other" not in mount_options("x")
+
+
+def test_the_options_of_a_thousand_sources_fit_a_page() -> None:
+    options = mount_options(",".join(f"registry.example.org/team/model{i}:latest" for i in range(1000)))
+    assert len(",".join(options)) < 2048
+    assert any(option.startswith("fsname=registry.example.org/team/model0:latest+") for option in options)
