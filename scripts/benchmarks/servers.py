@@ -1,0 +1,166 @@
+"""Servers: nginx on loopback, and a slow front server behind a shaped link; both write the same access log."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import urllib.request
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scripts.benchmarks.stage import CommandFailed, background, module, run, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+RATE = 125_000_000
+"""Bytes a second of the shaped link: 1 Gbit/s."""
+
+MTU = 1500
+PAYLOAD_RATE = RATE * (MTU - 52) / (MTU + 14)
+"""What is left of it for content: 52 bytes of IP and TCP headers a packet, and 14 of Ethernet, are not."""
+
+DELAY = 0.020
+
+_NGINX = """
+daemon off; {user} worker_processes auto; pid {folder}/nginx.pid; error_log {folder}/nginx.err;
+events {{ worker_connections 512; }}
+http {{
+  log_format bench '$msec $request_time $status $body_bytes_sent "$http_range" $uri';
+  access_log {log} bench; sendfile on; keepalive_requests 100000; default_type application/octet-stream;
+  client_body_temp_path {folder}/t; proxy_temp_path {folder}/t; fastcgi_temp_path {folder}/t;
+  uwsgi_temp_path {folder}/t; scgi_temp_path {folder}/t;
+  server {{ listen 127.0.0.1:{port}; root {www}; location /plain/ {{ autoindex on; }} }}
+}}
+"""
+
+_LINE = re.compile(r'([\d.]+) ([\d.]+) (\d+) (\d+) "(.*?)" (\S+)')
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One line of the log.
+
+    Attributes:
+        ended: seconds since the epoch.
+        seconds: how long it took.
+        sent: bytes of the body.
+        first: offset of the first byte asked for; None without a Range.
+        path: what was asked for.
+    """
+
+    ended: float
+    seconds: float
+    sent: int
+    first: int | None
+    path: str
+
+
+@dataclass(slots=True)
+class Server:
+    """A running server.
+
+    Attributes:
+        url: `http://<host>:<port>`.
+        log: its access log.
+    """
+
+    url: str
+    log: Path
+    seen: int = 0
+
+    def mark(self) -> None:
+        """Forget what was asked until now."""
+        self.seen = self.log.stat().st_size
+
+    def requests(self) -> list[Request]:
+        """What was asked since the last mark; a request is known once it has ended."""
+        with self.log.open() as file:
+            file.seek(self.seen)
+            return [_request(match) for match in map(_LINE.match, file) if match]
+
+    def content(self) -> list[Request]:
+        """Those requests that bytes of blobs were sent for."""
+        return [request for request in self.requests() if "/blobs/" in request.path and request.sent]
+
+
+def _request(match: re.Match[str]) -> Request:
+    span = re.match(r"bytes=(\d+)-", match[5])
+    return Request(float(match[1]), float(match[2]), int(match[4]), int(span[1]) if span else None, match[6])
+
+
+def twice(requests: list[Request], size: int) -> int:
+    """How many bytes of a file of `size` bytes were sent more than once."""
+    spans = sorted(((request.first or 0), (request.first or 0) + request.sent) for request in requests)
+    union, reach = 0, 0
+    for start, stop in spans:
+        union += max(0, stop - max(start, reach))
+        reach = max(reach, stop)
+    return sum(stop - start for start, stop in spans) - min(union, size)
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def nginx(folder: Path, www: Path) -> Iterator[Server]:
+    """nginx on loopback over `www`."""
+    port, log, conf = _free_port(), folder / "nginx.log", folder / "nginx.conf"
+    user = "user root;" if os.geteuid() == 0 else ""
+    conf.write_text(_NGINX.format(folder=folder, log=log, port=port, www=www, user=user))
+    with background(["nginx", "-c", conf, "-e", folder / "nginx.err"], log=folder / "nginx.out"):
+        server = Server(f"http://127.0.0.1:{port}", log)
+        if not wait_until(lambda: _answers(server.url + "/plain/"), 10):
+            raise CommandFailed("nginx does not answer: " + (folder / "nginx.out").read_text()[-300:])
+        yield server
+
+
+@contextlib.contextmanager
+def shaped(folder: Path, www: Path) -> Iterator[Server]:
+    """A server behind a link of 1 Gbit/s that begins to answer after 20 ms; needs root.
+
+    Its network namespace is joined to ours by two virtual Ethernet devices.  tbf holds back what leaves the server.
+    """
+    name = f"fb{os.getpid()}"
+    here, there, log = f"{name}h"[-15:], f"{name}t"[-15:], folder / "slow.log"
+    net = f"10.213.{os.getpid() % 250}"
+    log.touch()
+    with contextlib.ExitStack() as stack:
+        stack.callback(_forget, ["ip", "netns", "del", name])
+        stack.callback(_forget, ["ip", "link", "del", here])
+        for command in (
+            f"ip netns add {name}",
+            f"ip link add {here} type veth peer name {there} netns {name}",
+            f"ip addr add {net}.1/30 dev {here}",
+            f"ip link set {here} mtu {MTU} up",
+            f"ip -n {name} addr add {net}.2/30 dev {there}",
+            f"ip -n {name} link set {there} mtu {MTU} up",
+            f"ip -n {name} link set lo up",
+            f"tc -n {name} qdisc add dev {there} root tbf rate {RATE * 8} burst 256kb latency 50ms",
+        ):
+            run(command.split(), limit=20)
+        serve = module("slowserver", f"{net}.2:8080", str(www), str(log), str(DELAY))
+        stack.enter_context(background(["ip", "netns", "exec", name, *serve], log=folder / "slow.out"))
+        server = Server(f"http://{net}.2:8080", log)
+        if not wait_until(lambda: _answers(server.url + "/ready"), 10):
+            raise CommandFailed("the slow server does not answer: " + (folder / "slow.out").read_text()[-300:])
+        yield server
+
+
+def _forget(argv: list[str]) -> None:
+    with contextlib.suppress(CommandFailed):
+        run(argv, limit=20)
