@@ -82,6 +82,14 @@ def cli() -> None:
 @click.option(
     "--fill/--no-fill", default=False, help="After the first open of a file, fetch the rest of it in the background."
 )
+@click.option(
+    "--sealed",
+    type=click.Choice(["file", "symlink"]),
+    default="file",
+    show_default=True,
+    help="Show what is proved whole already as files, or as symbolic links into the cache: faster, and they outlive "
+    "the daemon.",
+)
 @click.option("--allow-other", is_flag=True, help="Let other users read the mount.")
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground: for systemd, and to look for faults.")
 @click.option("--log-file", type=PATH, metavar="FILE", help="Where the daemon logs. [default: see `fusefs status`]")
@@ -106,6 +114,7 @@ def mount(sources: tuple[Name, ...], mountpoint: Path, **options: Any) -> None:
             stores=options["stores"],
             settings=settings,
             layout=options["layout"],
+            symlinks=options["sealed"] == "symlink",
             allow_other=options["allow_other"],
             log_file=options["log_file"],
             verbose=options["verbose"],

@@ -183,6 +183,10 @@ class IsAFolder(FusefsError):
     """A file was needed."""
 
 
+class NotALink(FusefsError):
+    """A symbolic link was needed."""
+
+
 class NoSuchAttribute(FusefsError):
     """The file has no extended attribute of that name."""
 

@@ -32,13 +32,14 @@ from fusefs.vfs.layout import layout_of
 from fusefs.vfs.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
 
     from fusefs.chunks import Blob
     from fusefs.config import Settings
+    from fusefs.digest import Digest
     from fusefs.names import Name
-    from fusefs.vfs.layout import LayoutName
+    from fusefs.vfs.layout import File, LayoutName
     from fusefs.vfs.tree import FileNode
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class MountOptions:
         stores: local stores that are asked before the network.
         settings: see `Settings`.
         layout: names for the files, or an OLLAMA_MODELS directory.
+        symlinks: show blobs that are sealed and proved already as symbolic links into the cache.
         allow_other: other users may read.
         log_file: where to log; None for the default of a daemon, and for stderr in the foreground.
         verbose: log every step.
@@ -73,6 +75,7 @@ class MountOptions:
     stores: tuple[Path, ...]
     settings: Settings
     layout: LayoutName = "files"
+    symlinks: bool = False
     allow_other: bool = False
     log_file: Path | None = None
     verbose: bool = False
@@ -168,7 +171,8 @@ async def _serve(options: MountOptions, ready: Callable[[], None]) -> None:
         pool = SourcePool(options.stores, options.settings, counters)
         stack.push_async_callback(in_thread, pool.close)
         models = await resolve_all(options.names, pool, cache, patience=PATIENCE)
-        tree = Tree(layout_of(models, options.layout))
+        files = layout_of(models, options.layout)
+        tree = Tree(files, await trio.to_thread.run_sync(_links, files, cache) if options.symlinks else {})
 
         fetcher = Fetcher(cache, options.settings, counters)
         stack.callback(fetcher.close)
@@ -200,6 +204,12 @@ async def _serve(options: MountOptions, ready: Callable[[], None]) -> None:
 def _open_cache(options: MountOptions) -> DiskCache:
     # Half of the budget for chunks in flight, half for chunks that the disk does not take.
     return DiskCache.open(options.cache_dir, spill_capacity=options.settings.memory // 2)
+
+
+def _links(files: Iterable[File], cache: DiskCache) -> dict[Digest, Path]:
+    """Blobs that can be shown as symbolic links: who follows one is beyond our reach, so only what is proved now."""
+    blobs = {file.content.blob for file in files if not isinstance(file.content, bytes)}
+    return {blob.digest: cache.path(blob.digest) for blob in blobs if cache.proved(blob)}
 
 
 def _opener(fetcher: Fetcher, settings: Settings) -> Callable[[Blob], BlobFile]:

@@ -228,13 +228,19 @@ def _swap(fd: int, path: Path) -> int:
 
 
 def peek(path: Path, blob: Blob) -> bytes:
-    """The states in the map file at `path`, without taking part in anything; empty when it is not that blob's."""
+    """The states in the map file at `path`, without taking part in anything; empty when it is not that blob's.
+
+    Marks of an earlier boot are claims here, too.
+    """
     try:
         states = read_plain(path, _STATES_AT + MAX_CHUNKS)
     except OSError:
         return b""
     ours = states[: len(_MAGIC)] == _MAGIC and states[16:48] == blob.digest.raw
-    return states[_STATES_AT:] if ours else b""
+    if not ours:
+        return b""
+    this_boot = states[_BOOT_AT : _BOOT_AT + 16] == boot_id()
+    return states[_STATES_AT:] if this_boot else states[_STATES_AT:].translate(_IN_ANOTHER_BOOT)
 
 
 def byte_ranges(chunks: ChunkList, states: bytes) -> list[tuple[int, int]]:

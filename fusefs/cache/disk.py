@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusefs.cache.chunker import Chunker
-from fusefs.cache.chunkmap import ABSENT, CLAIMED, ChunkMap, Lock, open_locked, peek
+from fusefs.cache.chunkmap import ABSENT, CLAIMED, PRESENT, ChunkMap, Lock, open_locked, peek
 from fusefs.cache.data import open_data, open_regular
 from fusefs.cache.files import (
     PIECE,
@@ -229,6 +229,15 @@ class DiskCache:
     def states(self, blob: Blob) -> bytes:
         """The states of the chunks of an unsealed blob, a byte each; opens and locks nothing, empty when unknown."""
         return peek(Place(self.root, blob.digest).map, blob)
+
+    def proved(self, blob: Blob) -> bool:
+        """True when the blob is sealed, and every chunk of it was proved since the machine booted."""
+        try:
+            if self.get(blob.digest).size != blob.size:
+                return False
+        except NotCached:
+            return False
+        return set(self.states(blob)) == {PRESENT}
 
     def chunker(self, blob: Blob, chunks: ChunkList, label: str = "") -> Chunker:
         """Open a blob for reading and writing chunk by chunk; `chunks` is pinned, with `label` saying where from.

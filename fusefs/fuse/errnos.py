@@ -46,6 +46,7 @@ ERRNOS: dict[type[errors.FusefsError], int] = {
     errors.NoSuchEntry: errno.ENOENT,
     errors.NotAFolder: errno.ENOTDIR,
     errors.IsAFolder: errno.EISDIR,
+    errors.NotALink: errno.EINVAL,
     errors.NoSuchAttribute: errno.ENODATA,
     errors.ReadOnly: errno.EROFS,
     errors.MountError: errno.EIO,

@@ -115,8 +115,8 @@ class FuseOperations(pyfuse3.Operations):
 
     @boundary
     async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
-        """There are no symbolic links."""
-        raise pyfuse3.FUSEError(errno.EINVAL)
+        """Where a symbolic link into the cache leads to (`--sealed symlink`)."""
+        return self._fs.readlink(inode)
 
     @boundary
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:

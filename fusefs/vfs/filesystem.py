@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from fusefs.digest import Digest
-from fusefs.errors import FusefsError, NoSuchAttribute, NoSuchEntry, ReadOnly, UnexpectedEnd
+from fusefs.errors import FusefsError, NoSuchAttribute, NoSuchEntry, NotALink, ReadOnly, UnexpectedEnd
 from fusefs.vfs.tree import FileNode, FolderNode, Node, Tree
 
 if TYPE_CHECKING:
@@ -162,6 +162,8 @@ class FileSystem:
         if isinstance(node, FolderNode):
             return Attributes(node.inode, stat.S_IFDIR | 0o555, 2 + node.folders, 0, 0, node.mtime_ns, UNCHANGING)
         assert isinstance(node, FileNode)
+        if node.target:
+            return Attributes(node.inode, stat.S_IFLNK | 0o777, 1, len(node.target), 0, node.mtime_ns, UNCHANGING)
         present, state = self.presence(node)
         valid_for = UNCHANGING if state == "sealed" else self.changing
         blocks = -(-present // 512)
@@ -173,6 +175,18 @@ class FileSystem:
             return node.size, "sealed"
         blob_file = self.blob_file(node.content)
         return blob_file.present, blob_file.state
+
+    def readlink(self, inode: int) -> bytes:
+        """Where a symbolic link leads to.
+
+        Raises:
+            NoSuchEntry, IsAFolder.
+            NotALink: it is a plain file.
+        """
+        node = self.tree.file(inode)
+        if not node.target:
+            raise NotALink(f"/{node.path} is not a symbolic link")
+        return node.target
 
     def readdir(self, inode: int, off: int) -> Iterator[tuple[bytes, Attributes, int]]:
         """Entries from offset `off` on: name, attributes, and the offset behind the entry.

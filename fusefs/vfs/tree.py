@@ -6,16 +6,20 @@ An inode number is a hash of the path, so that it is the same after a remount (P
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from fusefs.errors import IsAFolder, NoSuchEntry, NotAFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from fusefs.chunks import Blob
+    from fusefs.digest import Digest
     from fusefs.vfs.layout import File
 
 ROOT_INODE = 1
@@ -53,9 +57,11 @@ class FileNode(Node):
 
     Attributes:
         content: a blob, or the bytes themselves.
+        target: where a symbolic link shown in its place leads to; empty for a plain file.
     """
 
     content: Blob | bytes
+    target: bytes = b""
 
     @property
     def size(self) -> int:
@@ -87,12 +93,17 @@ class Tree:
         size: bytes of all distinct contents together.
     """
 
-    def __init__(self, files: Iterable[File]) -> None:
+    def __init__(self, files: Iterable[File], links: Mapping[Digest, Path] = MappingProxyType({})) -> None:
         """Build the tree from checked paths.
+
+        Args:
+            files: what is shown.
+            links: blobs to show as symbolic links, and where to.
 
         Raises:
             NotAFolder: a file is also a folder; `fusefs.vfs.layout` lets none pass.
         """
+        self._links = links
         self.root = FolderNode(ROOT_INODE, ROOT_INODE, "", 0)
         self._nodes: dict[int, Node] = {ROOT_INODE: self.root}
         self.files: list[FileNode] = []
@@ -154,7 +165,9 @@ class Tree:
         if name.encode() in here.children:
             raise NotAFolder(f"/{file.path} is there twice")
         content = file.content if isinstance(file.content, bytes) else file.content.blob
-        node = FileNode(self._number(file.path), here.inode, file.path, file.mtime_ns, content)
+        target = None if isinstance(content, bytes) else self._links.get(content.digest)
+        link = os.fsencode(target) if target else b""
+        node = FileNode(self._number(file.path), here.inode, file.path, file.mtime_ns, content, link)
         here.children[name.encode()] = self._nodes[node.inode] = node
         self.files.append(node)
 
