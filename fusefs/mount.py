@@ -187,10 +187,12 @@ async def _serve(options: MountOptions, ready: Callable[[], None]) -> None:
         mount = _Mount(options, file_system, fetcher, counters, named)
 
         ended = trio.Event()
-        made = await nursery.start(_session, options, file_system, ended)
+        operations = FuseOperations(file_system)
+        made = await nursery.start(_session, options, operations, ended)
         stack.callback(ended.set)
         if made.minor is not None:
             mount.tuning = await trio.to_thread.run_sync(kernel.tune, made.minor)
+            operations.window = kernel.Window(made.minor)
             if mount.tuning.complaint:
                 log.info("The kernel was not tuned fully: %s", mount.tuning.complaint)
         await stack.enter_async_context(control.serving(nursery, options.mountpoint, mount.document))
@@ -218,7 +220,7 @@ def _opener(fetcher: Fetcher, settings: Settings) -> Callable[[Blob], BlobFile]:
 
 async def _session(  # noqa: ASYNC128 # session.serve is what says started
     options: MountOptions,
-    file_system: FileSystem,
+    operations: FuseOperations,
     ended: trio.Event,
     *,
     task_status: trio.TaskStatus[session.Session],
@@ -226,7 +228,7 @@ async def _session(  # noqa: ASYNC128 # session.serve is what says started
     source = ",".join(map(str, options.names))
     try:
         await session.serve(
-            FuseOperations(file_system),
+            operations,
             options.mountpoint,
             session.mount_options(source, allow_other=options.allow_other),
             task_status=task_status,

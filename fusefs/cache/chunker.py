@@ -26,20 +26,16 @@ import threading
 from typing import TYPE_CHECKING
 
 from fusefs.cache.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, ChunkMap
-from fusefs.cache.files import PIECE, disk_errors, preadv_all, pwrite_all
+from fusefs.cache.files import PIECE, advise, disk_errors, preadv_all, pwrite_all, read_exactly
 from fusefs.cache.prefix import PrefixHash
 from fusefs.digest import Digest
 from fusefs.errors import CacheError, CacheFull, ChunkGone, DigestMismatch, SizeMismatch, UnexpectedEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from fusefs.cache.files import Reader
     from fusefs.cache.place import Place
     from fusefs.cache.spill import Spill
     from fusefs.chunks import Blob, Chunk, ChunkList
-
-    Reader = Callable[[memoryview], int]
-    """Fills the front of a buffer and says how many bytes it took; 0 is the end."""
 
 _SERVED = (PRESENT,)
 _SERVED_UNPROVED = (PRESENT, ARRIVED)
@@ -166,7 +162,7 @@ class Chunker:
         if self.present(index):
             return
         buffer = memoryview(bytearray(chunk.size))
-        actual = _read_exactly(reader, buffer, str(chunk))
+        actual = read_exactly(reader, buffer, str(chunk))
         if reader(memoryview(bytearray(1))):
             raise SizeMismatch(f"chunk {chunk}: more bytes than announced")
         if Digest.from_raw(actual) != digest:
@@ -189,7 +185,7 @@ class Chunker:
             self._stream(index, chunk, reader, buffer)
             return
         data = buffer[: chunk.size]
-        raw = _read_exactly(reader, data, str(chunk))
+        raw = read_exactly(reader, data, str(chunk))
         self._compare(index, chunk, raw)
         self._store(index, data)
 
@@ -277,6 +273,13 @@ class Chunker:
         if got != size:
             raise CacheError(f"{self.place.data}: ends at {off + got}, expected {self.blob.size}")
         return buffer
+
+    def advise(self, ahead: range, behind: range) -> None:
+        """Tell the kernel what of the file will be read soon, and what was read for the last time.  Blocking.
+
+        What was read lies in the page cache of the mount already: the file's own copy of it is memory spent twice.
+        """
+        advise(self.fd, ahead, behind)
 
     def _spilled(self, off: int, size: int) -> bytes | None:
         """Bytes of a range that needs the spill; None when the file alone has it."""
@@ -384,16 +387,3 @@ class Chunker:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-
-
-def _read_exactly(reader: Reader, buffer: memoryview, what: str) -> bytes:
-    """Fill `buffer`, hashing each piece while it is in the CPU's cache; returns the raw digest."""
-    digest = hashlib.sha256()
-    filled = 0
-    while filled < len(buffer):
-        got = reader(buffer[filled : filled + PIECE])
-        if not got:
-            raise UnexpectedEnd(f"chunk {what}: ended {len(buffer) - filled} bytes early")
-        digest.update(buffer[filled : filled + got])
-        filled += got
-    return digest.digest()

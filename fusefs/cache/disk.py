@@ -49,7 +49,7 @@ from fusefs.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fusefs.cache.chunker import Reader
+    from fusefs.cache.files import Reader
     from fusefs.chunks import Blob, ChunkList
     from fusefs.names import Name
 

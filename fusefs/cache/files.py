@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import stat
 import tempfile
@@ -16,10 +17,13 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusefs.errors import CacheError, CacheFull
+from fusefs.errors import CacheError, CacheFull, UnexpectedEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    Reader = Callable[[memoryview], int]
+    """Fills the front of a buffer and says how many bytes it took; 0 is the end."""
 
 PIECE = 1 << 20
 """Bytes read, hashed or written at a time: large enough to amortise a call, small enough to stay in the L2 cache."""
@@ -154,3 +158,24 @@ def sync_folder(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def advise(fd: int, ahead: range, behind: range) -> None:
+    """Have the disk begin to read `ahead`, and let go of the pages of `behind`.  Only advice: never raises."""
+    with contextlib.suppress(OSError):
+        os.posix_fadvise(fd, ahead.start, len(ahead), os.POSIX_FADV_WILLNEED)
+        if behind:
+            os.posix_fadvise(fd, behind.start, len(behind), os.POSIX_FADV_DONTNEED)
+
+
+def read_exactly(reader: Reader, buffer: memoryview, what: str) -> bytes:
+    """Fill `buffer`, hashing each piece while it is in the CPU's cache; returns the raw digest."""
+    digest = hashlib.sha256()
+    filled = 0
+    while filled < len(buffer):
+        got = reader(buffer[filled : filled + PIECE])
+        if not got:
+            raise UnexpectedEnd(f"chunk {what}: ended {len(buffer) - filled} bytes early")
+        digest.update(buffer[filled : filled + got])
+        filled += got
+    return digest.digest()

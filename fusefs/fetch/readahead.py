@@ -65,7 +65,7 @@ class ReadAhead:
         half_used = stream.ahead - stream.end <= stream.window // 2
         if stream.window and not half_used:
             return range(0)
-        most = min(self._largest, max(SMALLEST_WINDOW, int(rate)))
+        most = int(min(self._largest, max(SMALLEST_WINDOW, rate)))
         stream.window = min(most, stream.window * 2 or SMALLEST_WINDOW)
         start = max(stream.ahead, stream.end)
         stop = min(self._size, stream.end + stream.window)

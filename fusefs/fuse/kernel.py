@@ -7,12 +7,19 @@ over a chunk border a second chunk; reading far ahead is the fetcher's business.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 SYS = Path("/sys")
+
+READ_AHEAD_KB = 256
+"""For a file of which parts may be absent."""
+
+SEALED_READ_AHEAD_KB = 1024
+"""For a sealed file: requests of 1 MiB, the largest that the kernel sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,7 @@ class Tuning:
 def tune(
     minor: int,
     *,
-    read_ahead_kb: int = 256,
+    read_ahead_kb: int = READ_AHEAD_KB,
     max_background: int = 64,
     congestion_threshold: int = 48,
     sys: Path = SYS,
@@ -80,6 +87,26 @@ def tune(
             _set(connections / str(minor) / "congestion_threshold", congestion_threshold),
         )
     )
+
+
+class Window:
+    """The kernel's read-ahead for a file, given when it is opened: a file keeps the window it was opened with.
+
+    A sealed file gets a larger one: what a random touch pulls too much of it costs memory bandwidth, not the link.
+    """
+
+    def __init__(self, minor: int, *, sys: Path = SYS) -> None:
+        """Make one for the connection `minor`; a limit that may not be set is left alone."""
+        self._path = sys / "class/bdi" / f"0:{minor}" / "read_ahead_kb"
+        self._now = 0
+
+    def choose(self, *, sealed: bool) -> None:
+        """Set the window of the file that is being opened; the kernel takes it over after our answer."""
+        wanted = SEALED_READ_AHEAD_KB if sealed else READ_AHEAD_KB
+        if wanted != self._now:
+            self._now = wanted
+            with contextlib.suppress(OSError):  # `tune` has said why
+                self._path.write_text(f"{wanted}\n")
 
 
 def abort(minor: int, *, sys: Path = SYS) -> bool:

@@ -26,6 +26,7 @@ from fusefs.vfs.filesystem import BLOCK_SIZE, FRAGMENT_SIZE, UNCHANGING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
+    from fusefs.fuse.kernel import Window
     from fusefs.vfs.filesystem import Attributes, FileSystem
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class FuseOperations(pyfuse3.Operations):
     """The handlers of one mount.
 
     Attributes:
+        window: chooses how far the kernel reads ahead in a file as it is opened; None before the limits are known.
         ready: set when the kernel has said hello; from then on its limits may be tuned.
     """
 
@@ -86,6 +88,7 @@ class FuseOperations(pyfuse3.Operations):
     def __init__(self, file_system: FileSystem) -> None:
         super().__init__()
         self.ready = trio.Event()
+        self.window: Window | None = None
         self._fs = file_system
 
     def init(self) -> None:
@@ -121,8 +124,11 @@ class FuseOperations(pyfuse3.Operations):
     @boundary
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """Open a file; its pages stay in the kernel, for content never changes."""
+        handle = self._fs.open(inode, flags)
+        if self.window is not None:
+            self.window.choose(sealed=self._fs.is_sealed(inode))
         # Never direct_io: it refuses MAP_SHARED, which safetensors and llama.cpp use.  O_DIRECT works without it.
-        return pyfuse3.FileInfo(fh=self._fs.open(inode, flags), keep_cache=True)
+        return pyfuse3.FileInfo(fh=handle, keep_cache=True)
 
     @boundary
     async def read(self, fh: int, off: int, size: int) -> bytes:

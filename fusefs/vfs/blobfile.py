@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import logging
+import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from fusefs.config import MIB
 from fusefs.errors import ChunkGone, FusefsError
 from fusefs.fetch.flight import Priority
+from fusefs.fetch.readahead import ReadAhead
 
 if TYPE_CHECKING:
+    from fusefs.cache.chunker import Chunker
     from fusefs.chunks import Blob
     from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.fetch.fetcher import Fetcher
+
+_PAGES_AHEAD = 32 * MIB
+"""Bytes of a sealed file that the disk is asked for ahead of a sequential reader at most."""
+
+_STILL_READ = 4 * MIB
+"""Bytes behind a sequential reader that may still be asked for: the kernel sends its requests in any order."""
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +42,7 @@ class BlobFile:
         self._fetch = fetch
         self._fill = fill
         self._filling = False
+        self._pages = ReadAhead(fetch.blob.size, _PAGES_AHEAD)
 
     async def read(self, off: int, size: int) -> bytes | bytearray:
         """Bytes [off, off+size), clipped to the end of the file; never fewer (P2).
@@ -46,6 +58,8 @@ class BlobFile:
             if chunker is None or chunker.quarantined or chunker.missing(off, size):
                 self._fetcher.observe(self._fetch, off, size)
                 chunker = await self._fetcher.ensure(self._fetch, off, size)
+            elif chunker.sealed:
+                self._advise(chunker, off, size)
             else:
                 self._fetcher.observe(self._fetch, off, size)
             try:
@@ -55,6 +69,13 @@ class BlobFile:
             except ChunkGone:
                 continue  # it lived in memory for want of disk space, and others needed the memory
             return data
+
+    def _advise(self, chunker: Chunker, off: int, size: int) -> None:
+        """Have the disk read ahead of who reads a sealed file in order, and keep one copy of it in memory, not two."""
+        ahead = self._pages.observe(off, size, math.inf)
+        if ahead:
+            behind = range(max(0, off - 2 * len(ahead)), max(0, off - _STILL_READ))
+            self._fetcher.start_soon(partial(self._fetcher.threads.run, chunker.advise, ahead, behind))
 
     def open(self) -> None:
         """Somebody opened the file; with `--fill` the rest of it follows, once."""

@@ -220,6 +220,14 @@ class FileSystem:
             self.blob_file(node.content).open()
         return inode
 
+    def is_sealed(self, inode: int) -> bool:
+        """Whether a file can be read without the network for ever.
+
+        Raises:
+            NoSuchEntry, IsAFolder.
+        """
+        return self.presence(self.tree.file(inode))[1] == "sealed"
+
     def release(self, handle: int) -> None:
         """Give a handle back."""
         node = self.tree.file(handle)

@@ -56,3 +56,15 @@ def test_a_machine_without_fusectl_and_bdi_is_no_error(tmp_path: Path) -> None:
 def test_abort_writes_to_the_connection_of_that_number(sys: Path) -> None:
     assert kernel.abort(42, sys=sys)
     assert (sys / "fs/fuse/connections/42/abort").read_text() == "1\n"
+
+
+def test_a_file_gets_its_window_as_it_is_opened(sys: Path) -> None:
+    window = kernel.Window(42, sys=sys)
+    knob = sys / "class/bdi" / "0:42" / "read_ahead_kb"
+    for sealed, expected in ((False, 256), (True, 1024), (True, 1024), (False, 256)):
+        window.choose(sealed=sealed)
+        assert int(knob.read_text()) == expected
+
+
+def test_a_window_that_may_not_be_set_is_left_alone(tmp_path: Path) -> None:
+    kernel.Window(7, sys=tmp_path).choose(sealed=True)
