@@ -74,7 +74,9 @@ class ReadAhead:
 
     def _stream_of(self, off: int, end: int) -> _Stream:
         """The stream that this read continues, or a new one; it becomes the most recently used."""
-        for i, stream in enumerate(self._streams):
+        # The one used last first: a reader that comes past where others have been stays the reader that it is.
+        for i in reversed(range(len(self._streams))):
+            stream = self._streams[i]
             if stream.end - max(_SLACK, end - off) <= off <= stream.end + _SLACK:
                 stream.end = max(stream.end, end)
                 self._streams.append(self._streams.pop(i))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
-from fusefs.cache import chunker as chunker_module
 from fusefs.config import MIB
 from tests.world import running, some_bytes, until
 
@@ -28,30 +28,28 @@ def resident(path: Path) -> int:
 async def test_advice_runs_ahead_of_a_sequential_reader_and_never_overtakes_its_tail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[range, range]] = []
-    advise = chunker_module.advise
+    told: dict[int, list[range]] = {os.POSIX_FADV_WILLNEED: [], os.POSIX_FADV_DONTNEED: []}
+    advise = os.posix_fadvise
 
-    def note(fd: int, ahead: range, behind: range) -> None:
-        told.append((ahead, behind))
-        advise(fd, ahead, behind)
+    def note(fd: int, off: int, size: int, advice: int) -> None:
+        told[advice].append(range(off, off + size))
+        advise(fd, off, size, advice)
 
     async with running(tmp_path, DATA, chunk_size=MIB, memory=64 * MIB, timeout=30.0) as world:
         await world.read(0, len(DATA))
         await world.sealed()
-        monkeypatch.setattr(chunker_module, "advise", note)
+        monkeypatch.setattr(os, "posix_fadvise", note)
+        ahead, behind = told[os.POSIX_FADV_WILLNEED], told[os.POSIX_FADV_DONTNEED]
         for off in (40 * MIB, 7 * MIB, 21 * MIB):
             await world.read(off, 4096)
-        assert not told, "random access is not followed"
-        # What was just written is dirty, and no advice lets go of that.
-        os.sync()
+        assert not ahead, "random access is not followed"
+        os.sync()  # what was just written is dirty, and no advice lets go of that
         for at in range(0, len(DATA), MIB):
             await world.read(at, MIB)
             await trio.lowlevel.checkpoint()  # a read that nothing holds up lets nobody else run
-            assert all(behind.stop <= at for _, behind in told)
-        await until(lambda: any(ahead.stop == len(DATA) for ahead, _ in told) and not world.fetcher.threads.busy)
-        stops = [0, *sorted(ahead.stop for ahead, _ in told)]
-        starts = sorted(ahead.start for ahead, _ in told)
-        assert all(stop <= start for stop, start in zip(stops, starts, strict=False)), "no byte is asked for twice"
-        assert resident(world.cache.path(world.blob.digest)) <= len(DATA) - 8 * MIB, (
-            "the tail stays, what lies before it goes"
-        )
+            assert all(pages.stop <= at for pages in behind)
+        await until(lambda: any(pages.stop == len(DATA) for pages in ahead) and not world.fetcher.threads.busy)
+        ahead.sort(key=lambda pages: pages.start)
+        assert all(one.stop <= two.start for one, two in pairwise(ahead)), "no byte is asked for twice"
+        assert behind
+        assert resident(world.cache.path(world.blob.digest)) <= len(DATA) - 4 * MIB, "what was read has gone"
