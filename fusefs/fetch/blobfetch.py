@@ -45,7 +45,6 @@ class BlobFetch:
         chunker: None until the first read needed it.
         flights: chunks that are queued or being fetched, by index.
         readahead: the sequential readers.
-        fill: fetch the rest when nothing else is to do.
         retired: chunkers whose list lied; threads may still use them.
         quarantined: why no byte of it is served any more.
     """
