@@ -126,9 +126,17 @@ def _judge(chunker: Chunker, actual: str) -> bool:
 def quarantine(chunker: Chunker) -> None:
     """Put data and list of a blob whose list lied aside, for a person to look at; nothing of it is served again."""
     place = chunker.place
-    chunker.quarantined = True
-    chunker.forget_spilled()
     log.warning("%s: put into quarantine at %s: its chunk list does not belong to it", place.digest, place.quarantine)
+    try:
+        _put_aside(chunker)
+    finally:
+        # Only now: whoever sees the verdict opens the blob anew at once, and must not find the lying list again.
+        chunker.quarantined = True
+        chunker.forget_spilled()
+
+
+def _put_aside(chunker: Chunker) -> None:
+    place = chunker.place
     with contextlib.suppress(OSError), chunker.map.locked(Lock.CHANGE):
         if not os.path.samestat(os.fstat(chunker.map.fd), os.lstat(place.map)):
             return  # another process was faster, and what lies there now may be right
