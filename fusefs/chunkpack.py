@@ -25,16 +25,16 @@ MAX_PACKED_SIZE = _HEADER.size + 4096 + 40 * MAX_CHUNKS
 
 def fingerprint(chunks: ChunkList) -> bytes:
     """32 bytes that stand for this list: two lists with the same chunks and digests have the same."""
-    starts, digests = _parts(chunks)
-    return _fingerprint(chunks.size, starts, digests)
+    if chunks.fingerprint is None:
+        chunks.fingerprint = _fingerprint(chunks.size, *_parts(chunks))
+    return chunks.fingerprint
 
 
 def pack(chunks: ChunkList, label: str) -> bytes:
     """The bytes to pin; `label` says where the list came from, for a person (at most 4096 bytes of it are kept)."""
     starts, digests = _parts(chunks)
     text = label.encode("utf-8", "replace")[:4096]
-    mark = _fingerprint(chunks.size, starts, digests)
-    head = _HEADER.pack(_MAGIC, mark, chunks.size, len(chunks), 1 if chunks.proved else 0, len(text))
+    head = _HEADER.pack(_MAGIC, fingerprint(chunks), chunks.size, len(chunks), 1 if chunks.proved else 0, len(text))
     return b"".join((head, text, starts, digests))
 
 
@@ -61,9 +61,9 @@ def unpack(packed: bytes, size: int) -> tuple[ChunkList, str]:
     offsets = array("Q", starts)
     if sys.byteorder == "big":
         offsets.byteswap()
-    return ChunkList.from_packed(size, offsets, digests if flags & 1 else None), (
-        packed[_HEADER.size : body].decode("utf-8", "replace")
-    )
+    chunks = ChunkList.from_packed(size, offsets, digests if flags & 1 else None)
+    chunks.fingerprint = mark
+    return chunks, packed[_HEADER.size : body].decode("utf-8", "replace")
 
 
 def _parts(chunks: ChunkList) -> tuple[bytes, bytes]:

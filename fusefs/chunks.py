@@ -10,14 +10,15 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from dataclasses import dataclass
-from operator import lt
+from operator import le, lt, sub
 from typing import TYPE_CHECKING, Self
 
+from fusefs.chunksums import LONGEST_LINE, bounds_of, digests_of, text_of, words_of
 from fusefs.digest import Digest
 from fusefs.errors import InvalidChunk, InvalidChunkList
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 MAX_CHUNKS = 1 << 21
 """No honest list is longer: 2 TiB in 1 MiB chunks, 84 MiB packed."""
@@ -92,12 +93,17 @@ class ChunkList:
 
     Made by `from_pairs`, `parse`, `single` or `uniform`.  A list made by `uniform` has no digests yet
     (`proved` is False): its chunks can be fetched one by one, but not verified one by one.
+
+    Attributes:
+        size: of the blob, in bytes.
+        fingerprint: what `fusefs.chunkpack` made of the list, once it has: of 2^20 chunks it takes 25 ms.
     """
 
-    __slots__ = ("_digests", "_starts", "size")
+    __slots__ = ("_digests", "_starts", "fingerprint", "size")
 
     def __init__(self, size: int, starts: array[int], digests: bytes | None) -> None:
         self.size = size
+        self.fingerprint: bytes | None = None
         self._starts = starts
         self._digests = digests
 
@@ -135,13 +141,20 @@ class ChunkList:
             InvalidDigest, InvalidChunk, InvalidChunkList: with the reason.
         """
         builder = ChunkListBuilder(size)
-        words = _words([text] if isinstance(text, bytes) else text, _LONGEST_LINE * (min(size, MAX_CHUNKS) + 256))
-        for word in words:
-            digest = Digest.parse(word)
-            span = next(words, None)
-            if span is None:
-                raise InvalidChunk("missing chunk range after the last digest")
-            builder.add(digest, Chunk.parse(span))
+        limit = LONGEST_LINE * (min(size, MAX_CHUNKS) + 256)
+        digest: Digest | None = None  # whose range has not come yet
+        for words in words_of([text] if isinstance(text, bytes) else text, limit):
+            if digest is not None and words:
+                builder.add(digest, Chunk.parse(text_of(words.pop(0))))
+                digest = None
+            even = len(words) & ~1
+            taken = even if builder.add_words(words[:even]) else 0
+            for word, span in zip(words[taken:even:2], words[taken + 1 : even : 2], strict=True):
+                builder.add(Digest.parse(text_of(word)), Chunk.parse(text_of(span)))
+            if even < len(words):
+                digest = Digest.parse(text_of(words[even]))
+        if digest is not None:
+            raise InvalidChunk("missing chunk range after the last digest")
         return cls(size, *builder.packed())
 
     def with_digests(self, digests: bytes) -> ChunkList:
@@ -251,12 +264,38 @@ class ChunkListBuilder:
         self._ends.append(chunk.end)
         self._digests += digest.raw
 
+    def add_words(self, words: Sequence[bytes]) -> bool:
+        """Take chunks as the words of their text form, hundreds of times faster than one by one, or take none.
+
+        Args:
+            words: digest, range, digest, range…
+
+        Returns:
+            False when they are not all as they mostly are; `add` and the parsers then say what is wrong with which.
+        """
+        digests = digests_of(words[::2])
+        bounds = bounds_of(words[1::2])
+        if not digests or not bounds:
+            return False
+        starts, ends = bounds
+        room = min(MAX_CHUNKS, self._size) - len(self._starts)
+        if len(starts) > room or not all(map(le, starts, ends)) or max(ends) >= self._size:
+            return False
+        if max(map(sub, ends, starts)) >= MAX_CHUNK_SIZE:
+            return False
+        self._starts += starts
+        self._ends += ends
+        self._digests += digests
+        return True
+
     def packed(self) -> tuple[array[int], bytes]:
         """Starts and digests in order of offset.
 
         Raises:
             InvalidChunkList: a gap, an overlap or a wrong end.
         """
+        if self._is_whole():
+            return self._starts, bytes(self._digests)
         order = sorted(range(len(self._starts)), key=self._starts.__getitem__)
         expected = 0
         for i in order:
@@ -266,10 +305,13 @@ class ChunkListBuilder:
             expected = self._ends[i] + 1
         if expected != self._size:
             raise InvalidChunkList(f"chunks end at {expected}, the blob has {self._size} bytes")
-        if order == list(range(len(order))):
-            return self._starts, bytes(self._digests)
         starts = array("Q", (self._starts[i] for i in order))
         return starts, b"".join(self._digests[32 * i : 32 * i + 32] for i in order)
+
+    def _is_whole(self) -> bool:
+        """True when the chunks came in order, and each begins where the one before ends."""
+        stops = array("Q", map((1).__add__, self._ends))
+        return bool(stops) and self._starts[0] == 0 and stops[-1] == self._size and self._starts[1:] == stops[:-1]
 
 
 def check_blob_size(size: int) -> None:
@@ -280,30 +322,3 @@ def check_blob_size(size: int) -> None:
     """
     if not 0 <= size <= MAX_BLOB_SIZE:
         raise InvalidChunkList(f"a blob cannot have {size} bytes")
-
-
-_LONGEST_WORD = 128  # a digest has 71 characters, a range at most 39
-_LONGEST_LINE = 256  # both words and their blanks; blanks without end would otherwise be read without end
-
-
-def _words(pieces: Iterable[bytes], limit: int) -> Iterator[str]:
-    """Whitespace-separated words of a byte stream of at most `limit` bytes, each word of bounded length."""
-    rest = b""
-    for piece in filter(None, pieces):
-        limit -= len(piece)
-        if limit < 0:
-            raise InvalidChunkList("not a chunk list: more text than its chunks can need")
-        words = (rest + piece).split()
-        rest = words.pop() if words and not piece[-1:].isspace() else b""
-        for word in words:
-            yield _word(word)
-        if len(rest) > _LONGEST_WORD:
-            _word(rest)
-    if rest:
-        yield _word(rest)
-
-
-def _word(word: bytes) -> str:
-    if len(word) > _LONGEST_WORD:
-        raise InvalidChunkList(f"not a chunk list: a word of {len(word)} bytes or more")
-    return word.decode("ascii", "replace")

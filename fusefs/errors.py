@@ -41,6 +41,14 @@ class InvalidManifest(InvalidInput):
     """Not a manifest, or one that asks for something that no honest manifest asks for."""
 
 
+class InvalidHeader(InvalidInput):
+    """The start of a file is no header of a known model format, or one that no honest writer writes."""
+
+
+class InvalidStart(InvalidInput):
+    """A recorded start that is torn, rotten, of another blob, or longer than any that is kept."""
+
+
 class InvalidSetting(InvalidInput):
     """A size, a time or an option that cannot be used."""
 
@@ -189,6 +197,10 @@ class NotALink(FusefsError):
 
 class NoSuchAttribute(FusefsError):
     """The file has no extended attribute of that name."""
+
+
+class NoSuchNamespace(NoSuchAttribute):
+    """Extended attributes of that kind (`security.`, `system.`) are not kept here, of no file."""
 
 
 class ReadOnly(FusefsError):

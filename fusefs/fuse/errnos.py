@@ -19,6 +19,8 @@ ERRNOS: dict[type[errors.FusefsError], int] = {
     errors.InvalidChunk: errno.EIO,
     errors.InvalidChunkList: errno.EIO,
     errors.InvalidManifest: errno.EIO,
+    errors.InvalidHeader: errno.EIO,
+    errors.InvalidStart: errno.EIO,
     errors.InvalidSetting: errno.EIO,
     errors.SourceError: errno.EIO,
     errors.NotFound: errno.EIO,
@@ -48,6 +50,8 @@ ERRNOS: dict[type[errors.FusefsError], int] = {
     errors.IsAFolder: errno.EISDIR,
     errors.NotALink: errno.EINVAL,
     errors.NoSuchAttribute: errno.ENODATA,
+    # Said of a whole namespace: told that just this file has none, `ls -l` asks twice for each file.
+    errors.NoSuchNamespace: errno.ENOTSUP,
     errors.ReadOnly: errno.EROFS,
     errors.MountError: errno.EIO,
     errors.ServeError: errno.EIO,

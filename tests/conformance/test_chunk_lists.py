@@ -185,6 +185,37 @@ def test_p10_a_chunk_of_1_tb_is_refused() -> None:
     assert largest[0].size == MAX_CHUNK_SIZE
 
 
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n", " ", "\n\n"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_list_of_many_blocks_is_read_whole(ending: str, order: int) -> None:
+    """A block of text ends within a digest, between digest and range, and within a range."""
+    count = 1500
+    pairs = [(Digest.of(b"%d" % i), Chunk(7 * i, 7 * i + 6)) for i in range(count)]
+    body = (ending or "\n").join(f"{digest} {chunk}" for digest, chunk in pairs[::order]) + ending
+    expected = ChunkList.from_pairs(7 * count, pairs)
+    assert ChunkList.parse(7 * count, body.encode()) == expected
+    for size in (71, 4096, 65536):
+        assert ChunkList.parse(7 * count, (body[i : i + size].encode() for i in range(0, len(body), size))) == expected
+
+
+@pytest.mark.parametrize(
+    ("digests", "reason"),
+    [
+        (("sha256:sha256:" + "0" * 57, "0" * 71), "sha256:sha256:"),
+        (("0" * 71, "sha256:sha256:" + "0" * 57), "00000"),
+    ],
+)
+def test_two_wrong_digests_are_not_right_together(digests: tuple[str, str], reason: str) -> None:
+    with pytest.raises(FusefsError, match=reason):
+        ChunkList.parse(4, f"{digests[0]} 0-1\n{digests[1]} 2-3\n".encode())
+
+
+@pytest.mark.parametrize("ranges", [("0", "1-2-3"), ("0-1-2", "3"), ("-0-1", "23"), ("0-1,2", "3")])
+def test_two_wrong_ranges_are_not_right_together(ranges: tuple[str, str]) -> None:
+    with pytest.raises(InvalidChunk, match="invalid chunk range"):
+        ChunkList.parse(4, text(*ranges))
+
+
 def endless(piece: bytes, pulled: list[int]) -> Iterator[bytes]:
     while True:
         pulled[0] += 1

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from fusefs.chunks import Chunk, ChunkList
 from fusefs.config import parse_seconds, parse_size
 from fusefs.digest import Digest
-from fusefs.errors import FusefsError, InvalidChunkList, InvalidManifest
+from fusefs.errors import FusefsError, InvalidChunk, InvalidChunkList, InvalidManifest
 from fusefs.manifest import Manifest, choose_from_index
 from fusefs.names import Name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 digests = st.binary(min_size=32, max_size=32).map(Digest.from_raw)
 
@@ -110,6 +110,65 @@ def test_any_bytes_as_chunksums_give_a_list_or_an_error_of_ours(text: bytes, siz
     except FusefsError:
         return
     assert "".join(chunks.format()).encode().split() != [] or size == 0
+
+
+def parsed_word_by_word(size: int, text: bytes) -> ChunkList:
+    """What `ChunkList.parse` must give and say: no word is looked at together with others."""
+    words = iter(word.decode("ascii", "replace") for word in text.split())
+
+    def parsed() -> Iterator[tuple[Digest, Chunk]]:
+        for word in words:
+            digest = Digest.parse(word)
+            span = next(words, None)
+            if span is None:
+                raise InvalidChunk("missing chunk range after the last digest")
+            yield digest, Chunk.parse(span)
+
+    return ChunkList.from_pairs(size, parsed())
+
+
+def outcome_of(parse: Callable[[int, bytes], ChunkList], size: int, text: bytes) -> ChunkList | tuple[type, str]:
+    try:
+        return parse(size, text)
+    except FusefsError as exc:
+        return type(exc), str(exc)
+
+
+_odd_words = st.sampled_from(
+    [
+        *(str(Digest.of(b"")) + more for more in ("", "0", " ")),
+        str(Digest.of(b"")).upper(),
+        "SHA256:" + Digest.of(b"").hex,
+        Digest.of(b"").file_name,
+        "sha256:" + Digest.of(b"").hex.upper(),
+        "sha256:" + "sha256:" + "0" * 57,  # with a neighbour of 71 digits: right together, wrong each
+        "0" * 71,
+        "sha256:" + "\u0663" * 32,
+        *("0-", "-3", "0--3", "0-3-5", "3", "-", "00-3", "0-03", "+0-3", "0_0-3", "0.0-3", "1e0-3", "0-3,", ",0-3"),
+        *("3-0", "0-0", "4-4", "0-99999999999999999999", f"0-{1 << 64}", f"{(1 << 64) - 1}-0", "0-" + "0" * 20 + "3"),
+        "x" * 128,
+        "",
+        "\x0b",
+        "\x1c",
+        "\xa0",
+    ]
+)
+
+
+@given(
+    chunk_lists(), st.lists(st.tuples(st.integers(0, 90), st.booleans(), _odd_words), max_size=3), st.integers(0, 99)
+)
+def test_words_read_together_are_what_they_are_one_by_one(
+    chunks: ChunkList, changes: list[tuple[int, bool, str]], seed: int
+) -> None:
+    """The same list, or the same error with the same words, wherever the odd word stands and however it is cut."""
+    words = "".join(chunks.format()).split()
+    for at, instead, odd in changes:
+        words[at : at + instead] = [odd]
+    text = " ".join(words).encode()
+    expected = outcome_of(parsed_word_by_word, chunks.size, text)
+    assert outcome_of(ChunkList.parse, chunks.size, text) == expected
+    assert outcome_of(lambda size, text: ChunkList.parse(size, cut(text, seed)), chunks.size, text) == expected
 
 
 @given(
