@@ -7,6 +7,8 @@ import http.client
 import os
 import select
 import socket
+import ssl
+import struct
 from io import DEFAULT_BUFFER_SIZE
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +28,10 @@ _SLICE = 1 << 18
 class RawResponse(http.client.HTTPResponse):
     """The response below urllib3's, which would copy every byte twice."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
         self._ahead = True  # the buffer may hold bytes that came with the head
+        self._sock = sock
         flight = current.get()
         if flight is not None:
             flight.raw = self
@@ -45,12 +48,38 @@ class RawResponse(http.client.HTTPResponse):
         through_buffer = self._ahead or wanted <= DEFAULT_BUFFER_SIZE
         if through_buffer:
             wanted = min(wanted, DEFAULT_BUFFER_SIZE)
-        got = self.fp.readinto1(buffer[:wanted])
+        if through_buffer or isinstance(self._sock, ssl.SSLSocket):
+            got = self.fp.readinto1(buffer[:wanted])
+        else:
+            got = self._receive(buffer[:wanted])
         self._ahead = through_buffer and got == wanted
         self.length -= got
         if got == 0 or self.length == 0:
             self.close()
         return got
+
+    def _receive(self, buffer: memoryview) -> int:
+        """Wait in the kernel until all of `buffer` is there, or the end, or the time is over.
+
+        A receive a packet burst, each with a poll before it, costs more than hashing what it gives: every one of them
+        lets go of the interpreter and waits to have it back.
+
+        Raises:
+            TimeoutError: not one byte came.
+        """
+        sock = self._sock
+        timeout = sock.gettimeout()
+        if timeout is not None:
+            sock.setsockopt(
+                socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(timeout), int(timeout % 1 * 1e6))
+            )
+            sock.settimeout(None)
+        try:
+            return sock.recv_into(buffer, flags=socket.MSG_WAITALL)
+        except BlockingIOError as exc:
+            raise TimeoutError("timed out") from exc
+        finally:
+            sock.settimeout(timeout)
 
 
 class _Guarded(HTTPConnection):
