@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.cache.disk import DiskCache
+from fusefs.cache.keeping import Keeper
 from fusefs.errors import FusefsError
 from fusefs.fetch.fetcher import Fetcher
 from fusefs.fetch.flight import Priority
@@ -98,7 +99,9 @@ async def _pull(options: PullOptions, stores: Sequence[Path], show: Show) -> Pul
         cache = await trio.to_thread.run_sync(DiskCache.open, options.cache_dir)
         pool = SourcePool(stores, options.settings, counters)
         stack.push_async_callback(in_thread, pool.close)
-        models = await resolve_all(options.names, pool, cache)
+        keeper = Keeper(cache)
+        models = await resolve_all(options.names, pool, cache, keeper)
+        await trio.to_thread.run_sync(keeper.work)
 
         fetcher = Fetcher(cache, options.settings, counters)
         stack.callback(fetcher.close)

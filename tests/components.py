@@ -159,7 +159,7 @@ def nginx(root: Path, server: str, *, certificate: Certificate | None = None, ho
         daemon off; worker_processes 1; pid {root}/nginx.pid; error_log stderr notice;
         events {{ worker_connections 256; }}
         http {{
-            access_log off; {temporary}
+            access_log off; log_format ranges '$uri $http_range'; {temporary}
             server {{ listen {host}:{port} {"ssl" if certificate else ""}; {tls} {server} }}
         }}
         """

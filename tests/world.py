@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
+import trio.testing
 
 from fusefs.cache.disk import DiskCache
 from fusefs.config import Settings
@@ -47,6 +48,16 @@ async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that happens in a thread, and that nobody announces."""
     while not condition():  # noqa: ASYNC110  # the thread knows nothing of trio
         await trio.sleep(0.001)
+
+
+async def quiet(world: World) -> None:
+    """Wait until nothing is on its way, and nobody looks at a header or writes a record."""
+    still = 0
+    while still < 2:
+        await until(lambda: not world.fetch.flights and not world.fetcher.threads.busy)
+        # A thread that has just ended may have a task go on, which may want more.
+        await trio.testing.wait_all_tasks_blocked(0.005)
+        still = 0 if world.fetch.flights or world.fetcher.threads.busy else still + 1
 
 
 class World:

@@ -21,24 +21,25 @@ One chunk's life
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import threading
 from typing import TYPE_CHECKING
 
-from fusefs.cache.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, ChunkMap
+from fusefs.cache.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, SERVED, ChunkMap
+from fusefs.cache.direct import DirectWriter
 from fusefs.cache.files import PIECE, advise, disk_errors, preadv_all, pwrite_all, read_exactly
 from fusefs.cache.prefix import PrefixHash
 from fusefs.digest import Digest
-from fusefs.errors import CacheError, CacheFull, ChunkGone, DigestMismatch, SizeMismatch, UnexpectedEnd
+from fusefs.errors import CacheError, CacheFull, DigestMismatch, SizeMismatch, UnexpectedEnd
 
 if TYPE_CHECKING:
     from fusefs.cache.files import Reader
+    from fusefs.cache.memory import Memory
     from fusefs.cache.place import Place
-    from fusefs.cache.spill import Spill
     from fusefs.chunks import Blob, Chunk, ChunkList
 
 _SERVED = (PRESENT,)
-_SERVED_UNPROVED = (PRESENT, ARRIVED)
 _WITHOUT_DIGESTS = (PRESENT, ARRIVED, CLAIMED)
 
 
@@ -50,19 +51,29 @@ class Chunker:
         chunks: the chunk list; without digests (`chunks.proved` is False) only the whole blob can be proved.
         place: where its files lie.
         map: which chunks are present.
-        fd: of the data; -1 when the disk has no room even for an empty file, and all lives in `spill`.
+        fd: of the data; -1 when the disk has no room even for an empty file, and all lives in memory.
         sealed: the whole blob was proved and has its final name.
         quarantined: the list lied; nothing of it is served any more.
         serve_unproved: ARRIVED chunks may be served (`--unproved=allow`).
         prefix: the running hash for sealing.
         full: why the disk took no more, when last it did not.
         spills: chunks were kept in memory, which may leave it between `missing` and `pread`.
+        memory: what of this and other blobs is not only on disk.
+        watched: a reader has come, and may want what arrives.
         computed: raw digests of chunks of a list that came without them.
         seal_lock: one thread at a time judges the whole blob.
     """
 
     def __init__(
-        self, blob: Blob, chunks: ChunkList, place: Place, chunk_map: ChunkMap, fd: int, spill: Spill, *, sealed: bool
+        self,
+        blob: Blob,
+        chunks: ChunkList,
+        place: Place,
+        chunk_map: ChunkMap,
+        fd: int,
+        memory: Memory,
+        *,
+        sealed: bool,
     ) -> None:
         self.blob = blob
         self.chunks = chunks
@@ -75,17 +86,21 @@ class Chunker:
         self.prefix = PrefixHash()
         self.full: CacheFull | None = None
         self.spills = False
+        self.watched = False
         self.computed: dict[int, bytes] = {}
         self.seal_lock = threading.Lock()
-        self._spill = spill
+        self.memory = memory
+        self._direct = DirectWriter(fd) if fd >= 0 and not sealed else None
 
     # What is here
 
     def missing(self, off: int, size: int) -> list[int]:
         """Chunks that cover [off, off+size) and cannot be served now: absent, or only claimed."""
-        served = _SERVED_UNPROVED if self.serve_unproved else _SERVED
+        served = SERVED if self.serve_unproved else _SERVED
         return [
-            i for i in self.chunks.covering(off, size) if self.map[i] not in served and (self, i) not in self._spill
+            i
+            for i in self.chunks.covering(off, size)
+            if self.map[i] not in served and (self, i) not in self.memory.spill
         ]
 
     @property
@@ -95,11 +110,11 @@ class Chunker:
         Without digests a claim is as good as what has just arrived, for the whole decides over both; unless it is to
         be served before that: what another boot has marked may be zeros by now.
         """
-        return _SERVED_UNPROVED if self.chunks.proved or self.serve_unproved else _WITHOUT_DIGESTS
+        return SERVED if self.chunks.proved or self.serve_unproved else _WITHOUT_DIGESTS
 
     def present(self, index: int) -> bool:
         """True when chunk `index` needs no fetching: it is proved, or has arrived to be proved with the whole."""
-        return self.map[index] in self.here or (self, index) in self._spill
+        return self.map[index] in self.here or (self, index) in self.memory.spill
 
     def claimed(self, index: int) -> bool:
         """True when chunk `index` only has to be hashed (`prove`) to be served."""
@@ -168,13 +183,17 @@ class Chunker:
         if Digest.from_raw(actual) != digest:
             raise DigestMismatch(f"chunk {chunk}", expected=digest, actual=Digest.from_raw(actual))
         self._compare(index, chunk, actual)
-        self._store(index, buffer)
+        if self._store(index, buffer):
+            self.prefix.offer(index, buffer)
 
-    def fill(self, index: int, reader: Reader, buffer: memoryview) -> None:
+    def fill(self, index: int, reader: Reader, buffer: memoryview) -> memoryview:
         """Take chunk `index` from a stream that may go on behind it.  Blocking.
 
         A chunk that fits `buffer` is verified in memory and written after; a larger one is written to its unmarked
         region as it comes and marked once it matched, and so is one that has no digest yet.
+
+        Returns:
+            The buffer to go on with: this one, or another when this one stays in memory for those who read the chunk.
 
         Raises:
             DigestMismatch, UnexpectedEnd: the chunk stays absent.
@@ -183,11 +202,19 @@ class Chunker:
         chunk = self.chunks[index]
         if chunk.size > len(buffer):
             self._stream(index, chunk, reader, buffer)
-            return
+            return buffer
         data = buffer[: chunk.size]
         raw = read_exactly(reader, data, str(chunk))
         self._compare(index, chunk, raw)
-        self._store(index, data)
+        memory = buffer.obj
+        # Readers are answered from there without another look: what has no digest of its own must not get there.
+        if isinstance(memory, mmap.mmap) and self.chunks.proved and self.memory.recent.has_room(len(memory)):
+            if self._store(index, data, stays=True):
+                other = self.memory.recent.keep(self, index, memory, chunk.size, unread=self.watched)
+                return buffer if other is None else memoryview(other)
+        elif self._store(index, data):
+            self.prefix.offer(index, data)
+        return buffer
 
     def _stream(self, index: int, chunk: Chunk, reader: Reader, buffer: memoryview) -> None:
         digest = hashlib.sha256()
@@ -214,22 +241,27 @@ class Chunker:
                 actual=Digest.from_raw(raw),
             )
 
-    def _store(self, index: int, data: memoryview) -> None:
-        """Write verified bytes and mark them; what the disk will not take is kept in memory."""
+    def _store(self, index: int, data: memoryview, *, stays: bool = False) -> bool:
+        """Write verified bytes and mark them; what the disk will not take is kept in the spill: False.
+
+        What `stays` in memory for its readers needs no place in the page cache.
+        """
+        off = self.chunks[index].start
         try:
             with disk_errors(self.place.data):
-                pwrite_all(self._writable(), data, self.chunks[index].start)
+                fd = self._writable()
+                if not (stays and self._direct and self._direct.write(data, off)):
+                    pwrite_all(fd, data, off)
                 self.map.mark(index, PRESENT if self.chunks.proved else ARRIVED)
         except CacheFull as exc:
             self.full = exc
             if not self.chunks.proved and not self.serve_unproved:
                 raise  # it cannot be proved without the rest, and the rest will not fit either
-            self._spill.warn(exc)
             self.spills = True
-            self._spill.put(self, index, bytes(data))
-        else:
-            self.full = None
-            self.prefix.offer(index, data)
+            self.memory.take_over(self, index, data, exc)
+            return False
+        self.full = None
+        return True
 
     def _writable(self) -> int:
         """The file to write to.  A sealed blob that could not be unsealed is left as it is; so is one without a map."""
@@ -248,25 +280,32 @@ class Chunker:
         stop = min(off + size, self.blob.size)
         if off >= stop:
             return b""
-        spilled = self._spilled(off, stop - off)
-        return self._pread_file(off, stop - off) if spilled is None else spilled
+        spilled = self.memory.spilled(self, off, stop) if self.spills else None
+        return self.pread_file(off, stop - off) if spilled is None else spilled
 
-    def pread_nowait(self, off: int, size: int) -> bytes | bytearray | None:
-        """The same when it takes no disk access, else None: for the event loop."""
+    def pread_nowait(self, off: int, size: int) -> bytes | memoryview | None:
+        """The same when it takes no disk access, else None.  Good until the next call; for the event loop alone."""
         stop = min(off + size, self.blob.size)
         if off >= stop:
             return b""
-        spilled = self._spilled(off, stop - off)
-        if spilled is not None:
-            return spilled
-        buffer = bytearray(stop - off)
+        here: bytes | memoryview | None = self.memory.spilled(self, off, stop) if self.spills else None
+        if here is None and self.memory.recent:
+            here = self.memory.of_late(self, off, stop)
+        if here is not None:
+            return here
+        buffer = self.memory.answer(stop - off)
         try:
             got = os.preadv(self.fd, [buffer], off, os.RWF_NOWAIT)
         except OSError:
             return None  # it would block, or this file system cannot say: a thread finds out
         return buffer if got == len(buffer) else None
 
-    def _pread_file(self, off: int, size: int) -> bytearray:
+    def pread_file(self, off: int, size: int) -> bytearray:
+        """The bytes as the disk has them, whatever the map says of them.  Blocking.
+
+        Raises:
+            CacheError: the file is shorter than it must be, or cannot be read.
+        """
         buffer = bytearray(size)
         with disk_errors(self.place.data):
             got = preadv_all(self.fd, memoryview(buffer), off)
@@ -280,26 +319,6 @@ class Chunker:
         What was read lies in the page cache of the mount already: the file's own copy of it is memory spent twice.
         """
         advise(self.fd, ahead, behind)
-
-    def _spilled(self, off: int, size: int) -> bytes | None:
-        """Bytes of a range that needs the spill; None when the file alone has it."""
-        if not self.spills:
-            return None
-        covering = self.chunks.covering(off, size)
-        kept = {i: data for i in covering if (data := self._spill.get(self, i)) is not None}
-        if not kept and all(self.map[i] in _SERVED_UNPROVED for i in covering):
-            return None
-        parts: list[bytes | bytearray] = []
-        for i in covering:
-            chunk = self.chunks[i]
-            start, stop = max(off, chunk.start), min(off + size, chunk.stop)
-            if i in kept:
-                parts.append(kept[i][start - chunk.start : stop - chunk.start])
-            elif self.map[i] in _SERVED_UNPROVED:
-                parts.append(self._pread_file(start, stop - start))
-            else:
-                raise ChunkGone(f"{self.blob.digest.short}… chunk {chunk}: left memory before it was read")
-        return b"".join(parts)
 
     # Proving what is here
 
@@ -342,48 +361,16 @@ class Chunker:
             return False  # no data behind this offset (ENXIO), or a bad sector: fetched again
         return digest.digest() == self.chunks.raw_digest(index)
 
-    def advance(self, pieces: int) -> bool:
-        """Let the running hash read back up to `pieces` chunks that arrived out of order.  Blocking.
-
-        Returns:
-            True when there may be more to read back.
-        """
-        with self.prefix.lock:
-            for _ in range(pieces):
-                if not self.behind:
-                    return False
-                self.hash_next()
-        return True
-
-    def hash_next(self) -> None:
-        """Read the next chunk of the running hash back from the disk.  Blocking; the caller holds the hash's lock.
-
-        Raises:
-            CacheError: it cannot be read whole; the hash starts again.
-        """
-        index = self.prefix.index
-        chunk = self.chunks[index]
-        digest = None if self.chunks.proved or index in self.computed else hashlib.sha256()
-        try:
-            for off in range(chunk.start, chunk.stop, PIECE):
-                piece = self._pread_file(off, min(PIECE, chunk.stop - off))
-                self.prefix.update(memoryview(piece))
-                if digest:
-                    digest.update(piece)
-        except CacheError:
-            self.prefix.reset()
-            raise
-        if digest:
-            self.computed[index] = digest.digest()
-        self.prefix.index += 1
-
-    def forget_spilled(self) -> None:
+    def forget(self) -> None:
         """Free the memory of chunks that will not be served any more."""
-        self._spill.forget(self)
+        self.memory.forget(self)
 
     def close(self) -> None:
         """Let go of files and locks.  No other method may be running or called again."""
+        self.forget()
         self.map.close()
+        if self._direct:
+            self._direct.close()
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

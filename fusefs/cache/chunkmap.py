@@ -15,7 +15,6 @@ import contextlib
 import enum
 import mmap
 import os
-import re
 import stat
 import struct
 from typing import TYPE_CHECKING
@@ -41,11 +40,14 @@ ABSENT, PRESENT, CLAIMED, ARRIVED = range(4)
 """A chunk's state: not here; proved in this boot; marked in an earlier boot, to be hashed before it is served; here,
 but without a digest to prove it by (only the whole blob's will)."""
 
+SERVED = (PRESENT, ARRIVED)
+"""States whose bytes may be read, where the unproved may be read at all."""
 
 _IN_ANOTHER_BOOT = bytes([ABSENT]) + bytes([CLAIMED]) * 255
 """What a state is worth after a boot: a byte that was never a state is a claim like any other, for the hash decides."""
 
-_ON_DISK = re.compile(rb"[\x01\x02\x03]+")
+_ON_DISK = bytes([0, 1, 1, 1]) + bytes(252)
+"""1 for each state that stands for bytes on disk."""
 
 
 class Lock(enum.IntEnum):
@@ -165,7 +167,10 @@ class ChunkMap:
 
     def all_in(self, states: tuple[int, ...]) -> bool:
         """True when every chunk is in one of `states`."""
-        return not self._snapshot().translate(None, bytes(states))
+        found = self._snapshot()
+        if ABSENT in found and ABSENT not in states:
+            return False  # the most common answer by far, and the cheapest
+        return not found.translate(None, bytes(states))
 
     def byte_ranges(self, chunks: ChunkList) -> list[tuple[int, int]]:
         """Byte ranges [start, stop) of chunks that are on disk, claims included, in order."""
@@ -227,7 +232,7 @@ def _swap(fd: int, path: Path) -> int:
     return fresh
 
 
-def peek(path: Path, blob: Blob) -> bytes:
+def peek(path: str | Path, blob: Blob) -> bytes:
     """The states in the map file at `path`, without taking part in anything; empty when it is not that blob's.
 
     Marks of an earlier boot are claims here, too.
@@ -245,7 +250,18 @@ def peek(path: Path, blob: Blob) -> bytes:
 
 def byte_ranges(chunks: ChunkList, states: bytes) -> list[tuple[int, int]]:
     """Byte ranges [start, stop) of chunks that are on disk, claims included, in order."""
-    return [(chunks[match.start()].start, chunks[match.end() - 1].stop) for match in _ON_DISK.finditer(states)]
+    starts, _ = chunks.packed()
+    # Whoever calls stat() waits for this: of a map of 2^20 chunks a regular expression takes ten times as long.
+    on_disk = states.translate(_ON_DISK)
+    ranges = []
+    stop = 0
+    while (first := on_disk.find(1, stop)) >= 0:
+        stop = on_disk.find(0, first)
+        if stop < 0:
+            ranges.append((starts[first], chunks.size))
+            break
+        ranges.append((starts[first], starts[stop]))
+    return ranges
 
 
 def _initialise(fd: int, header: bytes, states: bytes) -> None:

@@ -1,7 +1,8 @@
 """DiskCache: a directory of blobs named by their digest, and of manifests named by their model.
 
 `blobs/sha256-<hex>` and `manifests/<host>/<namespace>/<model>/<tag>` are an OLLAMA_MODELS store; `partial/` holds what
-is not proved yet (`fusefs.cache.chunker`), `quarantine/` what turned out to be a lie.
+is not proved yet (`fusefs.cache.chunker`), `quarantine/` what turned out to be a lie, `starts/` the recorded starts
+(`fusefs.cache.starts`).
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ from fusefs.cache.files import (
 )
 from fusefs.cache.links import Links
 from fusefs.cache.locks import try_lock, unlock
+from fusefs.cache.memory import Memory
 from fusefs.cache.place import Place
-from fusefs.cache.spill import Spill
+from fusefs.cache.starts import Starts
 from fusefs.chunkpack import MAX_PACKED_SIZE, pack, unpack
 from fusefs.digest import Digest
 from fusefs.errors import (
@@ -47,11 +49,12 @@ from fusefs.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from fusefs.cache.files import Reader
     from fusefs.chunks import Blob, ChunkList
     from fusefs.names import Name
+    from fusefs.starts import Start
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +78,21 @@ class DiskCache:
     Attributes:
         root: the directory, absolute.
         links: the manifests by name.
-        spill: chunks that the disk would not take.
+        memory: chunks that the disk would not take, and those that were fetched a moment ago.
+        starts: in what order blobs were read before.
     """
 
-    def __init__(self, root: Path, *, spill_capacity: int = 128 << 20) -> None:
+    def __init__(self, root: Path, *, spill_capacity: int = 128 << 20, stores: Sequence[Path] = ()) -> None:
         self.root = root
         self.links = Links(root / "manifests", root / "partial")
-        self.spill = Spill(spill_capacity)
+        self.memory = Memory(spill_capacity)
+        self.starts = Starts(root, stores)
+        # As text: `ls -lR` of a large store asks for each of 20,000 blobs, and joining a Path takes longer than a stat.
+        self._blobs, self._partial = f"{root}/blobs/", f"{root}/partial/"
 
     @classmethod
-    def open(cls, directory: str | Path, *, spill_capacity: int = 128 << 20) -> DiskCache:
-        """Use `directory`, made if need be.
+    def open(cls, directory: str | Path, *, spill_capacity: int = 128 << 20, stores: Sequence[Path] = ()) -> DiskCache:
+        """Use `directory`, made if need be.  Recorded starts are also looked for in `stores`.
 
         Raises:
             CacheError: no name, not a directory, or it cannot be written, with what to do.
@@ -109,7 +116,7 @@ class DiskCache:
                     f"cache directory {root} cannot be written ({reason}); name another with --cache-dir"
                 ) from exc
         sweep(root / "partial")
-        return cls(root, spill_capacity=spill_capacity)
+        return cls(root, spill_capacity=spill_capacity, stores=stores)
 
     # Whole blobs
 
@@ -124,15 +131,25 @@ class DiskCache:
             NotCached: there is none, or it is empty, or the digest is all zeros.
         """
         try:
-            info = os.lstat(self.path(digest))
+            info = os.lstat(self._blobs + digest.file_name)
         except OSError:
             info = None
         if info is None or not stat.S_ISREG(info.st_mode) or not info.st_size or not int(digest.hex, 16):
             raise NotCached(f"{digest}: not in the cache")
         return Entry(digest, info.st_size, info.st_mtime)
 
-    def put(self, digest: Digest, reader: Reader, size: int) -> None:
+    def put(self, digest: Digest, reader: Reader, size: int, *, durable: bool = True, mtime: int | None = None) -> bool:
         """Store a blob of exactly `size` bytes.  A second put of a sealed blob does nothing.
+
+        Args:
+            digest: what it must have.
+            reader: where it comes from.
+            size: in bytes.
+            durable: wait until the disk has it; else a power cut may leave a part of it, which `read` notices.
+            mtime: the time it shows, in seconds since 1970; now, when it is None.
+
+        Returns:
+            True when it was not there.
 
         Raises:
             DigestMismatch, UnexpectedEnd, SizeMismatch: and nothing has changed.
@@ -140,12 +157,15 @@ class DiskCache:
         """
         with contextlib.suppress(NotCached):
             if self.get(digest).size == size:
-                return
+                return False
         with disk_errors(self.path(digest)), temporary_file(self.root / "partial") as (fd, temporary):
             actual = _copy(reader, fd, size, str(digest))
             if actual != digest:
                 raise DigestMismatch("blob", expected=digest, actual=actual)
-            self._publish(fd, temporary, digest)
+            if mtime is not None:
+                os.utime(fd, (mtime, mtime))
+            self._publish(fd, temporary, digest, durable=durable)
+        return True
 
     def import_blob(self, reader: Reader, size: int) -> Digest:
         """Store `size` bytes whose digest is not known beforehand, and return it.
@@ -158,11 +178,13 @@ class DiskCache:
             self._publish(fd, temporary, digest)
         return digest
 
-    def _publish(self, fd: int, temporary: Path, digest: Digest) -> None:
+    def _publish(self, fd: int, temporary: Path, digest: Digest, *, durable: bool = True) -> None:
         os.fchmod(fd, 0o444)
-        os.fsync(fd)
+        if durable:
+            os.fsync(fd)
         os.replace(temporary, self.path(digest))
-        sync_folder(self.path(digest).parent)
+        if durable:
+            sync_folder(self.path(digest).parent)
 
     def read(self, digest: Digest, limit: int) -> bytes:
         """A small blob, checked against its digest.
@@ -228,7 +250,7 @@ class DiskCache:
 
     def states(self, blob: Blob) -> bytes:
         """The states of the chunks of an unsealed blob, a byte each; opens and locks nothing, empty when unknown."""
-        return peek(Place(self.root, blob.digest).map, blob)
+        return peek(f"{self._partial}{blob.digest.file_name}/map", blob)
 
     def proved(self, blob: Blob) -> bool:
         """True when the blob is sealed, and every chunk of it was proved since the machine booted."""
@@ -290,7 +312,7 @@ class DiskCache:
                 if fd >= 0:
                     os.close(fd)
             raise
-        return Chunker(blob, chunks, place, chunk_map, data_fd, self.spill, sealed=sealed)
+        return Chunker(blob, chunks, place, chunk_map, data_fd, self.memory, sealed=sealed)
 
     def _without_disk(self, blob: Blob, chunks: ChunkList, place: Place, reason: CacheFull) -> Chunker:
         """What the disk has can be read; what comes lives in memory."""
@@ -300,9 +322,23 @@ class DiskCache:
         # Of unsealed bytes without digests nobody can say any more which have arrived.
         known = fd >= 0 and (sealed or chunks.proved)
         chunk_map = ChunkMap.in_memory(chunks, CLAIMED if known else ABSENT)
-        chunker = Chunker(blob, chunks, place, chunk_map, fd, self.spill, sealed=fd >= 0 and sealed)
+        chunker = Chunker(blob, chunks, place, chunk_map, fd, self.memory, sealed=fd >= 0 and sealed)
         chunker.full = reason
         return chunker
+
+    # Recorded starts
+
+    def start(self, blob: Blob) -> Start | None:
+        """In what order the blob's bytes were first wanted the last time; None when that is not known."""
+        return self.starts.read(blob)
+
+    def put_start(self, blob: Blob, start: Start) -> None:
+        """Keep `start` for the next cold load, where the disk takes it.
+
+        Raises:
+            InvalidStart: its ranges are none of this blob, or too many.
+        """
+        self.starts.write(blob, start)
 
     def digests(self) -> Iterator[Digest]:
         """Every blob of which the cache has a byte or a list, each once, in order."""

@@ -37,14 +37,26 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 SAFE = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-@contextlib.contextmanager
-def disk_errors(what: object) -> Iterator[None]:
+def disk_errors(what: object) -> _DiskErrors:
     """Turn an OSError into CacheFull or CacheError that names `what` was being worked on."""
-    try:
-        yield
-    except OSError as exc:
-        kind = CacheFull if exc.errno in _FULL else CacheError
-        raise kind(f"{what}: {exc.strerror or exc}") from exc
+    return _DiskErrors(what)
+
+
+class _DiskErrors:
+    """A context manager; not a generator, because it is entered for every chunk."""
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: object) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
+        if isinstance(exc, OSError):
+            kind = CacheFull if exc.errno in _FULL else CacheError
+            raise kind(f"{self._what}: {exc.strerror or exc}") from exc
 
 
 def boot_id() -> bytes:
@@ -66,7 +78,7 @@ def reader_of(data: bytes) -> Callable[[memoryview], int]:
     return reader
 
 
-def read_plain(path: Path, limit: int) -> bytes:
+def read_plain(path: str | Path, limit: int) -> bytes:
     """All of a plain file of at most `limit` bytes.
 
     Raises:
@@ -151,7 +163,16 @@ def write_atomically(path: Path, data: bytes, scratch: Path, *, durable: bool) -
         os.replace(temporary, path)
 
 
-def sync_folder(path: Path) -> None:
+def sync_file(path: str | Path) -> None:
+    """Make the bytes of a plain file durable."""
+    fd = os.open(path, os.O_RDONLY | SAFE)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_folder(path: str | Path) -> None:
     """Make renames inside `path` durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

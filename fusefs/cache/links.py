@@ -24,6 +24,13 @@ class Links:
     def __init__(self, root: Path, scratch: Path) -> None:
         self.root = root
         self._scratch = scratch
+        self._listed: dict[Path, dict[str, str]] | None = None
+
+    def remembering(self) -> Links:
+        """The same for many names in a row, for a short while: a folder is listed once, not once for each new name."""
+        links = Links(self.root, self._scratch)
+        links._listed = {}
+        return links
 
     def parse(self, text: str) -> Name:
         """A name that leaves nothing to defaults.
@@ -51,18 +58,29 @@ class Links:
             return self._find(name).stat().st_mtime
         return None
 
-    def write(self, name: Name, data: bytes) -> None:
+    def write(self, name: Name, data: bytes, *, durable: bool = True) -> Path | None:
         """Point `name` at `data`; the same content again changes nothing.
+
+        Returns:
+            The file, when a power cut may still tear it.  Without `durable` that is a new one only: what would replace
+            another is on the disk before it does.
 
         Raises:
             OSError: the disk does not take it.
         """
         path = self._find(name)
-        with contextlib.suppress(OSError):
+        try:
             if path.read_bytes() == data:
-                return
+                return None
+            durable = True
+        except OSError:
+            pass  # there is none
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data, self._scratch, durable=True)
+        write_atomically(path, data, self._scratch, durable=durable)
+        if self._listed is not None:
+            for below in (path, *list(path.parents)[:3]):
+                self._listed.setdefault(below.parent, {})[below.name.lower()] = below.name
+        return None if durable else path
 
     def remove(self, name: Name) -> bool:
         """Remove the link and the folders that it leaves empty; True when it was there."""
@@ -87,8 +105,16 @@ class Links:
         path = self.root
         for part in name.path:
             exact = path / part
-            if not os.path.lexists(exact):
-                with contextlib.suppress(OSError):
-                    exact = next((path / e for e in sorted(os.listdir(path)) if e.lower() == part.lower()), exact)
-            path = exact
+            path = exact if os.path.lexists(exact) else path / self._entries(path).get(part.lower(), part)
         return path
+
+    def _entries(self, folder: Path) -> dict[str, str]:
+        """What is in `folder`: lower-case to actual, of several the first in order."""
+        if self._listed is not None and folder in self._listed:
+            return self._listed[folder]
+        entries = {}
+        with contextlib.suppress(OSError):
+            entries = {entry.lower(): entry for entry in sorted(os.listdir(folder), reverse=True)}
+        if self._listed is not None:
+            self._listed[folder] = entries
+        return entries

@@ -1,13 +1,20 @@
 """PrefixHash: the running sha256 over the contiguous verified front of a blob.
 
 It follows the front while the bytes are still in memory, so that sealing a blob that arrived in order costs no second
-pass.  What arrived out of order is read back later by `Chunker.advance`.
+pass.  What arrived out of order is read back later by `advance`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
+from typing import TYPE_CHECKING
+
+from fusefs.cache.files import PIECE
+from fusefs.errors import CacheError
+
+if TYPE_CHECKING:
+    from fusefs.cache.chunker import Chunker
 
 
 class PrefixHash:
@@ -29,14 +36,51 @@ class PrefixHash:
         if index == self.index and self.lock.acquire(blocking=False):
             try:
                 if index == self.index:
-                    self.update(data)
+                    self._hash.update(data)
                     self.index += 1
             finally:
                 self.lock.release()
 
-    def update(self, data: memoryview) -> None:
-        """Hash more bytes of the chunk `index`; the caller holds the lock and counts the chunk when it is done."""
-        self._hash.update(data)
+    def advance(self, chunker: Chunker, pieces: int) -> bool:
+        """Take up to `pieces` chunks that arrived out of order.  Blocking.
+
+        Returns:
+            True when there may be more to take.
+        """
+        with self.lock:
+            for _ in range(pieces):
+                if not chunker.behind:
+                    return False
+                self.take_next(chunker)
+        return True
+
+    def take_next(self, chunker: Chunker) -> None:
+        """Take the next chunk, from memory or from the disk.  Blocking; the caller holds the lock.
+
+        Raises:
+            CacheError: it cannot be read whole; the hash starts again.
+        """
+        with chunker.memory.recent.hashing(chunker, self.index) as data:
+            if data is None:
+                self._read_back(chunker)
+            else:
+                self._hash.update(data)
+        self.index += 1
+
+    def _read_back(self, chunker: Chunker) -> None:
+        chunk = chunker.chunks[self.index]
+        digest = None if chunker.chunks.proved or self.index in chunker.computed else hashlib.sha256()
+        try:
+            for off in range(chunk.start, chunk.stop, PIECE):
+                piece = chunker.pread_file(off, min(PIECE, chunk.stop - off))
+                self._hash.update(piece)
+                if digest:
+                    digest.update(piece)
+        except CacheError:
+            self.reset()
+            raise
+        if digest:
+            chunker.computed[self.index] = digest.digest()
 
     def reset(self) -> None:
         """Start again: something before `index` was replaced.  The caller holds the lock."""

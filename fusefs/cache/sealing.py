@@ -56,7 +56,7 @@ def seal(chunker: Chunker) -> bool:
             while chunker.prefix.index < len(chunker.chunks):
                 if chunker.map[chunker.prefix.index] not in known:
                     return False
-                chunker.hash_next()
+                chunker.prefix.take_next(chunker)
             actual = chunker.prefix.hexdigest()
         if actual != chunker.blob.digest.hex:
             return _judge(chunker, actual)
@@ -132,7 +132,7 @@ def quarantine(chunker: Chunker) -> None:
     finally:
         # Only now: whoever sees the verdict opens the blob anew at once, and must not find the lying list again.
         chunker.quarantined = True
-        chunker.forget_spilled()
+        chunker.forget()
 
 
 def _put_aside(chunker: Chunker) -> None:

@@ -20,7 +20,7 @@ from fusefs.errors import (
     NotCached,
     NotFound,
 )
-from fusefs.fetch.readahead import ReadAhead
+from fusefs.fetch.prefetch import Prefetch
 
 if TYPE_CHECKING:
     from fusefs.cache.chunker import Chunker
@@ -29,11 +29,15 @@ if TYPE_CHECKING:
     from fusefs.config import Settings
     from fusefs.fetch.flight import Flight
     from fusefs.fetch.worker import Origin
+    from fusefs.starts import Start
 
     Listed = tuple[ChunkList, str]
     """A chunk list, and where it came from, for a person."""
 
 log = logging.getLogger(__name__)
+
+_COLD = 10
+"""A load begins cold when less than this part of the blob is on disk."""
 
 
 class BlobFetch:
@@ -44,7 +48,9 @@ class BlobFetch:
         origins: where it can be had, best first; those whose list lied come out.
         chunker: None until the first read needed it.
         flights: chunks that are queued or being fetched, by index.
-        readahead: the sequential readers.
+        prefetch: what to have next; None until the chunker is open.
+        early: reads, offset and size, that came before that.
+        keeping: the record of this load is being written.
         retired: chunkers whose list lied; threads may still use them.
         quarantined: why no byte of it is served any more.
     """
@@ -54,7 +60,9 @@ class BlobFetch:
         self.origins: list[Origin] = []
         self.chunker: Chunker | None = None
         self.flights: dict[int, Flight] = {}
-        self.readahead = ReadAhead(blob.size, settings.readahead_max)
+        self.prefetch: Prefetch | None = None
+        self.early: list[tuple[int, int]] = []
+        self.keeping = False
         self.retired: list[Chunker] = []
         self.quarantined: FusefsError | None = None
         self._cache = cache
@@ -107,7 +115,23 @@ class BlobFetch:
             # It can only be proved as a whole, and for that it must lie somewhere; the next read looks for room again.
             chunker.close()
             raise chunker.full
+        self.prefetch = self._prefetch_of(chunker)
         return chunker
+
+    def _prefetch_of(self, chunker: Chunker) -> Prefetch:
+        cold = not chunker.sealed and _COLD * chunker.present_bytes < self.blob.size
+        kept = self._cache.start(self.blob) if cold else None
+        return Prefetch(chunker.chunks, self._settings.readahead_max, kept=kept, cold=cold)
+
+    def keep(self, start: Start) -> None:
+        """Keep the record of a load for the next one, as far as the disk takes it.  Blocking, but short."""
+        self._cache.put_start(self.blob, start)
+
+    def keep_last(self) -> None:
+        """The mount ends: keep what was not kept yet.  Blocking, but short."""
+        start = None if self.prefetch is None else self.prefetch.unsaved_record()
+        if start is not None:
+            self.keep(start)
 
     def _pinned(self) -> ChunkList | None:
         """The pinned list, read once: `ls` asks for it, too, and a list may have 40 MB."""
@@ -199,7 +223,7 @@ class BlobFetch:
         if chunker is None:
             if self._has_sealed():
                 return "sealed"
-            return "partial" if self.present_ranges() else "absent"
+            return "partial" if self._unsealed_ranges() else "absent"
         if chunker.sealed or (chunker.complete and self._has_sealed()):  # perhaps by another process
             return "sealed"
         if not chunker.present_bytes:
@@ -217,6 +241,9 @@ class BlobFetch:
             return self.chunker.present_ranges()
         if self._has_sealed():
             return [(0, self.blob.size)]
+        return self._unsealed_ranges()
+
+    def _unsealed_ranges(self) -> list[tuple[int, int]]:
         states = self._cache.states(self.blob)
         if not states:
             return []

@@ -1,9 +1,12 @@
 """Buffers: memory for chunks in flight, within a budget and used again.
 
 A fresh buffer of megabytes costs a page fault for each of its pages, about as much as hashing it; a used one does not.
+They are mappings, because those begin at a page, which writing past the page cache needs.
 """
 
 from __future__ import annotations
+
+import mmap
 
 
 class Buffers:
@@ -12,9 +15,9 @@ class Buffers:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._lent = 0
-        self._free: list[bytearray] = []
+        self._free: list[mmap.mmap] = []
 
-    def take(self, size: int, *, always: bool = False) -> bytearray | None:
+    def take(self, size: int, *, always: bool = False) -> mmap.mmap | None:
         """A buffer of exactly `size` bytes, or None while the budget is used up.  Its content is anything.
 
         With `always` the budget is not asked: for a small buffer without which somebody would wait.
@@ -28,10 +31,10 @@ class Buffers:
         # Of another size, so of another blob: its memory goes back before more is asked for.
         while self._free and self._lent + sum(map(len, self._free)) > self.capacity:
             self._free.pop()
-        return bytearray(size)
+        return mmap.mmap(-1, size)
 
-    def give(self, buffer: bytearray) -> None:
-        """Give back what `take` lent."""
+    def give(self, buffer: mmap.mmap) -> None:
+        """Give back what `take` lent, or another of the same size for it."""
         self._lent -= len(buffer)
         self._free.append(buffer)
         if self._lent + sum(map(len, self._free)) > self.capacity:

@@ -6,7 +6,7 @@ runs a worker thread.  Knows priorities, memory and locks; not why anybody wants
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import trio
 
@@ -14,12 +14,14 @@ from fusefs.cache.files import PIECE
 from fusefs.errors import CacheError
 from fusefs.fetch.buffers import Buffers
 from fusefs.fetch.flight import Flight, Priority
+from fusefs.fetch.lanes import Lanes
 from fusefs.fetch.queue import Queue
 from fusefs.fetch.spans import plan, span_limit
 from fusefs.fetch.worker import fetch_span
 from fusefs.stats import Rate
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Callable
 
     from fusefs.config import Settings
@@ -58,6 +60,7 @@ class Dispatcher:
         self._threads = trio.CapacityLimiter(settings.connections)
         self._wake = trio.Event()
         self._prefetching = 0
+        self._lanes = Lanes(settings.connections - _RESERVED)
         self._nursery: trio.Nursery | None = None
 
     def push(self, flight: Flight) -> None:
@@ -84,7 +87,11 @@ class Dispatcher:
     def _start_next(self) -> bool:
         """Start one span if a worker and memory are free; no await between choosing and locking."""
         flight = self._queue.peek()
-        if flight is None or not self._may_start(flight.priority):
+        if flight is None:
+            if self._prefetching < self._lanes.allowed:
+                self._lanes.starved()
+            return False
+        if not self._may_start(flight.priority):
             return False
         chunker, fetch = flight.chunker, flight.fetch
         if chunker.present(flight.index):
@@ -114,8 +121,7 @@ class Dispatcher:
     def _may_start(self, priority: Priority) -> bool:
         if self.in_flight >= self._settings.connections:
             return False
-        most = max(1, self._settings.connections - _RESERVED)
-        return priority == Priority.DEMAND or self._prefetching < most
+        return priority == Priority.DEMAND or self._prefetching < self._lanes.allowed
 
     def _plan(self, flight: Flight) -> range:
         flights, chunker = flight.fetch.flights, flight.chunker
@@ -145,15 +151,16 @@ class Dispatcher:
             return False
         return True
 
-    def _spawn(self, first: Flight, flights: dict[int, Flight], buffer: bytearray) -> None:
+    def _spawn(self, first: Flight, flights: dict[int, Flight], buffer: mmap.mmap) -> None:
         assert self._nursery is not None
         prefetch = first.priority != Priority.DEMAND
         self.in_flight += 1
         self._prefetching += prefetch
         self._nursery.start_soon(self._work, first, flights, buffer, prefetch)
 
-    async def _work(self, first: Flight, flights: dict[int, Flight], buffer: bytearray, prefetch: bool) -> None:
+    async def _work(self, first: Flight, flights: dict[int, Flight], memory: mmap.mmap, prefetch: bool) -> None:
         chunker = first.chunker
+        buffer = memoryview(memory)
 
         def landed(index: int, error: BaseException | None) -> None:
             self._token.run_sync_soon(self._landed, flights[index], error)
@@ -161,18 +168,18 @@ class Dispatcher:
         try:
             # Not abandoned: closing the sources ends it, and it must not use the chunker after that is closed.
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(
+                buffer = await trio.to_thread.run_sync(
                     fetch_span,
                     chunker,
                     sorted(flights),
                     list(first.fetch.origins),
-                    memoryview(buffer),
+                    buffer,
                     self._counters,
                     landed,
                     limiter=self._threads,
                 )
         finally:
-            self._buffers.give(buffer)
+            self._buffers.give(cast("mmap.mmap", buffer.obj))
             self.in_flight -= 1
             self._prefetching -= prefetch
             self._wake.set()
@@ -181,7 +188,9 @@ class Dispatcher:
         """One chunk of a span is over (on the event loop)."""
         flight.chunker.unlock(flight.index)
         if error is None:
-            self.rate.add(flight.chunker.chunks[flight.index].size, trio.current_time())
+            size, now = flight.chunker.chunks[flight.index].size, trio.current_time()
+            self.rate.add(size, now)
+            self._lanes.landed(size, now)
         self._tell(flight, error)
 
     async def await_foreign(self, flight: Flight) -> None:

@@ -35,6 +35,7 @@ from fusefs.errors import CacheError, DigestMismatch, FusefsError, ReadTimeout
 from fusefs.fetch.blobfetch import BlobFetch
 from fusefs.fetch.dispatcher import Dispatcher
 from fusefs.fetch.flight import Flight, Priority, again
+from fusefs.fetch.foresight import Foresight
 from fusefs.fetch.opening import Opener
 from fusefs.fetch.proving import Prover
 from fusefs.fetch.threads import CacheThreads
@@ -76,6 +77,8 @@ class Fetcher:
         self._dispatcher = Dispatcher(settings, counters, self.land, self.requeue)
         self._blobs: dict[Digest, BlobFetch] = {}
         self._opener = Opener(self.threads)
+        self._foresight = Foresight(self)
+        self._closed = False
         self._nursery: trio.Nursery | None = None
         self._prover: Prover | None = None
 
@@ -88,14 +91,19 @@ class Fetcher:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the work until cancelled."""
-        async with trio.open_nursery() as self._nursery:
-            self._prover = Prover(self, self._nursery, self._settings.timeout)
-            task_status.started()
-            await self._dispatcher.run(self._nursery)
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._prover = Prover(self, self._nursery, self._settings.timeout)
+                task_status.started()
+                await self._dispatcher.run(self._nursery)
+        finally:
+            self._nursery = None
 
     def close(self) -> None:
-        """Close every blob in the cache, after `run` has ended and as soon as no thread uses them."""
-        self.threads.when_idle(self._close)
+        """Close every blob in the cache, after `run` has ended and as soon as no thread uses them.  Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self.threads.when_idle(self._close)
 
     def _close(self) -> None:
         for fetch in self._blobs.values():
@@ -103,6 +111,7 @@ class Fetcher:
                 if chunker is not None:
                     chunker.close()
             fetch.chunker = None
+            fetch.keep_last()
 
     @property
     def prover(self) -> Prover:
@@ -134,6 +143,8 @@ class Fetcher:
         """
         first = fetch.chunker is None
         chunker = await self._opener.open(fetch)
+        if fetch.early:
+            self._foresight.opened(fetch, chunker)
         if first and chunker.complete and not chunker.sealed:
             self.prover.tend(fetch, chunker)  # whoever fetched the last chunk died before sealing
         return chunker
@@ -147,12 +158,14 @@ class Fetcher:
         """
         with trio.move_on_after(self._settings.timeout) as scope:
             chunker = await self.open(fetch)
+            chunker.watched = True
             while missing := chunker.missing(off, size):
                 if not chunker.chunks.proved and (chunker.sealed or not chunker.serve_unproved):
                     await self.prover.whole(fetch, chunker, scope)
                 else:
                     await self._demand(fetch, chunker, missing)
                 chunker = await self.open(fetch)
+            self._foresight.served(fetch, chunker, off)
             return chunker
         raise ReadTimeout(
             f"{fetch.blob.digest.short}…: bytes {off}-{off + size - 1} took over {self._settings.timeout:g} s"
@@ -180,15 +193,13 @@ class Fetcher:
             raise mismatch
 
     def observe(self, fetch: BlobFetch, off: int, size: int) -> None:
-        """A reader has asked for [off, off+size): fetch ahead of it if it reads in order."""
-        chunker = fetch.chunker
-        if chunker is None or chunker.sealed or not (chunker.chunks.proved or chunker.serve_unproved):
-            return
-        # With no disk to put it, what is fetched too far ahead has left memory again before it is read.
-        ahead = fetch.readahead.observe(off, size, 0 if chunker.full else self.rate)
-        if ahead:
-            for index in chunker.missing(ahead.start, len(ahead)):
-                self.want(fetch, chunker, index, Priority.READ_AHEAD)
+        """A reader asks for [off, off+size), which lies in the blob: fetch ahead of it what it will want."""
+        self._foresight.observe(fetch, off, size)
+
+    def keep_start(self, fetch: BlobFetch) -> None:
+        """A reader is done with a blob, or all of it is here: the order in which it was wanted is kept for the next."""
+        if self._nursery is not None:
+            self._foresight.keep(fetch)
 
     def want(self, fetch: BlobFetch, chunker: Chunker, index: int, priority: Priority) -> Flight:
         """The flight of a chunk that is missing: the one that is under way, or a new one."""

@@ -69,6 +69,7 @@ class Prover:
             right = await self._fetcher.threads.run(chunker.prove, index)
             if not right and chunker.sealed:
                 await self._fetcher.threads.run(unseal, chunker)
+                self._nursery.start_soon(self._mend, flight.fetch)
         except Exception as exc:  # whatever it is, those who wait must hear of it
             self._fetcher.land(flight, exc)
             return
@@ -80,6 +81,13 @@ class Prover:
             # Not a warning: after a power cut, or with a lost map, most claims are of what was never there.
             log.info("%s chunk %s is not on disk as claimed and is fetched", chunker.blob.digest, chunker.chunks[index])
             self._fetcher.requeue(flight)
+
+    async def _mend(self, fetch: BlobFetch) -> None:
+        """Have an unsealed blob whole and sealed again: other processes, to which it is sealed, will not do it."""
+        try:
+            await self._fetcher.complete(fetch, Priority.FILL)
+        except Exception as exc:
+            self._fetcher.report(exc)
 
     # Following what arrives
 
@@ -101,11 +109,12 @@ class Prover:
             more = True
             while more:
                 self._tending[digest] = False
-                while await self._fetcher.threads.run(chunker.advance, _STEP):
+                while await self._fetcher.threads.run(chunker.prefix.advance, chunker, _STEP):
                     pass
                 more = self._tending[digest]
             if chunker.hashed and not chunker.sealed:
                 await self.seal(fetch, chunker)
+                self._fetcher.keep_start(fetch)
         except Exception as exc:
             self._fetcher.report(exc)
         finally:
@@ -162,7 +171,7 @@ class Prover:
         for _ in range(2 * len(fetch.origins) + 1):
             if not chunker.sealed:
                 await self._fetcher.fetch_all(fetch, chunker, Priority.READ_AHEAD)
-                while await self._fetcher.threads.run(chunker.advance, _STEP):
+                while await self._fetcher.threads.run(chunker.prefix.advance, chunker, _STEP):
                     whole.progress(self._timeout)
             try:
                 if await self.seal(fetch, chunker):

@@ -6,7 +6,6 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from fusefs.cache.files import reader_of
 from fusefs.errors import CacheError, Cancelled, DigestMismatch, FusefsError, InvalidManifest, NotCached, NotFound
 from fusefs.manifest import MAX_MANIFEST_SIZE, Manifest
 
@@ -14,13 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fusefs.cache.disk import DiskCache
+    from fusefs.cache.keeping import Keeper
     from fusefs.names import Name
     from fusefs.sources.base import Source
 
 log = logging.getLogger(__name__)
 
 
-def resolve(name: Name, sources: Sequence[Source], cache: DiskCache) -> Manifest:
+def resolve(name: Name, sources: Sequence[Source], cache: DiskCache, keeper: Keeper) -> Manifest:
     """Find the manifest of `name`, and keep it in the cache for when there is no network.  Blocking.
 
     A name with a digest that the cache has asks nobody.  Otherwise the sources are asked in order, and when none can
@@ -31,6 +31,20 @@ def resolve(name: Name, sources: Sequence[Source], cache: DiskCache) -> Manifest
         SourceError: no source could be reached, and the cache does not know the name.
         InvalidManifest: what was found is not a manifest that can be mounted.
         DigestMismatch: it is not the manifest that the name pins.
+    """
+    try:
+        return ask(name, sources, cache, keeper)
+    except Cancelled:
+        raise
+    except FusefsError as exc:
+        return last_known(name, exc, cache)
+
+
+def ask(name: Name, sources: Sequence[Source], cache: DiskCache, keeper: Keeper) -> Manifest:
+    """The same of what `sources` have now alone (or the cache, by digest).
+
+    Raises:
+        FusefsError: as `resolve`.
     """
     if name.digest is not None:
         with contextlib.suppress(CacheError, DigestMismatch):
@@ -47,9 +61,9 @@ def resolve(name: Name, sources: Sequence[Source], cache: DiskCache) -> Manifest
             continue
         if name.digest is not None and manifest.digest != name.digest:
             raise DigestMismatch(f"{source.label}: manifest", expected=name.digest, actual=manifest.digest)
-        _keep(name, manifest, cache)
+        keeper.add(name, manifest.digest, manifest.raw)
         return manifest
-    return last_known(name, failure, cache)
+    raise failure
 
 
 def last_known(name: Name, failure: FusefsError, cache: DiskCache) -> Manifest:
@@ -64,14 +78,3 @@ def last_known(name: Name, failure: FusefsError, cache: DiskCache) -> Manifest:
             log.warning("%s; using the manifest of %s that was cached before", failure, name)
             return manifest
     raise failure
-
-
-def _keep(name: Name, manifest: Manifest, cache: DiskCache) -> None:
-    try:
-        with contextlib.suppress(NotCached, DigestMismatch):
-            cache.read(manifest.digest, MAX_MANIFEST_SIZE)  # which drops one that has changed on disk
-        cache.put(manifest.digest, reader_of(manifest.raw), len(manifest.raw))
-        if name.digest is None:
-            cache.link(name, manifest.digest)
-    except CacheError as exc:
-        log.warning("%s: the manifest could not be kept, so it needs the network next time: %s", name, exc)

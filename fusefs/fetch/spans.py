@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SMALLEST_SPAN = 8 * MIB
 """Below this a request's own cost (a round trip, a header) is felt; it still leaves several spans in a window."""
 
-_SECONDS_A_SPAN = 0.25
+_SECONDS_A_SPAN = 0.05
 """A span that takes longer would keep its last chunk waiting behind its first."""
 
 

@@ -47,75 +47,93 @@ def fetch_span(
     buffer: memoryview,
     counters: Counters,
     landed: Landed,
-) -> None:
+) -> memoryview:
     """Fetch the chunks of `span` (rising), verify and store each, and tell `landed` as soon as each is there.
 
     Never raises: what went wrong is told to `landed`, once for each chunk.
+
+    Returns:
+        `buffer`, or another of its size that was had for it.
     """
-    left = list(span)
-    error: FusefsError = NotFound(f"no source has {chunker.blob.digest}")
+    work = _Span(chunker, list(span), buffer, counters, landed)
+    error: BaseException
     try:
-        for origin in origins:
-            for _ in range(_TRIES_A_SOURCE):
-                left, error = _ask(chunker, left, origin, buffer, counters, landed, error)
-                if not left or not isinstance(error, DigestMismatch):
-                    break
-            if not left:
-                return
+        error = work.fetch(origins)
     except FusefsError as exc:
         error = exc
     except Exception as exc:  # a bug: those who wait must not wait for ever
         log.exception("a worker failed")
-        for index in left:
-            landed(index, exc)
-        return
-    for index in left:
+        error = exc
+    for index in work.left:
         landed(index, error)
+    return work.buffer
 
 
-def _ask(
-    chunker: Chunker,
-    wanted: list[int],
-    origin: Origin,
-    buffer: memoryview,
-    counters: Counters,
-    landed: Landed,
-    error: FusefsError,
-) -> tuple[list[int], FusefsError]:
-    """Ask one source for all that is wanted; what is still missing afterwards, and why."""
-    missing: list[int] = []
-    for run in runs(wanted):
-        done = run.start
+@dataclass(slots=True)
+class _Span:
+    """A span as it is fetched.
+
+    Attributes:
+        chunker: where it goes to.
+        left: chunks that nobody was told of yet, rising.
+        buffer: the memory to work in; a chunk that stays in it is given for another.
+        counters: what happened.
+        landed: told of each chunk.
+    """
+
+    chunker: Chunker
+    left: list[int]
+    buffer: memoryview
+    counters: Counters
+    landed: Landed
+
+    def fetch(self, origins: Sequence[Origin]) -> FusefsError:
+        """Ask one source after the other for what is left; why some of it is left in the end.
+
+        Raises:
+            Cancelled, CacheError: no other source would help.
+        """
+        error: FusefsError = NotFound(f"no source has {self.chunker.blob.digest}")
+        for origin in origins:
+            for _ in range(_TRIES_A_SOURCE):
+                error = self._ask(origin) or error
+                if not self.left or not isinstance(error, DigestMismatch):
+                    break
+            if not self.left:
+                break
+        return error
+
+    def _ask(self, origin: Origin) -> FusefsError | None:
+        """Ask one source for all that is left; what went wrong last."""
+        error: FusefsError | None = None
+        for run in list(runs(self.left)):
+            whole = Chunk(self.chunker.chunks[run.start].start, self.chunker.chunks[run.stop - 1].end)
+            try:
+                with contextlib.closing(origin.source.open_range(origin.name, self.chunker.blob, whole)) as body:
+                    for index in run:
+                        mismatch = self._take(index, body)
+                        if mismatch is None:
+                            self.left.remove(index)
+                            self.landed(index, None)
+                        else:
+                            log.warning("%s: %s", origin.source.label, mismatch)
+                            error = mismatch
+            except (Cancelled, CacheError):
+                raise
+            except FusefsError as exc:
+                error = exc
+        return error
+
+    def _take(self, index: int, body: Body) -> DigestMismatch | None:
+        """Take one chunk from the stream; a mismatch is returned, because the stream goes on behind it."""
+        chunks, counters = self.chunker.chunks, self.counters
+        size = chunks[index].size
         try:
-            whole = Chunk(chunker.chunks[run.start].start, chunker.chunks[run.stop - 1].end)
-            with contextlib.closing(origin.source.open_range(origin.name, chunker.blob, whole)) as body:
-                for index in run:
-                    mismatch = _take(chunker, index, body, buffer, counters)
-                    done = index + 1
-                    if mismatch is None:
-                        landed(index, None)
-                    else:
-                        log.warning("%s: %s", origin.source.label, mismatch)
-                        error = mismatch
-                        missing.append(index)
-        except (Cancelled, CacheError):
-            wanted[:] = [*missing, *range(done, run.stop), *(i for i in wanted if i >= run.stop)]
-            raise
-        except FusefsError as exc:
-            error = exc
-            missing.extend(range(done, run.stop))
-    return missing, error
-
-
-def _take(chunker: Chunker, index: int, body: Body, buffer: memoryview, counters: Counters) -> DigestMismatch | None:
-    """Take one chunk from the stream; a mismatch is returned, because the stream goes on behind it."""
-    size = chunker.chunks[index].size
-    try:
-        chunker.fill(index, body.readinto, buffer)
-    except DigestMismatch as exc:
+            self.buffer = self.chunker.fill(index, body.readinto, self.buffer)
+        except DigestMismatch as exc:
+            counters.add("bytes_fetched", size)
+            counters.add("chunks_rejected")
+            return exc
         counters.add("bytes_fetched", size)
-        counters.add("chunks_rejected")
-        return exc
-    counters.add("bytes_fetched", size)
-    counters.add("chunks_verified" if chunker.chunks.proved else "chunks_unproved")
-    return None
+        counters.add("chunks_verified" if chunks.proved else "chunks_unproved")
+        return None

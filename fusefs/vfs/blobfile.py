@@ -44,8 +44,8 @@ class BlobFile:
         self._filling = False
         self._pages = ReadAhead(fetch.blob.size, _PAGES_AHEAD)
 
-    async def read(self, off: int, size: int) -> bytes | bytearray:
-        """Bytes [off, off+size), clipped to the end of the file; never fewer (P2).
+    async def read(self, off: int, size: int) -> bytes | bytearray | memoryview:
+        """Bytes [off, off+size), clipped to the end of the file; never fewer (P2).  Good until the next read.
 
         Raises:
             FusefsError: why they cannot be had now.
@@ -64,11 +64,11 @@ class BlobFile:
                 self._fetcher.observe(self._fetch, off, size)
             try:
                 data = chunker.pread_nowait(off, size)
-                if data is None:
-                    data = await trio.to_thread.run_sync(chunker.pread, off, size)
+                if data is not None:
+                    return data
+                return await trio.to_thread.run_sync(chunker.pread, off, size)
             except ChunkGone:
                 continue  # it lived in memory for want of disk space, and others needed the memory
-            return data
 
     def _advise(self, chunker: Chunker, off: int, size: int) -> None:
         """Have the disk read ahead of who reads a sealed file in order, and keep one copy of it in memory, not two."""
@@ -85,6 +85,7 @@ class BlobFile:
 
     def release(self) -> None:
         """Somebody closed the file.  Nothing to let go of: what it caused to be fetched is wanted anyway."""
+        self._fetcher.keep_start(self._fetch)
 
     async def _fill_up(self) -> None:
         try:

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from fusefs.digest import Digest
-from fusefs.errors import FusefsError, NoSuchAttribute, NoSuchEntry, NotALink, ReadOnly, UnexpectedEnd
+from fusefs.errors import (
+    FusefsError,
+    NoSuchAttribute,
+    NoSuchEntry,
+    NoSuchNamespace,
+    NotALink,
+    ReadOnly,
+    UnexpectedEnd,
+)
 from fusefs.vfs.tree import FileNode, FolderNode, Node, Tree
 
 if TYPE_CHECKING:
@@ -35,6 +43,9 @@ UNCHANGING = 365 * 86400.0
 
 CHANGING = 1.0
 """Seconds the kernel may keep st_blocks of a file that is still arriving: `du` is honest, a busy stat() stays cheap."""
+
+NAMESPACE = "user."
+"""Where extended attributes of ours are, and where a program may look for its own in vain."""
 
 XATTRS = ("user.fusefs.digest", "user.fusefs.state", "user.fusefs.present")
 
@@ -174,7 +185,8 @@ class FileSystem:
         if isinstance(node.content, bytes):
             return node.size, "sealed"
         blob_file = self.blob_file(node.content)
-        return blob_file.present, blob_file.state
+        state = blob_file.state
+        return (blob_file.present if state != "absent" else 0), state  # each look costs system calls
 
     def readlink(self, inode: int) -> bytes:
         """Where a symbolic link leads to.
@@ -296,8 +308,11 @@ class FileSystem:
 
         Raises:
             NoSuchEntry, NoSuchAttribute.
+            NoSuchNamespace: no file here has attributes of that kind.
         """
         node = self.tree.node(inode)
+        if not name.startswith(NAMESPACE):
+            raise NoSuchNamespace(f"no attribute like {name!r} is kept here")
         if name not in XATTRS or not isinstance(node, FileNode):
             raise NoSuchAttribute(f"/{node.path} has no attribute {name!r}")
         if name == XATTRS[0]:

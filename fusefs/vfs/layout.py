@@ -7,7 +7,8 @@ again.  Media types: Ollama's `server/images.go` and the `application/vnd.fusefs
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from fusefs.errors import InvalidManifest, InvalidName
@@ -98,7 +99,7 @@ def layout_of(models: Sequence[Model], layout: LayoutName = "files") -> list[Fil
     if len(models) == 1:
         return files_of(models[0].manifest, mtime_ns=models[0].mtime_ns)
     return [
-        replace(file, path=f"{folder}/{file.path}")
+        File(f"{folder}/{file.path}", file.content, file.mtime_ns)
         for folder, model in zip(_folders_of([model.name for model in models]), models, strict=True)
         for file in files_of(model.manifest, mtime_ns=model.mtime_ns)
     ]
@@ -237,7 +238,8 @@ def _folders_of(names: Sequence[Name]) -> list[str]:
     shared = Counter(name.path[2:] for name in names)
     folders = ["/".join(name.path if shared[name.path[2:]] > 1 else name.path[2:]) for name in names]
     # A model called as another one's host would lie around it; full paths all have four parts and cannot.
-    if any(below.startswith(folder + "/") for folder in folders for below in folders):
+    taken = set(folders)
+    if any(str(above) in taken for folder in taken for above in PurePosixPath(folder).parents):
         folders = ["/".join(name.path) for name in names]
     for folder, count in Counter(folders).items():
         if count > 1:

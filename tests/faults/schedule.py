@@ -156,7 +156,9 @@ class Machine:
 
     async def trouble(self, number: int, trouble: Trouble) -> None:
         """The next request of a process goes wrong."""
-        self._listed_wrongly |= trouble == "list-wrong"
+        if trouble == "list-wrong":
+            # From here on what lies on disk may be judged by that list, too.
+            self._listed_wrongly, self._spared = True, set()
         (await self._running(number)).source.plan(trouble)
 
     async def silence(self, number: int) -> None:

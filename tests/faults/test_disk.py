@@ -74,7 +74,7 @@ async def test_p8_a_blob_larger_than_the_disk_is_read_whole(small_disk: Path) ->
         await world.read(0, len(data))
         assert world.source.bytes_asked == len(data), "what did not fit the disk was in memory"
         assert 0 < world.file.present < len(data)
-        assert world.cache.spill.used > 100_000
+        assert world.cache.memory.spill.used > 100_000
         assert world.counters.read_errors == 0
 
 
@@ -83,7 +83,7 @@ async def test_p8_memory_stays_within_the_spill(small_disk: Path) -> None:
     async with running(small_disk, data, chunk_size=10_000, spill=25_000) as world:
         for off in range(0, len(data), 5_000):
             await world.read(off, 5_000)
-            assert world.cache.spill.used <= 25_000
+            assert world.cache.memory.spill.used <= 25_000
         await world.read(0, 1_000)
 
 
@@ -229,7 +229,7 @@ def test_p2_the_last_chunk_that_left_memory_is_not_read_as_a_hole_either(tmp_pat
     with opened(tmp_path, DATA, 1_000) as chunker:
         with refuse(errno.ENOSPC):
             fill(chunker, DATA, 3)
-        chunker.forget_spilled()
+        chunker.forget()
         with pytest.raises(ChunkGone):
             chunker.pread(3_000, 10)
 

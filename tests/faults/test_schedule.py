@@ -77,6 +77,19 @@ _SILENT_AND_KILLED: Steps = [
 ]
 
 
+_ROTTEN_BESIDE_ANOTHER: Steps = [
+    ("read", {"number": 0, "off": 70, "size": 534}),
+    ("settle", {}),
+    ("read", {"number": 1, "off": 403, "size": 103}),
+    ("settle", {}),
+    ("damage", {"kinds": ["flip-sealed"], "where": 440, "reboot": True}),
+    ("read", {"number": 1, "off": 296, "size": 616}),
+    ("read", {"number": 0, "off": 354, "size": 814}),
+    ("settle", {}),
+]
+"""One process finds the rot and takes the final name away; to the other one the blob is sealed all the time."""
+
+
 async def _run(root: Path, steps: Steps, listed: bool) -> None:
     with pytest.MonkeyPatch.context() as patch, trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
@@ -88,6 +101,7 @@ async def _run(root: Path, steps: Steps, listed: bool) -> None:
 
 @pytest.mark.logs(
     "does not match its digest|changed on disk|no list today|No space left|its chunk list was wrong|fetched again"
+    "|replaced the data of this blob"
 )
 @example(steps=_part_then("flip-data"), listed=True)
 @example(steps=_part_then("zero-data", "no-map"), listed=True)
@@ -96,6 +110,7 @@ async def _run(root: Path, steps: Steps, listed: bool) -> None:
 @example(steps=_part_then("zero-data"), listed=False)
 @example(steps=_FAILED_ONCE, listed=True)
 @example(steps=_SILENT_AND_KILLED, listed=True)
+@example(steps=_ROTTEN_BESIDE_ANOTHER, listed=False)
 @given(steps=schedules(), listed=st.sampled_from([True, True, True, False]))
 def test_p2_whatever_goes_wrong_a_read_gives_the_right_bytes_or_an_error(steps: Steps, listed: bool) -> None:
     with tempfile.TemporaryDirectory() as root:

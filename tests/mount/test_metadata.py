@@ -162,10 +162,14 @@ async def test_extended_attributes_tell_digest_state_and_present(mount: Mounter)
         "user.fusefs.present": "2",
     }
     assert await live.run(os.listxattr, live.path) == []
-    for name in ("user.other", "security.capability", "user.fusefs.digest"):
+    for name in ("user.other", "user.fusefs.digest"):
         with pytest.raises(OSError) as caught:
             await live.run(os.getxattr, live.path if name.endswith("digest") else live.path / "manifest.json", name)
         assert caught.value.errno == errno.ENODATA
+    for name in ("security.selinux", "security.capability", "system.posix_acl_access"):
+        with pytest.raises(OSError) as caught:
+            await live.run(os.getxattr, live.path / "manifest.json", name)
+        assert caught.value.errno == errno.ENOTSUP
 
 
 @pytest.mark.parametrize("options", [mount_options("t"), mount_options("t") - {"default_permissions"}])

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.cache.disk import DiskCache
+from fusefs.cache.keeping import Keeper
 from fusefs.digest import Digest
 from fusefs.errors import CacheFull, Cancelled, DigestMismatch, InvalidManifest, ModelNotFound, NotFound, TransportError
-from fusefs.fetch.resolve import resolve
+from fusefs.fetch.resolve import resolve as resolve_for
 from tests.chunkers import corrupt
 from tests.fake_source import FakeSource
 from tests.world import NAME
@@ -18,6 +19,7 @@ from tests.world import NAME
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fusefs.manifest import Manifest
     from fusefs.names import Name
 
 
@@ -31,6 +33,15 @@ RAW, OTHER = manifest_of("one"), manifest_of("two")
 class Unreachable(FakeSource):
     def manifest(self, name: Name) -> bytes:
         raise TransportError("no route to host", source="far")
+
+
+def resolve(name: Name, sources: list[FakeSource], cache: DiskCache) -> Manifest:
+    """Resolve, and keep what was found."""
+    keeper = Keeper(cache)
+    try:
+        return resolve_for(name, sources, cache, keeper)
+    finally:
+        keeper.write()
 
 
 @pytest.fixture
@@ -136,7 +147,7 @@ def test_a_closed_source_ends_it(cache: DiskCache) -> None:
 
 @pytest.mark.logs("could not be kept")
 def test_p8_a_cache_that_cannot_keep_it_does_not_matter(cache: DiskCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: object) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
         raise CacheFull("no room")
 
     monkeypatch.setattr(cache, "put", refuse)

@@ -56,6 +56,9 @@ async def test_p7_a_warm_read_needs_neither_network_nor_thread(tmp_path: Path) -
         assert chunker is not None
         if chunker.pread_nowait(0, 10) is None:
             pytest.fail("this file system cannot say what is in memory")
+        await world.read(0, 4_000)  # when the first bytes are here, they are looked at, once
+        await until(lambda: not world.fetcher.threads.busy)
+        await trio.testing.wait_all_tasks_blocked()
         before = trio.lowlevel.current_statistics()
         await world.read(1_000, 2_000)
         assert trio.lowlevel.current_statistics().tasks_living == before.tasks_living

@@ -12,6 +12,7 @@ from fusefs.errors import (
     IsAFolder,
     NoSuchAttribute,
     NoSuchEntry,
+    NoSuchNamespace,
     NotAFolder,
     ReadOnly,
     TransportError,
@@ -178,6 +179,9 @@ def test_extended_attributes() -> None:
     for inode, name in ((_inode(fs, "x"), "user.none"), (ROOT_INODE, "user.fusefs.state")):
         with pytest.raises(NoSuchAttribute):
             fs.getxattr(inode, name)
+    for name in ("security.selinux", "system.posix_acl_access", "trusted.x"):
+        with pytest.raises(NoSuchNamespace):
+            fs.getxattr(_inode(fs, "x"), name)
 
 
 def test_a_tree_without_blobs_needs_none() -> None:

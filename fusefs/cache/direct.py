@@ -1,0 +1,75 @@
+"""DirectWriter: writes past the page cache, where that is known to be safe and to be worth it.
+
+A page of the page cache costs more than hashing what is on it: it is allocated, copied to, and written out later.
+Bytes that stay in memory anyway until they were read (`fusefs.cache.recent`) need none.
+
+`O_DIRECT` wants offset, length and memory aligned.  Where file and page cache are read side by side with it, only file
+systems are trusted that keep both in step on one host; elsewhere writing goes through the page cache as ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from functools import cache
+from pathlib import Path
+
+ALIGNMENT = 4096
+"""Of offset and length; a multiple of what any disk asks for."""
+
+_COHERENT = frozenset({"ext4", "xfs"})
+
+_AT_A_TIME = 4
+"""Writes under way at most.  When all are busy the disk is slower than the network, and the page cache, which has more
+room than we, takes the next chunk."""
+
+_MOUNTS = Path("/proc/self/mountinfo")
+
+
+class DirectWriter:
+    """A second descriptor of one file, open for direct writes.  Thread-safe."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = -1
+        self._busy = threading.BoundedSemaphore(_AT_A_TIME)
+        if _file_system(os.fstat(fd).st_dev) in _COHERENT:
+            with contextlib.suppress(OSError):  # no /proc, or a disk that cannot
+                self._fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
+
+    def write(self, data: memoryview, off: int) -> bool:
+        """Write all of `data` at `off`; False when it has to go through the page cache.
+
+        Raises:
+            OSError: the disk took not all of it.
+        """
+        if self._fd < 0 or off % ALIGNMENT or len(data) % ALIGNMENT or not self._busy.acquire(blocking=False):
+            return False
+        try:
+            # A short write is finished through the page cache, which says what is wrong.
+            return os.pwrite(self._fd, data, off) == len(data)
+        except OSError as exc:
+            if exc.errno != errno.EINVAL:
+                raise
+            return False  # the memory of a caller that is not aligned, or a disk that wants more than we know
+        finally:
+            self._busy.release()
+
+    def close(self) -> None:
+        """Let go of the descriptor.  Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+@cache
+def _file_system(device: int) -> str:
+    """The type of the file system with this st_dev; empty when it is not known."""
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    with contextlib.suppress(OSError):
+        for line in _MOUNTS.read_text(errors="surrogateescape").splitlines():
+            fields = line.split(" ")
+            if fields[2] == wanted and "-" in fields:
+                return fields[fields.index("-") + 1]
+    return ""

@@ -1,0 +1,95 @@
+"""Lanes: how many requests prefetch has in flight.  Pure policy: bytes and times in, a number out.
+
+Each request under way takes its share of the link from a reader who waits, and its part of the queue before it.  So
+prefetch has no more than fill the link: another one is tried now and then, and kept only when more arrives with it; one
+less is tried, too, and kept when no less arrives.  Servers that give each connection a fixed rate get all lanes, a
+saturated link gets few.
+"""
+
+from __future__ import annotations
+
+FIRST = 3
+"""Lanes at the start: one waits for its answer and one for its last bytes while the third one fills the link."""
+
+FEWEST = 2
+
+_TRIAL = 0.3
+"""Seconds that a number of lanes is looked at."""
+
+_SETTLING = 0.1
+"""Seconds after a change that are not looked at: a new request has to be answered first."""
+
+_GAIN, _LOSS = 1.08, 0.96
+"""What must arrive with one lane more, or with one less, compared with before; measurements differ by some per cent."""
+
+_PAUSES = (1.0, 16.0)
+"""Seconds between two trials: at first, and at most, when nothing changes."""
+
+
+class Lanes:
+    """The lanes of one dispatcher, at most `most`.
+
+    Attributes:
+        allowed: how many requests prefetch may have in flight now.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = max(1, most)
+        self.allowed = min(FIRST, self._most)
+        self._settled = self.allowed
+        self._rate = 0.0
+        self._pause = _PAUSES[0]
+        self._next = 0.0  # when something is tried again
+        self._up = True
+        self._since = 0.0
+        self._bytes = 0
+        self._idle = True
+
+    def starved(self) -> None:
+        """There is less to fetch than lanes: what arrives now says nothing about the link."""
+        self._idle = True
+
+    def landed(self, size: int, now: float) -> None:
+        """`size` bytes arrived at `now` seconds, while every allowed lane was busy."""
+        if self._idle:
+            self._begin(now)
+            return
+        if now < self._since:
+            return
+        self._bytes += size
+        if now - self._since >= _TRIAL:
+            self._judge(self._bytes / (now - self._since), now)
+
+    def _begin(self, now: float, *, settling: float = 0.0) -> None:
+        self._idle, self._bytes, self._since = False, 0, now + settling
+
+    def _judge(self, rate: float, now: float) -> None:
+        """A period is over."""
+        if self.allowed == self._settled:
+            # A link that has become slower must not make every trial look like a loss.
+            self._rate = rate if not self._rate else (self._rate + rate) / 2
+            if now >= self._next:
+                self._try(now)
+            else:
+                self._begin(now)
+            return
+        better = rate >= self._rate * (_GAIN if self.allowed > self._settled else _LOSS)
+        if better:
+            self._settled, self._rate, self._pause = self.allowed, rate, _PAUSES[0]
+            self._next = now  # the same way again
+        else:
+            self.allowed = self._settled
+            self._up = not self._up
+            self._next = now + self._pause
+            self._pause = min(_PAUSES[1], 2 * self._pause)
+        self._begin(now, settling=_SETTLING)
+
+    def _try(self, now: float) -> None:
+        wanted = self._settled + (1 if self._up else -1)
+        if not min(FEWEST, self._most) <= wanted <= self._most:
+            self._up = not self._up
+            self._next = now + self._pause
+            self._begin(now)
+            return
+        self.allowed = wanted
+        self._begin(now, settling=_SETTLING)

@@ -1,0 +1,240 @@
+"""The header of a blob is fetched to its end and no further, once, and whatever it says a read is right."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+
+from fusefs.chunks import Chunk
+from fusefs.config import KIB, MIB
+from fusefs.fetch import header as header_room
+from tests.fake_source import FakeSource, chunk_list, fail
+from tests.headers import ARRAY, F32, STRING, UINT32, entry, gguf, key, safetensors, strings, tensor
+from tests.world import World, quiet, running, some_bytes, until
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from fusefs.formats.extents import Extents
+
+CHUNK = 64 * KIB
+EACH = 1_500_000
+NOISE = some_bytes(12 * MIB)
+
+SETTINGS = {"chunk_size": CHUNK, "memory": 64 * MIB, "span_size": CHUNK, "timeout": 30.0}
+
+
+def safetensors_file(count: int = 7) -> bytes:
+    """Tensors of 1.5 MB each."""
+    header = safetensors({f"layer.{i}": entry(i * EACH, (i + 1) * EACH) for i in range(count)})
+    return header + NOISE[: count * EACH]
+
+
+def gguf_file(vocabulary: int) -> bytes:
+    """A header with that many tokens, and seven tensors of 1.5 MB."""
+    tokens = strings([b"token%07d" % number for number in range(vocabulary)])
+    tensors = [tensor([EACH // 4], F32, number * EACH // 32 * 32) for number in range(7)]
+    header = gguf([key(b"tokens", ARRAY, tokens)], tensors)
+    return header + bytes(-len(header) % 32) + NOISE[: 7 * EACH]
+
+
+def mounted(root: Path, data: bytes, source: FakeSource | None = None) -> AbstractAsyncContextManager[World]:
+    return running(root, data, source=source, **SETTINGS)  # type: ignore[arg-type]  # settings by name
+
+
+def tensors_known(world: World) -> bool:
+    return world.fetch.prefetch is not None and world.fetch.prefetch._tensors is not None
+
+
+@pytest.mark.parametrize("vocabulary", [0, 5_000, 40_000])
+async def test_a_header_is_fetched_to_its_end_while_only_its_first_bytes_were_read(
+    tmp_path: Path, vocabulary: int
+) -> None:
+    data = gguf_file(vocabulary)
+    header = len(data) - 7 * EACH
+    async with mounted(tmp_path, data) as world:
+        await world.read(0, 4096)
+        await world.read(4096, 4096)
+        await quiet(world)
+        assert tensors_known(world)
+        assert header <= world.source.bytes_asked <= 2 * header + CHUNK, "a header's length is found by doubling"
+        asked = list(world.source.asked)
+        for off in range(0, header, 32 * KIB):
+            await world.read(off, min(32 * KIB, header - off))
+        await quiet(world)
+        assert world.source.asked == asked, "once: it was there before it was read"
+
+
+async def test_who_reads_a_tensor_first_has_the_first_chunk_fetched_too(tmp_path: Path) -> None:
+    data = safetensors_file()
+    async with mounted(tmp_path, data) as world:
+        await world.read(4 * MIB, 128 * KIB)
+        await quiet(world)
+        assert Chunk(0, CHUNK - 1) in world.source.asked
+        assert tensors_known(world)
+        assert world.source.bytes_asked == 3 * CHUNK
+
+
+async def test_a_first_chunk_that_is_large_is_not_fetched_for_its_header_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(header_room, "_CHEAP", CHUNK - 1)
+    async with mounted(tmp_path, safetensors_file()) as world:
+        await world.read(4 * MIB, 128 * KIB)
+        await quiet(world)
+        assert world.source.bytes_asked == 2 * CHUNK
+        await world.read(0, 10)
+        await world.read(10, 10)
+        await quiet(world)
+        assert tensors_known(world), "when somebody has read it, it is looked at"
+        assert world.source.bytes_asked == 3 * CHUNK
+
+
+async def test_a_lone_page_is_worth_no_header(tmp_path: Path) -> None:
+    async with mounted(tmp_path, safetensors_file()) as world:
+        await world.read(7 * MIB, 4096)
+        await quiet(world)
+        assert world.source.bytes_asked == CHUNK
+
+
+async def test_a_header_that_is_present_is_read_after_a_remount_without_traffic(tmp_path: Path) -> None:
+    data = safetensors_file()
+    async with mounted(tmp_path, data) as world:
+        await world.read(0, 4096)
+    source = FakeSource()
+    async with mounted(tmp_path, data, source) as world:
+        await world.read(0, 4096)
+        await world.read(4096, 4096)
+        await quiet(world)
+        assert tensors_known(world)
+        assert not source.asked
+
+
+async def test_a_file_that_is_no_model_costs_what_is_read(tmp_path: Path) -> None:
+    async with mounted(tmp_path, NOISE) as world:
+        for off in range(0, 512 * KIB, 128 * KIB):
+            await world.read(off, 128 * KIB)
+        await quiet(world)
+        assert not tensors_known(world)
+        assert world.source.bytes_asked == 512 * KIB
+
+
+@pytest.mark.logs("no bytes .* today")
+async def test_a_header_that_cannot_be_had_is_tried_a_few_times_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    data = safetensors_file()
+
+    def no_beginning(chunk: Chunk, right: bytes) -> bytes:
+        return fail(chunk, right) if chunk.start == 0 else right
+
+    async with mounted(tmp_path, data) as world:
+        world.source.always = no_beginning
+        for number in range(8):
+            await world.read(4 * MIB + number * 128 * KIB, 128 * KIB)
+            await quiet(world)
+        assert world.source.asked.count(Chunk(0, CHUNK - 1)) == 3
+        assert not tensors_known(world)
+
+
+async def test_a_header_that_is_on_its_way_does_not_keep_the_mount_from_ending(tmp_path: Path) -> None:
+    data = gguf_file(40_000)
+    with trio.fail_after(20):
+        async with mounted(tmp_path, data) as world:
+
+            def hold(chunk: Chunk, right: bytes) -> bytes:
+                if chunk.start:
+                    world.source.gate.clear()
+                return right
+
+            world.source.always = hold
+            await world.read(0, 4096)
+            await until(lambda: not world.source.gate.is_set())
+            assert world.fetch.flights
+
+
+async def test_headers_are_read_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large one takes 100 ms of a core, and a thousand files may be opened at once."""
+    at_work: list[int] = []
+    most: list[int] = []
+    look = header_room._look
+
+    def counted(*args: object) -> Extents | int:
+        at_work.append(1)
+        most.append(len(at_work))
+        try:
+            return look(*args)  # type: ignore[arg-type]  # handed through
+        finally:
+            at_work.pop()
+
+    monkeypatch.setattr(header_room, "_look", counted)
+    async with mounted(tmp_path, safetensors_file()) as world:
+        worlds = [world]
+        for number in range(5):
+            data = safetensors_file(5) + bytes([number])
+            blob = world.source.add(data, chunk_list(data, CHUNK))
+            worlds.append(World(tmp_path, world.fetcher, world.cache, world.source, data, blob))
+        async with trio.open_nursery() as nursery:
+            for one in worlds:
+                nursery.start_soon(_read_twice, one)
+        await until(lambda: all(tensors_known(one) for one in worlds))
+        assert max(most) == 1
+        assert len(most) == len(worlds)
+
+
+async def _read_twice(world: World) -> None:
+    await world.read(0, 4096)
+    await world.read(4096, 4096)
+
+
+def _lies() -> dict[str, bytes]:
+    far = {f"layer.{i}": entry(i * EACH, (i + 1) * EACH) for i in range(5)}
+    return {
+        "a length behind the end": struct.pack("<Q", 2**40) + b"{",
+        "a length without end": struct.pack("<Q", 2**64 - 1) + b"{",
+        "no JSON": struct.pack("<Q", 500) + b"[" * 500,
+        "deep JSON": safetensors(b'{"a":' + b"[" * 50_000),
+        "tensors behind the end": safetensors({"t": entry(0, 2**50)}),
+        "tensors that overlap": safetensors({**far, "t": entry(10, 3 * EACH)}),
+        "one tensor of everything": safetensors({"t": entry(0, 11 * MIB)}),
+        "a tensor a byte": safetensors({f"{i}": entry(i, i + 1) for i in range(3000)}),
+        "other places than there are": safetensors({k: entry(i + 1, i + 2) for i, k in enumerate(far)}),
+        "GGUF of nothing": b"GGUF" + bytes(100),
+        "GGUF of everything": b"GGUF" + b"\xff" * 100,
+        "GGUF without end": gguf([key(b"t", ARRAY, struct.pack("<IQ", STRING, 2**20) + b"\1" * 70_000)]),
+        "GGUF with 2^63 keys": b"GGUF" + struct.pack("<IQQ", 3, 1, 2**63),
+        "GGUF tensors at the end": gguf([], [tensor([2**40], F32, 11 * MIB)] * 50),
+        "GGUF alignment of 2^31": gguf(
+            [key(b"general.alignment", UINT32, struct.pack("<I", 2**31))], [tensor([9], F32, 0)]
+        ),
+    }
+
+
+LIES = _lies()
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_p2_a_read_is_right_whatever_the_header_says(tmp_path: Path, lie: str) -> None:
+    data = LIES[lie] + NOISE[len(LIES[lie]) :]
+    async with mounted(tmp_path, data) as world:
+        for off, size in [
+            (0, 4096),
+            (4096, 4096),
+            (0, 256 * KIB),
+            (256 * KIB, 256 * KIB),
+            (9 * MIB, 256 * KIB),
+            (5 * MIB, 256 * KIB),
+            (5 * MIB + 256 * KIB, 256 * KIB),
+            (len(data) - 9000, 9000),
+            (3 * MIB + 5, 4096),
+        ]:
+            await world.read(off, size)
+            await quiet(world)
+        assert world.source.bytes_asked <= len(data), "nothing twice"
+        assert not world.fetcher.last_error
+        await world.read(0, len(data))
+        await world.sealed()
+        assert world.source.bytes_asked == len(data)
