@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from scripts.benchmarks.servers import Server
 
 MIB = 1 << 20
+STARTS = "starts"
+"""The folder of a cache that outlives the data: which parts of a blob were first asked for, in their order."""
 
 
 class WrongContent(Exception):
@@ -53,8 +55,10 @@ class Bench:
         big: a GGUF file, read in order.
         tensors: a safetensors file, read by tensor.
         near: nginx on loopback.
-        far: the server behind the shaped link; None without root.
+        far: the server behind the shaped link; None where there is none.
+        why_not_far: the reason.
         peaks: largest resident sets of fusefs by row, in bytes.
+        more: models that only some rows need.
     """
 
     folder: Path
@@ -64,7 +68,9 @@ class Bench:
     tensors: Model
     near: Server
     far: Server | None
+    why_not_far: str = ""
     peaks: dict[str, list[float]] = field(default_factory=dict)
+    more: dict[str, Model] = field(default_factory=dict)
 
     @property
     def mnt(self) -> Path:
@@ -77,10 +83,16 @@ class Bench:
         clear(path)
         return path
 
-    def settle(self) -> None:
-        """Nothing waits to be written, and the server has its files in memory."""
+    def once(self, name: str, make: Callable[[], Model]) -> Model:
+        """A model that only some rows need, made when the first of them does."""
+        if name not in self.more:
+            self.more[name] = make()
+        return self.more[name]
+
+    def settle(self, *models: Model) -> None:
+        """Nothing waits to be written, and the server has its files, those two or others, in memory."""
         machine.sync()
-        for model in (self.big, self.tensors):
+        for model in models or (self.big, self.tensors):
             machine.warm(model.plain)
 
     def take_turns(
@@ -122,6 +134,14 @@ def read_together(calls: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str,
     """Run several readers at once."""
     with ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(lambda call: read(call[0], **call[1]), calls))
+
+
+def keep_starts(cache: Path) -> bool:
+    """Remove all of a cache but the starts that were recorded; says whether there are any."""
+    for path in cache.iterdir():
+        if path.name != STARTS:
+            clear(path)
+    return any((cache / STARTS).glob("*"))
 
 
 def check_file(path: Path, digest: str) -> None:

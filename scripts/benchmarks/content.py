@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from scripts.benchmarks.machine import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 CHUNK = MIB
@@ -123,24 +123,38 @@ def tensors_of(model: Model) -> list[Tensor]:
     ]
 
 
+def chunks_of(off: int, size: int) -> set[int]:
+    """The numbers of the chunks that hold a part of a file."""
+    return set(range(off // CHUNK, (off + size - 1) // CHUNK + 1))
+
+
 def make_model(www: Path, name: str, file: str, size: int) -> Model:
     """Write a model of `size` bytes, its manifest and its chunksums, below `www`."""
+    data = (size - MIB) // TENSORS // 128 * 128 * TENSORS
+
+    def write(path: Path) -> int:
+        header = gguf_header(data, path) if file.endswith(".gguf") else safetensors_header(data, path)
+        with path.open("ab", buffering=0) as out:
+            for block in blocks(data):
+                out.write(block)
+        return header
+
+    return make_written(www, name, file, write)
+
+
+def make_written(www: Path, name: str, file: str, write: Callable[[Path], int | None]) -> Model:
+    """Have a file written, which returns the length of its header where that matters, and make a model of it."""
     folder = www / "v2/library" / name
     for part in ("blobs", "manifests", "chunksums"):
         (folder / part).mkdir(parents=True)
     (www / "plain").mkdir(exist_ok=True)
     plain = www / "plain" / file
-    is_gguf = file.endswith(".gguf")
-    data = (size - MIB) // TENSORS // 128 * 128 * TENSORS
-    header = gguf_header(data, plain) if is_gguf else safetensors_header(data, plain)
-    with plain.open("ab", buffering=0) as out:
-        for block in blocks(data):
-            out.write(block)
+    header = write(plain) or 0
     digest, lines = _hash(plain)
     os.link(plain, folder / "blobs" / digest)
     (folder / "chunksums" / digest).write_text("".join(lines))
     layer = {
-        "mediaType": GGUF_TYPE if is_gguf else FILE_TYPE,
+        "mediaType": GGUF_TYPE if file.endswith(".gguf") else FILE_TYPE,
         "digest": digest,
         "size": plain.stat().st_size,
         "name": file,

@@ -6,13 +6,29 @@ import os
 import platform
 import re
 import resource
+import shutil
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from scripts.benchmarks.stage import CommandFailed, run
 
 MIB = 1 << 20
+_NEEDED = {
+    "curl": ("curl", "nothing is compared with a download: B1, B2, B4, B5, B10 and B12 fail"),
+    "openssl": ("openssl", "B1 and B13 have nobody who proves a download"),
+    "rclone": ("rclone", "B1 and B7b are not compared with it"),
+    "casync": ("casync", "B1 has one peer less"),
+    "nginx-light": ("nginx", "a server of our own, in Python, stands in for it"),
+    "iproute2": ("tc", "there is no shaped link: no B2, B3, B4, B5, B10"),
+    "util-linux": ("fincore", "B7d fails"),
+    "fuse3": ("fusermount3", "nothing can be mounted"),
+}
+_MODULES = {
+    "llama-cpp-python": ("llama_cpp", "B3 has no load by llama.cpp"),
+    "matplotlib": ("matplotlib", "there are no pictures"),
+}
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -26,7 +42,7 @@ def describe() -> dict[str, str]:
         "kernel": platform.release(),
         "python": platform.python_version(),
     }
-    facts.update({name: version(name) for name in ("fusefs", "pyfuse3", "trio", "urllib3")})
+    facts.update({name: _installed(name) for name in ("fusefs", "pyfuse3", "trio", "urllib3", "llama-cpp-python")})
     for name, argv, pattern in (
         ("libfuse", ["fusermount3", "--version"], r"version: (\S+)"),
         ("nginx", ["nginx", "-v"], r"nginx/(\S+)"),
@@ -38,6 +54,20 @@ def describe() -> dict[str, str]:
     ):
         facts[name] = _version(argv, pattern)
     return facts
+
+
+def missing() -> dict[str, str]:
+    """Debian packages whose programs are not there, and what goes without them."""
+    return {package: loss for package, (program, loss) in _NEEDED.items() if not shutil.which(program)} | {
+        name: loss for name, (module, loss) in _MODULES.items() if find_spec(module) is None
+    }
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not there"
 
 
 def _version(argv: list[str], pattern: str) -> str:
@@ -68,10 +98,24 @@ def sync() -> None:
     os.sync()
 
 
-def drop_caches() -> None:
-    """Forget every file's pages; needs root."""
+def forget(*paths: Path) -> None:
+    """Forget every file's pages; where only root may do that, those of the named files."""
     sync()
-    Path("/proc/sys/vm/drop_caches").write_text("3\n")
+    try:
+        Path("/proc/sys/vm/drop_caches").write_text("3\n")
+    except OSError:
+        for path in paths:
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def extents(path: Path) -> int:
+    """In how many pieces a file lies on its disk; 0 when nobody says."""
+    try:
+        found = re.search(r"(\d+) extents? found", run(["filefrag", path], limit=60).out)
+    except (CommandFailed, OSError):
+        return 0
+    return int(found[1]) if found else 0
 
 
 def warm(path: Path) -> None:
@@ -104,6 +148,12 @@ def cpu_seconds(pid: int) -> float:
     """User and system seconds of a process and its dead children so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(int(field) for field in fields[11:15]) / _TICK
+
+
+def family_cpu_seconds(pid: int) -> float:
+    """User and system seconds of a process and its living children so far."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return cpu_seconds(pid) + sum(cpu_seconds(int(child)) for child in children)
 
 
 def peak_memory(pid: int) -> int:

@@ -84,12 +84,6 @@ def fusefs(folder: Path, cache_dir: Path, sources: Sequence[str], *options: str)
 
 
 @cache
-def fusefs_options() -> str:
-    """What `fusefs mount --help` says."""
-    return run([FUSEFS, "mount", "--help"], limit=30).out
-
-
-@cache
 def rclone_options() -> str:
     """What `rclone mount --help` says; empty where there is no rclone."""
     try:

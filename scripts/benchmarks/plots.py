@@ -1,124 +1,166 @@
-"""Plots: how fast the bytes came, and in which order, for each access pattern.  Nothing here is used for the table."""
+"""Plots: each access pattern, watched while it reads a cold file.  Nothing here is used for the table."""
 
 from __future__ import annotations
 
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from scripts.benchmarks import mounts
-from scripts.benchmarks.bench import Bench, read
+from scripts.benchmarks import llama, mounts
+from scripts.benchmarks.bench import Bench, keep_starts, read, read_together
 from scripts.benchmarks.content import tensors_of
-from scripts.benchmarks.shaped import far_apart, half_of_tensors
-from scripts.benchmarks.stage import clear, run
+from scripts.benchmarks.pictures import MIB, Picture, draw
+from scripts.benchmarks.shaped import far_apart
+from scripts.benchmarks.stage import TOP, CommandFailed, clear, run
+from scripts.benchmarks.tensors import half_of_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from matplotlib.axes import Axes
-
     from scripts.benchmarks.content import Model
     from scripts.benchmarks.servers import Server
 
-MIB = 1 << 20
-PAGE = 4096
-FUSEFS, DEMAND = "#0072b2", "#d55e00"
-OTHERS = {"curl": "#999999", "curl + openssl": "#444444", "rclone full, best flags": "#cc79a7"}
-Event = tuple[float, int, int]
-"""Seconds, offset, length."""
+STREAMS = 4
+STARTING = 1.5
+"""Seconds in which all readers have started."""
+
+STRIDE = 4
+IN_README = ("in-order-loopback", "random-tensors")
+README_FOLDER = TOP / "scripts/benchmarks/plots"
+Drawn = tuple[str, list[Picture]]
+"""A title, and what is shown below it, side by side."""
+
+Call = tuple[str, dict[str, Any]]
+"""An operation of readers, and its words without the path."""
 
 
-@dataclass(slots=True)
-class Picture:
-    """What one access pattern showed.
-
-    Attributes:
-        title: of the picture.
-        size: of the file, in bytes.
-        arrivals: when which verified part came to be in the cache.
-        reads: when the program had which bytes.
-        others: the same of other programs, by name; only how much, when.
-        rates: show bytes a second over time, not bytes.
-    """
-
-    title: str
-    size: int
-    arrivals: list[Event] = field(default_factory=list)
-    reads: list[Event] = field(default_factory=list)
-    others: dict[str, list[Event]] = field(default_factory=dict)
-    rates: bool = True
-
-
-def draw_all(bench: Bench, folder: Path) -> None:
-    """One PNG for each access pattern."""
+def draw_all(bench: Bench, folder: Path, *, quick: bool) -> str:
+    """One PNG for each access pattern; returns what could not be drawn and why, or nothing."""
+    if find_spec("matplotlib") is None:
+        return "matplotlib is not installed"
     folder.mkdir(parents=True, exist_ok=True)
+    failed = []
+    facts = bench.report.machine
+    caption = f"{facts['date']}, {facts['processor']}, {facts['cores']} cores, Linux {facts['kernel']}"
+    for name, make in _makers(bench, quick=quick).items():
+        bench.settle()
+        try:
+            title, pictures = make()
+        except (CommandFailed, OSError) as exc:
+            failed.append(f"{name}: {exc}")
+        else:
+            draw(pictures, folder / f"{name}.png", title=title, caption=caption)
+    return "; ".join(failed)
+
+
+def for_readme(folder: Path) -> list[Path]:
+    """Copy the pictures that README shows to where it looks for them; returns those that are not there."""
+    README_FOLDER.mkdir(exist_ok=True)
+    found = [folder / f"{name}.png" for name in IN_README]
+    for path in found:
+        if path.exists() and path.parent.resolve() != README_FOLDER:
+            shutil.copyfile(path, README_FOLDER / path.name)
+    return [path for path in found if not path.exists()]
+
+
+def _makers(bench: Bench, *, quick: bool) -> dict[str, Callable[[], Drawn]]:
+    """The access patterns, by the names of their pictures."""
     near, far = bench.near, bench.far or bench.near
     where = "1 Gbit/s, 20 ms" if bench.far else "loopback"
-    makers: dict[str, Callable[[], Picture]] = {
-        "in-order-loopback": lambda: _in_order(bench, near, "Cold, in order, loopback", rclone=True),
-        "in-order-link": lambda: _in_order(bench, far, f"Cold, in order, {where}", rclone=False),
-        "random-tensors": lambda: _pattern(
-            bench,
-            far,
-            bench.tensors,
-            f"Cold, half of 200 tensors in random order by mmap, {where}",
-            "mapped",
-            spans=half_of_tensors(bench.tensors),
+    big, tensors = bench.big, bench.tensors
+    steps = range(0, big.size - MIB, MIB)
+    part = big.size // STREAMS // MIB * MIB
+    metadata: Call = ("gguf", {})
+    one_tensor: Call = ("safetensors", {"name": tensors_of(tensors)[120].name})
+    backward: Call = ("pieces", {"spans": [(off, MIB) for off in reversed(steps)]})
+    strided: Call = ("pieces", {"spans": [(off, MIB) for off in steps[::STRIDE]]})
+    pages: Call = ("single", {"offs": far_apart(big.size, 30, seed=4), "pause": 0.02})
+    in_tensors: Call = ("mapped", {"spans": half_of_tensors(tensors)})
+    streams: list[Call] = [("order", {"off": number * part, "size": part}) for number in range(STREAMS)]
+
+    def one(model: Model, title: str, *calls: Call) -> Callable[[], Drawn]:
+        return lambda: ("", [_watched(bench, far, model, f"Cold, {title}, {where}", *calls)])
+
+    makers = {
+        "in-order-loopback": lambda: ("", [_beside_others(bench, near, "Cold, in order, loopback", rclone=True)]),
+        "in-order-link": lambda: ("", [_beside_others(bench, far, f"Cold, in order, {where}", rclone=False)]),
+        "random-tensors": lambda: _replayed(
+            bench, far, tensors, f"Cold, half of 200 tensors in random order by mmap, {where}", in_tensors
         ),
-        "random-pages": lambda: _pattern(
-            bench,
-            far,
-            bench.big,
-            f"Cold, 4 KiB reads at random, {where}",
-            "single",
-            offs=far_apart(bench.big.size, 30, seed=4),
-            pause=0.02,
-        ),
-        "header-gguf": lambda: _pattern(bench, far, bench.big, f"Cold, metadata of a GGUF, {where}", "gguf"),
-        "header-safetensors": lambda: _pattern(
-            bench,
-            far,
-            bench.tensors,
-            f"Cold, one tensor of a safetensors file, {where}",
-            "safetensors",
-            name=tensors_of(bench.tensors)[120].name,
-        ),
+        "random-pages": one(big, "4 KiB reads at random", pages),
+        "backward": one(big, "backward, 1 MiB reads", backward),
+        "strided": one(big, f"1 MiB of every {STRIDE}", strided),
+        "streams": one(big, f"{STREAMS} readers in order, in {STREAMS} parts", *streams),
+        "header-gguf": one(big, "metadata of a GGUF", metadata),
+        "header-safetensors": one(tensors, "one tensor of a safetensors file", one_tensor),
     }
-    for name, make in makers.items():
-        bench.settle()
-        _draw(make(), folder / f"{name}.png")
+    if find_spec("llama_cpp"):
+        makers["llama"] = lambda: _replayed(
+            bench,
+            far,
+            llama.make(bench, quick=quick),
+            f"Cold, load and first answer of llama.cpp, {where}",
+            ("llama", {}),
+        )
+    return makers
 
 
-def _pattern(bench: Bench, server: Server, model: Model, title: str, operation: str, **words: Any) -> Picture:
-    """One read of a file in a new mount, watched."""
+def _replayed(bench: Bench, server: Server, model: Model, title: str, call: Call) -> Drawn:
+    """The first time, and again when nothing but the recorded start is left."""
     cache = bench.fresh("cache")
+    first = _watched(bench, server, model, "the first time", call, cache=cache)
+    recorded = keep_starts(cache)
+    bench.settle(model)
+    title_of_second = "with its recorded start" if recorded else "again: no start was recorded"
+    second = _watched(bench, server, model, title_of_second, call, cache=cache)
+    clear(cache)
+    return title, [first, second]
+
+
+def _watched(
+    bench: Bench, server: Server, model: Model, title: str, *calls: Call, cache: Path | None = None
+) -> Picture:
+    """Some reads of a file in a new mount, watched; in a new cache, unless there is one."""
+    folder, stop = cache or bench.fresh("cache"), bench.fresh("stop")
     with ThreadPoolExecutor(1) as pool:
-        watching = pool.submit(read, "watch", folder=cache, seconds=60)
-        with mounts.fusefs(bench.mnt, cache, [f"{server.url}/library/{model.name}"]) as mount:
-            start = time.monotonic()
-            found = read(operation, path=mount.folder / model.file, **words)
-        clear(cache)
+        watching = pool.submit(read, "watch", folder=folder, stop=stop, seconds=120)
+        try:
+            with mounts.fusefs(bench.mnt, folder, [server.source(model)]) as mount:
+                path = next(mount.folder.rglob(model.file), None) or next(mount.folder.rglob("*.gguf"))
+                at = time.monotonic()
+                if len(calls) > 1:  # of these every process has to start first
+                    at += STARTING
+                    found = read_together([(name, {"path": path, "at": at, **words}) for name, words in calls])
+                else:
+                    found = [read(name, path=path, **words) for name, words in calls]
+        finally:
+            stop.touch()
         arrivals = watching.result()["arrivals"]
-    start = found.get("start", start)
+    if cache is None:
+        clear(folder)
+    start = min(one.get("start", at) for one in found)
+    reads = [event for one in found for event in one.get("trace", [])]
+    fetched = sum(size for _, _, size in arrivals) / MIB
     return Picture(
-        f"{title}\n{sum(size for _, _, size in arrivals) / MIB:,.0f} of {model.size / MIB:,.0f} MiB fetched",
+        f"{title}\n{fetched:,.0f} of {model.size / MIB:,.0f} MiB fetched",
         model.size,
-        [(at - start, off, size) for at, off, size in arrivals],
-        [(at - start, off, size) for at, off, size in found.get("trace", [])],
-        rates=operation in {"order", "mapped"},
+        [(max(0.0, at - start), off, size) for at, off, size in arrivals],
+        sorted((at - start, off, size) for at, off, size in reads),
+        linked=server is bench.far,
     )
 
 
-def _in_order(bench: Bench, server: Server, title: str, *, rclone: bool) -> Picture:
-    picture = _pattern(bench, server, bench.big, title, "order")
+def _beside_others(bench: Bench, server: Server, title: str, *, rclone: bool) -> Picture:
+    picture = _watched(bench, server, bench.big, title, ("order", {}))
     bench.settle()
     out = bench.folder / "download"
+    grown: list[tuple[float, int, int]] = []
     with ThreadPoolExecutor(1) as pool:
         start = time.monotonic()
         curl = pool.submit(run, ["curl", "-s", "-o", out, server.url + bench.big.blob])
-        picture.others["curl"] = grown = []
         reached = 0
         while not curl.done():
             size = out.stat().st_size if out.exists() else 0
@@ -126,6 +168,7 @@ def _in_order(bench: Bench, server: Server, title: str, *, rclone: bool) -> Pict
                 grown.append((time.monotonic() - start, reached, size - reached))
                 reached = size
             time.sleep(0.005)
+    picture.others["curl"] = grown
     proof = run(["openssl", "dgst", "-sha256", out]).seconds
     picture.others["curl + openssl"] = [(grown[-1][0] + proof, 0, bench.big.size)]
     clear(out)
@@ -138,88 +181,3 @@ def _in_order(bench: Bench, server: Server, title: str, *, rclone: bool) -> Pict
         events = [(at - found["start"], off, size) for at, off, size in found["trace"]]
         picture.others["rclone full, best flags"] = events
     return picture
-
-
-def _draw(picture: Picture, path: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    from matplotlib import pyplot as plt
-
-    figure, (top, bottom) = plt.subplots(2, 1, figsize=(9, 7), sharex=True, height_ratios=[2, 3], layout="constrained")
-    figure.suptitle(picture.title, fontsize=13)
-    _amounts(top, picture)
-    if picture.rates:
-        _steps(top.twinx(), picture)
-    _order(bottom, picture)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
-
-
-def _cumulative(events: list[Event]) -> tuple[list[float], list[float]]:
-    times, amounts, total = [0.0], [0.0], 0
-    for at, _, size in sorted(events):
-        total += size
-        times.append(at)
-        amounts.append(total / MIB)
-    return times, amounts
-
-
-def _amounts(axes: Axes, picture: Picture) -> None:
-    """How much, when; lines of ours and of the others."""
-    for name, events in picture.others.items():
-        if len(events) == 1:  # nothing before it is proved
-            axes.plot(
-                [0, events[0][0], events[0][0]], [0, 0, events[0][2] / MIB], color=OTHERS[name], ls=":", label=name
-            )
-        else:
-            axes.plot(*_cumulative(events), color=OTHERS[name], label=name)
-    axes.plot(
-        *_cumulative(picture.arrivals),
-        color=FUSEFS,
-        drawstyle="steps-post",
-        lw=1,
-        label="fusefs: verified, in the cache",
-    )
-    if picture.reads:
-        axes.plot(
-            *_cumulative(picture.reads), color=DEMAND, drawstyle="steps-post", label="fusefs: read by the program"
-        )
-    axes.set_ylabel("MiB so far")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="upper left")
-
-
-def _steps(axes: Axes, picture: Picture) -> None:
-    """Bytes a second in each of 40 parts of the time."""
-    end = max(at for at, _, _ in picture.reads)
-    width = end / 40
-    parts = [0.0] * 40
-    for at, _, size in picture.reads:
-        parts[min(39, int(at / width))] += size / width / 1e6
-    axes.bar([width * number for number in range(40)], parts, width, align="edge", color=DEMAND, alpha=0.15)
-    axes.set_ylabel("read, MB/s (bars)")
-
-
-def _order(axes: Axes, picture: Picture) -> None:
-    """Where in the file, when."""
-    for events, colour, size, label in (
-        (picture.arrivals, FUSEFS, 7, "a MiB arrived, verified"),
-        (picture.reads, DEMAND, 2, "the program has it"),
-    ):
-        if events:
-            axes.scatter(
-                [at for at, _, _ in events],
-                [off / MIB for _, off, _ in events],
-                s=size if len(events) > 100 else 4 * size,
-                color=colour,
-                label=label,
-                alpha=0.7,
-                linewidths=0,
-            )
-    axes.set_ylim(-0.02 * picture.size / MIB, 1.02 * picture.size / MIB)
-    axes.set_ylabel("offset in the file, MiB")
-    axes.set_xlabel("seconds since the program began to read")
-    axes.grid(alpha=0.3)
-    if picture.arrivals or picture.reads:
-        axes.legend(fontsize=8, loc="best", markerscale=2 if len(picture.arrivals) > 100 else 1)

@@ -43,6 +43,18 @@ def order(path: str, block: int = MIB, off: int = 0, size: int = -1, at: float =
     return _done(start, trace)
 
 
+def pieces(path: str, spans: Iterable[Span], at: float = 0.0) -> dict[str, Any]:
+    """Read parts of a file, in the order in which they are named."""
+    buffer = bytearray(MIB)
+    trace: list[tuple[float, int, int]] = []
+    start = _wait(at)
+    with open(path, "rb", buffering=0) as file:
+        for off, size in spans:
+            count = os.preadv(file.fileno(), [memoryview(buffer)[:size]], off)
+            trace.append((time.monotonic(), off, count))
+    return _done(start, trace)
+
+
 def mapped(path: str, spans: Iterable[Span] | None = None, at: float = 0.0) -> dict[str, Any]:
     """Copy parts of a mapping, all of it when none are named."""
     buffer = memoryview(bytearray(MIB))
@@ -116,6 +128,13 @@ def gguf(path: str) -> dict[str, Any]:
     return {"start": start, "seconds": seconds, "found": len(reader.fields) + len(reader.tensors)}
 
 
+def llama(path: str) -> dict[str, Any]:
+    """What llama.cpp does until it gives its first answer."""
+    from scripts.benchmarks.llamamodel import load
+
+    return load(path)
+
+
 def safetensors(path: str, name: str) -> dict[str, Any]:
     """Load one tensor."""
     from safetensors import safe_open
@@ -165,20 +184,23 @@ def _walk(folder: str) -> None:
             os.lstat(os.path.join(parent, name))
 
 
-def watch(folder: str, seconds: float) -> dict[str, Any]:
+def watch(folder: str, stop: str, seconds: float) -> dict[str, Any]:
     """When which part of the one sparse file in a cache came to be there: [seconds, offset, length] of each.
 
-    A file system says where a file has data, and fusefs writes what is verified and nothing else.
+    Ends when there is a file `stop`, when nothing is left to come, or when the time is over.  A file system says
+    where a file has data, and fusefs writes what is verified and nothing else.
     """
     until = time.monotonic() + seconds
     while not (path := _sparse(folder)):
-        if time.monotonic() > until:
+        if time.monotonic() > until or os.path.exists(stop):
             return {"arrivals": []}
         time.sleep(0.002)
     arrivals: list[tuple[float, int, int]] = []
     with open(path, "rb", buffering=0) as file:
         holes = [(0, os.fstat(file.fileno()).st_size)]
-        while holes and time.monotonic() < until and os.path.exists(folder):
+        stopped = False
+        while holes and time.monotonic() < until and not stopped:
+            stopped = os.path.exists(stop)  # after which it looks once more
             now, left = time.monotonic(), []
             for hole in holes:
                 left += _look(file.fileno(), hole, now, arrivals)
@@ -212,7 +234,20 @@ def _look(file: int, hole: Span, now: float, arrivals: list[tuple[float, int, in
 
 OPERATIONS: dict[str, Callable[..., dict[str, Any]]] = {
     operation.__name__: operation
-    for operation in (order, mapped, single, fault, sha256, spans_sha256, gguf, safetensors, probe, watch)
+    for operation in (
+        order,
+        pieces,
+        mapped,
+        single,
+        fault,
+        sha256,
+        spans_sha256,
+        gguf,
+        llama,
+        safetensors,
+        probe,
+        watch,
+    )
 }
 
 

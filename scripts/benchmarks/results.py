@@ -1,21 +1,17 @@
-"""Results: figures, goals, verdicts; printed as tables, or written as JSON."""
+"""Results: figures, goals, verdicts; what is written as JSON, and read back."""
 
 from __future__ import annotations
 
 import operator
+import re
 import statistics
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Literal
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _COMPARE = {"≤": operator.le, "≥": operator.ge, "=": operator.eq}
-_COLOURS = {"met": "green", "missed": "red", "failed": "red"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +27,14 @@ class Goal:
 
     def __str__(self) -> str:
         return f"{self.sign} {self.value:g}"
+
+    @classmethod
+    def parse(cls, text: str) -> Goal:
+        """What `str` gives."""
+        sign, _, value = text.partition(" ")
+        if sign not in _COMPARE:
+            raise ValueError(text)
+        return cls(cast('Literal["≤", "≥", "="]', sign), float(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +86,42 @@ class Series:
         return statistics.median(self.values)
 
 
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What one part of a cold read takes by itself.
+
+    Attributes:
+        part: in words.
+        wall: seconds a GiB.
+        cpu: CPU seconds a GiB, of all processes that take part.
+        note: said beside it.
+    """
+
+    part: str
+    wall: float
+    cpu: float
+    note: str = ""
+
+
 @dataclass(slots=True)
 class Report:
-    """All of a run."""
+    """All of a run.
+
+    Attributes:
+        machine: what it was measured on.
+        setting: with what.
+        results: the table.
+        series: the raw figures.
+        floors: where the time of a cold read goes.
+        shares: in which code the daemon was found during one, as parts of 1.
+    """
 
     machine: dict[str, str]
     setting: dict[str, str]
     results: list[Result] = field(default_factory=list)
     series: list[Series] = field(default_factory=list)
+    floors: list[Floor] = field(default_factory=list)
+    shares: dict[str, float] = field(default_factory=dict)
 
     def add(self, *results: Result) -> None:
         """Take lines of the table."""
@@ -100,6 +132,10 @@ class Report:
         series = Series(row, who, unit, list(values))
         self.series.append(series)
         return series.median
+
+    def in_order(self) -> list[Result]:
+        """The lines of the table, by their rows: B2 before B10."""
+        return sorted(self.results, key=lambda result: [int(part) for part in re.findall(r"\d+", result.row)[:1]])
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -112,10 +148,27 @@ class Report:
                     "goal": str(result.goal) if result.goal else None,
                     "verdict": result.verdict,
                 }
-                for result in self.results
+                for result in self.in_order()
             ],
+            "floors": [asdict(floor) for floor in self.floors],
+            "shares": self.shares,
             "raw": [{**asdict(series), "median": series.median} for series in self.series],
         }
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Report:
+        """What `as_dict` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
+        report = cls(found["machine"], found["setting"], shares=found["shares"])
+        for one in found["results"]:
+            words = {key: value for key, value in one.items() if key != "verdict"}
+            report.add(Result(**words | {"goal": Goal.parse(one["goal"]) if one["goal"] else None}))
+        report.floors = [Floor(**one) for one in found["floors"]]
+        report.series = [Series(one["row"], one["who"], one["unit"], one["values"]) for one in found["raw"]]
+        return report
 
 
 def figure(value: float) -> str:
@@ -123,37 +176,3 @@ def figure(value: float) -> str:
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def show(report: Report) -> None:
-    """Print the table, and the raw figures below it."""
-    console = Console(width=None if Console().is_terminal else 150)
-    for title, facts in (("machine", report.machine), ("setting", report.setting)):
-        console.print(Text(f"{title}: " + ", ".join(f"{name} {value}" for name, value in facts.items())))
-    table = Table("row", "measure", "figure", "goal", "verdict", "note", title="fusefs against its peers")
-    for column in (table.columns[2], table.columns[3]):
-        column.justify = "right"
-    for result in report.results:
-        value = "-" if result.value is None else f"{figure(result.value)} {result.unit}".strip()
-        table.add_row(
-            result.row,
-            result.what,
-            value,
-            str(result.goal or ""),
-            Text(result.verdict, style=_COLOURS.get(result.verdict, "")),
-            result.note,
-        )
-    console.print(table)
-    raw = Table("row", "who", "unit", "median", "least", "most", "all", title="raw figures")
-    for series in report.series:
-        few = " ".join(figure(value) for value in series.values[:10])
-        raw.add_row(
-            series.row,
-            series.who,
-            series.unit,
-            figure(series.median),
-            figure(min(series.values)),
-            figure(max(series.values)),
-            few + (f" … ({len(series.values)})" if len(series.values) > 10 else ""),
-        )
-    console.print(raw)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from scripts.benchmarks import machine, mounts
 from scripts.benchmarks.bench import Bench, WrongContent, read
-from scripts.benchmarks.content import CHUNK, GGUF_TYPE, write_manifest
+from scripts.benchmarks.content import CHUNK, GGUF_TYPE, Model, write_manifest
 from scripts.benchmarks.results import Goal, Result
-from scripts.benchmarks.shaped import far_apart
+from scripts.benchmarks.shaped import curl_all, curl_chunk, far_apart
 from scripts.benchmarks.stage import clear, run
 
 if TYPE_CHECKING:
@@ -42,39 +42,43 @@ def _huge(bench: Bench, chunks: int) -> None:
         file.writelines(f"{zeros} {off}-{off + CHUNK - 1}\n" for off in range(0, size, CHUNK))
     write_manifest(folder / "manifests/latest", [{"mediaType": GGUF_TYPE, "digest": digest, "size": size}])
     machine.warm(folder / "chunksums" / digest)
-    offs = far_apart(size, 12, seed=12)
-    curl: list[float] = []
-    for off in offs:
-        span = f"{off // CHUNK * CHUNK}-{off // CHUNK * CHUNK + CHUNK - 1}"
-        url = f"{server.url}/v2/library/huge/blobs/{digest}"
-        curl.append(float(run(["curl", "-s", "-o", "/dev/null", "-w", "%{time_total}", "-r", span, url]).out))
+    *offs, unread = far_apart(size, 13, seed=12)
+    model = Model("huge", "model.gguf", folder / "blobs" / digest, digest, size, 0)
+    curl = [curl_chunk(server, model, off) for off in offs]
+    listed = curl_all(f"{server.url}/v2/library/huge/chunksums/{digest}")
     cache = bench.fresh("cache")
-    with mounts.fusefs(bench.mnt, cache, [f"{server.url}/library/huge"]) as mount:
+    with mounts.fusefs(bench.mnt, cache, [server.source(model)]) as mount:
         listing = run(["ls", "-lR", mount.folder]).seconds
         first = read("single", path=mount.folder / "model.gguf", offs=[PAGE])["each"][0]
         found = read("single", path=mount.folder / "model.gguf", offs=offs, pause=0.2)
         peak = mount.peak()
     if found["sha256"] != hashlib.sha256(bytes(PAGE * len(offs))).hexdigest():
         raise WrongContent("B12: the huge file is not zeros")
-    with mounts.fusefs(bench.mnt, cache, [f"{server.url}/library/huge"]) as again:
-        second = read("single", path=again.folder / "model.gguf", offs=[5 * MIB])["each"][0]
+    with mounts.fusefs(bench.mnt, cache, [server.source(model)]) as again:
+        second = read("single", path=again.folder / "model.gguf", offs=[unread])["each"][0]
     what = f"{size / 2**40:.3g} TiB, {chunks:,} chunks"
-    _figures(bench, what, mount.seconds, listing, peak)
+    _figures(bench, what, [mount.seconds, again.seconds], [listing], [peak])
     later = bench.report.raw("B12", f"{what}: later reads", "ms", [seconds * 1e3 for seconds in found["each"]])
     theirs = bench.report.raw("B12", f"{what}: curl of a chunk", "ms", [seconds * 1e3 for seconds in curl])
+    bench.report.raw("B12", f"{what}: first read, with its chunk list", "s", [first])
     bench.report.raw("B12", f"{what}: first read after a remount", "s", [second])
+    bench.report.raw("B12", f"{what}: curl of the chunk list", "s", [listed])
+    first_words = f"{what}: first read ÷ curl of its chunk list and chunk"
     bench.report.add(
-        Result("B12", f"{what}: first read, with its chunk list", first, "s"),
+        Result("B12", first_words, first / (listed + theirs / 1e3), goal=Goal("≤", 1.3), note=f"{first:.2f} s"),
+        Result("B12", f"{what}: first read after a remount ÷ curl of a chunk", second / theirs * 1e3),
         Result("B12", f"{what}: later reads ÷ curl of a chunk", later / theirs, goal=Goal("≤", 1.3)),
     )
     clear(cache, folder)
 
 
-def _figures(bench: Bench, what: str, mount: float, listing: float, peak: int) -> None:
+def _figures(bench: Bench, what: str, mount: list[float], listing: list[float], peaks: list[int]) -> None:
+    mounting = bench.report.raw("B12", f"{what}: time to mount", "s", mount)
+    listed = bench.report.raw("B12", f"{what}: ls -lR", "s", listing)
     bench.report.add(
-        Result("B12", f"{what}: time to mount", mount, "s", Goal("≤", 1)),
-        Result("B12", f"{what}: ls -lR", listing, "s", Goal("≤", 3)),
-        Result("B12", f"{what}: memory of the daemon", peak / MIB, "MiB", Goal("≤", 250)),
+        Result("B12", f"{what}: time to mount", mounting, "s", Goal("≤", 1)),
+        Result("B12", f"{what}: ls -lR", listed, "s", Goal("≤", 3)),
+        Result("B12", f"{what}: memory of the daemon", max(peaks) / MIB, "MiB", Goal("≤", 250)),
     )
 
 
@@ -82,18 +86,27 @@ def _many(bench: Bench, models: int) -> None:
     """Small blobs in a local store, many of them."""
     store = bench.fresh("store")
     names = _make_store(store, models)
-    cache = bench.fresh("cache")
-    with mounts.fusefs(bench.mnt, cache, names, "--store", str(store)) as mount:
-        done = run(["ls", "-lR", mount.folder])
-        files = sum(1 for line in done.out.splitlines() if line.startswith("-"))
-        path = next(path for path in mount.folder.rglob("*") if path.is_file() and path.stat().st_size == PAGE)
-        first = read("single", path=path, offs=[0])["each"][0]
-        peak = mount.peak()
-    if files < models * LAYERS:
-        raise WrongContent(f"B12: {files} files are listed, {models * LAYERS} are in the store")
+    mounting: list[float] = []
+    listing: list[float] = []
+    first: list[float] = []
+    peaks: list[int] = []
+    for _ in range(min(3, bench.runs)):
+        cache = bench.fresh("cache")
+        machine.sync()
+        with mounts.fusefs(bench.mnt, cache, names, "--store", str(store)) as mount:
+            done = run(["ls", "-lR", mount.folder])
+            files = sum(1 for line in done.out.splitlines() if line.startswith("-"))
+            path = next(path for path in mount.folder.rglob("*") if path.is_file() and path.stat().st_size == PAGE)
+            found = read("single", path=path, offs=[0])
+            peaks.append(mount.peak())
+        if files < models * LAYERS:
+            raise WrongContent(f"B12: {files} files are listed, {models * LAYERS} are in the store")
+        mounting.append(mount.seconds)
+        listing.append(done.seconds)
+        first.append(found["each"][0] * 1e3)
     what = f"{models:,} models, {models * LAYERS:,} blobs"
-    _figures(bench, what, mount.seconds, done.seconds, peak)
-    bench.report.raw("B12", f"{what}: first read", "ms", [first * 1e3])
+    _figures(bench, what, mounting, listing, peaks)
+    bench.report.raw("B12", f"{what}: first read", "ms", first)
     clear(cache, store)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import socket
 import urllib.request
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from scripts.benchmarks.stage import CommandFailed, background, module, run, wai
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from scripts.benchmarks.content import Model
 
 RATE = 125_000_000
 """Bytes a second of the shaped link: 1 Gbit/s."""
@@ -66,11 +69,17 @@ class Server:
     Attributes:
         url: `http://<host>:<port>`.
         log: its access log.
+        pid: of its first process.
     """
 
     url: str
     log: Path
+    pid: int
     seen: int = 0
+
+    def source(self, model: Model) -> str:
+        """The name of a model, for `fusefs mount`."""
+        return f"{self.url}/library/{model.name}"
 
     def mark(self) -> None:
         """Forget what was asked until now."""
@@ -102,6 +111,11 @@ def twice(requests: list[Request], size: int) -> int:
     return sum(stop - start for start, stop in spans) - min(union, size)
 
 
+def has_nginx() -> bool:
+    """Whether it is installed."""
+    return shutil.which("nginx") is not None
+
+
 def _free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -118,13 +132,17 @@ def _answers(url: str) -> bool:
 
 @contextlib.contextmanager
 def nginx(folder: Path, www: Path) -> Iterator[Server]:
-    """nginx on loopback over `www`."""
+    """nginx on loopback over `www`; the slow server without its delay where there is no nginx."""
     port, log, conf = _free_port(), folder / "nginx.log", folder / "nginx.conf"
     user = "user root;" if os.geteuid() == 0 else ""
     conf.write_text(_NGINX.format(folder=folder, log=log, port=port, www=www, user=user))
-    with background(["nginx", "-c", conf, "-e", folder / "nginx.err"], log=folder / "nginx.out"):
-        server = Server(f"http://127.0.0.1:{port}", log)
-        if not wait_until(lambda: _answers(server.url + "/plain/"), 10):
+    argv, ready = ["nginx", "-c", str(conf), "-e", str(folder / "nginx.err")], "/plain/"
+    if not has_nginx():
+        log.touch()
+        argv, ready = module("slowserver", f"127.0.0.1:{port}", str(www), str(log), "0"), "/ready"
+    with background(argv, log=folder / "nginx.out") as process:
+        server = Server(f"http://127.0.0.1:{port}", log, process.pid)
+        if not wait_until(lambda: _answers(server.url + ready), 10):
             raise CommandFailed("nginx does not answer: " + (folder / "nginx.out").read_text()[-300:])
         yield server
 
@@ -154,13 +172,13 @@ def shaped(folder: Path, www: Path) -> Iterator[Server]:
         ):
             run(command.split(), limit=20)
         serve = module("slowserver", f"{net}.2:8080", str(www), str(log), str(DELAY))
-        stack.enter_context(background(["ip", "netns", "exec", name, *serve], log=folder / "slow.out"))
-        server = Server(f"http://{net}.2:8080", log)
+        process = stack.enter_context(background(["ip", "netns", "exec", name, *serve], log=folder / "slow.out"))
+        server = Server(f"http://{net}.2:8080", log, process.pid)
         if not wait_until(lambda: _answers(server.url + "/ready"), 10):
             raise CommandFailed("the slow server does not answer: " + (folder / "slow.out").read_text()[-300:])
         yield server
 
 
 def _forget(argv: list[str]) -> None:
-    with contextlib.suppress(CommandFailed):
+    with contextlib.suppress(CommandFailed, OSError):
         run(argv, limit=20)

@@ -1,14 +1,13 @@
-"""Cold reads over a link of 1 Gbit/s from a server that takes 20 ms to answer (B2, B3, B4, B5, B10)."""
+"""Cold reads over a link of 1 Gbit/s from a server that takes 20 ms to answer (B2, B4, B5)."""
 
 from __future__ import annotations
 
 import random
-import threading
 from typing import TYPE_CHECKING, Any
 
 from scripts.benchmarks import mounts
-from scripts.benchmarks.bench import Bench, Sample, check_equal, check_file, dd, percentile, read
-from scripts.benchmarks.content import CHUNK, tensors_of
+from scripts.benchmarks.bench import Bench, Sample, check_equal, check_file, dd, read
+from scripts.benchmarks.content import CHUNK, chunks_of, tensors_of
 from scripts.benchmarks.results import Goal, Result
 from scripts.benchmarks.servers import PAYLOAD_RATE
 from scripts.benchmarks.stage import clear, run
@@ -31,13 +30,9 @@ def in_order(bench: Bench, far: Server) -> None:
         bench.report.add(Result("B2", f"cold, in order: {name}, share of the link", share, goal=goal))
 
 
-def _source(server: Server, model: Model) -> str:
-    return f"{server.url}/library/{model.name}"
-
-
 def _order(bench: Bench, far: Server) -> Sample:
     cache = bench.fresh("cache")
-    with mounts.fusefs(bench.mnt, cache, [_source(far, bench.big)]) as mount:
+    with mounts.fusefs(bench.mnt, cache, [far.source(bench.big)]) as mount:
         seconds, _ = dd(mount.folder / bench.big.file)
         check_file(mount.folder / bench.big.file, bench.big.digest)
     clear(cache)
@@ -51,42 +46,6 @@ def _curl(bench: Bench, far: Server) -> Sample:
     return Sample(seconds)
 
 
-def random_tensors(bench: Bench, far: Server) -> None:
-    """B3: half of the tensors of a file, in random order, through a mapping; the other half tells what is wasted."""
-    samples = bench.take_turns("B3", {"fusefs mount": lambda: _tensors(bench, far)}, warm_up=False)["fusefs mount"]
-    touched = sum(size for _, size in half_of_tensors(bench.tensors))
-    share = bench.report.raw("B3", "share of the link", "", [touched / one.seconds / PAYLOAD_RATE for one in samples])
-    chunks = {chunk for off, size in half_of_tensors(bench.tensors) for chunk in _chunks(off, size)}
-    bench.report.raw("B3", "the chunks that hold them ÷ bytes touched", "", [len(chunks) * CHUNK / touched])
-    fetched = bench.report.raw("B3", "bytes fetched ÷ bytes touched", "", [one.ratio for one in samples])
-    bench.report.add(
-        Result("B3", "cold, tensors at random, mmap: share of the link", share, goal=Goal("≥", 0.90)),
-        Result("B3", "cold, tensors at random: bytes fetched ÷ touched", fetched, goal=Goal("≤", 1.15)),
-    )
-    bench.peaks["B3"] = [one.peak for one in samples]
-
-
-def half_of_tensors(model: Model) -> list[tuple[int, int]]:
-    """Where they are, in the order they are touched; the same in each run."""
-    all_of_them = [(tensor.off, tensor.size) for tensor in tensors_of(model)]
-    return random.Random(7).sample(all_of_them, len(all_of_them) // 2)
-
-
-def _tensors(bench: Bench, far: Server) -> Sample:
-    cache = bench.fresh("cache")
-    spans = half_of_tensors(bench.tensors)
-    far.mark()
-    with mounts.fusefs(bench.mnt, cache, [_source(far, bench.tensors)]) as mount:
-        path = mount.folder / bench.tensors.file
-        seconds = read("mapped", path=path, spans=spans)["seconds"]
-        found = read("spans_sha256", path=path, spans=spans)
-        peak = mount.peak()
-    check_equal(found, read("spans_sha256", path=bench.tensors.plain, spans=spans), "B3")
-    clear(cache)
-    fetched = sum(request.sent for request in far.content())
-    return Sample(seconds, peak=peak, ratio=fetched / sum(size for _, size in spans))
-
-
 def random_page(bench: Bench, far: Server) -> None:
     """B4: one page at a random offset, against curl of the chunk that holds it."""
     ours: list[float] = []
@@ -98,14 +57,14 @@ def random_page(bench: Bench, far: Server) -> None:
         offs = far_apart(bench.big.size, 4, seed=turn)
         cache = bench.fresh("cache")
         far.mark()
-        with mounts.fusefs(bench.mnt, cache, [_source(far, bench.big)]) as mount:
+        with mounts.fusefs(bench.mnt, cache, [far.source(bench.big)]) as mount:
             path = mount.folder / bench.big.file
             found = read("single", path=path, offs=[PAGE, *offs], pause=0.3)
         check_equal(found["sha256"], read("single", path=bench.big.plain, offs=[PAGE, *offs])["sha256"], "B4")
         fetched.append(sum(request.sent for request in far.content()) / CHUNK / len(found["each"]))
         first.append(found["each"][0] * 1e3)
         ours += [seconds * 1e3 for seconds in found["each"][1:]]
-        theirs += [_curl_chunk(far, bench.big, off) * 1e3 for off in offs]
+        theirs += [curl_chunk(far, bench.big, off) * 1e3 for off in offs]
         clear(cache)
     bench.report.raw("B4", "fusefs mount, the first read after mount", "ms", first)
     mine = bench.report.raw("B4", "fusefs mount, later reads", "ms", ours)
@@ -126,7 +85,8 @@ def far_apart(size: int, count: int, *, seed: int) -> list[int]:
     return offs
 
 
-def _curl_chunk(far: Server, model: Model, off: int) -> float:
+def curl_chunk(far: Server, model: Model, off: int) -> float:
+    """Seconds that curl takes for the chunk that holds an offset."""
     start = off // CHUNK * CHUNK
     span = f"{start}-{min(model.size, start + CHUNK) - 1}"
     return float(
@@ -134,11 +94,16 @@ def _curl_chunk(far: Server, model: Model, off: int) -> float:
     )
 
 
+def curl_all(url: str) -> float:
+    """Seconds that curl takes for all of something."""
+    return float(run(["curl", "-s", "-f", "-o", "/dev/null", "-w", "%{time_total}", url]).out)
+
+
 def header_only(bench: Bench, far: Server) -> None:
     """B5: the metadata of a GGUF, and one tensor of a safetensors file."""
     tensor = tensors_of(bench.tensors)[120]
-    metadata = _chunks(0, bench.big.header)
-    one_tensor = _chunks(0, bench.tensors.header) | _chunks(tensor.off, tensor.size)
+    metadata = chunks_of(0, bench.big.header)
+    one_tensor = chunks_of(0, bench.tensors.header) | chunks_of(tensor.off, tensor.size)
     programs: tuple[tuple[str, Model, str, dict[str, Any], set[int]], ...] = (
         ("GGUF metadata", bench.big, "gguf", {}, metadata),
         ("safetensors, one tensor", bench.tensors, "safetensors", {"name": tensor.name}, one_tensor),
@@ -151,7 +116,7 @@ def header_only(bench: Bench, far: Server) -> None:
             bench.settle()
             cache = bench.fresh("cache")
             far.mark()
-            with mounts.fusefs(bench.mnt, cache, [_source(far, model)]) as mount:
+            with mounts.fusefs(bench.mnt, cache, [far.source(model)]) as mount:
                 found = read(operation, path=mount.folder / model.file, **words)
             times.append(found["seconds"])
             check_equal(_content(found), _content(wanted), "B5")
@@ -169,49 +134,3 @@ def header_only(bench: Bench, far: Server) -> None:
 
 def _content(found: dict[str, Any]) -> tuple[object, object]:
     return found["found"], found.get("sha256")
-
-
-def _chunks(off: int, size: int) -> set[int]:
-    return set(range(off // CHUNK, (off + size - 1) // CHUNK + 1))
-
-
-def beside(bench: Bench, far: Server) -> None:
-    """B10: listing, a warm read, and a demand read elsewhere, idle and while a cold read saturates the link."""
-    idle: dict[str, list[float]] = {}
-    busy: dict[str, list[float]] = {}
-    outlived: list[float] = []
-    for turn in range(max(1, bench.runs // 2)):
-        bench.settle()
-        cache = bench.fresh("cache")
-        sources = [_source(far, bench.big), _source(far, bench.tensors)]
-        with mounts.fusefs(bench.mnt, cache, sources) as mount:
-            big, other = (next(mount.folder.rglob(model.file)) for model in (bench.big, bench.tensors))
-            warm = min(16 * MIB, bench.tensors.size // 4)
-            read("order", path=other, size=warm)
-            offs = far_apart(bench.tensors.size - 2 * warm, 40, seed=turn)
-            offs = [off + 2 * warm - 4 * MIB for off in offs]
-            words: dict[str, Any] = {"folder": mount.folder, "path": other, "warm": warm, "pause": 0.08}
-            _gather(idle, read("probe", **words, cold=offs[:15], seconds=10))
-            reader = threading.Thread(target=dd, args=(big,), daemon=True)
-            reader.start()
-            _gather(busy, read("probe", **words, cold=offs[15:], seconds=0.6 * bench.big.size / PAYLOAD_RATE))
-            outlived.append(float(reader.is_alive()))
-            reader.join(120)
-        clear(cache)
-    bench.report.raw("B10", "the download outlived the probes (1: yes)", "", outlived)
-    for what, name, goal in (("ls -lR", "listing", 5), ("warm 4 KiB read", "local", None)):
-        bench.report.raw("B10", f"{what}, idle", "ms", idle[name])
-        bench.report.raw("B10", f"{what}, busy", "ms", busy[name])
-        value = percentile(busy[name], 0.99)
-        bench.report.add(
-            Result("B10", f"beside a cold read: {what}, p99", value, "ms", Goal("≤", goal) if goal else None)
-        )
-    before = bench.report.raw("B10", "demand read, idle", "ms", idle["demand"])
-    bench.report.raw("B10", "demand read, busy", "ms", busy["demand"])
-    value = percentile(busy["demand"], 0.99) / before
-    bench.report.add(Result("B10", "beside a cold read: demand read, p99 ÷ idle", value, goal=Goal("≤", 2)))
-
-
-def _gather(into: dict[str, list[float]], found: dict[str, list[float]]) -> None:
-    for name, seconds in found.items():
-        into.setdefault(name, []).extend(second * 1e3 for second in seconds)
