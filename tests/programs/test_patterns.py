@@ -99,7 +99,8 @@ class Served:
             (file,) = [file for file in status["files"] if file["path"] == "model.gguf"]
             return not status["in_flight"] and sum(stop - start for start, stop in self.spans()) >= file["present"]
 
-        eventually("nothing in flight", quiet)
+        # Twice: between the end of one request and the start of the next that is queued, nothing is in flight either.
+        eventually("nothing in flight", lambda: quiet() and quiet())
 
     def _lines(self) -> list[str]:
         return self._log.read_text().splitlines()
