@@ -66,6 +66,13 @@ def unpack(packed: bytes, size: int) -> tuple[ChunkList, str]:
     return chunks, packed[_HEADER.size : body].decode("utf-8", "replace")
 
 
+def size_of(packed: bytes) -> int:
+    """Bytes of the blob that a packed list is of; 0 when it is none.  Whether its bytes are right says `unpack`."""
+    if len(packed) < _HEADER.size or not packed.startswith(_MAGIC):
+        return 0
+    return int(_HEADER.unpack_from(packed)[2])
+
+
 def _parts(chunks: ChunkList) -> tuple[bytes, bytes]:
     starts, digests = chunks.packed()
     if sys.byteorder == "big":

@@ -168,12 +168,15 @@ class ChunkList:
         """The inverse of `packed`.
 
         Raises:
-            InvalidChunkList: starts do not rise from 0, lie behind the end, or do not go with the digests.
+            InvalidChunkList: starts do not rise from 0, lie behind the end or too far apart, or do not go with the
+                digests.
         """
         check_blob_size(size)
         rising = all(map(lt, starts, starts[1:]))
         if (starts[0] if starts else size) != 0 or not rising or (starts and starts[-1] >= size):
             raise InvalidChunkList("chunk starts do not rise from 0 to the end of the blob")
+        if size > MAX_CHUNK_SIZE and max(map(sub, starts[1:] + array("Q", [size]), starts)) > MAX_CHUNK_SIZE:
+            raise InvalidChunkList(f"a chunk is larger than {MAX_CHUNK_SIZE} bytes")
         if digests is not None and len(digests) != 32 * len(starts):
             raise InvalidChunkList(f"{len(digests)} bytes of digests for {len(starts)} chunks")
         return cls(size, starts, digests)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from fusefs import __version__
+from fusefs.answers import DONE, FAILED, fail, finish, write_json
+from fusefs.cli_cache import COMMANDS
 from fusefs.config import MIB
 from fusefs.errors import FusefsError
 from fusefs.parameters import (
@@ -20,8 +22,10 @@ from fusefs.parameters import (
     LISTEN,
     PATH,
     SIZE,
+    cache_dir_of,
     cache_option,
     fetch_options,
+    settings_of,
     sources_argument,
     verbose_option,
 )
@@ -31,9 +35,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusefs.names import Name
-    from fusefs.report import PullReport, VerifyReport
 
-DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+WRONG_USAGE, INTERRUPTED = 2, 130
 
 
 class _Commands(click.Group):
@@ -46,7 +49,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", message="fusefs %(version)s")
 def cli() -> None:
-    r"""Mount a machine-learning model from a registry and fetch only what is read, every byte proved.
+    """Mount a machine-learning model from a registry and fetch only what is read, every byte proved.
 
     \b
       mkdir /tmp/llama
@@ -57,7 +60,7 @@ def cli() -> None:
 
     A SOURCE is a model's name as Ollama writes it: `llama3.2:1b`, `host:port/namespace/model:tag`, `model@sha256:…`.
     Write `http://` before it for a registry without TLS, `https+insecure://` to skip the check of its certificate.
-    """
+    """  # noqa: D301 # click wants the character itself
 
 
 @cli.command(short_help="Mount models at an empty folder.")
@@ -80,6 +83,14 @@ def cli() -> None:
     help="A large blob without a chunk list: wait until all of it is proved, allow reads before, or refuse them.",
 )
 @click.option(
+    "--verify",
+    type=click.Choice(["boot", "always"]),
+    default="boot",
+    show_default=True,
+    help="Hash what the cache has again on its first use in each boot, or in each mount (then never with --sealed "
+    "symlink: what a link leads to is beyond the mount).",
+)
+@click.option(
     "--fill/--no-fill", default=False, help="After the first open of a file, fetch the rest of it in the background."
 )
 @click.option(
@@ -100,19 +111,17 @@ def mount(sources: tuple[Name, ...], mountpoint: Path, **options: Any) -> None:
     Returns when the mount answers; a daemon serves it until `fusefs umount`.  One model shows its files at the root
     of the mount, several a folder each.  A file appears with its final size; reading it fetches what is missing.
     """
-    from fusefs.config import Settings
     from fusefs.mount import MountOptions, start
 
-    settings = Settings(
-        timeout=options["timeout"], memory=options["memory"], unproved=options["unproved"], fill=options["fill"]
-    )
+    if options["verify"] == "always" and options["sealed"] == "symlink":
+        raise click.UsageError("--verify always cannot hash what --sealed symlink leads to: leave one of them out")
     start(
         MountOptions(
             names=sources,
             mountpoint=mountpoint,
-            cache_dir=_cache_dir(options["cache_dir"]),
+            cache_dir=cache_dir_of(options["cache_dir"]),
             stores=options["stores"],
-            settings=settings,
+            settings=settings_of(options),
             layout=options["layout"],
             symlinks=options["sealed"] == "symlink",
             allow_other=options["allow_other"],
@@ -152,9 +161,7 @@ def status(mountpoint: Path | None, *, as_json: bool, watch: bool, everything: b
         return
     report = gather(mountpoint)
     if as_json:
-        from fusefs.report import encode
-
-        _write(encode(report) + b"\n")
+        write_json(report)
         return
     from fusefs.view.terminal import show
 
@@ -189,7 +196,6 @@ def pull(sources: tuple[Name, ...], **options: Any) -> int:
     """
     import time
 
-    from fusefs.config import Settings
     from fusefs.logs import to_stderr
     from fusefs.pull import PullOptions
     from fusefs.pull import pull as work
@@ -197,13 +203,12 @@ def pull(sources: tuple[Name, ...], **options: Any) -> int:
     from fusefs.view.summary import not_pulled, pulled
 
     to_stderr(verbose=options["verbose"], quiet=True)
-    settings = Settings(timeout=options["timeout"], memory=options["memory"])
     with screen(time.monotonic(), silent=options["as_json"]) as shown:
         report = work(
-            PullOptions(sources, _cache_dir(options["cache_dir"]), options["stores"], settings),
+            PullOptions(sources, cache_dir_of(options["cache_dir"]), options["stores"], settings_of(options)),
             lambda items: shown.show(items, time.monotonic()),
         )
-    return _finish(report, [pulled(report)], not_pulled(report), as_json=options["as_json"])
+    return finish(report, [pulled(report)], not_pulled(report), as_json=options["as_json"])
 
 
 @cli.command(short_help="Hash everything in the cache; drop what does not match.")
@@ -224,24 +229,12 @@ def verify(cache_dir: Path | None, *, as_json: bool, verbose: bool) -> int:
 
     to_stderr(verbose=verbose, quiet=True)
     with screen(time.monotonic(), silent=as_json) as shown:
-        report = verify_all(_cache_dir(cache_dir), lambda items: shown.show(items, time.monotonic()))
-    return _finish(report, verified(report), not_verified(report), as_json=as_json)
+        report = verify_all(cache_dir_of(cache_dir), lambda items: shown.show(items, time.monotonic()))
+    return finish(report, verified(report), not_verified(report), as_json=as_json)
 
 
-def _finish(report: PullReport | VerifyReport, lines: Sequence[str], failure: str, *, as_json: bool) -> int:
-    """Say what long work came to, for a program or for a person; a failure in the one line on stderr."""
-    from fusefs.report import encode
-    from fusefs.view.words import printable
-
-    if as_json:
-        _write(encode(report) + b"\n")
-    elif not failure or len(lines) > 1:
-        for line in lines:
-            click.echo(printable(line))
-    if failure:
-        _say(failure)
-        return FAILED
-    return DONE
+for _command in COMMANDS:
+    cli.add_command(_command)
 
 
 @cli.command(short_help="Serve the models of a folder, as a registry.")
@@ -293,19 +286,6 @@ def index(file: Path, *, chunk_size: int) -> None:
         sys.stdout.write(line)
 
 
-def _cache_dir(given: Path | None) -> Path:
-    if given is not None:
-        return given
-    import platformdirs
-
-    return platformdirs.user_cache_path("fusefs", appauthor=False)
-
-
-def _write(raw: bytes) -> None:
-    sys.stdout.flush()
-    sys.stdout.buffer.write(raw)
-
-
 # ---- the one error boundary
 
 
@@ -337,7 +317,7 @@ def _usage(exc: click.ClickException) -> int:
         click.echo(exc.format_message(), err=True)
         return WRONG_USAGE
     help_command = f" (see {context.command_path} --help)" if context else ""
-    _say(exc.format_message().rstrip(".") + help_command)
+    fail(exc.format_message().rstrip(".") + help_command)
     return WRONG_USAGE
 
 
@@ -351,21 +331,14 @@ def _failed(exc: BaseException) -> int:
     if verbose:
         traceback.print_exception(exc)
     if isinstance(exc, FusefsError):
-        _say(str(exc))
+        fail(str(exc))
     elif isinstance(exc, OSError) and exc.strerror:
-        _say(f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror)
+        fail(f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror)
     else:
-        _say(
+        fail(
             f"internal error, please report it: {type(exc).__name__}: {exc}" + ("" if verbose else " (-v shows where)")
         )
     return FAILED
-
-
-def _say(text: str) -> None:
-    """Exactly one line, whatever is in the text: parts of it may come from the network."""
-    from fusefs.view.words import printable
-
-    click.echo(f"fusefs: error: {printable(' '.join(text.split()))}", err=True)
 
 
 def main() -> NoReturn:

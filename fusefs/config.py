@@ -13,6 +13,9 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 Unproved = Literal["wait", "allow", "refuse"]
 """For a blob without a chunk list: wait until it is whole and proved, serve it while it arrives, or EIO."""
 
+Verify = Literal["boot", "always"]
+"""When what lies in the cache is hashed again before it is served: on its first use in each boot, or in each mount."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -24,7 +27,13 @@ class Settings:
         stall: seconds without a byte after which a connection is given up and made anew.
         memory: bytes for chunks in flight and for chunks that the disk cannot take (`--memory`).
         unproved: see `Unproved`.
+        verify: see `Verify`.
         fill: after the first open of a file, fetch the rest of it at the lowest priority.
+        cache_size: bytes that all blobs of the cache may take on disk (`--cache-size`); None for no limit of ours.
+        keep_free: bytes that the cache leaves free on its disk (`--keep-free`); None for a twentieth of it, at most
+            2 GiB.
+        mirrors: base URLs of registries that have the same models, asked before the one in the name (`--mirror`).
+        allow_private: follow redirects of a public registry to private addresses (`--allow-private`).
         single_chunk_limit: a blob up to this size is its own only chunk (what Ollama's registry does).
         unlisted_chunk_size: bytes of a chunk of a blob that has no list; the digests are ours.
         span_size: bytes one request asks for at most.
@@ -36,7 +45,12 @@ class Settings:
     stall: float = 30.0
     memory: int = 256 * MIB
     unproved: Unproved = "wait"
+    verify: Verify = "boot"
     fill: bool = False
+    cache_size: int | None = None
+    keep_free: int | None = None
+    mirrors: tuple[str, ...] = ()
+    allow_private: bool = False
     single_chunk_limit: int = 64 * MIB
     unlisted_chunk_size: int = 8 * MIB
     span_size: int = 64 * MIB
@@ -46,7 +60,11 @@ class Settings:
 
 # Digits are bounded, so that no number becomes infinite; ASCII alone, or the Kelvin sign would be a K.
 _SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*(?:([KMGT])(i?)(B?)|B?)", re.IGNORECASE | re.ASCII)
+MAX_SECONDS = 1e9
+"""Thirty years: what waits for a lock or a thread counts in nanoseconds, and 64 bits of them are not ten times that."""
+
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smh]?)", re.ASCII)
+_AGE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smhdw])", re.ASCII)
 
 
 def parse_size(text: str) -> int:
@@ -70,10 +88,23 @@ def parse_seconds(text: str) -> float:
     """Read a time: `30`, `30s`, `5m`, `1h`.
 
     Raises:
-        InvalidSetting: for anything else, and for zero.
+        InvalidSetting: for anything else, for zero, and for more than `MAX_SECONDS`.
     """
     match = _SECONDS.fullmatch(text.strip())
     seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
-    if seconds <= 0:
+    if not 0 < seconds <= MAX_SECONDS:
         raise InvalidSetting(f"invalid time {text[:40]!r}: want something like 30s or 5m")
+    return seconds
+
+
+def parse_age(text: str) -> float:
+    """Read how long ago, in seconds: `90s`, `30m`, `12h`, `7d`, `2w`.  Without a unit it would say nothing.
+
+    Raises:
+        InvalidSetting: for anything else, and for zero.
+    """
+    match = _AGE.fullmatch(text.strip())
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise InvalidSetting(f"invalid age {text[:40]!r}: want something like 12h or 7d")
     return seconds

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusefs.errors import MountError
+from fusefs.errors import InvalidInput, MountError
 from fusefs.report import MountReport, decode
 
 if TYPE_CHECKING:
@@ -221,8 +221,6 @@ def query(mount: Mounted, timeout: float = 3.0) -> MountReport:
     Raises:
         MountError: nobody answers, not in time, or not with a report.
     """
-    import msgspec
-
     deadline = time.monotonic() + timeout
     pieces: list[bytes] = []
     total = 0
@@ -236,5 +234,5 @@ def query(mount: Mounted, timeout: float = 3.0) -> MountReport:
             raise MountError(f"the daemon of {mount.mountpoint} does not answer") from exc
     try:
         return decode(b"".join(pieces))
-    except msgspec.MsgspecError as exc:
+    except InvalidInput as exc:
         raise MountError(f"the daemon of {mount.mountpoint} gave an answer that is no report") from exc

@@ -142,8 +142,10 @@ def _see(log_file: Path | None) -> str:
     return f"; see {log_file}" if log_file else ""
 
 
-def notify(message: str) -> None:
-    """Tell systemd how the service is (`READY=1`, `STOPPING=1`), where it asked to be told.
+def notify(message: str, *, wait: bool = True) -> None:
+    """Tell systemd how the service is (`READY=1`, `STOPPING=1`, `WATCHDOG=1`), where it asked to be told.
+
+    Without `wait` a word for which there is no room now is left out.
 
     Source: sd_notify(3).  An address that begins with `@` is in the abstract namespace.
     """
@@ -151,4 +153,5 @@ def notify(message: str) -> None:
     if not address.startswith(("/", "@")):
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock, contextlib.suppress(OSError):
+        sock.setblocking(wait)
         sock.sendto(message.encode(), "\0" + address[1:] if address[0] == "@" else address)

@@ -121,6 +121,24 @@ class StallTimeout(TransportError):
     """No byte came for the stall time, or the whole request did not end within its deadline."""
 
 
+class HostResting(TransportError):
+    """Nothing was sent: the host failed again and again, or asked to be left alone for a while.
+
+    Attributes:
+        retry_after: seconds until it is worth asking again.
+        asked: the host itself named the time.
+    """
+
+    def __init__(self, message: str, *, source: str, retry_after: float, asked: bool) -> None:
+        super().__init__(message, source=source)
+        self.retry_after = retry_after
+        self.asked = asked
+
+
+class PrivateAddress(SourceError):
+    """A public host sent us on to a private address, which only who sits inside should be able to reach."""
+
+
 class Cancelled(FusefsError):
     """The work was told to stop (unmount, or nobody wants it any more)."""
 

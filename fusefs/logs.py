@@ -1,12 +1,15 @@
-"""Where log records go, and in which form."""
+"""Where log records go, in which form, and how often the same: a log that runs for a year must stay worth reading."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import logging.handlers
+import os
 import sys
+import time
 from pathlib import Path
+from typing import TextIO
 
 from fusefs.control import mount_id, own_runtime_dir
 from fusefs.errors import FusefsError, MountError
@@ -15,6 +18,11 @@ FORM = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 LIMIT = 4 << 20
 """Bytes of a daemon's log before it starts anew; one older file is kept."""
+
+BURST = 50
+"""Lines of one kind (one statement of ours) that are logged at once; then one in `EVERY` seconds, with a count."""
+
+EVERY = 60.0
 
 LIBRARIES = ("urllib3", "hypercorn", "asyncio")
 """Their warnings tell of single connections, which we retry and count ourselves."""
@@ -43,8 +51,8 @@ def check_log(path: Path) -> Path:
     Raises:
         OSError: it cannot.
     """
-    with path.open("ab"):
-        return path.absolute()
+    os.close(_open(path))
+    return path.absolute()
 
 
 def chosen_log(path: Path) -> Path:
@@ -59,14 +67,92 @@ def chosen_log(path: Path) -> Path:
         raise MountError(f"log file {path} cannot be written ({exc.strerror}); choose another --log-file") from exc
 
 
-def to_file(path: Path | None, *, verbose: bool) -> None:
-    """Log to `path`, or nowhere."""
-    handler = (
-        logging.handlers.RotatingFileHandler(path, maxBytes=LIMIT, backupCount=1, encoding="utf-8", errors="replace")
-        if path
-        else logging.NullHandler()
-    )
+def to_file(path: Path | None, *, verbose: bool, stderr: bool = False) -> None:
+    """Log to `path`, or nowhere.  With `stderr` descriptor 2 follows: what the interpreter says as it dies, too."""
+    handler = LogFile(path, stderr=stderr) if path else logging.NullHandler()
     _use(handler, logging.DEBUG if verbose else logging.INFO)
+
+
+def reopen() -> None:
+    """Open the log file anew: it was renamed or removed (logrotate).  Blocking, but short.
+
+    Raises:
+        OSError: it cannot be opened; the old one stays in use.
+    """
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LogFile):
+            handler.reopen()
+
+
+def descriptor() -> int:
+    """Where the log goes, for what can write to a file descriptor alone."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LogFile) and handler.stream is not None:
+            return handler.stream.fileno()
+    return 2
+
+
+class LogFile(logging.handlers.RotatingFileHandler):
+    """The log of a daemon: starts anew when it is too long, and when it is told to.
+
+    Args:
+        path: absolute; made readable by nobody else.
+        stderr: let descriptor 2 follow the file.
+    """
+
+    def __init__(self, path: Path, *, stderr: bool = False) -> None:
+        self._stderr = stderr
+        super().__init__(path, maxBytes=LIMIT, backupCount=1, encoding="utf-8", errors="replace")
+
+    def _open(self) -> TextIO:  # type: ignore[override] # a wrapper that is narrower in the library's stubs
+        stream = open(_open(Path(self.baseFilename)), "a", encoding="utf-8", errors="replace")  # noqa: SIM115 # kept
+        if self._stderr:
+            os.dup2(stream.fileno(), 2)
+        return stream
+
+    def reopen(self) -> None:
+        """Write to what has the file's name now, made if need be.
+
+        Raises:
+            OSError: it cannot be opened; the old one stays in use.
+        """
+        self.acquire()
+        try:
+            fresh, old = self._open(), self.stream
+            self.stream = fresh  # type: ignore[assignment] # as above
+            if old is not None:
+                old.close()
+        finally:
+            self.release()
+
+
+class Sparing(logging.Filter):
+    """Lets the first `BURST` lines of one kind pass, then one in `EVERY` seconds, which says how many were left out.
+
+    A kind is a statement in our code, of which there are few: what must be told of each of many blobs is told, and
+    a server that fails for a week does not push all else out of the log.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kinds: dict[tuple[str, int], tuple[float, float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is logged."""
+        kind, now = (record.pathname, record.lineno), time.monotonic()
+        left, since, silent = self._kinds.get(kind, (float(BURST), now, 0))
+        left = min(BURST, left + (now - since) / EVERY)
+        if left < 1:
+            self._kinds[kind] = left, now, silent + 1
+            return False
+        self._kinds[kind] = left - 1, now, 0
+        if silent:
+            record.msg = f"{record.msg} [{silent} more like this were not logged]"
+        return True
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 def to_stderr(*, verbose: bool, quiet: bool = False) -> None:
@@ -79,6 +165,8 @@ def to_stderr(*, verbose: bool, quiet: bool = False) -> None:
 
 def _use(handler: logging.Handler, level: int) -> None:
     handler.setFormatter(logging.Formatter(FORM))
+    if level > logging.DEBUG:
+        handler.addFilter(Sparing())
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for library in LIBRARIES:
         logging.getLogger(library).setLevel(logging.ERROR if level > logging.DEBUG else logging.INFO)

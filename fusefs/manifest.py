@@ -8,7 +8,6 @@ them.  Source: Docker registry HTTP API V2, OCI image-spec 1.1, Ollama's `manife
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -29,7 +28,16 @@ MAX_MANIFEST_SIZE = 16 << 20
 
 MAX_LAYERS = 1 << 16
 
+_MAX_OBJECTS = 4 * MAX_LAYERS
+"""Braces that a manifest may open: an object costs ten times its text while it is decoded.  A layer has three."""
+
 TITLE = "org.opencontainers.image.title"
+
+
+class _Annotations(msgspec.Struct, frozen=True):
+    """The one annotation that is read; the others are stepped over without being kept."""
+
+    title: str = msgspec.field(name=TITLE, default="")
 
 
 class _Descriptor(msgspec.Struct, rename="camel", frozen=True):
@@ -39,8 +47,7 @@ class _Descriptor(msgspec.Struct, rename="camel", frozen=True):
     size: int = 0
     media_type: str = ""
     name: str = ""
-    annotations: dict[str, str] | None = None
-    platform: dict[str, Any] | None = None
+    annotations: _Annotations | None = None
 
 
 class _Document(msgspec.Struct, rename="camel", frozen=True):
@@ -127,6 +134,8 @@ def choose_from_index(raw: bytes) -> Digest | None:
 def _decode(raw: bytes) -> _Document:
     if len(raw) > MAX_MANIFEST_SIZE:
         raise InvalidManifest(f"invalid manifest: {len(raw)} bytes, at most {MAX_MANIFEST_SIZE} are accepted")
+    if raw.count(b"{") > _MAX_OBJECTS:
+        raise InvalidManifest(f"invalid manifest: more than {_MAX_OBJECTS} objects")
     try:
         return _decoder.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
@@ -143,7 +152,7 @@ def _digest(descriptor: _Descriptor) -> Digest:
 def _layer(descriptor: _Descriptor) -> Layer:
     if not 0 <= descriptor.size <= MAX_BLOB_SIZE:
         raise InvalidManifest(f"invalid manifest: a layer of {descriptor.size} bytes")
-    name = descriptor.name or (descriptor.annotations or {}).get(TITLE, "")
+    name = descriptor.name or (descriptor.annotations.title if descriptor.annotations else "")
     return Layer(descriptor.media_type, Blob(_digest(descriptor), descriptor.size), name)
 
 

@@ -12,7 +12,11 @@ import trio
 from fusefs.errors import CacheError, FusefsError, NotFound, SourceError
 from fusefs.fetch.resolve import ask, last_known, resolve
 from fusefs.fetch.worker import Origin
+from fusefs.report import SourceState
+from fusefs.sources.circuit import Circuits
+from fusefs.sources.credentials import KeyRing
 from fusefs.sources.open import open_sources
+from fusefs.sources.retry import Retrying
 from fusefs.vfs.layout import Model, layout_of
 
 if TYPE_CHECKING:
@@ -46,6 +50,8 @@ class SourcePool:
         self._settings = settings
         self._counters = counters
         self._open: dict[tuple[str, str], list[Source]] = {}
+        self._circuits = Circuits(settings, several=bool(settings.mirrors))
+        self._keys = KeyRing.default()
         self._lock = threading.Lock()
 
     def of(self, name: Name) -> list[Source]:
@@ -54,7 +60,12 @@ class SourcePool:
         with self._lock:
             if key not in self._open:
                 self._open[key] = open_sources(
-                    name, stores=self._stores, settings=self._settings, counters=self._counters
+                    name,
+                    stores=self._stores,
+                    settings=self._settings,
+                    counters=self._counters,
+                    circuits=self._circuits,
+                    keys=self._keys,
                 )
             return self._open[key]
 
@@ -64,11 +75,50 @@ class SourcePool:
 
     def close(self) -> None:
         """Close every source.  Idempotent."""
+        for source in self._all():
+            source.close()
+
+    def refresh(self) -> None:
+        """Look at everything with new eyes: credentials are read again, and who failed or lied is asked again."""
+        self._circuits.forget()
+        for source in self._all():
+            if isinstance(source, Retrying):
+                if source.remote is not None:
+                    source.remote.refresh()
+                if source.standing is not None:
+                    source.standing.forgive()
+
+    def in_flight(self) -> list[str]:
+        """One line a request under way, of which no part is secret."""
+        return [
+            line
+            for source in self._all()
+            if isinstance(source, Retrying) and source.remote is not None
+            for line in source.remote.in_flight()
+        ]
+
+    def states(self) -> tuple[SourceState, ...]:
+        """How each registry and mirror does, in the order in which they are asked; then other hosts in trouble."""
+        resting = self._circuits.troubled()
+        found: dict[str, SourceState] = {}
+        for source in self._all():
+            if isinstance(source, Retrying) and source.remote is not None:
+                trouble, standing = resting.pop(source.remote.host, ""), source.standing
+                aside = standing.blobs if standing is not None else 0
+                if aside or trouble or source.label not in found:
+                    found[source.label] = SourceState(
+                        label=source.label,
+                        state="resting" if trouble else "set aside" if aside else "ok",
+                        reason=trouble or (standing.reason if standing is not None else ""),
+                        blobs_set_aside=aside,
+                    )
+        for host, reason in resting.items():
+            found.setdefault(host, SourceState(label=host, state="resting", reason=reason))
+        return tuple(found.values())
+
+    def _all(self) -> list[Source]:
         with self._lock:
-            opened = list(self._open.values())
-        for sources in opened:
-            for source in sources:
-                source.close()
+            return [source for sources in self._open.values() for source in sources]
 
 
 async def resolve_all(

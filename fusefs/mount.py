@@ -8,33 +8,36 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import signal
-import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs import __version__, control, daemon, logs
+from fusefs import control, daemon, hardening, logs
+from fusefs.account import Account
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.keeping import Keeper
+from fusefs.cache.quota import Limits
+from fusefs.dump import dump
 from fusefs.errors import MountError
 from fusefs.fetch.fetcher import Fetcher
 from fusefs.fuse import kernel, session
 from fusefs.fuse.mountpoint import check_device, check_mountpoint, mounted_at
 from fusefs.fuse.operations import FuseOperations
 from fusefs.models import SourcePool, check_stores, in_thread, origins, resolve_all, sole_error
-from fusefs.report import CELLS, FileReport, MountReport, encode
+from fusefs.signals import WATCHED, Duties, obey
 from fusefs.stats import Counters
 from fusefs.status import probe
 from fusefs.vfs.blobfile import BlobFile
 from fusefs.vfs.filesystem import FileSystem
 from fusefs.vfs.layout import layout_of
 from fusefs.vfs.tree import Tree
+from fusefs.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from fusefs.chunks import Blob
@@ -42,7 +45,6 @@ if TYPE_CHECKING:
     from fusefs.digest import Digest
     from fusefs.names import Name
     from fusefs.vfs.layout import File, LayoutName
-    from fusefs.vfs.tree import FileNode
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +111,7 @@ def start(options: MountOptions, *, foreground: bool) -> None:
     options = replace(options, log_file=options.log_file or logs.default_log(options.mountpoint))
 
     def work(ready: Callable[[], None]) -> None:
-        logs.to_file(options.log_file, verbose=options.verbose)
+        logs.to_file(options.log_file, verbose=options.verbose, stderr=True)
         _run(options, ready)
 
     daemon.start(work, log_file=options.log_file)
@@ -130,10 +132,12 @@ def _run(options: MountOptions, ready: Callable[[], None]) -> None:
     # A store of a thousand models is half a million objects that live as long as the mount.  To look for garbage among
     # them takes a third of the time to mount, and later stops every reader for a tenth of a second each time.
     gc.disable()
+    hardening.keep_memory_private()
 
     def now_ready() -> None:
         gc.freeze()
         gc.enable()
+        hardening.gain_no_privileges()  # the mount is made; as root nothing that follows takes more rights than we have
         ready()
 
     try:
@@ -158,27 +162,21 @@ async def run(options: MountOptions, ready: Callable[[], None]) -> None:
         was_ready = True
         ready()
 
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    duties = Duties()
+    with trio.open_signal_receiver(*WATCHED) as received:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_end_on_signal, signals, nursery.cancel_scope)
-            await _serve(options, now_ready)
+            nursery.start_soon(obey, received, nursery, duties)
+            await _serve(options, now_ready, duties)
             nursery.cancel_scope.cancel()
     if not was_ready:
         raise KeyboardInterrupt
 
 
-async def _end_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    async for number in signals:
-        log.info("Ending because of %s.", signal.Signals(number).name)
-        daemon.notify("STOPPING=1")
-        scope.cancel()
-        return
-
-
-async def _serve(options: MountOptions, ready: Callable[[], None]) -> None:
+async def _serve(options: MountOptions, ready: Callable[[], None], duties: Duties) -> None:
     """The mount's life.  What is set up first is taken down last."""
     async with AsyncExitStack() as stack:
         cache = await trio.to_thread.run_sync(_open_cache, options)
+        stack.callback(cache.release)
         counters = Counters()
 
         pool = SourcePool(options.stores, options.settings, counters)
@@ -199,7 +197,10 @@ async def _serve(options: MountOptions, ready: Callable[[], None]) -> None:
         await nursery.start(fetcher.run)
 
         file_system = FileSystem(tree, _opener(fetcher, options.settings), counters)
-        mount = _Mount(options, file_system, fetcher, counters, named)
+        dog = Watchdog(file_system.reads, options.settings.timeout, pool.in_flight)
+        duties.refresh = pool.refresh
+        duties.dump = partial(dump, file_system.reads, fetcher, pool, counters)
+        mount = Account(options, file_system, fetcher, counters, named, pool, dog)
 
         ended = trio.Event()
         operations = FuseOperations(file_system)
@@ -215,6 +216,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None]) -> None:
         log.info("Mounted %s at %s.", ", ".join(map(str, options.names)), options.mountpoint)
         ready()
         nursery.start_soon(_keep, keeper)
+        nursery.start_soon(dog.run)
         await ended.wait()
         log.info("Unmounted %s.", options.mountpoint)
 
@@ -225,13 +227,21 @@ async def _keep(keeper: Keeper) -> None:
 
 def _open_cache(options: MountOptions) -> DiskCache:
     # Half of the budget for chunks in flight, half for chunks that the disk does not take.
-    return DiskCache.open(options.cache_dir, spill_capacity=options.settings.memory // 2, stores=options.stores)
+    settings = options.settings
+    return DiskCache.open(
+        options.cache_dir,
+        spill_capacity=settings.memory // 2,
+        stores=options.stores,
+        limits=Limits(settings.cache_size, settings.keep_free),
+        shared=options.symlinks and options.allow_other,
+    )
 
 
 def _links(files: Iterable[File], cache: DiskCache) -> dict[Digest, Path]:
     """Blobs that can be shown as symbolic links: who follows one is beyond our reach, so only what is proved now."""
-    blobs = {file.content.blob for file in files if not isinstance(file.content, bytes)}
-    return {blob.digest: cache.path(blob.digest) for blob in blobs if cache.proved(blob)}
+    found = {file.content.blob for file in files if not isinstance(file.content, bytes)}
+    blobs = sorted(found, key=lambda blob: blob.size, reverse=True)  # only so many can be held: those that gain most
+    return {blob.digest: cache.path(blob.digest) for blob in blobs if cache.proved(blob) and cache.hold(blob.digest)}
 
 
 def _opener(fetcher: Fetcher, settings: Settings) -> Callable[[Blob], BlobFile]:
@@ -267,84 +277,3 @@ async def _answers(mountpoint: Path) -> None:
         await trio.to_thread.run_sync(os.stat, mountpoint, abandon_on_cancel=True)
         return
     raise MountError(f"{mountpoint}: mounted, but it does not answer; unmount it: fusefs umount {mountpoint}")
-
-
-class _Mount:
-    """What can be said of a running mount.
-
-    Attributes:
-        tuning: what became of the kernel's limits; None when they were not tried.
-    """
-
-    def __init__(
-        self,
-        options: MountOptions,
-        file_system: FileSystem,
-        fetcher: Fetcher,
-        counters: Counters,
-        named: dict[Blob, str],
-    ) -> None:
-        self._options = options
-        self._file_system = file_system
-        self._fetcher = fetcher
-        self._counters = counters
-        self._named = named
-        self._since = time.monotonic()
-        self.tuning: kernel.Tuning | None = None
-
-    async def document(self) -> bytes:
-        """The report as JSON; lets readers in between two files, of which there may be 65,536."""
-        files = []
-        for node in self._file_system.tree.files:
-            files.append(self._file(node))
-            await trio.lowlevel.checkpoint()
-        options = self._options
-        report = MountReport(
-            mountpoint=str(options.mountpoint),
-            pid=os.getpid(),
-            sources=tuple(map(str, options.names)),
-            cache_dir=str(options.cache_dir),
-            layout=options.layout,
-            log_file=str(options.log_file or ""),
-            version=__version__,
-            uptime=time.monotonic() - self._since,
-            rate=self._fetcher.rate,
-            in_flight=self._fetcher.in_flight,
-            kernel=dict(self.tuning.as_dict()) if self.tuning else {},
-            files=tuple(files),
-            counters=self._counters.snapshot(),
-            last_error=self._file_system.last_error or self._fetcher.last_error or None,
-        )
-        return encode(report)
-
-    def _file(self, node: FileNode) -> FileReport:
-        digest = self._file_system.getxattr(node.inode, "user.fusefs.digest").decode()
-        present, state = self._file_system.presence(node)
-        content = node.content
-        name = self._named.get(content, "") if not isinstance(content, bytes) else ""
-        if present >= node.size:
-            presence = _ALL
-        elif present == 0 or isinstance(content, bytes):
-            presence = _NONE
-        else:
-            fractions = self._file_system.blob_file(content).presence(CELLS)
-            presence = tuple(_percent(fraction) for fraction in fractions)
-        return FileReport(
-            path=node.path,
-            name=name,
-            digest=digest,
-            size=node.size,
-            present=present,
-            state=state,
-            presence=presence,
-        )
-
-
-_ALL, _NONE = (100,) * CELLS, (0,) * CELLS
-
-
-def _percent(fraction: float) -> int:
-    """0 and 100 only when it is exactly that."""
-    if fraction <= 0:
-        return 0
-    return 100 if fraction >= 1 else min(99, max(1, round(100 * fraction)))

@@ -1,4 +1,4 @@
-"""Name: a model's name in Ollama's grammar, `[scheme://]host/namespace/model:tag[@digest]`."""
+"""Name: a model's name in Ollama's grammar, `[scheme://]host/namespace/model:tag[@digest]`; and where a mirror is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from fusefs.digest import Digest
-from fusefs.errors import InvalidName
+from fusefs.errors import InvalidName, InvalidSetting
 
 DEFAULT_SCHEME = "https"
 DEFAULT_HOST = "registry.ollama.ai"
@@ -19,6 +19,44 @@ SCHEMES = ("http", "https", "https+insecure")
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
 _MODEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
+
+_BASE = re.compile(
+    r"(https?|https\+insecure)://((?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_][A-Za-z0-9_.-]{0,252})(?::(\d{1,5}))?)",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BaseUrl:
+    """Where a registry is, without the name of any model: what `--mirror` takes.
+
+    Attributes:
+        scheme: `http`, `https` or `https+insecure`.
+        host: with its port, where one was given.
+    """
+
+    scheme: str
+    host: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `https://host[:port]`.
+
+        A path, a query, or a user and password (which everybody would see in the list of processes) are refused.
+
+        Raises:
+            InvalidSetting: it is anything else.
+        """
+        match = _BASE.fullmatch(text)
+        if match is None or not 0 < int(match[3] or 443) < 1 << 16:
+            shown = re.sub(r"//[^/]*@", "//…@", text)[:80]
+            raise InvalidSetting(
+                f"invalid registry URL {shown!r}: want https://host[:port], http:// or https+insecure://"
+            )
+        return cls(match[1], match[2].lower())
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.host}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +125,10 @@ class Name:
         Raises:
             InvalidName: a part is outside the grammar.
         """
+        parts = (host, namespace, model, tag)
+        if not all(parts) or any(char in part for part in parts for char in "/@"):
+            # Put together, these would be read as a scheme or a digest, and the name be that of another path.
+            raise InvalidName(f"invalid name: {str(parts)[:200]} is no path of a model")
         return cls.parse(f"{host}/{namespace}/{model}:{tag}")
 
     @property

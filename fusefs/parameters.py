@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusefs.config import parse_seconds, parse_size
+from fusefs.config import Settings, parse_age, parse_seconds, parse_size
 from fusefs.errors import InvalidInput, InvalidSetting
-from fusefs.names import Name
+from fusefs.names import BaseUrl, Name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,9 @@ def _parse_path(text: str) -> Path:
 SOURCE = _Text("source", Name.parse)
 SIZE = _Text("size", parse_size)
 SECONDS = _Text("seconds", parse_seconds)
+AGE = _Text("age", parse_age)
 LISTEN = _Text("host:port", _parse_listen)
+REGISTRY = _Text("url", lambda text: str(BaseUrl.parse(text)))
 PATH = _Text("path", _parse_path)
 
 _Command = Any  # click's decorators change the type of what they wrap
@@ -100,4 +103,45 @@ fetch_options = _together(
         show_default=True,
         help="Memory for bytes that are not proved yet.",
     ),
+    click.option(
+        "--cache-size",
+        type=SIZE,
+        metavar="SIZE",
+        help="Disk space for the cache; what was not used for longest makes room. [default: no limit but --keep-free]",
+    ),
+    click.option(
+        "--keep-free",
+        type=SIZE,
+        metavar="SIZE",
+        help="Leave so much of the disk free. [default: a twentieth of it, at most 2 GiB]",
+    ),
+    click.option(
+        "--mirror",
+        "mirrors",
+        type=REGISTRY,
+        metavar="URL",
+        multiple=True,
+        help="A registry that has the same models, https://host[:port], asked before the one in the name, also for what"
+        " a tag means; may be given several times.",
+    ),
+    click.option(
+        "--allow-private",
+        is_flag=True,
+        help="Follow redirects of a public registry to private addresses.",
+    ),
 )
+
+
+def cache_dir_of(given: Path | None) -> Path:
+    """The cache directory: what was named, else the place for caches of this user."""
+    if given is not None:
+        return given
+    import platformdirs
+
+    return platformdirs.user_cache_path("fusefs", appauthor=False)
+
+
+def settings_of(options: dict[str, Any]) -> Settings:
+    """The settings among the options of one command; what the command does not offer keeps its default."""
+    names = {field.name for field in fields(Settings)}
+    return Settings(**{name: value for name, value in options.items() if name in names})

@@ -12,7 +12,8 @@ import trio
 
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.keeping import Keeper
-from fusefs.errors import FusefsError
+from fusefs.cache.quota import Limits
+from fusefs.errors import CacheFull, FusefsError
 from fusefs.fetch.fetcher import Fetcher
 from fusefs.fetch.flight import Priority
 from fusefs.models import SourcePool, check_stores, in_thread, labels_of, origins, resolve_all, sole_error
@@ -20,9 +21,10 @@ from fusefs.report import Item, PullReport
 from fusefs.stats import Counters
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from pathlib import Path
 
+    from fusefs.chunks import Blob
     from fusefs.config import Settings
     from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.names import Name
@@ -96,7 +98,7 @@ async def _pull(options: PullOptions, stores: Sequence[Path], show: Show) -> Pul
     began = trio.current_time()
     counters = Counters()
     async with AsyncExitStack() as stack:
-        cache = await trio.to_thread.run_sync(DiskCache.open, options.cache_dir)
+        cache = await trio.to_thread.run_sync(_open_cache, options)
         pool = SourcePool(stores, options.settings, counters)
         stack.push_async_callback(in_thread, pool.close)
         keeper = Keeper(cache)
@@ -106,6 +108,8 @@ async def _pull(options: PullOptions, stores: Sequence[Path], show: Show) -> Pul
         fetcher = Fetcher(cache, options.settings, counters)
         stack.callback(fetcher.close)
         blobs = origins(fetcher, models, pool)
+        _check_room(blobs, options.settings.cache_size)
+        cache.quota.wanted.update(blob.digest for blob in blobs)  # no part of it makes room for another
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
         # Workers wait for their source and cannot be cancelled: closing the sources is what ends them.
@@ -122,6 +126,22 @@ async def _pull(options: PullOptions, stores: Sequence[Path], show: Show) -> Pul
         seconds = trio.current_time() - began
         return PullReport(tuple(map(str, options.names)), files, counters.snapshot(), seconds)
     raise AssertionError  # the stack swallows nothing
+
+
+def _open_cache(options: PullOptions) -> DiskCache:
+    settings = options.settings
+    return DiskCache.open(options.cache_dir, limits=Limits(settings.cache_size, settings.keep_free))
+
+
+def _check_room(blobs: Iterable[Blob], limit: int | None) -> None:
+    """Say now what would otherwise turn out after gigabytes.
+
+    Raises:
+        CacheFull: all of it together is larger than the cache may become.
+    """
+    size = sum(blob.size for blob in blobs)
+    if limit is not None and size > limit:
+        raise CacheFull(f"{size} bytes do not fit into --cache-size {limit}; `fusefs mount` fetches what is read alone")
 
 
 class _Job:

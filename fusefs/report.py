@@ -6,12 +6,17 @@ not know are ignored, so that `status` works while an old daemon still runs.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from fusefs.errors import InvalidInput
+
 CELLS = 64
 """Into how many equal parts of a file its presence is divided."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+"""What a daemon may say there is: JSON has integers that are no floating-point number, and cannot be shown."""
 
 MountState = Literal["up", "dead", "silent", "denied"]
 """It answers; its daemon is gone; its daemon does not answer; it belongs to another user."""
@@ -33,10 +38,26 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     name: str = ""
     digest: str = ""
-    size: int = 0
-    present: int = 0
+    size: Count = 0
+    present: Count = 0
     state: str = "absent"
-    presence: tuple[int, ...] = ()
+    presence: tuple[Count, ...] = ()
+
+
+class SourceState(msgspec.Struct, frozen=True, kw_only=True):
+    """How one registry or mirror does.
+
+    Attributes:
+        label: its host.
+        state: `ok`, `resting` (it failed, or asked for time) or `set aside` (for some blobs it gave wrong content).
+        reason: why, when it is not `ok`.
+        blobs_set_aside: for how many blobs it is not asked any more.
+    """
+
+    label: str
+    state: str = "ok"
+    reason: str = ""
+    blobs_set_aside: Count = 0
 
 
 class MountReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,13 +79,15 @@ class MountReport(msgspec.Struct, frozen=True, kw_only=True):
         kernel: the knobs: name to the value that was set, or a text that says why it could not be.
         files: every file with content of its own.
         counters: see `fusefs.stats.Counters`.
-        last_error: the last failed read or fetch; None when there was none.
+        overdue: reads that should have been answered long ago (see `fusefs.watchdog`).
+        last_error: what reads wait for that are overdue, else the last failed read or fetch; None when there was none.
+        sources_state: every registry and mirror that was asked, in the order in which they are.
     """
 
     mountpoint: str
     state: MountState = "up"
     problem: str = ""
-    pid: int = 0
+    pid: Count = 0
     sources: tuple[str, ...] = ()
     cache_dir: str = ""
     layout: str = "files"
@@ -72,11 +95,13 @@ class MountReport(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     uptime: float = 0.0
     rate: float = 0.0
-    in_flight: int = 0
+    in_flight: Count = 0
     kernel: dict[str, Any] = {}  # msgspec copies a mutable default
     files: tuple[FileReport, ...] = ()
-    counters: dict[str, int] = {}  # msgspec copies a mutable default
+    counters: dict[str, Count] = {}  # msgspec copies a mutable default
+    overdue: Count = 0
     last_error: str | None = None
+    sources_state: tuple[SourceState, ...] = ()
 
 
 class StatusReport(msgspec.Struct, frozen=True):
@@ -138,7 +163,135 @@ class VerifyReport(msgspec.Struct, frozen=True):
     seconds: float
 
 
-def encode(report: MountReport | StatusReport | PullReport | VerifyReport) -> bytes:
+class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One model of a cache directory.
+
+    Attributes:
+        name: in full.
+        short: as a person would write it.
+        digest: of its manifest; empty when that cannot be read.
+        size: bytes of all its blobs.
+        present: bytes of them that are here.
+        last_use: when it was read or written last, in seconds since 1970.
+        pinned: nothing of it is evicted.
+        problem: what is wrong with it; empty when nothing is.
+    """
+
+    name: str
+    short: str
+    digest: str
+    size: int
+    present: int
+    last_use: float
+    pinned: bool = False
+    problem: str = ""
+
+
+class BlobReport(msgspec.Struct, frozen=True):
+    """One blob of a cache directory: its digest, bytes of the whole, here, and on disk, and when it was used last."""
+
+    digest: str
+    size: int
+    present: int
+    allocated: int
+    sealed: bool
+    last_use: float
+
+
+class QuarantineReport(msgspec.Struct, frozen=True):
+    """What was put aside because its list lied: its name, bytes on disk, and since when (seconds since 1970)."""
+
+    name: str
+    allocated: int
+    since: float
+
+
+class HoldingsReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cache directory holds: the document of `fusefs ls --json`.
+
+    Attributes:
+        cache_dir: where.
+        models: those whose manifest is there.
+        unnamed: blobs that none of them names.
+        quarantine: what turned out to be a lie.
+        blobs: how many there are.
+        used: bytes that they take on disk, each counted once.
+        shared: bytes of those that several models name.
+        disk: bytes of the whole disk.
+        free: bytes of it that are free.
+        keep_free: bytes that stay free where no other floor is asked for.
+    """
+
+    cache_dir: str
+    models: tuple[ModelReport, ...]
+    unnamed: tuple[BlobReport, ...]
+    quarantine: tuple[QuarantineReport, ...]
+    blobs: int
+    used: int
+    shared: int
+    disk: int
+    free: int
+    keep_free: int
+
+
+class Freed(msgspec.Struct, frozen=True):
+    """What was freed of one model, of what several share, or of what none names.
+
+    Attributes:
+        models: whose it was; none for blobs that no model names.
+        bytes: on disk.
+        last_use: in seconds since 1970.
+        forgotten: the model is gone altogether, its name too.
+    """
+
+    models: tuple[str, ...]
+    bytes: int
+    last_use: float
+    forgotten: bool = False
+
+
+class GcReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a clean-up: the document of `fusefs gc --json`.
+
+    Attributes:
+        cache_dir: where.
+        dry_run: nothing was done; the rest says what would have been.
+        freed: of models and blobs.
+        freed_quarantine: bytes of what was in quarantine.
+        freed_leftovers: bytes of temporary files whose process died.
+        freed_total: bytes of all three.
+        pinned: models that would have gone, but are pinned.
+        in_use: models that would have gone, but are in use.
+        unnamed_in_use: blobs that no model names, likewise.
+        used: bytes that all blobs take on disk afterwards.
+        free: bytes of the disk that are free afterwards.
+        limit: bytes that the blobs may take; None for no limit.
+        keep_free: bytes that have to stay free.
+        excess: bytes by which a limit is still exceeded; 0 when they hold.
+        small: bytes of manifests, configurations and the like, which no limit evicts.
+    """
+
+    cache_dir: str
+    dry_run: bool
+    freed: tuple[Freed, ...]
+    freed_quarantine: int
+    freed_leftovers: int
+    freed_total: int
+    pinned: tuple[str, ...]
+    in_use: tuple[str, ...]
+    unnamed_in_use: int
+    used: int
+    free: int
+    limit: int | None
+    keep_free: int
+    excess: int
+    small: int = 0
+
+
+Report = MountReport | StatusReport | PullReport | VerifyReport | HoldingsReport | GcReport
+
+
+def encode(report: Report) -> bytes:
     """The report as JSON."""
     return msgspec.json.encode(report)
 
@@ -147,6 +300,9 @@ def decode(raw: bytes) -> MountReport:
     """Read what a daemon sent.
 
     Raises:
-        msgspec.MsgspecError: it is not a report.
+        InvalidInput: it is not a report.
     """
-    return msgspec.json.decode(raw, type=MountReport)
+    try:
+        return msgspec.json.decode(raw, type=MountReport)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        raise InvalidInput(f"no report: {str(exc)[:200]}") from exc

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from fusefs.cache.disk import DiskCache
+from fusefs.cache.recall import mend
 from fusefs.cache.verify import total, verify
 from fusefs.errors import CacheError, FusefsError
 from fusefs.manifest import Manifest
@@ -14,9 +15,10 @@ from fusefs.report import Item, VerifyReport
 from fusefs.vfs.layout import files_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from fusefs.cache.recall import Finding
     from fusefs.digest import Digest
 
     Show = Callable[[Sequence[Item]], None]
@@ -49,13 +51,16 @@ def verify_all(cache_dir: Path, show: Show) -> VerifyReport:
             last = now
             show(items)
 
-    found = []
+    # The links first: one that is right can mend the blob of its manifest.
+    found = list(_links(cache))
     for one in verify(cache, progress):
         label = labels.get(one.digest, one.digest.file_name)
-        state = "dropped" if one.dropped else "unproved" if one.state == "unproved" else "good"
+        state = "dropped" if one.dropped or one.broken else "unproved" if one.state == "unproved" else "good"
         item = Item(label=label, digest=str(one.digest), size=one.present, done=one.present, state=state)
         if one.dropped:
             item.problem = f"{one.dropped} bytes did not match and were dropped; they are fetched again when needed"
+        elif one.broken:
+            item.problem = f"{one.broken} of its files were damaged, or no files of ours, and were removed"
         elif one.state == "unproved":
             item.problem = "not checked: nothing is known of its parts until all of it is there"
         elif one.busy:
@@ -64,6 +69,22 @@ def verify_all(cache_dir: Path, show: Show) -> VerifyReport:
     whole.size, whole.state = whole.done, "checked"
     show(items)
     return VerifyReport(str(cache_dir), tuple(found), whole.done, time.monotonic() - began)
+
+
+_FINDINGS: dict[Finding, tuple[str, str]] = {
+    "mended": ("dropped", "the manifest had changed on disk; it was mended from its copy in the cache"),
+    "dropped": ("dropped", "the manifest had changed on disk and was dropped; it is fetched again when needed"),
+    "unknown": ("unproved", "not checked: nothing in the cache says what this manifest should be"),
+}
+
+
+def _links(cache: DiskCache) -> Iterator[Item]:
+    """What there is to say of the manifests by name; those that are right are counted as blobs."""
+    for name in cache.links:
+        finding = mend(cache, name)
+        if finding != "good":
+            state, problem = _FINDINGS[finding]
+            yield Item(label=f"{name.short} manifest", size=0, state=state, problem=problem)
 
 
 def _labels(cache: DiskCache) -> dict[Digest, str]:

@@ -9,6 +9,7 @@ Serving:
         registry.paths()        # only the paths, in order
         registry.asked(blob.digest)   # [(start, end), …] inclusive, one for each blob request
         registry.sent(blob.digest)    # [count, …]: how many times each byte of the blob went out
+    registry.injected       # how many requests were answered with a fault
 
 Misbehaving:
     registry.fault("short-body", match="/blobs/", times=2, at=3)      # kinds: tests.wire_faults.Kind
@@ -16,11 +17,12 @@ Misbehaving:
     `match` is a regular expression that is searched in "<path> <Range header>"; `times=None` means always.
     "silence-*" and "trickle" hold until `registry.release()` (closing releases too);
     `registry.silent` is an Event that is set when a silence begins.
+    registry.refuse()       # end all connections and refuse new ones; `accept` ends that, and so does closing
 
 Options of the constructor: `chunksums` (False: no such endpoint), `content_location` ("absolute", "relative", "none",
 "signed"), `token` (then every /v2/ request needs `Bearer <token>`), `realm`, `token_answer`, `basic` ("user:password"
 needed for everything), `storage` (another FaultyRegistry to which blobs are redirected with signed URLs;
-`storage.expire()` makes all URLs signed so far answer 403), `certificate` (then it speaks TLS), `port`.
+`storage.expire()` makes all URLs signed so far answer 403), `certificate` (then it speaks TLS), `port`, `address`.
 
 Strict:
     registry.expect("/v2/library/m/manifests/latest", body=b"…", headers={"Accept": …}, span=None, answer=Answer(…))
@@ -108,6 +110,7 @@ class FaultyRegistry:
         storage: FaultyRegistry | None = None,
         certificate: Certificate | None = None,
         port: int = 0,
+        address: str = "127.0.0.1",
     ) -> None:
         self._chunksums = chunksums
         self._content_location = content_location
@@ -127,10 +130,11 @@ class FaultyRegistry:
         self._lock = threading.Lock()
         self._problems: list[str] = []
         self.requests: list[Request] = []
+        self.injected = 0
         self.released = threading.Event()
         self.silent = threading.Event()
-        self._server = LoopbackServer(self._handle, certificate.context() if certificate else None, port)
-        self.host = f"127.0.0.1:{self._server.port}"
+        self._server = LoopbackServer(self._handle, certificate.context() if certificate else None, port, address)
+        self.host = f"{address}:{self._server.port}"
         self.scheme = "https" if certificate else "http"
         self.url = f"{self.scheme}://{self.host}"
 
@@ -224,6 +228,14 @@ class FaultyRegistry:
         """Every URL signed so far is answered with 403."""
         self._generation += 1
 
+    def refuse(self) -> None:
+        """End all connections, and refuse new ones."""
+        self._server.refuse()
+
+    def accept(self) -> None:
+        """Accept connections again.  Idempotent."""
+        self._server.accept()
+
     def release(self) -> None:
         """End all silences, present and future."""
         self.released.set()
@@ -255,6 +267,8 @@ class FaultyRegistry:
             strict = self._expected is not None
             expected = self._take_expected(request)
             fault = self._take_fault(request)
+        if fault is not None:
+            fault.act()
         if strict:
             answer = expected.answer if expected is not None else Answer(500, b"unscripted")
         else:
@@ -276,6 +290,7 @@ class FaultyRegistry:
         for planned in self._faults:
             if planned.left != 0 and planned.pattern.search(request.text):
                 planned.left = planned.left if planned.left is None else planned.left - 1
+                self.injected += 1
                 return planned.fault
         return None
 

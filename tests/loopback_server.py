@@ -22,10 +22,14 @@ class LoopbackServer:
     """
 
     def __init__(
-        self, handle: Callable[[BaseHTTPRequestHandler], None], context: ssl.SSLContext | None = None, port: int = 0
+        self,
+        handle: Callable[[BaseHTTPRequestHandler], None],
+        context: ssl.SSLContext | None = None,
+        port: int = 0,
+        address: str = "127.0.0.1",
     ) -> None:
         self.problems: list[str] = []
-        self._server = _Server(("127.0.0.1", port), _handler_class(handle, self.problems))
+        self._server = _Server((address, port), _handler_class(handle, self.problems))
         self._server.context = context
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -34,8 +38,22 @@ class LoopbackServer:
         """Begin to accept."""
         self._thread.start()
 
+    def refuse(self) -> None:
+        """End every connection and refuse new ones, until `accept`; the port stays ours.  Idempotent."""
+        if self._server.accepting.is_set():
+            self._server.accepting.clear()
+            self._server.socket.shutdown(socket.SHUT_RDWR)  # a listening socket stops to listen, and stays bound
+        self._server.end_connections()
+
+    def accept(self) -> None:
+        """Accept connections again.  Idempotent."""
+        if not self._server.accepting.is_set():
+            self._server.socket.listen(_Server.request_queue_size)
+            self._server.accepting.set()
+
     def stop(self) -> None:
         """End every connection, and wait for all threads."""
+        self._server.accepting.set()
         self._server.shutdown()
         self._thread.join()
         self._server.end_connections()
@@ -49,11 +67,26 @@ class _Server(ThreadingHTTPServer):
     context: ssl.SSLContext | None = None
 
     def __init__(self, *args: Any) -> None:
+        self.accepting = threading.Event()
+        self.accepting.set()
         super().__init__(*args)
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
 
+    def server_bind(self) -> None:
+        """Bind.  Only a port that was asked for by its number stays bound when the socket stops to listen."""
+        if self.server_address[1] == 0:
+            with socket.socket() as chosen:
+                chosen.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                chosen.bind(self.server_address)
+                self.server_address = chosen.getsockname()
+                super().server_bind()
+        else:
+            super().server_bind()
+
     def get_request(self) -> tuple[socket.socket, Any]:
+        if not self.accepting.wait(0.05):  # the socket counts as readable all the time
+            raise OSError("refusing")
         sock, address = super().get_request()
         if self.context is not None:
             # The handshake is made by the connection's own thread, so that a client that fails it blocks nobody.
@@ -84,6 +117,7 @@ def _handler_class(
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         wbufsize = 1 << 16
+        disable_nagle_algorithm = True  # or the end of a chunked body waits 40 ms for an acknowledgement
 
         def do_GET(self) -> None:
             try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Kind = Literal[
     "wrong-bytes",  # as many bytes, all other ones
-    "flipped-bit",  # one bit in the middle
+    "flipped-bit",  # one bit of byte `at`
     "short-body",  # the connection ends after `at` bytes
     "short-clean",  # `at` bytes, and Content-Length says so
     "long-body",  # more bytes than asked for, and Content-Length says so
@@ -38,6 +38,7 @@ Kind = Literal[
     "redirect-loop",
     "cut-body",  # the first `at` bytes, chunked, with a clean end
     "replace-body",  # `body` instead
+    "act",  # `act` is called before the answer is made, which is as it should be
 ]
 KINDS: tuple[str, ...] = get_args(Kind)
 
@@ -75,6 +76,7 @@ class Fault:
     interval: float = 0.05
     to: str = ""
     body: bytes = b""
+    act: Callable[[], None] = lambda: None
 
 
 @dataclass
@@ -179,14 +181,15 @@ def _other_body(answer: Answer, fault: Fault, at: int) -> Answer:
         case "wrong-bytes":
             return replace(answer, body=bytes(byte ^ 0xFF for byte in body))
         case "flipped-bit":
-            middle = len(body) // 2
-            return replace(answer, body=body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :])
+            return replace(answer, body=body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :])
         case "short-clean":
             return replace(answer, body=body[:at])
         case "cut-body":
             return replace(answer, body=body[:at], chunked=True)
         case "long-body" | "long-chunked":
             return replace(answer, body=body + b"more", chunked=fault.kind == "long-chunked")
+        case "wrong-length":
+            return replace(answer, chunked=False)
         case "replace-body":
             return replace(answer, body=fault.body)
     return answer

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from fusefs.cache.disk import DiskCache
+from fusefs.cache.quota import Limits
 from fusefs.config import Settings
 from fusefs.fetch.fetcher import Fetcher
 from fusefs.fetch.worker import Origin
@@ -109,7 +110,8 @@ async def running(
 ) -> AsyncIterator[World]:
     """A running fetcher over the cache `root`, with one blob; ends as unmount ends."""
     settings = replace(settings, **changes)  # type: ignore[arg-type]  # a test names a setting wrongly: it says so
-    cache = await trio.to_thread.run_sync(lambda: DiskCache.open(root, spill_capacity=spill))
+    limits = Limits(settings.cache_size, settings.keep_free)
+    cache = await trio.to_thread.run_sync(lambda: DiskCache.open(root, spill_capacity=spill, limits=limits))
     source = source or FakeSource()
     blob = source.add(data, (chunks or chunk_list(data, chunk_size)) if listed else None)
     fetcher = Fetcher(cache, settings, Counters())

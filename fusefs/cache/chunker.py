@@ -20,6 +20,7 @@ One chunk's life
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import mmap
 import os
@@ -30,13 +31,17 @@ from fusefs.cache.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, SERVED, Chu
 from fusefs.cache.direct import DirectWriter
 from fusefs.cache.files import PIECE, advise, disk_errors, preadv_all, pwrite_all, read_exactly
 from fusefs.cache.prefix import PrefixHash
+from fusefs.cache.usage import Usage
 from fusefs.digest import Digest
 from fusefs.errors import CacheError, CacheFull, DigestMismatch, SizeMismatch, UnexpectedEnd
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fusefs.cache.files import Reader
     from fusefs.cache.memory import Memory
     from fusefs.cache.place import Place
+    from fusefs.cache.quota import Quota
     from fusefs.chunks import Blob, Chunk, ChunkList
 
 _SERVED = (PRESENT,)
@@ -60,6 +65,8 @@ class Chunker:
         spills: chunks were kept in memory, which may leave it between `missing` and `pread`.
         memory: what of this and other blobs is not only on disk.
         watched: a reader has come, and may want what arrives.
+        usage: when each chunk was used, and who reads it now.
+        direct: writes past the page cache; None without a file.
         computed: raw digests of chunks of a list that came without them.
         seal_lock: one thread at a time judges the whole blob.
     """
@@ -72,6 +79,7 @@ class Chunker:
         chunk_map: ChunkMap,
         fd: int,
         memory: Memory,
+        quota: Quota,
         *,
         sealed: bool,
     ) -> None:
@@ -87,16 +95,18 @@ class Chunker:
         self.full: CacheFull | None = None
         self.spills = False
         self.watched = False
+        self.usage = Usage(chunks, chunk_map)
         self.computed: dict[int, bytes] = {}
         self.seal_lock = threading.Lock()
         self.memory = memory
-        self._direct = DirectWriter(fd) if fd >= 0 and not sealed else None
+        self._quota = quota
+        self.direct = DirectWriter(fd, place.data) if fd >= 0 else None
 
     # What is here
 
     def missing(self, off: int, size: int) -> list[int]:
         """Chunks that cover [off, off+size) and cannot be served now: absent, or only claimed."""
-        served = SERVED if self.serve_unproved else _SERVED
+        served = SERVED if self.serve_unproved and not self.chunks.proved else _SERVED
         return [
             i
             for i in self.chunks.covering(off, size)
@@ -110,7 +120,9 @@ class Chunker:
         Without digests a claim is as good as what has just arrived, for the whole decides over both; unless it is to
         be served before that: what another boot has marked may be zeros by now.
         """
-        return SERVED if self.chunks.proved or self.serve_unproved else _WITHOUT_DIGESTS
+        if self.chunks.proved:
+            return _SERVED
+        return SERVED if self.serve_unproved else _WITHOUT_DIGESTS
 
     def present(self, index: int) -> bool:
         """True when chunk `index` needs no fetching: it is proved, or has arrived to be proved with the whole."""
@@ -219,14 +231,15 @@ class Chunker:
     def _stream(self, index: int, chunk: Chunk, reader: Reader, buffer: memoryview) -> None:
         digest = hashlib.sha256()
         off = chunk.start
-        while off < chunk.stop:
-            got = reader(buffer[: min(PIECE, chunk.stop - off, len(buffer))])
-            if not got:
-                raise UnexpectedEnd(f"chunk {chunk}: ended {chunk.stop - off} bytes early")
-            digest.update(buffer[:got])
-            with disk_errors(self.place.data):
-                pwrite_all(self._writable(), buffer[:got], off)
-            off += got
+        with self._writable(chunk.size) as fd:
+            while off < chunk.stop:
+                got = reader(buffer[: min(PIECE, chunk.stop - off, len(buffer))])
+                if not got:
+                    raise UnexpectedEnd(f"chunk {chunk}: ended {chunk.stop - off} bytes early")
+                digest.update(buffer[:got])
+                with disk_errors(self.place.data):
+                    pwrite_all(fd, buffer[:got], off)
+                off += got
         self._compare(index, chunk, digest.digest())
         with disk_errors(self.place.map):
             self.map.mark(index, PRESENT if self.chunks.proved else ARRIVED)
@@ -249,9 +262,9 @@ class Chunker:
         off = self.chunks[index].start
         try:
             with disk_errors(self.place.data):
-                fd = self._writable()
-                if not (stays and self._direct and self._direct.write(data, off)):
-                    pwrite_all(fd, data, off)
+                with self._writable(len(data)) as fd:
+                    if not (stays and self.direct and self.direct.write(data, off)):
+                        pwrite_all(fd, data, off)
                 self.map.mark(index, PRESENT if self.chunks.proved else ARRIVED)
         except CacheFull as exc:
             self.full = exc
@@ -261,13 +274,21 @@ class Chunker:
             self.memory.take_over(self, index, data, exc)
             return False
         self.full = None
+        self.memory.spill.well()
+        self.usage.written(index)
         return True
 
-    def _writable(self) -> int:
-        """The file to write to.  A sealed blob that could not be unsealed is left as it is; so is one without a map."""
+    @contextlib.contextmanager
+    def _writable(self, size: int) -> Iterator[int]:
+        """The file, while it takes `size` more bytes.
+
+        Raises:
+            CacheFull: no room; or it is sealed and could not be unsealed; or it has no map.
+        """
         if self.fd < 0 or self.sealed or self.map.fd < 0:
             raise self.full or CacheFull(f"{self.place.data}: cannot be written")
-        return self.fd
+        with self._quota.room(size):
+            yield self.fd
 
     # Getting bytes out
 
@@ -280,6 +301,7 @@ class Chunker:
         stop = min(off + size, self.blob.size)
         if off >= stop:
             return b""
+        self.usage.read(off, stop)
         spilled = self.memory.spilled(self, off, stop) if self.spills else None
         return self.pread_file(off, stop - off) if spilled is None else spilled
 
@@ -288,6 +310,7 @@ class Chunker:
         stop = min(off + size, self.blob.size)
         if off >= stop:
             return b""
+        self.usage.read(off, stop)
         here: bytes | memoryview | None = self.memory.spilled(self, off, stop) if self.spills else None
         if here is None and self.memory.recent:
             here = self.memory.of_late(self, off, stop)
@@ -369,8 +392,8 @@ class Chunker:
         """Let go of files and locks.  No other method may be running or called again."""
         self.forget()
         self.map.close()
-        if self._direct:
-            self._direct.close()
+        if self.direct:
+            self.direct.close()
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

@@ -5,8 +5,8 @@ synced on the read path: after a power cut the boot id differs, every mark becom
 One byte a chunk, so that two processes never write the same byte.
 
 File: `magic (16) | blob digest (32) | blob size (u64) | chunks (u64) | list fingerprint (32) | boot id (16) |
-zero (16)`, then the states.  The offsets of the header bytes double as lock bytes (`Lock`), those of the states as
-chunk locks.
+last use (u64, seconds since 1970) | zero (8)`, then the states.  The offsets of the header bytes double as lock bytes
+(`Lock`), those of the states as chunk locks.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import contextlib
 import enum
 import mmap
 import os
+import re
 import stat
 import struct
+import threading
 from typing import TYPE_CHECKING
 
 from fusefs.cache import locks
-from fusefs.cache.files import SAFE, boot_id, pwrite_all, read_plain
+from fusefs.cache.files import FOREIGN, boot_id, open_inside, pwrite_all, read_plain, remove_foreign
 from fusefs.chunkpack import fingerprint
 from fusefs.chunks import MAX_CHUNKS
 
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 
 _MAGIC = b"fusefs-map 1\n\0\0\0"
 _HEADER = struct.Struct("<16s32sQQ32s16s16x")
-_BLOB_ENDS_AT, _BOOT_AT = 48, 96
+_BLOB_ENDS_AT, _BOOT_AT, _USED_AT = 48, 96, 112
+_USED = struct.Struct("<Q8x")
 _STATES_AT = _HEADER.size
 
 # Plain ints, not an enum: they are compared in the hot path.
@@ -48,6 +51,12 @@ _IN_ANOTHER_BOOT = bytes([ABSENT]) + bytes([CLAIMED]) * 255
 
 _ON_DISK = bytes([0, 1, 1, 1]) + bytes(252)
 """1 for each state that stands for bytes on disk."""
+
+_MARKED = bytes([0, 1, 0]) + bytes([1]) * 253
+"""1 for each state that a chunk with a digest may have without being claimed; all but one of them come from rot."""
+
+_MARKED_WITHOUT_DIGESTS = bytes([0, 1]) + bytes(254)
+"""1 for what was proved; what has merely arrived is not served, and the whole decides over it."""
 
 
 class Lock(enum.IntEnum):
@@ -69,6 +78,7 @@ class ChunkMap:
         self.fd = fd
         self._view = view
         self._count = count
+        self._threads = {lock: threading.Lock() for lock in Lock}
 
     @classmethod
     def in_memory(cls, chunks: ChunkList, state: int = ABSENT) -> ChunkMap:
@@ -97,11 +107,11 @@ class ChunkMap:
                     os.unlink(path)
                     fd = _swap(fd, path)
                 _initialise(fd, wanted, bytes([otherwise]) * len(chunks))
-            elif header != wanted:
+            elif header[:_USED_AT] != wanted[:_USED_AT]:
                 states = os.pread(fd, len(chunks), _STATES_AT)
                 pwrite_all(fd, memoryview(states.translate(_IN_ANOTHER_BOOT)), _STATES_AT)
                 # The boot id last: a crash before this line does the same again, one after it has nothing to do.
-                pwrite_all(fd, memoryview(wanted), 0)
+                pwrite_all(fd, memoryview(wanted)[:_USED_AT], 0)
             return cls(fd, mmap.mmap(fd, _STATES_AT + len(chunks), prot=mmap.PROT_READ), len(chunks))
         except BaseException:
             os.close(fd)
@@ -122,7 +132,21 @@ class ChunkMap:
     def rebind(self, blob: Blob, chunks: ChunkList) -> None:
         """Bind the map to another list of the same chunks (digests that were computed since)."""
         if self.fd >= 0:
-            pwrite_all(self.fd, memoryview(_header(blob, chunks)), 0)
+            pwrite_all(self.fd, memoryview(_header(blob, chunks))[:_USED_AT], 0)
+
+    @property
+    def last_use(self) -> int:
+        """When a byte of the blob was read last, in seconds since 1970, as far as it was noted; 0 when never."""
+        return int(_USED.unpack_from(self._view, _USED_AT)[0])
+
+    def note_use(self, seconds: int) -> None:
+        """Remember when a byte of the blob was read last.
+
+        Raises:
+            OSError: as `mark`.
+        """
+        if self.fd >= 0:
+            note_use(self.fd, seconds)
 
     def close(self) -> None:
         """Drop the mapping, the file and every lock."""
@@ -165,6 +189,22 @@ class ChunkMap:
             self.mark(index, CLAIMED)
             index = states.find(ABSENT, index + 1)
 
+    def claim_present(self, *, proved: bool) -> None:
+        """Let the hash decide once more over everything that is marked, whoever has proved it.
+
+        A mark that another process makes meanwhile is not lost, for only marks are written over.  One that it takes
+        away may become a claim, which is found wrong.
+
+        Args:
+            proved: the chunks have digests.
+
+        Raises:
+            OSError: as `mark`.
+        """
+        marked = self._snapshot().translate(_MARKED if proved else _MARKED_WITHOUT_DIGESTS)
+        for run in re.finditer(rb"\x01+", marked):
+            self._write(_STATES_AT + run.start(), bytes([CLAIMED]) * len(run[0]))
+
     def all_in(self, states: tuple[int, ...]) -> bool:
         """True when every chunk is in one of `states`."""
         found = self._snapshot()
@@ -181,25 +221,36 @@ class ChunkMap:
 
     def try_lock_chunk(self, index: int) -> bool:
         """Single flight between processes: take chunk `index`; False when another process has it."""
-        return self.fd < 0 or locks.try_lock(self.fd, _STATES_AT + index)
+        return self.fd < 0 or locks.try_lock(self.fd, chunk_lock(index))
 
     def unlock_chunk(self, index: int) -> None:
         """Give chunk `index` back."""
         if self.fd >= 0:
             with contextlib.suppress(OSError):  # the end of the process frees it, too
-                locks.unlock(self.fd, _STATES_AT + index)
+                locks.unlock(self.fd, chunk_lock(index))
 
     @contextlib.contextmanager
     def locked(self, lock: Lock) -> Iterator[None]:
-        """Hold one of the blob's locks, waiting for other processes (not threads: one open file has it once)."""
-        if self.fd < 0:
-            yield
-            return
-        locks.wait_lock(self.fd, lock)
+        """Hold one of the blob's locks, waiting for other processes, and for other threads of this one."""
+        with self._threads[lock]:  # one open file has a lock once, whichever thread asks for it
+            if self.fd < 0:
+                yield
+                return
+            locks.wait_lock(self.fd, lock)
+            try:
+                yield
+            finally:
+                locks.unlock(self.fd, lock)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Whether nobody else has the blob open; while this lasts nobody will.  Only under `Lock.CHANGE`, and short."""
+        mine = self.fd >= 0 and locks.try_lock(self.fd, Lock.OPEN)
         try:
-            yield
+            yield mine
         finally:
-            locks.unlock(self.fd, lock)
+            if mine:
+                locks.try_lock(self.fd, Lock.OPEN, shared=True)
 
 
 def open_locked(path: Path) -> int:
@@ -209,12 +260,19 @@ def open_locked(path: Path) -> int:
         OSError: as the kernel says.
     """
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | SAFE, 0o644)
+        try:
+            fd = open_inside(path, os.O_RDWR | os.O_CREAT)
+        except OSError as exc:
+            if exc.errno not in FOREIGN:
+                raise
+            remove_foreign(path)
+            continue
         try:
             locks.wait_lock(fd, Lock.CHANGE)
             # While we waited, whoever had the lock may have replaced the file or moved it away.
             if os.path.samestat(os.fstat(fd), os.stat(path)):
-                if stat.S_ISREG(os.fstat(fd).st_mode):
+                # One with another name as well is somebody else's, too (`fusefs.cache.data`).
+                if stat.S_ISREG(os.fstat(fd).st_mode) and os.fstat(fd).st_nlink == 1:
                     return fd
                 os.unlink(path)
         except FileNotFoundError:
@@ -222,6 +280,21 @@ def open_locked(path: Path) -> int:
         except BaseException:
             os.close(fd)
             raise
+        os.close(fd)
+
+
+def doubt(path: Path) -> None:
+    """Let the hash decide once more over what is marked in the map file at `path`, whoever has it open.
+
+    Raises:
+        OSError: as the kernel says.
+    """
+    fd = open_locked(path)
+    try:
+        states = os.pread(fd, MAX_CHUNKS, _STATES_AT)
+        for run in re.finditer(rb"\x01+", states.translate(_MARKED_WITHOUT_DIGESTS)):
+            pwrite_all(fd, memoryview(bytes([CLAIMED]) * len(run[0])), _STATES_AT + run.start())
+    finally:
         os.close(fd)
 
 
@@ -246,6 +319,33 @@ def peek(path: str | Path, blob: Blob) -> bytes:
         return b""
     this_boot = states[_BOOT_AT : _BOOT_AT + 16] == boot_id()
     return states[_STATES_AT:] if this_boot else states[_STATES_AT:].translate(_IN_ANOTHER_BOOT)
+
+
+def chunk_lock(index: int) -> int:
+    """Which byte of a map file is the lock of chunk `index`."""
+    return _STATES_AT + index
+
+
+def note_use(fd: int, seconds: int) -> None:
+    """Write down in the map file `fd` when its blob was used last, in seconds since 1970.
+
+    Raises:
+        OSError: as `ChunkMap.mark`.
+    """
+    pwrite_all(fd, memoryview(_USED.pack(seconds)), _USED_AT)
+
+
+def last_use(path: str | Path) -> int:
+    """What a map file says of when its blob was read last, in seconds since 1970; 0 when it says nothing."""
+    with contextlib.suppress(OSError):
+        fd = open_inside(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            header = os.pread(fd, _STATES_AT, 0)
+        finally:
+            os.close(fd)
+        if len(header) == _STATES_AT and header[: len(_MAGIC)] == _MAGIC:
+            return int(_USED.unpack_from(header, _USED_AT)[0])
+    return 0
 
 
 def byte_ranges(chunks: ChunkList, states: bytes) -> list[tuple[int, int]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import stat
 from typing import TYPE_CHECKING
 
-from fusefs.cache.files import SAFE
+from fusefs.cache.files import FOREIGN, SAFE, remove_foreign
 from fusefs.errors import CacheError
 
 if TYPE_CHECKING:
@@ -17,15 +16,12 @@ if TYPE_CHECKING:
 
     from fusefs.cache.place import Place
 
-_FOREIGN = frozenset({errno.ELOOP, errno.ENXIO})
-"""A symbolic link, a socket: nothing that we made.  Any other error (too many open files) says nothing of the file."""
-
 
 def open_regular(path: Path, size: int) -> int:
     """Open a plain file of `size` bytes for reading; -1 when it cannot be had."""
     with contextlib.suppress(OSError):
         fd = os.open(path, os.O_RDONLY | SAFE | os.O_NONBLOCK)
-        info = os.fstat(fd)
+        info = _status(fd)
         if stat.S_ISREG(info.st_mode) and info.st_size == size:
             return fd
         os.close(fd)
@@ -40,8 +36,9 @@ def open_data(place: Place, size: int) -> tuple[int, bool, bool]:
             return fd, True, False
     try:
         fd = os.open(place.data, os.O_RDWR | SAFE)
-        info = os.fstat(fd)
-        if stat.S_ISREG(info.st_mode) and info.st_size == size:
+        info = _status(fd)
+        # One that has another name as well (`cp -al` of a cache) is somebody else's, too: nothing is written to it.
+        if stat.S_ISREG(info.st_mode) and info.st_size == size and info.st_nlink == 1:
             return fd, False, False
         # Replaced, not made longer: another process may have it open, and would read the new end as zeros.
         os.close(fd)
@@ -49,12 +46,25 @@ def open_data(place: Place, size: int) -> tuple[int, bool, bool]:
     except FileNotFoundError:
         pass
     except OSError as exc:
-        if exc.errno not in _FOREIGN:
+        if exc.errno not in FOREIGN:
             raise
-        os.unlink(place.data)
-    fd = os.open(place.data, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFE, 0o644)
-    os.ftruncate(fd, size)
+        remove_foreign(place.data)
+    fd = os.open(place.data, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFE, 0o600)
+    try:
+        os.ftruncate(fd, size)
+    except OSError:
+        os.close(fd)
+        raise
     return fd, False, True
+
+
+def _status(fd: int) -> os.stat_result:
+    """As fstat; when it fails, `fd` is closed."""
+    try:
+        return os.fstat(fd)
+    except OSError:
+        os.close(fd)
+        raise
 
 
 def _open_sealed(place: Place, size: int) -> int:
@@ -70,11 +80,11 @@ def _open_sealed(place: Place, size: int) -> int:
     try:
         fd = os.open(place.sealed, os.O_RDONLY | SAFE | os.O_NONBLOCK)
     except OSError as exc:
-        if exc.errno not in _FOREIGN:
+        if exc.errno not in FOREIGN:
             raise
-        os.unlink(place.sealed)
+        remove_foreign(place.sealed)
         return -1
-    info = os.fstat(fd)
+    info = _status(fd)
     if stat.S_ISREG(info.st_mode) and info.st_size == size:
         return fd
     try:
@@ -84,5 +94,6 @@ def _open_sealed(place: Place, size: int) -> int:
                     raise CacheError(f"{place.digest} has {info.st_size} bytes, not the {size} that the manifest says")
     finally:
         os.close(fd)
-    os.unlink(place.sealed)
+    if not remove_foreign(place.sealed):
+        os.unlink(place.sealed)
     return -1

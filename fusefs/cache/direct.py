@@ -16,6 +16,8 @@ import threading
 from functools import cache
 from pathlib import Path
 
+from fusefs.cache.files import SAFE
+
 ALIGNMENT = 4096
 """Of offset and length; a multiple of what any disk asks for."""
 
@@ -29,14 +31,22 @@ _MOUNTS = Path("/proc/self/mountinfo")
 
 
 class DirectWriter:
-    """A second descriptor of one file, open for direct writes.  Thread-safe."""
+    """A second descriptor of one file, open for direct writes as soon as there is one.  Thread-safe.
 
-    def __init__(self, fd: int) -> None:
+    Args:
+        fd: the file.
+        path: its name, as long as it is written to.
+    """
+
+    def __init__(self, fd: int, path: Path) -> None:
+        self._file = fd
+        self._path = path
         self._fd = -1
+        self._usable = False
+        with contextlib.suppress(OSError):  # a file of which not even this is known is written the usual way
+            self._usable = _file_system(os.fstat(fd).st_dev) in _COHERENT
+        self._opening = threading.Lock()
         self._busy = threading.BoundedSemaphore(_AT_A_TIME)
-        if _file_system(os.fstat(fd).st_dev) in _COHERENT:
-            with contextlib.suppress(OSError):  # no /proc, or a disk that cannot
-                self._fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
 
     def write(self, data: memoryview, off: int) -> bool:
         """Write all of `data` at `off`; False when it has to go through the page cache.
@@ -44,7 +54,9 @@ class DirectWriter:
         Raises:
             OSError: the disk took not all of it.
         """
-        if self._fd < 0 or off % ALIGNMENT or len(data) % ALIGNMENT or not self._busy.acquire(blocking=False):
+        if not self._opened():
+            return False
+        if off % ALIGNMENT or len(data) % ALIGNMENT or not self._busy.acquire(blocking=False):
             return False
         try:
             # A short write is finished through the page cache, which says what is wrong.
@@ -56,11 +68,27 @@ class DirectWriter:
         finally:
             self._busy.release()
 
+    def _opened(self) -> bool:
+        with self._opening:
+            if self._fd < 0 and self._usable:
+                self._usable = False
+                with contextlib.suppress(OSError):  # it has another name by now, or a disk that cannot
+                    fd = os.open(self._path, os.O_WRONLY | os.O_DIRECT | SAFE)
+                    try:
+                        self._usable = os.path.samestat(os.fstat(fd), os.fstat(self._file))
+                    finally:
+                        if self._usable:
+                            self._fd = fd
+                        else:
+                            os.close(fd)
+            return self._fd >= 0
+
     def close(self) -> None:
-        """Let go of the descriptor.  Idempotent."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Let go of the descriptor, until there is something to write again.  Nobody may be writing.  Idempotent."""
+        with self._opening:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
 
 
 @cache

@@ -12,36 +12,40 @@ import errno
 import hashlib
 import os
 import stat
+import threading
+import time
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusefs.cache.chunker import Chunker
-from fusefs.cache.chunkmap import ABSENT, CLAIMED, PRESENT, ChunkMap, Lock, open_locked, peek
-from fusefs.cache.data import open_data, open_regular
+from fusefs.cache.chunkmap import PRESENT, Lock, note_use, open_locked, peek
 from fusefs.cache.files import (
     PIECE,
     disk_errors,
+    open_inside,
     pwrite_all,
     read_plain,
     reader_of,
+    remove_foreign,
     sweep,
     sync_folder,
     temporary_file,
-    write_atomically,
 )
+from fusefs.cache.guard import guard, make
 from fusefs.cache.links import Links
 from fusefs.cache.locks import try_lock, unlock
 from fusefs.cache.memory import Memory
+from fusefs.cache.opening import open_chunker, pinned_list
+from fusefs.cache.pins import Pins
 from fusefs.cache.place import Place
+from fusefs.cache.quota import DEFAULT_LIMITS, Limits, Quota
 from fusefs.cache.starts import Starts
-from fusefs.chunkpack import MAX_PACKED_SIZE, pack, unpack
+from fusefs.chunkpack import MAX_PACKED_SIZE
 from fusefs.digest import Digest
 from fusefs.errors import (
     CacheError,
-    CacheFull,
     DigestMismatch,
-    InvalidChunkList,
     InvalidDigest,
     NotCached,
     SizeMismatch,
@@ -51,10 +55,14 @@ from fusefs.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from fusefs.cache.chunker import Chunker
     from fusefs.cache.files import Reader
     from fusefs.chunks import Blob, ChunkList
     from fusefs.names import Name
     from fusefs.starts import Start
+
+_MOST_HELD = 512
+"""Each takes a file descriptor, of which a process has a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,43 +88,70 @@ class DiskCache:
         links: the manifests by name.
         memory: chunks that the disk would not take, and those that were fetched a moment ago.
         starts: in what order blobs were read before.
+        pins: models of which nothing is evicted.
+        quota: how much of the disk the blobs may take, and what makes room.
     """
 
-    def __init__(self, root: Path, *, spill_capacity: int = 128 << 20, stores: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        spill_capacity: int = 128 << 20,
+        stores: Sequence[Path] = (),
+        limits: Limits = DEFAULT_LIMITS,
+        shared: bool = False,
+    ) -> None:
         self.root = root
+        self._shared = shared
         self.links = Links(root / "manifests", root / "partial")
         self.memory = Memory(spill_capacity)
         self.starts = Starts(root, stores)
+        self.pins = Pins(root / "pins", self.links, root / "partial")
+        self.quota = Quota(self, limits)
+        self._open_here: weakref.WeakSet[Chunker] = weakref.WeakSet()
+        self._held: list[int] = []
+        self._lock = threading.Lock()
         # As text: `ls -lR` of a large store asks for each of 20,000 blobs, and joining a Path takes longer than a stat.
         self._blobs, self._partial = f"{root}/blobs/", f"{root}/partial/"
 
     @classmethod
-    def open(cls, directory: str | Path, *, spill_capacity: int = 128 << 20, stores: Sequence[Path] = ()) -> DiskCache:
+    def open(
+        cls,
+        directory: str | Path,
+        *,
+        spill_capacity: int = 128 << 20,
+        stores: Sequence[Path] = (),
+        limits: Limits = DEFAULT_LIMITS,
+        shared: bool = False,
+    ) -> DiskCache:
         """Use `directory`, made if need be.  Recorded starts are also looked for in `stores`.
 
+        It is closed to other users; with `shared` they can read those sealed blobs that are held (`hold`).
+
         Raises:
-            CacheError: no name, not a directory, or it cannot be written, with what to do.
+            CacheError: no name, not a directory, or it cannot be written, or others can write it, with what to do.
         """
         if not str(directory):
             raise CacheError("empty directory name for the cache")
         root = Path(os.path.abspath(directory))
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            guard(root, shared=shared)
             for name in ("blobs", "manifests", "partial"):
-                (root / name).mkdir(exist_ok=True)
+                make(root / name, shared=shared and name == "blobs")
             with temporary_file(root / "partial"):
                 pass  # a directory on a read-only disk exists, too
         except (FileExistsError, NotADirectoryError) as exc:
             raise CacheError(f"cache directory {root}: not a directory") from exc
         except OSError as exc:
             # A full disk is not an error (P8): what is there can be read, and the rest goes through memory.
-            if not (root / "partial").is_dir() or exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not os.path.isdir(root / "partial") or exc.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 reason = exc.strerror or str(exc)
                 raise CacheError(
                     f"cache directory {root} cannot be written ({reason}); name another with --cache-dir"
                 ) from exc
         sweep(root / "partial")
-        return cls(root, spill_capacity=spill_capacity, stores=stores)
+        return cls(root, spill_capacity=spill_capacity, stores=stores, limits=limits, shared=shared)
 
     # Whole blobs
 
@@ -179,9 +214,10 @@ class DiskCache:
         return digest
 
     def _publish(self, fd: int, temporary: Path, digest: Digest, *, durable: bool = True) -> None:
-        os.fchmod(fd, 0o444)
+        os.fchmod(fd, 0o400)
         if durable:
             os.fsync(fd)
+        remove_foreign(self.path(digest))
         os.replace(temporary, self.path(digest))
         if durable:
             sync_folder(self.path(digest).parent)
@@ -196,7 +232,7 @@ class DiskCache:
         if self.get(digest).size > limit:
             raise NotCached(f"{digest}: longer than {limit} bytes")
         with disk_errors(self.path(digest)):
-            data = self.path(digest).read_bytes()
+            data = read_plain(self.path(digest), limit)
         if Digest.of(data) != digest:
             with contextlib.suppress(OSError):
                 os.unlink(self.path(digest))  # or `put` would take it for the blob
@@ -243,10 +279,7 @@ class DiskCache:
 
     def pinned_list(self, blob: Blob) -> ChunkList | None:
         """The chunk list that lies beside the blob; None without one, or when it is torn."""
-        with contextlib.suppress(OSError, InvalidChunkList):
-            packed = read_plain(Place(self.root, blob.digest).chunks, MAX_PACKED_SIZE)
-            return unpack(packed, blob.size)[0]
-        return None
+        return pinned_list(Place(self.root, blob.digest), blob)
 
     def states(self, blob: Blob) -> bytes:
         """The states of the chunks of an unsealed blob, a byte each; opens and locks nothing, empty when unknown."""
@@ -261,70 +294,61 @@ class DiskCache:
             return False
         return set(self.states(blob)) == {PRESENT}
 
-    def chunker(self, blob: Blob, chunks: ChunkList, label: str = "") -> Chunker:
+    def chunker(self, blob: Blob, chunks: ChunkList, label: str = "", *, doubt: bool = False) -> Chunker:
         """Open a blob for reading and writing chunk by chunk; `chunks` is pinned, with `label` saying where from.
 
-        A disk that takes nothing more gives a Chunker that lives in memory (P8).
+        A disk that takes nothing more gives a Chunker that lives in memory (P8).  With `doubt` every chunk is hashed
+        again before it is served, although it was proved in this boot.
 
         Raises:
             CacheError: the files of the blob cannot be used.
         """
         place = Place(self.root, blob.digest)
-        while True:
-            try:
-                with disk_errors(place.folder):
-                    place.folder.mkdir(parents=True, exist_ok=True)
-                    fd = open_locked(place.map)
-            except CacheFull as exc:
-                return self._without_disk(blob, chunks, place, exc)
-            except CacheError as exc:
-                if isinstance(exc.__cause__, FileNotFoundError):
-                    continue  # the folder was put into quarantine just now
-                raise
-            try:
-                return self._open(blob, chunks, place, fd, label)
-            except CacheFull as exc:
-                return self._without_disk(blob, chunks, place, exc)
-
-    def _open(self, blob: Blob, chunks: ChunkList, place: Place, map_fd: int, label: str) -> Chunker:
-        """Open data and map; `map_fd` holds Lock.CHANGE, so nobody renames, creates or judges meanwhile."""
-        data_fd = -1
-        try:
-            with disk_errors(place.folder):
-                if ChunkMap.in_use_otherwise(map_fd, blob, chunks):
-                    # What that list lets through would be written over what this one has proved: not into one file.
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(place.data)
-                data_fd, sealed, fresh = open_data(place, blob.size)
-                # A blob that is its own only chunk needs no list to be pinned.
-                if chunks.proved and len(chunks) > 1 and self.pinned_list(blob) != chunks:
-                    write_atomically(place.chunks, pack(chunks, label), self.root / "partial", durable=False)
-                # Without digests only the whole can be proved: which part of it had arrived, a lost map cannot say.
-                otherwise = CLAIMED if sealed or (chunks.proved and not fresh) else ABSENT
-                taken, map_fd = map_fd, -1
-                chunk_map = ChunkMap.attach(place.map, taken, blob, chunks, otherwise=otherwise, anew=fresh)
-                try_lock(chunk_map.fd, Lock.OPEN, shared=True)
-                if sealed:
-                    chunk_map.claim_absent()  # a rotten chunk, and whoever found it died before the repair
-                unlock(chunk_map.fd, Lock.CHANGE)
-        except BaseException:
-            for fd in (map_fd, data_fd):
-                if fd >= 0:
-                    os.close(fd)
-            raise
-        return Chunker(blob, chunks, place, chunk_map, data_fd, self.memory, sealed=sealed)
-
-    def _without_disk(self, blob: Blob, chunks: ChunkList, place: Place, reason: CacheFull) -> Chunker:
-        """What the disk has can be read; what comes lives in memory."""
-        fd, sealed = open_regular(place.sealed, blob.size), True
-        if fd < 0:
-            fd, sealed = open_regular(place.data, blob.size), False
-        # Of unsealed bytes without digests nobody can say any more which have arrived.
-        known = fd >= 0 and (sealed or chunks.proved)
-        chunk_map = ChunkMap.in_memory(chunks, CLAIMED if known else ABSENT)
-        chunker = Chunker(blob, chunks, place, chunk_map, fd, self.memory, sealed=fd >= 0 and sealed)
-        chunker.full = reason
+        chunker = open_chunker(place, blob, chunks, label, self.memory, self.quota, doubt=doubt)
+        with self._lock:
+            self._open_here.add(chunker)
         return chunker
+
+    def open_here(self) -> list[Chunker]:
+        """The blobs that this process has open chunk by chunk."""
+        with self._lock:
+            return [chunker for chunker in self._open_here if chunker.map.fd >= 0]
+
+    def hold(self, digest: Digest) -> bool:
+        """Keep a sealed blob where it is until `release`: somebody was told its path.  False when that cannot be."""
+        if len(self._held) >= _MOST_HELD:
+            return False
+        place = Place(self.root, digest)
+        try:
+            fd = open_locked(place.map)
+        except OSError:
+            return False
+        self._held.append(fd)
+        try_lock(fd, Lock.OPEN, shared=True)
+        with contextlib.suppress(OSError):
+            note_use(fd, int(time.time()))
+        unlock(fd, Lock.CHANGE)
+        return self._shared_out(place.sealed)
+
+    def _shared_out(self, path: Path) -> bool:
+        """Whether a sealed blob is there, which others may read from now on if the cache is shared."""
+        try:
+            fd = open_inside(path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError:
+            return False
+        try:
+            if self._shared:
+                os.fchmod(fd, 0o444)
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        return True
+
+    def release(self) -> None:
+        """Let go of what was held."""
+        while self._held:
+            os.close(self._held.pop())
 
     # Recorded starts
 

@@ -28,10 +28,14 @@ if TYPE_CHECKING:
 PIECE = 1 << 20
 """Bytes read, hashed or written at a time: large enough to amortise a call, small enough to stay in the L2 cache."""
 
-_TEMPORARY = ".tmp-"
-_YOUNG = 60  # seconds
+TEMPORARY = ".tmp-"
+YOUNG = 60  # seconds
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+
+FOREIGN = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR})
+"""Opening a symbolic link, a socket, a folder: nothing that we made.  Any other error (too many open files) says
+nothing of the file."""
 
 # The same open flags everywhere: a symbolic link in the cache would lead out of it.
 SAFE = os.O_CLOEXEC | os.O_NOFOLLOW
@@ -78,18 +82,73 @@ def reader_of(data: bytes) -> Callable[[memoryview], int]:
     return reader
 
 
+def open_inside(path: str | Path, flags: int) -> int:
+    """Open a file that is no symbolic link, in a folder that is none either; a new one is for us alone.
+
+    What lies above that folder was checked when the cache was opened (`fusefs.cache.guard`), which also saw to it that
+    nobody else can put a link there between this look and the opening.
+
+    Raises:
+        OSError: ELOOP for a link, ENOTDIR for one in place of the folder, or as the kernel says.
+    """
+    folder = os.path.dirname(path)
+    if os.path.islink(folder):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder)
+    return os.open(path, flags | SAFE, 0o600)
+
+
+def make_folder(path: Path) -> None:
+    """Have a folder for us alone at `path`; a symbolic link there, which would lead out of the cache, is removed.
+
+    Raises:
+        OSError: as the kernel says.
+    """
+    try:
+        os.mkdir(path, 0o700)
+    except FileNotFoundError:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        mode = os.lstat(path).st_mode
+        if stat.S_ISLNK(mode):
+            os.unlink(path)
+            os.mkdir(path, 0o700)
+        elif not stat.S_ISDIR(mode):
+            raise
+
+
 def read_plain(path: str | Path, limit: int) -> bytes:
     """All of a plain file of at most `limit` bytes.
 
     Raises:
         OSError: as the kernel says, or it is something else (opening a FIFO would wait for ever).
     """
-    fd = os.open(path, os.O_RDONLY | SAFE | os.O_NONBLOCK)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | SAFE)
     with open(fd, "rb") as file:
         info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode) or info.st_size > limit:
+        # The folder is looked at only now: most of the time there is no such file, and `ls` asks for very many.
+        if not stat.S_ISREG(info.st_mode) or info.st_size > limit or os.path.islink(os.path.dirname(path)):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         return file.read(limit)
+
+
+def remove_foreign(path: str | Path) -> bool:
+    """Remove what has the name of a plain file of ours and is none: a link (not what it leads to), an empty folder.
+
+    Returns:
+        True when there was such a thing.
+
+    Raises:
+        OSError: a folder that is not empty, or as the kernel says.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+        if stat.S_ISREG(mode):
+            return False
+        (os.rmdir if stat.S_ISDIR(mode) else os.unlink)(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def pwrite_all(fd: int, data: memoryview, off: int) -> None:
@@ -123,7 +182,7 @@ def temporary_file(folder: Path) -> Iterator[tuple[int, Path]]:
 
     The lock tells `sweep` that its owner is alive.
     """
-    fd, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=folder)
+    fd, name = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield fd, Path(name)
@@ -135,12 +194,15 @@ def temporary_file(folder: Path) -> Iterator[tuple[int, Path]]:
 
 def sweep(folder: Path) -> None:
     """Remove temporary files in `folder` whose owner died."""
-    for path in folder.glob(_TEMPORARY + "*"):
+    found: list[Path] = []
+    with contextlib.suppress(OSError):  # a folder that cannot be listed is swept another time
+        found.extend(folder.glob(TEMPORARY + "*"))
+    for path in found:
         with contextlib.suppress(OSError):
             fd = os.open(path, os.O_RDWR | SAFE)
             try:
                 # A file so young may be about to be locked by its owner.
-                if time.time() - os.fstat(fd).st_mtime > _YOUNG:
+                if time.time() - os.fstat(fd).st_mtime > YOUNG:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     path.unlink()
             finally:
@@ -157,9 +219,9 @@ def write_atomically(path: Path, data: bytes, scratch: Path, *, durable: bool) -
     """
     with temporary_file(scratch) as (fd, temporary):
         pwrite_all(fd, memoryview(data), 0)
-        os.fchmod(fd, 0o644)
         if durable:
             os.fsync(fd)
+        remove_foreign(path)  # nothing can take the name of a folder
         os.replace(temporary, path)
 
 

@@ -20,11 +20,13 @@ import shutil
 from typing import TYPE_CHECKING
 
 from fusefs.cache.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, Lock
-from fusefs.cache.files import SAFE, disk_errors, sync_folder, write_atomically
-from fusefs.chunkpack import pack, unpack
+from fusefs.cache.files import SAFE, disk_errors, make_folder, read_plain, sync_folder, write_atomically
+from fusefs.chunkpack import MAX_PACKED_SIZE, pack, unpack
 from fusefs.errors import BlobQuarantined, DigestMismatch, InvalidChunkList
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fusefs.cache.chunker import Chunker
 
 log = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ def seal(chunker: Chunker) -> bool:
         DigestMismatch: a blob without a list is not what its digest says; everything of it was dropped.
         CacheFull, CacheError: the disk does not let us.
     """
-    with chunker.seal_lock, chunker.map.locked(Lock.SEAL):
+    with disk_errors(chunker.place.map), chunker.seal_lock, chunker.map.locked(Lock.SEAL):
         if chunker.quarantined:
             raise BlobQuarantined(f"{chunker.blob.digest}: its chunk list does not belong to it")
         if chunker.sealed and chunker.chunks.proved:
@@ -72,15 +74,57 @@ def unseal(chunker: Chunker) -> None:
     place = chunker.place
     log.warning("%s: the sealed blob has changed on disk; it will be repaired", chunker.blob.digest)
     with contextlib.suppress(OSError), chunker.map.locked(Lock.CHANGE):
-        os.rename(place.sealed, place.data)
-        os.chmod(place.data, 0o644)
-        fd = os.open(place.data, os.O_RDWR | SAFE)
-        # The same number: readers that are just using it go on with the same file.
+        info = os.fstat(chunker.fd)
+        if not os.path.samestat(info, os.lstat(place.sealed)):
+            return  # replaced since: whoever opens the blob next looks at what lies there
+        if info.st_nlink > 1:
+            _copy(chunker.fd, place.data)  # somebody else's, too (`cp -al`): a repair would write to his
+            os.unlink(place.sealed)
+        else:
+            os.rename(place.sealed, place.data)
+            os.fchmod(chunker.fd, 0o600)
+        reopen(chunker)
+
+
+def _copy(fd: int, path: Path) -> None:
+    """Copy all of a file to `path`.
+
+    Raises:
+        OSError: the disk does not take it; there is nothing at `path`.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    copy = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE, 0o600)
+    try:
+        off, size = 0, os.fstat(fd).st_size
+        while off < size:
+            done = os.copy_file_range(fd, copy, size - off, off, off)
+            if not done:
+                break  # it is being cut off: what is missing is as rotten as the rest
+            off += done
+        os.ftruncate(copy, size)
+    except OSError:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(copy)
+
+
+def reopen(chunker: Chunker) -> None:
+    """The sealed file has lost its final name: from now on it may be written.  The caller holds `Lock.CHANGE`.
+
+    Raises:
+        OSError: it cannot be opened so.
+    """
+    fd = os.open(chunker.place.data, os.O_RDWR | SAFE)
+    # The same number: readers that are just using it go on with the same file.
+    try:
         os.dup2(fd, chunker.fd, inheritable=False)
+    finally:
         os.close(fd)
-        chunker.sealed = False
-        with chunker.prefix.lock:
-            chunker.prefix.reset()
+    chunker.sealed = False
+    with chunker.prefix.lock:
+        chunker.prefix.reset()
 
 
 def _sealed_by_another(chunker: Chunker) -> bool:
@@ -90,7 +134,7 @@ def _sealed_by_another(chunker: Chunker) -> bool:
         if not os.path.samestat(os.fstat(chunker.fd), os.lstat(place.sealed)):
             return False
         if not chunker.chunks.proved:
-            chunker.chunks, _ = unpack(place.chunks.read_bytes(), chunker.blob.size)
+            chunker.chunks, _ = unpack(read_plain(place.chunks, MAX_PACKED_SIZE), chunker.blob.size)
     except (OSError, InvalidChunkList):
         return False
     chunker.sealed = True
@@ -140,7 +184,7 @@ def _put_aside(chunker: Chunker) -> None:
     with contextlib.suppress(OSError), chunker.map.locked(Lock.CHANGE):
         if not os.path.samestat(os.fstat(chunker.map.fd), os.lstat(place.map)):
             return  # another process was faster, and what lies there now may be right
-        place.quarantine.parent.mkdir(exist_ok=True)
+        make_folder(place.quarantine.parent)
         shutil.rmtree(place.quarantine, ignore_errors=True)
         os.rename(place.folder, place.quarantine)
 
@@ -162,8 +206,10 @@ def _finish(chunker: Chunker) -> None:
         if not chunker.sealed:
             if not os.path.samestat(os.fstat(chunker.fd), os.lstat(place.data)):
                 raise OSError(errno.ESTALE, "somebody has replaced the data of this blob")
-            os.fchmod(chunker.fd, 0o444)
+            os.fchmod(chunker.fd, 0o400)
             os.rename(place.data, place.sealed)
             sync_folder(place.sealed.parent)
             chunker.sealed = True
+            if chunker.direct:  # as long as it is open nobody can tell whether others have the file (`eviction`)
+                chunker.direct.close()
     log.debug("%s: sealed", place.digest)

@@ -32,6 +32,14 @@ class Spill:
                 "%s; what the cache cannot take is served from memory, and fetched again when it is needed", reason
             )
 
+    def well(self) -> None:
+        """The disk has taken a chunk: say so, once, if it did not before."""
+        if self._warned:
+            with self._lock:
+                before, self._warned = self._warned, False
+            if before:
+                log.info("The cache takes chunks again.")
+
     def put(self, owner: Hashable, index: int, data: bytes) -> None:
         """Keep chunk `index` of `owner`; the least recently used ones make room.
 

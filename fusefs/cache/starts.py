@@ -12,7 +12,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from fusefs.cache.files import read_plain, write_atomically
+from fusefs.cache.files import make_folder, read_plain, write_atomically
 from fusefs.cache.place import Place
 from fusefs.errors import InvalidStart
 from fusefs.starts import MAX_PACKED_SIZE, pack, unpack
@@ -60,7 +60,7 @@ class Starts:
         """
         data = pack(blob, start)
         try:
-            (self._root / "starts").mkdir(exist_ok=True)
+            make_folder(self._root / "starts")
             path = _path(self._root, blob)
             # Not durable: what a power cut leaves has its own checksum.
             write_atomically(path, data, self._root / "partial", durable=False)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fusefs.cache.chunkmap import ABSENT, PRESENT, peek
-from fusefs.cache.files import PIECE, SAFE, disk_errors
+from fusefs.cache.chunkmap import ABSENT, PRESENT, doubt, peek
+from fusefs.cache.files import PIECE, SAFE, disk_errors, read_plain, remove_foreign
 from fusefs.cache.place import Place
 from fusefs.cache.sealing import unseal
+from fusefs.chunkpack import MAX_PACKED_SIZE, size_of, unpack
 from fusefs.chunks import MAX_BLOB_SIZE, Blob, ChunkList
+from fusefs.errors import InvalidChunkList
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +39,7 @@ class Verified:
         dropped: bytes that were there and wrong.
         state: `sealed`, `partial`, or `unproved` (without a chunk list nothing can be said before it is whole).
         busy: chunks that could not be looked at, because another process is fetching them now.
+        broken: files of it that were damaged, or no files at all, and were removed.
     """
 
     digest: Digest
@@ -45,6 +48,7 @@ class Verified:
     dropped: int
     state: str
     busy: int = 0
+    broken: int = 0
 
 
 def verify(cache: DiskCache, progress: Progress = lambda _: None) -> Iterator[Verified]:
@@ -55,21 +59,63 @@ def verify(cache: DiskCache, progress: Progress = lambda _: None) -> Iterator[Ve
     """
     for digest in cache.digests():
         place = Place(cache.root, digest)
-        sealed = _size(place.sealed)
-        size = sealed or _size(place.data)
-        if not 0 < size <= MAX_BLOB_SIZE:
-            continue
-        chunks = _chunk_list(cache, Blob(digest, size))
-        if chunks is not None:
-            chunker = cache.chunker(Blob(digest, size), chunks)
-            try:
-                yield _verify_chunks(chunker, progress)
-            finally:
-                chunker.close()
-        elif sealed:
-            yield _verify_whole(place, size, progress)
-        else:
-            yield Verified(digest, size, _allocated(place.data), 0, "unproved")
+        with disk_errors(place.folder):
+            listed, broken = _look(place)
+        found = _verify_one(cache, place, listed, progress)
+        if found is not None:
+            yield replace(found, broken=broken)
+        elif broken:
+            yield Verified(digest, listed, 0, 0, "partial", broken=broken)
+
+
+def _look(place: Place) -> tuple[int, int]:
+    """Remove what is no file of ours, and a list that has rotted.
+
+    Returns:
+        The blob's size as its list says it, 0 without one, and how many files were removed.
+    """
+    broken = sum(map(remove_foreign, (place.sealed, place.data, place.chunks, place.map)))
+    if os.path.lexists(place.sealed) and not _size(place.sealed):
+        os.unlink(place.sealed)  # no blob is empty
+        broken += 1
+    try:
+        packed = read_plain(place.chunks, MAX_PACKED_SIZE)
+    except OSError:
+        packed = b""
+    size = size_of(packed)
+    try:
+        unpack(packed, size)
+    except InvalidChunkList:
+        size = 0
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(place.chunks)
+            broken += 1
+    return size, broken
+
+
+def _verify_one(cache: DiskCache, place: Place, listed: int, progress: Progress) -> Verified | None:
+    """One blob; None when nothing of it is here."""
+    digest, sealed, data = place.digest, _size(place.sealed), _size(place.data)
+    size = sealed or data
+    if listed not in (0, size) and not sealed and os.path.lexists(place.data):
+        # Cut off, or longer than it can be: opening it replaces it, for which part of it is right nobody can say.
+        cache.chunker(Blob(digest, listed), ChunkList.uniform(listed, listed)).close()
+        return Verified(digest, listed, 0, data or listed, "partial")
+    if not 0 < size <= MAX_BLOB_SIZE:
+        return None
+    chunks = _chunk_list(cache, Blob(digest, size))
+    if chunks is not None:
+        chunker = cache.chunker(Blob(digest, size), chunks)
+        try:
+            return _verify_chunks(chunker, progress)
+        finally:
+            chunker.close()
+    if sealed:
+        return _verify_whole(place, size, progress)
+    if os.path.lexists(place.map):
+        with disk_errors(place.map):
+            doubt(place.map)  # it cannot be checked now, so it is when its list has come again
+    return Verified(digest, size, _allocated(place.data), 0, "unproved")
 
 
 def total(cache: DiskCache) -> int:

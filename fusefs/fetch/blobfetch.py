@@ -6,7 +6,9 @@ nothing of scheduling.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 from typing import TYPE_CHECKING
 
 from fusefs.cache.chunkmap import byte_ranges
@@ -15,14 +17,15 @@ from fusefs.digest import Digest
 from fusefs.errors import (
     BlobQuarantined,
     BlobUnproved,
-    Cancelled,
     FusefsError,
     NotCached,
-    NotFound,
 )
+from fusefs.fetch.listing import find_list, lied
 from fusefs.fetch.prefetch import Prefetch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fusefs.cache.chunker import Chunker
     from fusefs.cache.disk import DiskCache
     from fusefs.chunks import Blob
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
     """A chunk list, and where it came from, for a person."""
 
 log = logging.getLogger(__name__)
+
+_AHEAD = 4
+"""This part of the cache's limit is fetched ahead of a reader at most."""
 
 _COLD = 10
 """A load begins cold when less than this part of the blob is on disk."""
@@ -51,6 +57,7 @@ class BlobFetch:
         prefetch: what to have next; None until the chunker is open.
         early: reads, offset and size, that came before that.
         keeping: the record of this load is being written.
+        readers: byte ranges [start, stop) that somebody waits for.
         retired: chunkers whose list lied; threads may still use them.
         quarantined: why no byte of it is served any more.
     """
@@ -63,6 +70,7 @@ class BlobFetch:
         self.prefetch: Prefetch | None = None
         self.early: list[tuple[int, int]] = []
         self.keeping = False
+        self.readers: list[tuple[int, int]] = []
         self.retired: list[Chunker] = []
         self.quarantined: FusefsError | None = None
         self._cache = cache
@@ -74,6 +82,25 @@ class BlobFetch:
         """The blob can be had there, too."""
         if origin not in self.origins:
             self.origins.append(origin)
+
+    @contextlib.contextmanager
+    def reading(self, start: int, stop: int) -> Iterator[None]:
+        """While this lasts, nothing of [start, stop) is evicted."""
+        self.readers.append((start, stop))
+        try:
+            yield
+        finally:
+            self.readers.remove((start, stop))
+
+    @contextlib.contextmanager
+    def wanted_whole(self) -> Iterator[None]:
+        """While this lasts, nothing of the blob is evicted: who fetches all of it must not make room for the rest."""
+        wanted = self._cache.quota.wanted
+        wanted.add(self.blob.digest)
+        try:
+            yield
+        finally:
+            wanted.discard(self.blob.digest)
 
     def local_list(self) -> Listed | None:
         """The chunk list as far as it can be known without the network.  Blocking, but short."""
@@ -109,7 +136,8 @@ class BlobFetch:
             CacheFull: there is no room, and without a chunk list memory will not do.
             CacheError: the cache's files cannot be used.
         """
-        chunker = self._cache.chunker(self.blob, *listed)
+        chunker = self._cache.chunker(self.blob, *listed, doubt=self._settings.verify == "always")
+        chunker.usage.readers = self.readers
         chunker.serve_unproved = self._settings.unproved == "allow"
         if chunker.full is not None and not (chunker.sealed or chunker.chunks.proved or chunker.serve_unproved):
             # It can only be proved as a whole, and for that it must lie somewhere; the next read looks for room again.
@@ -121,7 +149,9 @@ class BlobFetch:
     def _prefetch_of(self, chunker: Chunker) -> Prefetch:
         cold = not chunker.sealed and _COLD * chunker.present_bytes < self.blob.size
         kept = self._cache.start(self.blob) if cold else None
-        return Prefetch(chunker.chunks, self._settings.readahead_max, kept=kept, cold=cold)
+        # What was fetched ahead must not make room for what is fetched further ahead.
+        most = min(self._settings.readahead_max, (self._settings.cache_size or math.inf) // _AHEAD)
+        return Prefetch(chunker.chunks, int(most), kept=kept, cold=cold)
 
     def keep(self, start: Start) -> None:
         """Keep the record of a load for the next one, as far as the disk takes it.  Blocking, but short."""
@@ -150,24 +180,11 @@ class BlobFetch:
 
     def _ask_for_list(self) -> Listed | None:
         """The first usable list; None when every source says that it keeps none."""
-        failure: FusefsError | None = None
-        for origin in self.origins:
-            try:
-                chunks = origin.source.chunk_list(origin.name, self.blob)
-            except Cancelled:
-                raise
-            except NotFound as exc:
-                log.debug("%s has no chunk list of %s: %s", origin.source.label, self.blob.digest, exc)
-            except FusefsError as exc:
-                log.warning("%s: chunk list of %s: %s", origin.source.label, self.blob.digest.short, exc)
-                failure = exc
-            else:
-                if chunks is not None:
-                    self._listed_by = origin
-                    return chunks, origin.source.label
-        if failure is not None:
-            raise failure
-        return None
+        found = find_list(list(self.origins), self.blob)
+        if found is None:
+            return None
+        chunks, self._listed_by = found
+        return chunks, self._listed_by.source.label
 
     def other_list(self, chunker: Chunker, seen: str) -> Listed | None:
         """The list that the sources have by now, if it is another one than that of `chunker`, and in the right.
@@ -181,14 +198,22 @@ class BlobFetch:
         """
         if self.blob.size <= self._settings.single_chunk_limit:
             return None  # its own digest is its list
+
+        def fits(chunks: ChunkList) -> bool:
+            if not chunks.proved or chunks == chunker.chunks:
+                return False
+            return any(str(chunks.digest(i)) == seen for i in range(len(chunks)))
+
         try:
-            listed = self.remote_list()
+            found = find_list(list(self.origins), self.blob, fits)
         except FusefsError:
             return None
-        chunks = listed[0]
-        if not chunks.proved or chunks == chunker.chunks:
+        if found is None:
             return None
-        return listed if any(str(chunks.digest(i)) == seen for i in range(len(chunks))) else None
+        chunks, origin = found
+        lied(self.origins, self._listed_by if self._listed_by != origin else None, self.blob.digest)
+        self._listed_by = origin
+        return chunks, origin.source.label
 
     def distrust(self, chunker: Chunker) -> None:
         """The list of `chunker` lied.  With another source left, start again from there; else nothing is served.
@@ -198,6 +223,7 @@ class BlobFetch:
         if self.chunker is not chunker:
             return
         if self._listed_by in self.origins:
+            lied(self.origins, self._listed_by, self.blob.digest)
             self.origins.remove(self._listed_by)
         self._listed_by = None
         self.retire(chunker)

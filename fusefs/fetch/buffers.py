@@ -31,7 +31,11 @@ class Buffers:
         # Of another size, so of another blob: its memory goes back before more is asked for.
         while self._free and self._lent + sum(map(len, self._free)) > self.capacity:
             self._free.pop()
-        return mmap.mmap(-1, size)
+        try:
+            return mmap.mmap(-1, size)
+        except OSError:  # the machine has no memory: as with the budget, somebody else's comes back
+            self._lent -= size
+            return None
 
     def give(self, buffer: mmap.mmap) -> None:
         """Give back what `take` lent, or another of the same size for it."""

@@ -25,6 +25,7 @@ Failure modes
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
 from typing import TYPE_CHECKING
@@ -41,7 +42,7 @@ from fusefs.fetch.proving import Prover
 from fusefs.fetch.threads import CacheThreads
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from fusefs.cache.chunker import Chunker
     from fusefs.cache.disk import DiskCache
@@ -128,6 +129,13 @@ class Fetcher:
     def in_flight(self) -> int:
         """Requests under way now."""
         return self._dispatcher.in_flight
+
+    def flights(self) -> Iterator[str]:
+        """One line a chunk on its way."""
+        for fetch in self._blobs.values():
+            for flight in fetch.flights.values():
+                how = "under way" if flight.started else "queued"
+                yield f"{fetch.blob.digest.short} chunk {flight.index}: {flight.priority.name.lower()}, {how}"
 
     async def await_foreign(self, flight: Flight) -> None:
         """Wait for a chunk that another process has locked."""
@@ -250,9 +258,19 @@ class Fetcher:
                 continue  # arrived, to be proved with the whole; or it has come meanwhile
             flights.append(self.want(fetch, chunker, index, priority))
             if len(flights) >= most:
-                await flights.popleft().wait()
+                await self._arrived(fetch, chunker, flights.popleft(), priority)
         for flight in flights:
-            await flight.wait()
+            await self._arrived(fetch, chunker, flight, priority)
+
+    async def _arrived(self, fetch: BlobFetch, chunker: Chunker, flight: Flight, priority: Priority) -> None:
+        """Wait for a flight.  One that began for a chunk list that was wrong says nothing about the one of now."""
+        while flight.chunker is not chunker:
+            with contextlib.suppress(FusefsError):
+                await flight.wait()
+            if fetch.chunker is not chunker or chunker.present(flight.index):
+                return
+            flight = self.want(fetch, chunker, flight.index, priority)
+        await flight.wait()
 
     async def complete(self, fetch: BlobFetch, priority: Priority = Priority.READ_AHEAD) -> None:
         """Fetch all of a blob and seal it (`pull`, `--fill`).
@@ -283,7 +301,7 @@ class Fetcher:
         except DigestMismatch as exc:
             mismatch = exc
         else:
-            return True
+            return fetch.chunker is chunker
         if not await self._opener.relist(fetch, chunker, mismatch):
             raise mismatch
         return False

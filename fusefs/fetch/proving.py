@@ -85,7 +85,8 @@ class Prover:
     async def _mend(self, fetch: BlobFetch) -> None:
         """Have an unsealed blob whole and sealed again: other processes, to which it is sealed, will not do it."""
         try:
-            await self._fetcher.complete(fetch, Priority.FILL)
+            with fetch.wanted_whole():
+                await self._fetcher.complete(fetch, Priority.FILL)
         except Exception as exc:
             self._fetcher.report(exc)
 
@@ -112,9 +113,11 @@ class Prover:
                 while await self._fetcher.threads.run(chunker.prefix.advance, chunker, _STEP):
                     pass
                 more = self._tending[digest]
-            if chunker.hashed and not chunker.sealed:
+            if chunker.hashed and chunker.complete and not chunker.sealed:
                 await self.seal(fetch, chunker)
                 self._fetcher.keep_start(fetch)
+        except BlobQuarantined as exc:
+            self._fetcher.last_error = str(exc)  # the log has it from whoever put it there
         except Exception as exc:
             self._fetcher.report(exc)
         finally:

@@ -1,13 +1,30 @@
-"""Resolve: a model's name to its manifest, from its sources, else from the cache (P7)."""
+"""Resolve: a model's name to its manifest, from its sources, else from the cache (P7).
+
+The first source that has it decides what a tag means, so a mirror is believed before the registry itself: that is what
+people know a mirror to be from container registries, it is what works where the registry cannot be reached, and who
+trusts nobody with a tag pins the digest, of which no source can give another manifest.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
-from fusefs.errors import CacheError, Cancelled, DigestMismatch, FusefsError, InvalidManifest, NotCached, NotFound
+from fusefs.cache.recall import recall
+from fusefs.errors import (
+    CacheError,
+    Cancelled,
+    DigestMismatch,
+    FusefsError,
+    IntegrityError,
+    InvalidManifest,
+    NotFound,
+)
+from fusefs.fetch.rounds import asked_twice, decisive, in_rounds, patience_of
 from fusefs.manifest import MAX_MANIFEST_SIZE, Manifest
+from fusefs.sources.retry import MANIFEST_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +40,8 @@ log = logging.getLogger(__name__)
 def resolve(name: Name, sources: Sequence[Source], cache: DiskCache, keeper: Keeper) -> Manifest:
     """Find the manifest of `name`, and keep it in the cache for when there is no network.  Blocking.
 
-    A name with a digest that the cache has asks nobody.  Otherwise the sources are asked in order, and when none can
-    be reached, the manifest that the name had last is used.
+    A name with a digest that the cache has asks nobody.  Otherwise the sources are asked in order, for a while again
+    and again when none can be reached; then the manifest that the name had last is used.
 
     Raises:
         ModelNotFound, NotFound: no source has the model.
@@ -33,7 +50,7 @@ def resolve(name: Name, sources: Sequence[Source], cache: DiskCache, keeper: Kee
         DigestMismatch: it is not the manifest that the name pins.
     """
     try:
-        return ask(name, sources, cache, keeper)
+        return in_rounds(lambda: ask(name, sources, cache, keeper), patience_of(sources, MANIFEST_TIMEOUT))
     except Cancelled:
         raise
     except FusefsError as exc:
@@ -41,7 +58,7 @@ def resolve(name: Name, sources: Sequence[Source], cache: DiskCache, keeper: Kee
 
 
 def ask(name: Name, sources: Sequence[Source], cache: DiskCache, keeper: Keeper) -> Manifest:
-    """The same of what `sources` have now alone (or the cache, by digest).
+    """The same of what `sources` have now alone (or the cache, by digest); each is asked once.
 
     Raises:
         FusefsError: as `resolve`.
@@ -49,21 +66,29 @@ def ask(name: Name, sources: Sequence[Source], cache: DiskCache, keeper: Keeper)
     if name.digest is not None:
         with contextlib.suppress(CacheError, DigestMismatch):
             return Manifest.parse(cache.read(name.digest, MAX_MANIFEST_SIZE))
-    failure: FusefsError = NotFound(f"{name}: no source to ask")
+    errors: list[FusefsError] = []
     for source in sources:
         try:
-            manifest = Manifest.parse(source.manifest(name))
+            manifest = asked_twice(partial(_manifest_of, source, name))
         except Cancelled:
             raise
         except FusefsError as exc:
             # A store that lacks the model says nothing about the registry that is asked next; trouble does.
-            failure = exc
+            errors.append(exc)
+            if source is not sources[-1]:
+                lied = isinstance(exc, IntegrityError | InvalidManifest)
+                log.log(logging.WARNING if lied else logging.INFO, "%s: %s; the next source is asked", name, exc)
             continue
-        if name.digest is not None and manifest.digest != name.digest:
-            raise DigestMismatch(f"{source.label}: manifest", expected=name.digest, actual=manifest.digest)
         keeper.add(name, manifest.digest, manifest.raw)
         return manifest
-    raise failure
+    raise decisive(errors) if errors else NotFound(f"{name}: no source to ask")
+
+
+def _manifest_of(source: Source, name: Name) -> Manifest:
+    manifest = Manifest.parse(source.manifest(name))
+    if name.digest is not None and manifest.digest != name.digest:
+        raise DigestMismatch(f"{source.label}: manifest", expected=name.digest, actual=manifest.digest)
+    return manifest
 
 
 def last_known(name: Name, failure: FusefsError, cache: DiskCache) -> Manifest:
@@ -73,8 +98,8 @@ def last_known(name: Name, failure: FusefsError, cache: DiskCache) -> Manifest:
         FusefsError: `failure`, when the cache cannot help.
     """
     if name.digest is None and not isinstance(failure, NotFound):
-        with contextlib.suppress(NotCached, InvalidManifest):
-            manifest = Manifest.parse(cache.links.read(name))
+        with contextlib.suppress(CacheError, InvalidManifest):
+            manifest = Manifest.parse(recall(cache, name))
             log.warning("%s; using the manifest of %s that was cached before", failure, name)
             return manifest
     raise failure

@@ -1,18 +1,22 @@
 """Worker: fetch one span in a thread.  Blocking; knows sources and the chunker, not trio and not who waits.
 
 Sources are asked in order.  What fails its digest is asked for once more on a new request (a flipped bit on the way)
-and then from the next source; transport trouble has been retried by the source itself (`fusefs.sources.retry`).
+and then from the next source; when that one has it right, the first is set aside for the blob.  Not before: when all
+of them fail the same digest it is the chunk list that is wrong.  Transport trouble has been retried by the source
+itself (`fusefs.sources.retry`), or is waited out here when there are several (`fusefs.fetch.rounds`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fusefs.chunks import Chunk
 from fusefs.errors import CacheError, Cancelled, DigestMismatch, FusefsError, NotFound
+from fusefs.fetch.rounds import decisive, patience_of, standing_of, usable
 from fusefs.fetch.spans import runs
 
 if TYPE_CHECKING:
@@ -79,6 +83,7 @@ class _Span:
         buffer: the memory to work in; a chunk that stays in it is given for another.
         counters: what happened.
         landed: told of each chunk.
+        misses: how many times which source had a chunk wrong.
     """
 
     chunker: Chunker
@@ -86,6 +91,7 @@ class _Span:
     buffer: memoryview
     counters: Counters
     landed: Landed
+    misses: dict[int, Counter[Origin]] = field(default_factory=dict)
 
     def fetch(self, origins: Sequence[Origin]) -> FusefsError:
         """Ask one source after the other for what is left; why some of it is left in the end.
@@ -93,13 +99,33 @@ class _Span:
         Raises:
             Cancelled, CacheError: no other source would help.
         """
-        error: FusefsError = NotFound(f"no source has {self.chunker.blob.digest}")
-        for origin in origins:
-            for _ in range(_TRIES_A_SOURCE):
-                error = self._ask(origin) or error
-                if not self.left or not isinstance(error, DigestMismatch):
-                    break
+        patience = patience_of(origin.source for origin in origins)
+        while True:
+            before = len(self.left)
+            error = self._round(origins)
+            if not self.left or patience is None:
+                return error
+            if len(self.left) < before:
+                patience.renew()
+            patience.pause(error)
+
+    def _round(self, origins: Sequence[Origin]) -> FusefsError:
+        """Ask each source that may be asked."""
+        digest = self.chunker.blob.digest
+        errors: list[FusefsError] = []
+        asked = usable(origins, digest, lambda origin: origin.source)
+        for origin in [origin for origin in asked if not self._caught(origin)] or asked:
+            if error := self._ask_twice(origin):
+                errors.append(error)
             if not self.left:
+                break
+        return decisive(errors) if errors else NotFound(f"no source has {digest}")
+
+    def _ask_twice(self, origin: Origin) -> FusefsError | None:
+        error: FusefsError | None = None
+        for _ in range(_TRIES_A_SOURCE):
+            error = self._ask(origin)
+            if not self.left or not isinstance(error, DigestMismatch):
                 break
         return error
 
@@ -113,16 +139,29 @@ class _Span:
                     for index in run:
                         mismatch = self._take(index, body)
                         if mismatch is None:
+                            self._blame_others(index, origin)
                             self.left.remove(index)
                             self.landed(index, None)
                         else:
                             log.warning("%s: %s", origin.source.label, mismatch)
+                            self.misses.setdefault(index, Counter())[origin] += 1
                             error = mismatch
             except (Cancelled, CacheError):
                 raise
             except FusefsError as exc:
                 error = exc
         return error
+
+    def _caught(self, origin: Origin) -> bool:
+        """Whether a source has had a chunk wrong twice that nobody has had right yet."""
+        return any(self.misses[index][origin] >= _TRIES_A_SOURCE for index in self.left if index in self.misses)
+
+    def _blame_others(self, index: int, right: Origin) -> None:
+        """A chunk is right at last: who had it wrong is not asked for this blob any more."""
+        for origin, times in self.misses.pop(index, Counter()).items():
+            standing = standing_of(origin.source)
+            if origin != right and times >= _TRIES_A_SOURCE and standing is not None:
+                standing.set_aside(self.chunker.blob.digest, "wrong bytes twice")
 
     def _take(self, index: int, body: Body) -> DigestMismatch | None:
         """Take one chunk from the stream; a mismatch is returned, because the stream goes on behind it."""

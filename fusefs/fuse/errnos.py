@@ -32,6 +32,8 @@ ERRNOS: dict[type[errors.FusefsError], int] = {
     errors.TransportError: errno.EIO,
     errors.TlsError: errno.EIO,
     errors.StallTimeout: errno.EIO,
+    errors.HostResting: errno.EIO,
+    errors.PrivateAddress: errno.EIO,
     # What the kernel itself answers to reads that are in flight when a mount ends.
     errors.Cancelled: errno.ECONNABORTED,
     errors.IntegrityError: errno.EIO,

@@ -80,7 +80,9 @@ class KeptDigests:
         target = self._file(entry.path)
         temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")
         try:
-            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Each of them, whatever the umask is: a cache that others can write to is refused (`fusefs.cache.guard`).
+            for folder in (self._root.parent, self._root):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 temporary.write_bytes(f"{facts} {entry.digest} {Digest.of(packed)}\n".encode() + packed)
                 temporary.replace(target)

@@ -2,8 +2,10 @@
 
 The realm of a challenge is text that whoever answered chose.  So: the registry's own key signature and password go to
 the registry's own origin alone; another host may be asked for an anonymous token, over https, since many public
-registries keep their token service elsewhere; any other realm "does not match".  Sources: Docker's token
-authentication specification; Ollama's `server/auth.go`.
+registries keep their token service elsewhere; any other realm "does not match".  In the clear nothing of ours is shown
+to anybody but this very machine, whose wires nobody taps: that is where people try registries out.  An anonymous token
+is nothing of ours, everybody gets one.  Sources: Docker's token authentication specification; Ollama's
+`server/auth.go`.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ _EARLY = 5.0
 _MAX_ANSWER = 1 << 18
 _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
 _CHALLENGE = re.compile(r"\s*(Bearer|Basic)\b", re.IGNORECASE)
-_FIELD = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))')
+# Looked for at the beginning of a word alone and possessive, or a long word costs as many steps as its square.
+_FIELD = re.compile(r'(?<![A-Za-z_])([A-Za-z_]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s",]++))')
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +108,20 @@ class Authenticator:
         known = self._passes.get(repository)
         return known.secret if known is not None and known.until > self._clock() else None
 
-    def renew(self, repository: str, header: str | None, refused: Secret | None) -> bool:
+    def forget(self) -> None:
+        """Drop every token and password; the files are read anew at the next challenge."""
+        with self._lock:
+            self._passes.clear()
+        self._keys.look_again()
+
+    def renew(self, repository: str, header: str | None, refused: Secret | None, *, public: bool = False) -> bool:
         """Answer a 401.
 
         Args:
             repository: what was asked about.
             header: the `WWW-Authenticate` of the 401.
             refused: what had been sent, if anything.
+            public: the registry is at a public address, and must not name a private realm.
 
         Returns:
             Whether there is now something else to send.
@@ -127,7 +137,7 @@ class Authenticator:
             challenge = Challenge.parse(header)
             if challenge is None:
                 return False
-            granted = self._basic() if challenge.scheme == "basic" else self._token(challenge)
+            granted = self._basic() if challenge.scheme == "basic" else self._token(challenge, public=public)
             if granted is None or granted.secret == refused:
                 return False
             self._passes[repository] = granted
@@ -138,12 +148,15 @@ class Authenticator:
         return _Pass(secret, float("inf")) if secret is not None else None
 
     def _credentials(self) -> Secret | None:
-        """The password for this registry; in the clear it is sent to this very machine alone."""
-        if self._registry.scheme != "https" and not self._registry.loopback:
-            return None
-        return self._keys.basic_for(str(self._registry))
+        """The password for this registry."""
+        return self._keys.basic_for(str(self._registry)) if self._trusted else None
 
-    def _token(self, challenge: Challenge) -> _Pass:
+    @property
+    def _trusted(self) -> bool:
+        """Whether anything of ours may be shown at all."""
+        return self._registry.scheme == "https" or self._registry.loopback
+
+    def _token(self, challenge: Challenge, *, public: bool) -> _Pass:
         realm = Origin.of(challenge.realm)
         own = realm == self._registry
         if not own and realm.scheme != "https":
@@ -156,13 +169,13 @@ class Authenticator:
                     if exc.temporary:
                         raise
                     # A registry that knows neither our key nor our password may still give an anonymous token.
-        return self._ask(_token_url(challenge), None)
+        return self._ask(_token_url(challenge), None, sent=public and not own)
 
     def _proofs(self, challenge: Challenge) -> list[tuple[str, Secret]]:
         proofs = []
         if (basic := self._credentials()) is not None:
             proofs.append((_token_url(challenge), basic))
-        if (signer := self._keys.signer()) is not None:
+        if self._trusted and (signer := self._keys.signer()) is not None:
             proofs.append(self._signed(challenge, signer))
         return proofs
 
@@ -171,8 +184,8 @@ class Authenticator:
         url = _token_url(challenge, ts=str(int(self._clock())), nonce=nonce)
         return url, signer.authorization(url)
 
-    def _ask(self, url: str, secret: Secret | None) -> _Pass:
-        response = self._transport.get(url, {}, authorization=secret)
+    def _ask(self, url: str, secret: Secret | None, *, sent: bool = False) -> _Pass:
+        response = self._transport.get(url, {}, authorization=secret, sent=sent)
         try:
             check_status(response)
             body = response.read(_MAX_ANSWER)
@@ -187,8 +200,9 @@ class Authenticator:
             raise SourceError("the token service did not answer with JSON", source=source) from exc
         if not isinstance(token, str) or not _TOKEN.fullmatch(token):
             raise SourceError("the token service gave no token", source=source)
-        seconds = float(life) if isinstance(life, int | float) and life > 0 else _DEFAULT_LIFE
-        return _Pass(Secret(f"Bearer {token}"), self._clock() + min(seconds, _MAX_LIFE) - min(_EARLY, seconds / 2))
+        # Cut before it is divided: JSON has integers that are no floating-point number.
+        seconds = min(life, _MAX_LIFE) if isinstance(life, int | float) and life > 0 else _DEFAULT_LIFE
+        return _Pass(Secret(f"Bearer {token}"), self._clock() + seconds - min(_EARLY, seconds / 2))
 
 
 def _token_url(challenge: Challenge, **more: str) -> str:

@@ -7,7 +7,7 @@ by whoever has the digest.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from fusefs.chunks import Blob, Chunk, ChunkList
@@ -52,3 +52,16 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of connections, and end what is in flight with Cancelled.  Idempotent."""
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """What a Source behind a network can do besides."""
+
+    host: str
+
+    def refresh(self) -> None:
+        """Forget tokens and where blobs were found; credential files are read anew at the next challenge."""
+
+    def in_flight(self) -> list[str]:
+        """One line a request under way: host, path, bytes so far, age.  No query: a signed URL is a secret."""

@@ -1,7 +1,12 @@
-"""urllib3's connections, made so that a `Flight` can end them and bytes go straight into the caller's buffer."""
+"""urllib3's connections, made so that a `Flight` can end them and bytes go straight into the caller's buffer.
+
+Here it is known which address a name has come to mean, so here a flight that may not go to a private one is stopped:
+a look at the name before that would be outwitted by a name server that answers twice.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import http.client
 import os
@@ -16,6 +21,8 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NewConnectionError
 
+from fusefs.errors import PrivateAddress
+from fusefs.sources.addresses import is_public
 from fusefs.sources.flight import Guard, current
 
 if TYPE_CHECKING:
@@ -31,6 +38,7 @@ class RawResponse(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self._ahead = True  # the buffer may hold bytes that came with the head
+        self._partial = False
         self._sock = sock
         flight = current.get()
         if flight is not None:
@@ -70,33 +78,49 @@ class RawResponse(http.client.HTTPResponse):
         sock = self._sock
         timeout = sock.gettimeout()
         if timeout is not None:
-            sock.setsockopt(
-                socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(timeout), int(timeout % 1 * 1e6))
-            )
+            # A wait that gave a part was over because of the time, which went on since the last byte of that part.
+            left = max(0.001, timeout - _silence(sock)) if self._partial else timeout
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(left), int(left % 1 * 1e6)))
             sock.settimeout(None)
         try:
-            return sock.recv_into(buffer, flags=socket.MSG_WAITALL)
+            got = sock.recv_into(buffer, flags=socket.MSG_WAITALL)
         except BlockingIOError as exc:
             raise TimeoutError("timed out") from exc
         finally:
             sock.settimeout(timeout)
+        self._partial = got < len(buffer)
+        return got
+
+
+def _silence(sock: socket.socket) -> float:
+    """Seconds since the last byte came.  Source: tcp(7), TCP_INFO; `tcpi_last_data_recv` in linux/tcp.h."""
+    with contextlib.suppress(OSError, struct.error):
+        return float(struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 64), 52)[0]) / 1000
+    return 0.0
 
 
 class _Guarded(HTTPConnection):
     response_class = RawResponse
     _guard: Guard | None = None
+    _peer = ""
 
     def _new_conn(self) -> socket.socket:
-        failure = OSError(f"{self.host} has no address")
+        failure: OSError | None = None
+        refused: PrivateAddress | None = None
         for family, kind, protocol, _, address in socket.getaddrinfo(
             self.host.strip("[]"), self.port, type=socket.SOCK_STREAM
         ):
             try:
+                self._check_peer(str(address[0]))
                 return self._connected(socket.socket(family, kind, protocol), address)
+            except PrivateAddress as exc:
+                refused = exc
             except OSError as exc:
                 failure = exc
+        if failure is None and refused is not None:
+            raise refused
         # Not an OSError: urllib3 takes some of those for "the request was sent, there may be an answer".
-        raise NewConnectionError(self, str(failure)) from failure
+        raise NewConnectionError(self, str(failure or f"{self.host} has no address")) from failure
 
     def _connected(self, sock: socket.socket, address: Any) -> socket.socket:
         guard = Guard(sock)
@@ -122,14 +146,36 @@ class _Guarded(HTTPConnection):
     ) -> None:
         flight = current.get()
         if flight is not None and self._guard is not None:  # a warm connection: made in an earlier flight
+            self._check_peer(self._peer)
             flight.watch(self._guard)
         super().request(method, url, body, headers, **kwargs)
+
+    def _check_peer(self, address: str) -> None:
+        """Note who this connection goes to.
+
+        Raises:
+            PrivateAddress: the flight may not go there.
+        """
+        self._peer = address
+        flight = current.get()
+        if flight is None:
+            return
+        if flight.no_private and not is_public(address):
+            raise refusal(self.host, address)
+        flight.peer = address
 
     def close(self) -> None:
         guard, self._guard = self._guard, None
         super().close()
         if guard is not None:
             guard.drop()
+
+
+def refusal(host: str, address: str) -> PrivateAddress:
+    """Why a flight does not go to `host`."""
+    where = host if host.strip("[]") == address else f"{host} ({address})"
+    text = f"a public host sends us on to the private address {where}: refused; --allow-private allows it"
+    return PrivateAddress(text, source=host)
 
 
 def _wait_connected(sock: socket.socket, timeout: float | None) -> None:

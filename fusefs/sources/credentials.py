@@ -2,6 +2,8 @@
 
 Two kinds: Ollama's ed25519 key (`~/.ollama/id_ed25519`), with which requests for a token are signed, and user and
 password in a Docker configuration file.  Both are looked up for one host and are never handed to another.
+
+A file that others may read is no secret, and one that others may write is somebody else's: neither is used.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import dataclass, field
+import stat
+import threading
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +33,13 @@ class KeyRing:
     """Where credentials lie.
 
     Attributes:
-        ollama_key: an OpenSSH private key without a passphrase.
+        ollama_key: an OpenSSH private key without a passphrase; None where nothing is to be signed.
         docker_config: Docker's `config.json`.
     """
 
-    ollama_key: Path
+    ollama_key: Path | None
     docker_config: Path
+    _said: _Said = field(default_factory=lambda: _Said(), repr=False, compare=False)
 
     @classmethod
     def default(cls) -> KeyRing:
@@ -42,32 +47,72 @@ class KeyRing:
         docker = os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker"
         return cls(Path.home() / ".ollama" / "id_ed25519", Path(docker) / "config.json")
 
+    def passwords(self) -> KeyRing:
+        """The same without the key, for a mirror: who it is that asks is the named registry's business."""
+        return replace(self, ollama_key=None)
+
+    def look_again(self) -> None:
+        """What was complained about may have been put right; if not, it is said again."""
+        self._said.forget()
+
     def basic_for(self, host: str) -> Secret | None:
         """`Basic …` for exactly `host` (with its port, where it has one), if the Docker configuration has one."""
         try:
-            document = json.loads(_read(self.docker_config))
+            content, fault = _read(self.docker_config)
+            document = json.loads(content)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as exc:
-            log.warning("The Docker configuration %s cannot be read: %s", self.docker_config, type(exc).__name__)
+        except (OSError, ValueError, RecursionError) as exc:
+            self._complain(f"The Docker configuration {self.docker_config} cannot be read: {_kind(exc)}.")
             return None
         entries = document.get("auths") if isinstance(document, dict) else None
         for key, entry in entries.items() if isinstance(entries, dict) else ():
             if _host_of(key) == host.lower() and isinstance(entry, dict):
                 pair = _user_and_password(entry)
-                return Secret("Basic " + base64.b64encode(pair.encode()).decode()) if pair else None
+                if pair and fault:  # only now: without a password in it anybody may read it
+                    self._complain(f"The Docker configuration {self.docker_config} is not used: {fault}.")
+                    return None
+                return Secret("Basic " + base64.b64encode(pair).decode()) if pair else None
         return None
 
     def signer(self) -> Signer | None:
         """The Ollama key, if this user has one."""
+        if self.ollama_key is None:
+            return None
         try:
-            key = load_ssh_private_key(_read(self.ollama_key), password=None)
+            content, fault = _read(self.ollama_key)
+            if fault:
+                self._complain(f"The key {self.ollama_key} is not used: {fault}.")
+                return None
+            key = load_ssh_private_key(content, password=None)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as exc:
-            log.warning("The key %s cannot be read: %s", self.ollama_key, type(exc).__name__)
+            self._complain(f"The key {self.ollama_key} cannot be read: {_kind(exc)}.")
             return None
         return Signer(key) if isinstance(key, Ed25519PrivateKey) else None
+
+    def _complain(self, text: str) -> None:
+        if self._said.first(text):
+            log.warning("%s", text)
+
+
+class _Said:
+    """What has been said already, for all threads."""
+
+    def __init__(self) -> None:
+        self._texts: set[str] = set()
+        self._lock = threading.Lock()
+
+    def first(self, text: str) -> bool:
+        with self._lock:
+            known = text in self._texts
+            self._texts.add(text)
+            return not known
+
+    def forget(self) -> None:
+        with self._lock:
+            self._texts.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +139,29 @@ class Signer:
         return Secret(f"{public.split()[1].decode()}:{signature}")
 
 
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
+def _read(path: Path) -> tuple[bytes, str]:
+    """The content of a file, and why no secret in it must be used, if so.
+
+    It is the open file that is looked at, not its name.  Links are followed: people keep such files elsewhere.
+    """
+    # Without O_NONBLOCK a FIFO would hold us until somebody writes to it.
+    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("not a file")
         data = file.read(_MAX_FILE + 1)
     if len(data) > _MAX_FILE:
         raise ValueError("too large")
-    return data
+    if found.st_uid not in (os.geteuid(), 0):
+        return data, f"it belongs to another user ({found.st_uid})"
+    if found.st_mode & 0o077:
+        return data, f"others may read or write it (mode {stat.S_IMODE(found.st_mode):04o}); chmod 600 it"
+    return data, ""
+
+
+def _kind(exc: Exception) -> str:
+    """What kind of failure; the text of a parser may show the content."""
+    return exc.strerror if isinstance(exc, OSError) and exc.strerror else type(exc).__name__
 
 
 def _host_of(key: str) -> str:
@@ -107,11 +169,18 @@ def _host_of(key: str) -> str:
     return key.lower().partition("://")[2 if "://" in key else 0].partition("/")[0]
 
 
-def _user_and_password(entry: dict[str, Any]) -> str:
+def _user_and_password(entry: dict[str, Any]) -> bytes:
     auth, user, password = entry.get("auth"), entry.get("username"), entry.get("password")
     if isinstance(auth, str) and auth:
         try:
-            return base64.b64decode(auth, validate=True).decode()
+            pair = base64.b64decode(auth, validate=True)
+            pair.decode()
         except ValueError:
-            return ""
-    return f"{user}:{password}" if isinstance(user, str) and isinstance(password, str) else ""
+            return b""
+        return pair
+    if not isinstance(user, str) or not isinstance(password, str):
+        return b""
+    try:
+        return f"{user}:{password}".encode()
+    except UnicodeEncodeError:  # JSON can write half a character
+        return b""

@@ -65,11 +65,21 @@ class Flight:
     Attributes:
         deadline: monotonic time at which it is ended.
         raw: the response that urllib3 wraps, once there is one.
+        target: host and path, for a person.
+        received: bytes of the body so far.
+        began: monotonic time.
+        no_private: only a public address may be connected to.
+        peer: the address that was connected to.
     """
 
     def __init__(self, deadline: float, timeout: float) -> None:
         self.deadline = deadline
         self.raw: RawResponse | None = None
+        self.target = ""
+        self.received = 0
+        self.began = time.monotonic()
+        self.no_private = False
+        self.peer = ""
         self._timeout = timeout
         self._guard: Guard | None = None
         self._reason: type[FusefsError] | None = None
@@ -152,6 +162,13 @@ class Flights:
         for flight in flights:
             flight.abort()
             flight.land()
+
+    def lines(self) -> list[str]:
+        """One line a flight, oldest first."""
+        with self._changed:
+            flights = sorted(self._flights, key=lambda flight: flight.began)
+        now = time.monotonic()
+        return [f"{flight.target}: {flight.received} bytes in {now - flight.began:.1f} s" for flight in flights]
 
     def _expire(self) -> None:
         with self._changed:

@@ -2,6 +2,10 @@
 
 What leaves here is `fusefs.errors` (see `translate`).  It knows nothing of registries; statuses other than redirects
 are the caller's to judge.
+
+Where a host sends us on to is its choice, so a public one must not choose what only we can reach: a service of this
+machine or of its network (`--allow-private` lets it).  A host that is private itself may send anywhere.  What counts is
+the address that was connected to.  A proxy resolves for us, so through one only addresses in URLs can be judged.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ import logging
 import ssl
 import threading
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urljoin
+from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
@@ -18,7 +22,9 @@ from urllib3.util import Timeout, make_headers, parse_url
 
 from fusefs import __version__
 from fusefs.errors import FusefsError, SourceError, TransportError, WrongResponse
-from fusefs.sources.connection import HttpPool, HttpsPool
+from fusefs.sources.addresses import is_public, literal
+from fusefs.sources.circuit import Untold
+from fusefs.sources.connection import HttpPool, HttpsPool, refusal
 from fusefs.sources.flight import Flight, Flights, current
 from fusefs.sources.origin import Origin
 from fusefs.sources.translate import translated
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
     from fusefs.config import Settings
+    from fusefs.sources.circuit import Circuit, Circuits
     from fusefs.sources.credentials import Secret
 
 MAX_REDIRECTS = 10
@@ -36,6 +43,11 @@ REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
 _CONNECT_TIMEOUT = 10.0
 """Seconds for a SYN to be answered: four are sent in that time, and P7 has a cached manifest waiting behind it."""
+
+_MAX_SHOWN = 200
+
+_ALIVE = 1 << 16
+"""Bytes of a body that show that its host works, when it does not end before; a byte a second would take a day."""
 
 _SCRAP = 1 << 16
 """A rest of a body up to this is read to keep its connection; a larger one costs more than a new connection."""
@@ -53,11 +65,17 @@ class Response:
         status: the HTTP status.
         headers: case-insensitive.
         source: the host that answered, for messages.
+        public: whether that host is at a public address.
+        sent: whether a public host sent us there.
     """
 
-    def __init__(self, url: str, response: BaseHTTPResponse, flight: Flight, flights: Flights) -> None:
+    def __init__(
+        self, url: str, response: BaseHTTPResponse, flight: Flight, flights: Flights, circuit: Circuit, *, public: bool
+    ) -> None:
         self.url = url
         self.redirected = False
+        self.public = public
+        self.sent = False
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self.source = str(Origin.of(url))
@@ -66,6 +84,8 @@ class Response:
         self._response = response
         self._flight = flight
         self._flights = flights
+        self._circuit = circuit
+        self._judged = False
         self._reading = threading.Lock()
         self._done = False
 
@@ -76,17 +96,40 @@ class Response:
             TransportError: it broke, stalled, or ended before its Content-Length.
             Cancelled: it was closed.
         """
-        raw = self._raw
         with self._reading:
-            with translated(self._flight, self.source):
-                got = 0 if self._done else raw.receive_into(buffer)
-            # A socket that was shut down reads like one whose peer has gone.
-            ended = self._flight.error(self.source)
-            if ended is not None:
-                raise ended
-            if got == 0 and buffer and raw.length:
-                raise TransportError(f"the connection ended {raw.length} bytes too early", source=self.source)
+            try:
+                got = self._receive(buffer)
+            except TransportError as exc:
+                self._judge(exc)
+                raise
+            self._flight.received += got
+            if not self._judged and (self._flight.received >= _ALIVE or self._complete):
+                self._judge()
             return got
+
+    def _receive(self, buffer: memoryview) -> int:
+        raw = self._raw
+        with translated(self._flight, self.source):
+            got = 0 if self._done else raw.receive_into(buffer)
+        # A socket that was shut down reads like one whose peer has gone.
+        ended = self._flight.error(self.source)
+        if ended is not None:
+            raise ended
+        if got == 0 and buffer and raw.length:
+            raise TransportError(f"the connection ended {raw.length} bytes too early", source=self.source)
+        return got
+
+    def _judge(self, failure: TransportError | None = None) -> None:
+        """Tell the circuit what became of this."""
+        self._judged = True
+        if failure is None:
+            self._circuit.worked()
+        else:
+            self._circuit.failed(failure)
+
+    def host_rests(self, seconds: float, reason: str) -> None:
+        """The host asks to be left alone, not for this request only."""
+        self._circuit.rest(seconds, reason)
 
     def read(self, limit: int) -> bytes:
         """The rest of the body, at most `limit` bytes of it."""
@@ -103,14 +146,18 @@ class Response:
         while got := self.readinto(view):
             yield bytes(view[:got])
 
-    def close(self) -> None:
-        """Give the connection back when the body has been read, else drop it.  Idempotent."""
+    def close(self, failure: FusefsError | None = None) -> None:
+        """Give the connection back when the body has been read, else drop it, because of `failure`.  Idempotent."""
+        if isinstance(failure, TransportError):
+            self._judge(failure)
         if not self._complete:
             self._flight.abort()  # whoever reads now ends, and lets go of the lock
         with self._reading:
             if self._done:
                 return
             self._done = True
+            if not self._judged:
+                self._circuit.left()
             if not self._complete:
                 self._response.close()
             self._flights.end(self._flight)
@@ -134,24 +181,35 @@ class Response:
 class Transport:
     """Makes GET requests for one source, over warm connections."""
 
-    def __init__(self, settings: Settings, *, insecure_host: str = "") -> None:
+    def __init__(self, settings: Settings, *, insecure_host: str = "", circuits: Circuits | None = None) -> None:
         """Make one; nothing is connected yet.
 
         Args:
             settings: `stall` bounds each silent wait, `timeout` a whole answer.
             insecure_host: the one host whose certificate is not checked.
+            circuits: what is known of each host; without them each request is made.
         """
         self._settings = settings
         self._insecure_host = insecure_host
         self._managers: dict[tuple[str, str, bool], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
         self._flights = Flights()
+        self._circuits = circuits
 
-    def get(self, url: str, headers: Mapping[str, str], *, authorization: Secret | None = None) -> Response:
+    def get(
+        self, url: str, headers: Mapping[str, str], *, authorization: Secret | None = None, sent: bool = False
+    ) -> Response:
         """GET `url` and follow its redirects; `headers` go along, `authorization` only to the origin of `url`.
+
+        Args:
+            url: absolute, http or https.
+            headers: of the request.
+            authorization: what to show.
+            sent: it was a public host that named `url`.
 
         Raises:
             SourceError: no answer, or a redirect that must not be followed.
+            HostResting: nothing was asked.
             Cancelled: the transport was closed.
         """
         home, seen, at = Origin.of(url), {url}, url
@@ -159,18 +217,22 @@ class Transport:
         try:
             while True:
                 own = authorization if Origin.of(at) == home else None
-                response = self._send(at, headers, own, flight)
-                response.redirected = at != url
+                response = self._send(at, headers, own, flight, sent=sent)
+                response.redirected, response.sent = at != url, sent
                 target = response.headers.get("Location")
                 if response.status not in REDIRECTS or not target:
                     return response
                 response.discard()
-                at = self._next(at, target, seen)
+                at, sent = self._next(at, target, seen), response.public
                 # A new flight, because the old one has let go of its socket; it ends when the old one would have.
                 flight = self._flights.start(self._settings.timeout, until=flight.deadline)
         except BaseException:
             self._flights.end(flight)
             raise
+
+    def in_flight(self) -> list[str]:
+        """One line a request under way, oldest first."""
+        return self._flights.lines()
 
     def close(self) -> None:
         """End what is in flight with Cancelled and close all connections.  Idempotent."""
@@ -199,8 +261,42 @@ class Transport:
         seen.add(url)
         return url
 
-    def _send(self, url: str, headers: Mapping[str, str], authorization: Secret | None, flight: Flight) -> Response:
+    def _send(
+        self, url: str, headers: Mapping[str, str], authorization: Secret | None, flight: Flight, *, sent: bool
+    ) -> Response:
         origin = Origin.of(url)
+        proxied = bool(_proxy_for(origin))
+        guarded = sent and not self._settings.allow_private
+        address = literal(origin.host)
+        if guarded and proxied and address is not None and not is_public(address):
+            raise refusal(origin.host, address)
+        flight.no_private = guarded and not proxied
+        flight.target = _shown(url)
+        circuit = self._circuits.of(origin) if self._circuits is not None else Untold()
+        circuit.enter()
+        try:
+            response = self._urlopen(url, origin, headers, authorization, flight)
+        except TransportError as exc:
+            circuit.failed(exc)
+            raise
+        except BaseException:
+            circuit.left()
+            raise
+        public = (address is None or is_public(address)) if proxied else is_public(flight.peer)
+        answer = Response(url, response, flight, self._flights, circuit, public=public)
+        # http.client takes the end of the connection for the end of the head.
+        ended = flight.error(str(origin))
+        if ended is not None:
+            answer.close(ended)
+            raise ended
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            answer.close()
+            raise WrongResponse("the answer is compressed though identity was asked for", source=answer.source)
+        return answer
+
+    def _urlopen(
+        self, url: str, origin: Origin, headers: Mapping[str, str], authorization: Secret | None, flight: Flight
+    ) -> BaseHTTPResponse:
         fields = {"User-Agent": f"fusefs/{__version__}", **headers, "Accept-Encoding": "identity"}
         if authorization is not None:
             fields["Authorization"] = authorization.value
@@ -208,7 +304,7 @@ class Transport:
         token = current.set(flight)
         try:
             with translated(flight, str(origin)):
-                response = self._manager(origin).urlopen(
+                return self._manager(origin).urlopen(
                     "GET",
                     url,
                     headers=fields,
@@ -220,16 +316,6 @@ class Transport:
                 )
         finally:
             current.reset(token)
-        answer = Response(url, response, flight, self._flights)
-        # http.client takes the end of the connection for the end of the head.
-        ended = flight.error(str(origin))
-        if ended is not None:
-            answer.close()
-            raise ended
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            answer.close()
-            raise WrongResponse("the answer is compressed though identity was asked for", source=answer.source)
-        return answer
 
     def _manager(self, origin: Origin) -> urllib3.PoolManager:
         insecure = origin.scheme == "https" and origin.host == self._insecure_host
@@ -252,6 +338,13 @@ class Transport:
             manager = urllib3.PoolManager(**options)
         manager.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
         return manager
+
+
+def _shown(url: str) -> str:
+    """Host and path on one short line; the query of a signed URL is a secret, and so may be what stands before `@`."""
+    path = urlsplit(url).path
+    shown = "".join(char if char.isprintable() else "�" for char in f"{Origin.of(url)}{path}")
+    return shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + "…"
 
 
 def _tls_context(*, insecure: bool) -> ssl.SSLContext:

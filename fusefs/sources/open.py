@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fusefs.names import BaseUrl
+from fusefs.sources.circuit import Circuits
+from fusefs.sources.credentials import KeyRing
 from fusefs.sources.local import LocalStore
+from fusefs.sources.origin import Origin
 from fusefs.sources.registry import RegistrySource
 from fusefs.sources.retry import Retrying
 
@@ -17,15 +22,58 @@ if TYPE_CHECKING:
     from fusefs.sources.base import Source
     from fusefs.stats import Counters
 
+MIRROR_STALL = 3.0
+"""Seconds without a byte from a mirror before the next source is asked: two SYNs, and many round trips."""
 
-def open_sources(name: Name, *, stores: Sequence[Path], settings: Settings, counters: Counters) -> list[Source]:
-    """Local stores first, then the registry of `name`; each tries again by itself.
+_MIRROR_SHARE = 4
+"""A whole answer of a mirror may take this part of `--timeout`: one that trickles must leave time for the others."""
 
-    Whoever opens them closes them.  A source serves every model of its scheme and host.
+
+def open_sources(
+    name: Name,
+    *,
+    stores: Sequence[Path],
+    settings: Settings,
+    counters: Counters,
+    circuits: Circuits | None = None,
+    keys: KeyRing | None = None,
+) -> list[Source]:
+    """Local stores first, then the mirrors, then the registry of `name`; each tries again by itself.
+
+    Whoever opens them closes them.  A source serves every model of its scheme and host; a mirror is asked for
+    `<namespace>/<model>` whatever the host in the name.
+
+    Args:
+        name: of a model.
+        stores: local OLLAMA_MODELS directories.
+        settings: timeouts, and the mirrors.
+        counters: what happens.
+        circuits: what is known of each host; their own by default.
+        keys: where credentials lie; where Ollama and Docker keep them by default.
 
     Raises:
         SourceError: the host of `name` cannot be part of a URL.
     """
+    keys = keys or KeyRing.default()
+    circuits = circuits or Circuits(settings, several=bool(settings.mirrors))
+    registry = RegistrySource(name.scheme, name.host, settings, keys=keys, circuits=circuits)
     sources: list[Source] = [LocalStore(store) for store in stores]
-    sources.append(RegistrySource(name.scheme, name.host, settings))
-    return [Retrying(source, timeout=settings.timeout, counters=counters) for source in sources]
+    brief = replace(settings, stall=min(settings.stall, MIRROR_STALL), timeout=settings.timeout / _MIRROR_SHARE)
+    sources += [
+        RegistrySource(mirror.scheme, mirror.host, brief, keys=keys.passwords(), circuits=circuits)
+        for mirror in _mirrors(settings, name)
+    ]
+    sources.append(registry)
+    several = len(sources) > 1
+    return [Retrying(source, timeout=settings.timeout, counters=counters, several=several) for source in sources]
+
+
+def _mirrors(settings: Settings, name: Name) -> list[BaseUrl]:
+    """Each once, and without the registry itself, which is asked last in any case."""
+    found = {_origin(mirror): mirror for mirror in map(BaseUrl.parse, settings.mirrors)}
+    found.pop(_origin(BaseUrl(name.scheme, name.host)), None)
+    return list(found.values())
+
+
+def _origin(url: BaseUrl) -> Origin:
+    return Origin.of(f"{'http' if url.scheme == 'http' else 'https'}://{url.host}")

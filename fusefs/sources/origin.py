@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 
 from fusefs.errors import SourceError
 
+# Digits of other scripts, or numbers that no address has, would make it a name that somebody else may answer to.
+_LOOPBACK = re.compile(r"127(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}", re.ASCII)
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -36,7 +39,7 @@ class Origin:
     @property
     def loopback(self) -> bool:
         """Whether it is this very machine."""
-        return self.host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", self.host) is not None
+        return self.host in ("localhost", "::1") or _LOOPBACK.fullmatch(self.host) is not None
 
     def allows(self, other: Origin) -> bool:
         """Whether one may be sent on from here to there: what came over TLS is not continued in the clear."""

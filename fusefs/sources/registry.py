@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
@@ -20,6 +21,7 @@ from fusefs.errors import (
     InvalidManifest,
     ModelNotFound,
     NotFound,
+    PrivateAddress,
     SourceError,
     TransportError,
     WrongResponse,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from fusefs.config import Settings
     from fusefs.names import Name
+    from fusefs.sources.circuit import Circuits
 
 _NO_ENDPOINT = frozenset((400, 403, 404, 405, 406, 410, 501))
 """What registries without `chunksums` answer; whether the blob itself may be had, its own request will tell."""
@@ -48,10 +51,31 @@ _MAX_TARGETS = 4096
 _FRONT_OF_WORD = re.compile(rb"sha256[:-][0-9A-Fa-f]{0,64}|[0-9]+(?:-[0-9]*)?")
 
 
-class RegistrySource:
-    """A Source over HTTP."""
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where a blob was found, and whether it was a public host that sent us there."""
 
-    def __init__(self, scheme: str, host: str, settings: Settings, *, keys: KeyRing | None = None) -> None:
+    url: str
+    sent: bool
+
+
+class RegistrySource:
+    """A Source over HTTP.
+
+    Attributes:
+        label: as in the name or the option that gave it.
+        host: as its origin is called in messages.
+    """
+
+    def __init__(
+        self,
+        scheme: str,
+        host: str,
+        settings: Settings,
+        *,
+        keys: KeyRing | None = None,
+        circuits: Circuits | None = None,
+    ) -> None:
         """Make one; nothing is connected yet.
 
         Args:
@@ -59,6 +83,7 @@ class RegistrySource:
             host: with its port, where it has one.
             settings: timeouts and the number of connections.
             keys: where credentials lie; where Ollama and Docker keep them by default.
+            circuits: what is known of each host; without them each request is made.
 
         Raises:
             SourceError: `host` cannot be part of a URL.
@@ -66,9 +91,11 @@ class RegistrySource:
         self.label = host
         self._base = f"{'http' if scheme == 'http' else 'https'}://{host}"
         self._origin = Origin.of(self._base)
-        self._transport = Transport(settings, insecure_host=self._origin.host if scheme == "https+insecure" else "")
+        self.host = str(self._origin)
+        insecure = self._origin.host if scheme == "https+insecure" else ""
+        self._transport = Transport(settings, insecure_host=insecure, circuits=circuits)
         self._auth = Authenticator(self._origin, self._transport, keys or KeyRing.default())
-        self._targets: dict[tuple[str, Digest], str] = {}
+        self._targets: dict[tuple[str, Digest], _Target] = {}
         self._lock = threading.Lock()
 
     def manifest(self, name: Name) -> bytes:
@@ -90,7 +117,7 @@ class RegistrySource:
                 return None
             check_status(response)
             chunks = _parse(blob, response)
-            self._remember(name, blob, response.url, response.headers.get("Content-Location"))
+            self._remember(name, blob, response, response.headers.get("Content-Location"), sent=response.public)
             return chunks
         finally:
             response.close()
@@ -105,7 +132,7 @@ class RegistrySource:
             check_status(response, wanted=(200, 206))
             check_range(response, chunk, blob.size)
             if response.redirected:
-                self._remember(name, blob, response.url, response.url)
+                self._remember(name, blob, response, response.url, sent=response.sent)
         except BaseException:
             response.close()
             raise
@@ -115,6 +142,16 @@ class RegistrySource:
         """See `Source.close`."""
         self._transport.close()
 
+    def refresh(self) -> None:
+        """See `Remote.refresh`."""
+        self._auth.forget()
+        with self._lock:
+            self._targets.clear()
+
+    def in_flight(self) -> list[str]:
+        """See `Remote.in_flight`."""
+        return self._transport.in_flight()
+
     def _get(self, name: Name, path: str, headers: dict[str, str]) -> Response:
         """GET from the registry itself, with authorization; a 401 is answered once."""
         url = self._base + path
@@ -123,7 +160,8 @@ class RegistrySource:
         if response.status != 401 or Origin.of(response.url) != self._origin:
             return response
         try:
-            renewed = self._auth.renew(name.repository, response.headers.get("WWW-Authenticate"), secret)
+            challenge = response.headers.get("WWW-Authenticate")
+            renewed = self._auth.renew(name.repository, challenge, secret, public=response.public)
         except BaseException:
             response.close()
             raise
@@ -160,12 +198,20 @@ class RegistrySource:
                 response.close()
         raise AssertionError("no paths")
 
-    def _remember(self, name: Name, blob: Blob, base: str, target: str | None) -> None:
-        """Keep where the bytes of a blob lie: a signed URL is good for many ranges."""
+    def _remember(self, name: Name, blob: Blob, response: Response, target: str | None, *, sent: bool) -> None:
+        """Keep where the bytes of a blob lie: a signed URL is good for many ranges.
+
+        Args:
+            name: the model.
+            blob: of it.
+            response: what `target` is relative to.
+            target: where.
+            sent: a public host says so.
+        """
         if not target:
             return
         try:
-            url = urljoin(base, target)
+            url = urljoin(response.url, target)
             usable = self._origin.allows(Origin.of(url)) and url != self._blob_url(name, blob)
         except (SourceError, ValueError):
             usable = False  # the blob's own URL will do
@@ -174,11 +220,11 @@ class RegistrySource:
         with self._lock:
             if len(self._targets) >= _MAX_TARGETS:
                 self._targets.clear()
-            self._targets[name.repository, blob.digest] = url
+            self._targets[name.repository, blob.digest] = _Target(url, sent)
 
-    def _forget(self, name: Name, blob: Blob, url: str) -> None:
+    def _forget(self, name: Name, blob: Blob, target: _Target) -> None:
         with self._lock:
-            if self._targets.get((name.repository, blob.digest)) == url:
+            if self._targets.get((name.repository, blob.digest)) == target:
                 del self._targets[name.repository, blob.digest]
 
     def _blob_url(self, name: Name, blob: Blob) -> str:
@@ -186,19 +232,22 @@ class RegistrySource:
 
     def _from_target(self, name: Name, blob: Blob, headers: dict[str, str]) -> Response | None:
         """The answer of where the blob was last found; None when that is not known or not good any more."""
-        url = self._targets.get((name.repository, blob.digest))
-        if url is None:
+        target = self._targets.get((name.repository, blob.digest))
+        if target is None:
             return None
-        own = self._auth.current(name.repository) if Origin.of(url) == self._origin else None
+        own = self._auth.current(name.repository) if Origin.of(target.url) == self._origin else None
         try:
-            response = self._transport.get(url, headers, authorization=own)
+            response = self._transport.get(target.url, headers, authorization=own, sent=target.sent)
+        except PrivateAddress:
+            self._forget(name, blob, target)
+            return None  # where the blob itself lies may be another place
         except TransportError:
-            self._forget(name, blob, url)
+            self._forget(name, blob, target)
             raise
         if response.status not in _EXPIRED:
             return response
         response.discard()
-        self._forget(name, blob, url)
+        self._forget(name, blob, target)
         return None
 
     def _from_registry(self, name: Name, blob: Blob, headers: dict[str, str]) -> Response:

@@ -55,6 +55,8 @@ def error_of(response: Response) -> SourceError:
         return WrongResponse(text, source=source)
     temporary = status >= 500 or status in (408, 429)
     wait = retry_after(response.headers.get("Retry-After")) if temporary else None
+    if wait and status in (429, 503):
+        response.host_rests(wait, text)
     return ResponseError(text, source=source, status=status, retry_after=wait, temporary=temporary)
 
 
@@ -97,7 +99,7 @@ def retry_after(header: str | None, *, now: datetime | None = None) -> float | N
         return float(header.strip()[:9])
     try:
         when = parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)

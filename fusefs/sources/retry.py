@@ -1,34 +1,34 @@
 """Retrying: the one place that tries again, as a Source round a Source.
 
-What may be tried again says so itself (`temporary`).  The wait before try *n* is drawn evenly from 0 to
-0.1 s x 2^n, at most 15 s (full jitter: many readers that failed together do not come back together), or longer when
-the server names a time.  A range is not begun anew: its Body asks for the bytes that are still missing.
+How long and how often is `Patience`'s to say.  A range is not begun anew: its Body asks for the bytes that are still
+missing.  For a Body the time begins anew with the read after each `_PROGRESS` bytes, because a large span over a slow
+link takes longer than any sensible timeout, and a byte a second must not count as life.
 
-Every call ends: a call that yields nothing is over after `timeout`.  For a Body the time begins anew with the read
-after each `_PROGRESS` bytes, because a large span over a slow link takes longer than any sensible timeout, and a byte
-a second must not count as life.  An answer that is wrong in the same way `_SETTLED` times running is the server's
-last word.
+One of several sources gives up after one quick try more: its caller asks the others, and when all are in trouble waits
+with `patience` before it asks all of them again.  So a dead mirror costs little, and one that comes back after a minute
+is found although the registry behind it is out of reach for ever.
 """
 
 from __future__ import annotations
 
-import random
 import threading
-import time
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from fusefs.chunks import Blob, Chunk, ChunkList
-from fusefs.errors import Cancelled, FusefsError, WrongResponse
+from fusefs.errors import Cancelled, FusefsError, HostResting
+from fusefs.sources.base import Remote
+from fusefs.sources.clock import SystemClock
+from fusefs.sources.patience import Patience
+from fusefs.sources.standing import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fusefs.names import Name
     from fusefs.sources.base import Body, Source
+    from fusefs.sources.clock import Clock
     from fusefs.stats import Counters
 
-_FIRST, _LONGEST = 0.1, 15.0
-_SETTLED = 6
 _PROGRESS = 1 << 16
 
 MANIFEST_TIMEOUT = 15.0
@@ -37,89 +37,37 @@ MANIFEST_TIMEOUT = 15.0
 T = TypeVar("T")
 
 
-class Clock(Protocol):
-    """Time, so that a test can have its own."""
-
-    def now(self) -> float:
-        """Seconds, monotonic."""
-
-    def wait(self, event: threading.Event, seconds: float) -> None:
-        """Return after `seconds`, or when `event` is set."""
-
-    def jitter(self, longest: float) -> float:
-        """A number from 0 to `longest`."""
-
-
-class SystemClock:
-    """The real one."""
-
-    def now(self) -> float:
-        """See `Clock.now`."""
-        return time.monotonic()
-
-    def wait(self, event: threading.Event, seconds: float) -> None:
-        """See `Clock.wait`."""
-        event.wait(seconds)
-
-    def jitter(self, longest: float) -> float:
-        """See `Clock.jitter`."""
-        return random.uniform(0, longest)  # noqa: S311  # spreads load, keeps no secret
-
-
-class _Patience:
-    """How long one call goes on trying."""
-
-    def __init__(self, clock: Clock, timeout: float, counters: Counters, stopped: threading.Event) -> None:
-        self._clock = clock
-        self._timeout = timeout
-        self._counters = counters
-        self._stopped = stopped
-        self._deadline: float | None = None
-        self.renew()
-
-    def begin(self) -> None:
-        """Somebody waits from now on, unless somebody did already."""
-        if self._deadline is None:
-            self._deadline = self._clock.now() + self._timeout
-
-    def renew(self) -> None:
-        """Something was gained, and nobody waits now: the time begins anew with `begin`."""
-        self._deadline = None
-        self._tries = 0
-        self._last = ""
-        self._same = 0
-
-    def pause(self, error: FusefsError) -> None:
-        """Wait before the next try after `error`.
-
-        Raises:
-            FusefsError: `error` itself, when there is no next try.
-            Cancelled: while it waited.
-        """
-        if self._stopped.is_set():
-            raise Cancelled("the source is closed") from error
-        self._same = self._same + 1 if str(error) == self._last else 1
-        self._last = str(error)
-        if not error.temporary or (isinstance(error, WrongResponse) and self._same >= _SETTLED):
-            raise error
-        seconds = self._clock.jitter(min(_LONGEST, _FIRST * 2 ** min(self._tries, 20)))
-        seconds = max(seconds, getattr(error, "retry_after", None) or 0.0)
-        self.begin()
-        assert self._deadline is not None
-        if self._clock.now() + seconds >= self._deadline:
-            raise error
-        self._tries += 1
-        self._counters.add("retries")
-        self._clock.wait(self._stopped, seconds)
-        if self._stopped.is_set():
-            raise Cancelled("the source is closed") from error
-
-
 class Retrying:
-    """A Source that tries `source` again where that may help, and counts `requests` and `retries`."""
+    """A Source that tries `source` again where that may help, and counts `requests` and `retries`.
 
-    def __init__(self, source: Source, *, timeout: float, counters: Counters, clock: Clock | None = None) -> None:
+    Attributes:
+        label: that of `source`.
+        remote: `source` when it is behind a network.
+        standing: what it has been caught at; None where it is the only one, or costs nothing to ask.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        timeout: float,
+        counters: Counters,
+        clock: Clock | None = None,
+        several: bool = False,
+    ) -> None:
+        """Make one.
+
+        Args:
+            source: who is asked.
+            timeout: seconds without success after which a call fails.
+            counters: what happened.
+            clock: the time.
+            several: others are asked, too, by a caller who waits with `patience`.
+        """
         self.label = source.label
+        self.remote = source if isinstance(source, Remote) else None
+        self.standing = Standing(source.label, clock) if several and self.remote is not None else None
+        self._several = several
         self._source = source
         self._timeout = timeout
         self._counters = counters
@@ -132,6 +80,19 @@ class Retrying:
         """See `Source.manifest`."""
         patience = self._patience(min(self._timeout, MANIFEST_TIMEOUT), self._stopped)
         return self._tried(lambda: self._source.manifest(name), patience)
+
+    def patience(self, longest: float = float("inf"), share: float = 1.0) -> Patience | None:
+        """For whoever asks several sources in turn; None when this one has had all the patience there is itself.
+
+        Args:
+            longest: seconds at most.
+            share: of `timeout`, at most.
+        """
+        if not self._several:
+            return None
+        patience = Patience(self._clock, min(self._timeout * share, longest), self._counters, self._stopped)
+        patience.begin()
+        return patience
 
     def chunk_list(self, name: Name, blob: Blob) -> ChunkList | None:
         """See `Source.chunk_list`."""
@@ -164,18 +125,21 @@ class Retrying:
             body.close()
         self._source.close()
 
-    def _patience(self, timeout: float, stopped: threading.Event) -> _Patience:
-        patience = _Patience(self._clock, timeout, self._counters, stopped)
+    def _patience(self, timeout: float, stopped: threading.Event) -> Patience:
+        patience = Patience(self._clock, timeout, self._counters, stopped, brief=self._several)
         patience.begin()
         return patience
 
-    def _tried(self, call: Callable[[], T], patience: _Patience) -> T:
+    def _tried(self, call: Callable[[], T], patience: Patience) -> T:
         while True:
             if self._stopped.is_set():
                 raise Cancelled("the source is closed")
             self._counters.add("requests")
             try:
                 return call()
+            except HostResting as exc:
+                self._counters.add("requests", -1)  # there was none
+                patience.pause(exc)
             except FusefsError as exc:
                 patience.pause(exc)
 
@@ -187,7 +151,7 @@ class _ResumingBody:
         self,
         open_rest: Callable[[Chunk], Body],
         chunk: Chunk,
-        patience: _Patience,
+        patience: Patience,
         closed: threading.Event,
         on_close: Callable[[_ResumingBody], None],
     ) -> None:

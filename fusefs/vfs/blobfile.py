@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from functools import partial
@@ -53,22 +54,43 @@ class BlobFile:
         size = min(size, self.blob.size - off)
         if size <= 0:
             return b""
-        while True:
-            chunker = self._fetch.chunker
-            if chunker is None or chunker.quarantined or chunker.missing(off, size):
-                self._fetcher.observe(self._fetch, off, size)
+        chunker = self._fetch.chunker
+        if chunker is None or chunker.quarantined:
+            self._fetcher.observe(self._fetch, off, size)
+            return await self._wait(off, size)
+        # Looked at before the map is: what is evicted after that is noticed by the number.
+        evictions = chunker.usage.evictions
+        if chunker.missing(off, size):
+            self._fetcher.observe(self._fetch, off, size)
+            return await self._wait(off, size)
+        if chunker.sealed:
+            self._advise(chunker, off, size)
+        else:
+            self._fetcher.observe(self._fetch, off, size)
+        data = await self._pread(chunker, off, size)
+        if data is None or chunker.usage.evictions != evictions:
+            return await self._wait(off, size)
+        return data
+
+    async def _wait(self, off: int, size: int) -> bytes | bytearray | memoryview:
+        """The same when it takes the network or the disk: nothing of it is evicted meanwhile."""
+        with self._fetch.reading(off, off + size):
+            while True:
                 chunker = await self._fetcher.ensure(self._fetch, off, size)
-            elif chunker.sealed:
-                self._advise(chunker, off, size)
-            else:
-                self._fetcher.observe(self._fetch, off, size)
-            try:
-                data = chunker.pread_nowait(off, size)
-                if data is not None:
-                    return data
-                return await trio.to_thread.run_sync(chunker.pread, off, size)
-            except ChunkGone:
-                continue  # it lived in memory for want of disk space, and others needed the memory
+                evictions = chunker.usage.evictions
+                if not chunker.missing(off, size):
+                    data = await self._pread(chunker, off, size)
+                    if data is not None and chunker.usage.evictions == evictions:
+                        return data
+
+    async def _pread(self, chunker: Chunker, off: int, size: int) -> bytes | bytearray | memoryview | None:
+        """Bytes that are not missing; None when they lived in memory and others needed it."""
+        data = chunker.pread_nowait(off, size)
+        if data is not None:
+            return data
+        with self._fetch.reading(off, off + size), contextlib.suppress(ChunkGone):
+            return await trio.to_thread.run_sync(chunker.pread, off, size)
+        return None
 
     def _advise(self, chunker: Chunker, off: int, size: int) -> None:
         """Have the disk read ahead of who reads a sealed file in order, and keep one copy of it in memory, not two."""
@@ -89,7 +111,8 @@ class BlobFile:
 
     async def _fill_up(self) -> None:
         try:
-            await self._fetcher.complete(self._fetch, Priority.FILL)
+            with self._fetch.wanted_whole():
+                await self._fetcher.complete(self._fetch, Priority.FILL)
         except FusefsError as exc:
             self._fetcher.report(exc)
         finally:

@@ -22,6 +22,7 @@ from fusefs.errors import (
     ReadOnly,
     UnexpectedEnd,
 )
+from fusefs.vfs.reads import Reads
 from fusefs.vfs.tree import FileNode, FolderNode, Node, Tree
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class FileSystem:
     Attributes:
         tree: names and inodes.
         last_error: what the last failed read said, with the path; None as long as none failed.
+        reads: those that are not answered yet.
         changing: seconds for which attributes of a file that is still arriving are valid.
         uid: owner of everything: who mounted.
         gid: group of everything.
@@ -133,11 +135,13 @@ class FileSystem:
         """`open_blob` is called once for each distinct blob that somebody looks at; it must not block."""
         self.tree = tree
         self.last_error: str | None = None
+        self.reads = Reads()
         self.changing = changing
         self.uid, self.gid = os.getuid(), os.getgid()
         self._open_blob = open_blob
         self._blobs: dict[Digest, BlobFile] = {}
         self._counters = counters
+        self._failing: dict[str, int] = {}
 
     def blob_file(self, blob: Blob) -> BlobFile:
         """The one BlobFile of `blob`."""
@@ -267,10 +271,15 @@ class FileSystem:
         self, node: FileNode, blob_file: BlobFile, off: int, size: int
     ) -> bytes | bytearray | memoryview:
         try:
-            return _whole(await blob_file.read(off, size), off, size)
+            with self.reads.going_on(node.path, off, size):
+                data = _whole(await blob_file.read(off, size), off, size)
         except Exception as exc:
+            self._failing[node.path] = self._failing.get(node.path, 0) + 1
             self._note(f"{node.path}: {exc}" if isinstance(exc, FusefsError) else f"{node.path}: {exc!r}")
             raise
+        if self._failing and (failed := self._failing.pop(node.path, 0)):
+            log.info("%s can be read again; reads that failed: %d", node.path, failed)
+        return data
 
     def _note(self, message: str) -> None:
         self._counters.add("read_errors")

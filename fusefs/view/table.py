@@ -58,7 +58,8 @@ def picture(report: StatusReport, shape: Shape) -> list[Line]:
     lines: list[Line] = []
     for mount in report.mounts:
         lines += [[]] if lines else []
-        lines += _mount(mount, shape)
+        # All of it, wherever it came from: what a daemon says of itself may be anything, too.
+        lines += [[(words.printable(text), style) for text, style in line] for line in _mount(mount, shape)]
     return lines
 
 
@@ -78,6 +79,10 @@ def _mount(mount: MountReport, shape: Shape) -> Iterator[Line]:
         yield [("  log   ", "dim"), (mount.log_file, "")]
     if mount.last_error:
         yield [("  last error: ", "red"), (words.printable(mount.last_error), "")]
+    for source in mount.sources_state:
+        if source.state != "ok":
+            blobs = f" for {_some(source.blobs_set_aside, 'blob')}" if source.blobs_set_aside else ""
+            yield [(f"  {source.label} is {source.state}{blobs}: ", "yellow"), (source.reason, "dim")]
     for knob, reason in _not_tuned(mount):
         yield [(f"  not tuned: {knob}: ", "yellow"), (reason, "dim")]
     yield from _files(mount.files, shape)

@@ -36,6 +36,26 @@ def show(report: StatusReport, *, everything: bool) -> None:
     console.print(styled(picture(report, shape)), soft_wrap=True)
 
 
+def width() -> int | None:
+    """Columns of the terminal that stdout is; None when it is none."""
+    if not sys.stdout.isatty():
+        return None
+    from rich.console import Console
+
+    return Console().width
+
+
+def lines(rows: list[Line]) -> None:
+    """Print lines to stdout."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            sys.stdout.write(text_of(row) + "\n")
+        return
+    from rich.console import Console
+
+    Console(highlight=False).print(styled(rows), soft_wrap=True)
+
+
 def watch(look: Callable[[], StatusReport], *, everything: bool, pause: Callable[[float], None] = time.sleep) -> None:
     """Redraw the picture until `look` raises or the person has seen enough (KeyboardInterrupt).
 

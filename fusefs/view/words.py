@@ -35,6 +35,19 @@ def seconds(duration: float) -> str:
     return f"{whole} s"
 
 
+def ago(duration: float) -> str:
+    """How long ago, as a person says it: `just now`, `5 minutes ago`, `3 days ago`; at most 14 characters."""
+    for unit, name in ((31557600, "year"), (2629800, "month"), (86400, "day"), (3600, "hour"), (60, "minute")):
+        if duration >= (2 * unit if name == "month" else unit):
+            return f"{some(int(duration // unit), name)} ago"
+    return "just now"
+
+
+def some(number: int, noun: str) -> str:
+    """`1 blob`, `2 blobs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def percent(part: int, whole: int) -> str:
     """`0%` and `100%` only when it is exactly that: a file that lacks one byte is not there."""
     if part >= whole:

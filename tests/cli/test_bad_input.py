@@ -50,6 +50,8 @@ def test_a_wrong_name_is_wrong_usage(fusefs: Shell, command: str, name: str, say
         (["mount", "m", "mnt", "--memory", "lots"], "invalid size 'lots'"),
         (["mount", "m", "mnt", "--memory", "0"], "at least one byte"),
         (["mount", "m", "mnt", "--layout", "cubist"], "'cubist' is not one of 'files', 'ollama'"),
+        (["mount", "m", "mnt", "--mirror", "http://h/v2"], "invalid registry URL 'http://h/v2'"),
+        (["pull", "m", "--mirror", "h:5000"], "invalid registry URL 'h:5000'"),
         (["mount", "m"], "Missing argument"),
         (["mount"], "Missing argument"),
         (["umount"], "Missing argument 'MOUNTPOINT'"),
@@ -220,7 +222,7 @@ def test_a_cache_directory_of_somebody_else(fusefs: Shell) -> None:
     cache = fusefs.folder("theirs")
     cache.chmod(0o755)
     line = fusefs.fails("pull", "m", "--cache-dir", cache, prefix=ORDINARY)
-    assert "cannot be written" in line
+    assert "belongs to root" in line
     assert "--cache-dir" in line
 
 

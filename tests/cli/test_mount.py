@@ -107,6 +107,7 @@ def test_p11_umount_ends_a_mount_that_is_in_use(fusefs: Shell, mnt: Path, ends: 
             file.read()
 
 
+@pytest.mark.slow
 def test_p11_umount_ends_a_mount_whose_daemon_hangs(fusefs: Shell, mnt: Path, ends: Callable[[float], bool]) -> None:
     pid = status(fusefs, mnt)["pid"]
     os.kill(pid, signal.SIGSTOP)

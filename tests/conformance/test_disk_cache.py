@@ -133,7 +133,7 @@ def test_the_zero_digest_is_not_found(cache: DiskCache) -> None:
 def test_put_stores_a_blob_that_nobody_can_write(cache: DiskCache) -> None:
     cache.put(DIGEST, Bytes(DATA, 5), len(DATA))
     assert cache.path(DIGEST).read_bytes() == DATA
-    assert stat.S_IMODE(cache.path(DIGEST).stat().st_mode) == 0o444
+    assert stat.S_IMODE(cache.path(DIGEST).stat().st_mode) == 0o400
     assert not leftovers(cache)
 
 

@@ -131,6 +131,7 @@ async def test_p6_a_fault_for_ever_is_an_error_in_time_and_never_latched(
                 await world.read(1500, 3000)
             registry.clear_faults()
             registry.release()
+            await until(lambda: not world.fetch.flights)  # who joins a fetch of wrong bytes is told so
             with in_time():
                 await world.read()
 

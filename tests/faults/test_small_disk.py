@@ -42,7 +42,7 @@ def peak_memory(pid: int) -> int:
 def test_p8_a_model_larger_than_the_disk_is_read_right_in_bounded_memory(world: World, large: bytes) -> None:
     with small_disk(world.root / "disk") as disk, PacedRegistry(large) as registry:
         options = ("--memory", str(MEMORY))
-        with world.mount(registry.name, cache=disk / "cache", options=options, logs="No space left") as mount:
+        with world.mount(registry.name, cache=disk / "cache", options=options) as mount:
             pid = mount.status()["pid"]
             before = peak_memory(pid)
             for _ in range(2):
@@ -55,7 +55,6 @@ def test_p8_a_model_larger_than_the_disk_is_read_right_in_bounded_memory(world: 
             kept = marked(disk / "cache", registry)
             assert len(kept) * MIB > DISK // 2, "the disk is used as far as it goes"
             assert len(kept) < len(registry.chunks)
-            asked = registry.asked_chunks()
-            assert all(asked.count(i) == 1 for i in kept), "what is on disk was fetched once"
         log = (world.root / "log1").read_text()
-        assert len(re.findall("WARNING", log)) == 1, log
+        assert "what was not used for longest makes room" in log
+        assert "WARNING" not in log, "a disk that is smaller than the model is nothing that a person need look at"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusefs.chunks import Blob
+    from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.names import Name
 
 SETTINGS = Settings(
@@ -40,11 +41,13 @@ class Wired:
 
     Attributes:
         file: the file that shows the blob.
+        fetch: what the fetcher knows of it.
         counters: what happened.
     """
 
-    def __init__(self, fetcher: Fetcher, file: BlobFile, data: bytes) -> None:
+    def __init__(self, fetcher: Fetcher, fetch: BlobFetch, file: BlobFile, data: bytes) -> None:
         self.counters = fetcher.counters
+        self.fetch = fetch
         self.file = file
         self._data = data
 
@@ -67,7 +70,7 @@ async def wired(root: Path, name: Name, blob: Blob, data: bytes, **changes: obje
         async with trio.open_nursery() as nursery:
             await nursery.start(fetcher.run)
             try:
-                yield Wired(fetcher, BlobFile(fetcher, fetch), data)
+                yield Wired(fetcher, fetch, BlobFile(fetcher, fetch), data)
             finally:
                 for source in sources:
                     source.close()

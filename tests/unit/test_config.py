@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from fusefs.config import GIB, KIB, MIB, Settings, parse_seconds, parse_size
+from fusefs.config import GIB, KIB, MIB, Settings, parse_age, parse_seconds, parse_size
 from fusefs.errors import InvalidSetting
 
 
@@ -86,6 +86,21 @@ def test_times(text: str, seconds: float) -> None:
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(InvalidSetting, match="invalid time"):
         parse_seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90.0), ("30m", 1800.0), ("12h", 43_200.0), ("7d", 604_800.0), ("1.5 w", 907_200.0)]
+)
+def test_ages(text: str, seconds: float) -> None:
+    assert parse_age(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "7", "0d", "-1d", "d", "1 d h", "1y", "inf", "nan", "1e3d", "7D", "9" * 400 + "d"]
+)
+def test_what_is_no_age_is_refused(text: str) -> None:
+    with pytest.raises(InvalidSetting, match="invalid age"):
+        parse_age(text)
 
 
 def test_settings_cannot_be_changed_and_have_the_designs_defaults() -> None:

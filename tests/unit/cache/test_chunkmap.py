@@ -174,8 +174,8 @@ def test_a_disk_that_takes_no_new_map_is_told_and_closes_each_file_once(
     assert closed == [fd]
 
 
-def test_a_map_that_is_a_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
-    place_of(tmp_path, DATA).map.mkdir(parents=True)
+def test_a_map_that_is_a_folder_with_something_in_it_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (place_of(tmp_path, DATA).map / "something").mkdir(parents=True)
     with pytest.raises(CacheError, match=r"partial/sha256-"), opened(tmp_path, DATA):
         pass
 

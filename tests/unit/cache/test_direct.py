@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,6 @@ from tests.world import some_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from fusefs.cache.chunker import Chunker
 
@@ -38,6 +38,10 @@ def file(tmp_path: Path) -> Iterator[int]:
     os.close(fd)
 
 
+def path_of(fd: int) -> Path:
+    return Path(os.readlink(f"/proc/self/fd/{fd}"))
+
+
 def aligned(data: bytes) -> memoryview:
     memory = mmap.mmap(-1, len(data))
     memory[:] = data
@@ -45,7 +49,7 @@ def aligned(data: bytes) -> memoryview:
 
 
 def test_whole_blocks_reach_the_file_between_what_the_page_cache_wrote(file: int) -> None:
-    writer = DirectWriter(file)
+    writer = DirectWriter(file, path_of(file))
     os.pwrite(file, DATA[:ALIGNMENT], 0)
     assert writer.write(aligned(DATA[ALIGNMENT : 4 * ALIGNMENT]), ALIGNMENT)
     os.pwrite(file, DATA[4 * ALIGNMENT :], 4 * ALIGNMENT)
@@ -56,7 +60,7 @@ def test_whole_blocks_reach_the_file_between_what_the_page_cache_wrote(file: int
 
 def test_p2_a_hole_that_was_looked_at_before_is_no_hole_afterwards(file: int) -> None:
     assert os.pread(file, len(DATA), 0) == bytes(len(DATA)), "now the page cache has zeros"
-    writer = DirectWriter(file)
+    writer = DirectWriter(file, path_of(file))
     assert writer.write(aligned(DATA[: 2 * ALIGNMENT]), 0)
     assert os.pread(file, 2 * ALIGNMENT, 0) == DATA[: 2 * ALIGNMENT]
     writer.close()
@@ -64,13 +68,13 @@ def test_p2_a_hole_that_was_looked_at_before_is_no_hole_afterwards(file: int) ->
 
 @pytest.mark.parametrize(("off", "size"), [(100, ALIGNMENT), (0, 100), (ALIGNMENT, ALIGNMENT + 1)])
 def test_what_is_not_whole_blocks_is_left_to_the_page_cache(file: int, off: int, size: int) -> None:
-    writer = DirectWriter(file)
+    writer = DirectWriter(file, path_of(file))
     assert not writer.write(aligned(bytes(size)), off)
     writer.close()
 
 
 def test_memory_that_is_not_aligned_is_left_to_the_page_cache(file: int) -> None:
-    writer = DirectWriter(file)
+    writer = DirectWriter(file, path_of(file))
     done = writer.write(aligned(bytes(2 * ALIGNMENT))[1 : ALIGNMENT + 1], 0)
     assert not done or os.pread(file, ALIGNMENT, 0) == bytes(ALIGNMENT)
     writer.close()
@@ -78,13 +82,13 @@ def test_memory_that_is_not_aligned_is_left_to_the_page_cache(file: int) -> None
 
 def test_a_file_system_that_is_not_known_is_not_trusted(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(direct, "_file_system", lambda device: "nfs")
-    writer = DirectWriter(file)
+    writer = DirectWriter(file, path_of(file))
     assert not writer.write(aligned(bytes(ALIGNMENT)), 0)
     writer.close()
 
 
 def test_an_error_of_the_disk_is_told(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = DirectWriter(file)
+    writer = DirectWriter(file, path_of(file))
 
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -53,3 +53,20 @@ def test_locks_belong_to_the_open_file_and_shared_ones_stand_together(tmp_path: 
     assert locks.try_lock(two, 0)
     locks.unlock(two, 0)
     os.close(two)
+
+
+def test_asking_for_a_lock_takes_none_and_needs_no_right_to_write(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    one, two, reader = os.open(path, os.O_RDWR), os.open(path, os.O_RDWR), os.open(path, os.O_RDONLY)
+    assert not locks.is_locked(reader, 3)
+    assert locks.try_lock(one, 3, shared=True)
+    assert locks.is_locked(reader, 3)
+    assert not locks.is_locked(reader, 4)
+    assert not locks.is_locked(one, 3), "its own does not count"
+    assert locks.try_lock(two, 3, shared=True)
+    locks.unlock(two, 3)
+    os.close(one)
+    assert not locks.is_locked(reader, 3)
+    os.close(two)
+    os.close(reader)

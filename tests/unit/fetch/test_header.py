@@ -144,9 +144,12 @@ async def test_a_header_that_is_on_its_way_does_not_keep_the_mount_from_ending(t
     data = gguf_file(40_000)
     with trio.fail_after(20):
         async with mounted(tmp_path, data) as world:
+            held: list[Chunk] = []
 
             def hold(chunk: Chunk, right: bytes) -> bytes:
-                if chunk.start:
+                # Once: a request that is made as the mount ends must not close the gate that was opened for its end.
+                if chunk.start and not held:
+                    held.append(chunk)
                     world.source.gate.clear()
                 return right
 

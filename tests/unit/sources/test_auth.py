@@ -38,13 +38,20 @@ def keys(tmp_path: Path) -> KeyRing:
 @pytest.fixture
 def private_key(keys: KeyRing) -> Ed25519PrivateKey:
     key = Ed25519PrivateKey.generate()
-    keys.ollama_key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    _private(keys.ollama_key, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
     return key
+
+
+def _private(path: Path | None, content: bytes) -> None:
+    """Write a file of credentials as it should be."""
+    assert path is not None
+    path.write_bytes(content)
+    path.chmod(0o600)
 
 
 def _password(keys: KeyRing, host: str) -> None:
     auth = base64.b64encode(b"user:password").decode()
-    keys.docker_config.write_text(json.dumps({"auths": {host: {"auth": auth}}}))
+    _private(keys.docker_config, json.dumps({"auths": {host: {"auth": auth}}}).encode())
 
 
 def _manifest(registry: FaultyRegistry, keys: KeyRing, *, scheme: str = "http") -> None:
@@ -212,11 +219,11 @@ def test_a_docker_configuration_that_makes_no_sense_has_no_password(
 
 
 def test_a_docker_configuration_may_hold_user_and_password(keys: KeyRing) -> None:
-    keys.docker_config.write_text('{"auths": {"h:5": {"username": "user", "password": "password"}}}')
+    _private(keys.docker_config, b'{"auths": {"h:5": {"username": "user", "password": "password"}}}')
     assert keys.basic_for("H:5") == Secret("Basic dXNlcjpwYXNzd29yZA==")
 
 
 def test_a_key_that_cannot_be_read_is_no_key(keys: KeyRing, caplog: pytest.LogCaptureFixture) -> None:
-    keys.ollama_key.write_text("not a key")
+    _private(keys.ollama_key, b"not a key")
     assert keys.signer() is None
     assert "cannot be read" in caplog.text

@@ -19,7 +19,8 @@ from fusefs.errors import (
     WrongResponse,
 )
 from fusefs.names import Name
-from fusefs.sources.retry import MANIFEST_TIMEOUT, Retrying, SystemClock
+from fusefs.sources.clock import SystemClock
+from fusefs.sources.retry import MANIFEST_TIMEOUT, Retrying
 from fusefs.stats import Counters
 from tests.reading import FakeClock, InThread, read_blob, read_range
 

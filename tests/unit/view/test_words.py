@@ -71,3 +71,25 @@ def test_an_elided_text_fits_and_keeps_both_ends(text: str, width: int) -> None:
 
 def test_text_from_the_network_cannot_move_the_cursor() -> None:
     assert words.printable("a\x1b[2Jb\nc\u202ed é") == "a�[2Jb�c�d é"
+
+
+@pytest.mark.parametrize(
+    ("duration", "text"),
+    [
+        (-5, "just now"),
+        (59, "just now"),
+        (60, "1 minute ago"),
+        (7199, "1 hour ago"),
+        (86_400, "1 day ago"),
+        (59 * 86_400, "59 days ago"),
+        (61 * 86_400, "2 months ago"),
+        (366 * 86_400, "1 year ago"),
+    ],
+)
+def test_how_long_ago_as_a_person_says_it(duration: float, text: str) -> None:
+    assert words.ago(duration) == text
+
+
+@given(st.floats(0, 200 * 31_557_600))
+def test_an_age_fits_its_column(duration: float) -> None:
+    assert len(words.ago(duration)) <= 14

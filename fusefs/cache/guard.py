@@ -1,0 +1,106 @@
+"""Guard: nobody but us gets at the cache directory, and nothing in it leads out of it.
+
+What is served was proved when it came and is not hashed again at each read, so whoever can write to the cache can
+change what readers get: a directory that somebody else can write to is refused.  What is ours is closed to others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import stat
+from typing import TYPE_CHECKING
+
+from fusefs.errors import CacheError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FOLDERS = ("blobs", "manifests", "partial", "pins", "quarantine", "starts")
+"""All that we make in a cache directory."""
+
+_NEIGHBOURS = {"serve"}
+"""What others of our commands keep there (`fusefs.serve.kept`)."""
+
+_OTHERS_WRITE = 0o022
+_OTHERS_ENTER = 0o011
+
+_OURS, _SHARED = 0o700, 0o711
+"""A shared folder can be passed by who was told the name of what is in it, but not listed."""
+
+
+def guard(root: Path, *, shared: bool) -> None:
+    """Look who may do what with the cache directory `root`, and close it to others.
+
+    Args:
+        root: an existing directory, or a symbolic link to one.
+        shared: others follow symbolic links to sealed blobs.
+
+    Raises:
+        CacheError: it is somebody else's, or others may write to it, or it has a link where a folder must be.
+        OSError: it cannot be looked at.
+    """
+    info = os.stat(root)
+    _check_owner(root, info)
+    names = os.listdir(root)
+    if info.st_mode & _OTHERS_WRITE and names:
+        raise _writable(root)
+    # A directory that has other things in it as well is not ours to close; the folders that we make in it are.
+    if not set(names) - set(FOLDERS) - _NEIGHBOURS:
+        _close(root, info, shared=shared)
+    for name in FOLDERS:
+        path = root / name
+        with contextlib.suppress(FileNotFoundError):
+            inner = os.lstat(path)
+            if not stat.S_ISDIR(inner.st_mode):
+                raise CacheError(f"{path} is no folder, and links are not followed; remove it: rm {path}")
+            _check_owner(path, inner)
+            if inner.st_mode & _OTHERS_WRITE and info.st_mode & _OTHERS_ENTER:
+                raise _writable(path)
+            _close(path, inner, shared=shared and name == "blobs")
+
+
+def make(path: Path, *, shared: bool) -> None:
+    """Make the folder `path` unless it is there.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=_OURS)
+        if shared:
+            path.chmod(_SHARED)  # whatever the umask is
+
+
+def _check_owner(path: Path, info: os.stat_result) -> None:
+    if info.st_uid != os.geteuid():
+        raise CacheError(
+            f"cache directory {path} belongs to {_name(info.st_uid)}, who could change what is read; "
+            f"run as {_name(info.st_uid)}, or name another with --cache-dir"
+        )
+
+
+def _writable(path: Path) -> CacheError:
+    return CacheError(
+        f"others may write to the cache directory {path}; if you trust what is in it: chmod -R go-w {path}; "
+        "else name another with --cache-dir"
+    )
+
+
+def _close(path: Path, info: os.stat_result, *, shared: bool) -> None:
+    mode = stat.S_IMODE(info.st_mode)
+    wanted = _SHARED if shared else _OURS
+    if mode & 0o077 & ~wanted == 0 and mode & wanted == wanted:
+        return
+    if mode == _SHARED:
+        return  # another mount shares it
+    with contextlib.suppress(OSError):  # a read-only disk, or one that has no modes
+        os.chmod(path, wanted)
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"

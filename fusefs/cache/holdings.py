@@ -1,0 +1,124 @@
+"""What a cache directory holds beside what eviction sees, and what of it may go.  Only `discard` changes anything."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fusefs.cache import locks
+from fusefs.cache.chunkmap import ABSENT, Lock, byte_ranges
+from fusefs.cache.files import SAFE, TEMPORARY, YOUNG
+from fusefs.cache.place import Place
+from fusefs.chunks import MAX_BLOB_SIZE, Blob
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fusefs.cache.disk import DiskCache
+    from fusefs.cache.eviction import Held
+    from fusefs.digest import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Remnant:
+    """What is no blob: in quarantine, or a temporary file of a process that died.
+
+    Attributes:
+        path: a file or a folder.
+        allocated: bytes that it takes on disk.
+        mtime: when it was changed last, in seconds since 1970.
+    """
+
+    path: Path
+    allocated: int
+    mtime: float
+
+
+def present(cache: DiskCache, held: Held) -> int:
+    """Bytes of a blob that are here."""
+    if held.sealed:
+        return held.size
+    if not held.allocated or not 0 < held.size <= MAX_BLOB_SIZE:
+        return 0
+    blob = Blob(held.digest, held.size)
+    states = cache.states(blob)
+    if len(states) == 1:
+        return held.size if states[0] != ABSENT else 0
+    chunks = cache.pinned_list(blob)
+    if chunks is None or len(states) != len(chunks):
+        return min(held.allocated, held.size)
+    return sum(stop - start for start, stop in byte_ranges(chunks, states))
+
+
+def in_use(cache: DiskCache, digest: Digest) -> bool:
+    """True when somebody has the blob open, in this process or another."""
+    with contextlib.suppress(OSError):
+        fd = os.open(Place(cache.root, digest).map, os.O_RDONLY | SAFE | os.O_NONBLOCK)
+        try:
+            return locks.is_locked(fd, Lock.OPEN)
+        finally:
+            os.close(fd)
+    return False
+
+
+def freeable(cache: DiskCache, held: Held, wanted: int) -> int:
+    """How many bytes `fusefs.cache.eviction.evict` would free of a blob that nobody uses."""
+    if wanted >= held.allocated or not 0 < held.size <= MAX_BLOB_SIZE:
+        return held.allocated
+    blob = Blob(held.digest, held.size)
+    chunks = cache.pinned_list(blob)
+    if chunks is None:
+        return held.allocated
+    states = cache.states(blob)
+    freed = 0
+    for index in range(len(chunks) - 1, -1, -1):
+        if freed >= wanted:
+            break
+        if len(states) != len(chunks) or states[index] != ABSENT:
+            freed += chunks[index].size
+    return freed
+
+
+def quarantined(cache: DiskCache) -> list[Remnant]:
+    """What was put aside because its list lied, oldest first."""
+    found = []
+    with contextlib.suppress(OSError):
+        for path in (cache.root / "quarantine").iterdir():
+            with contextlib.suppress(OSError):
+                infos = [os.lstat(path)]
+                if stat.S_ISDIR(infos[0].st_mode):
+                    infos += [os.lstat(entry) for entry in os.scandir(path)]
+                allocated = sum(info.st_blocks * 512 for info in infos if stat.S_ISREG(info.st_mode))
+                found.append(Remnant(path, allocated, max(info.st_mtime for info in infos)))
+    return sorted(found, key=lambda one: one.mtime)
+
+
+def left_behind(cache: DiskCache) -> Iterator[Remnant]:
+    """Temporary files whose owner has died."""
+    for path in (cache.root / "partial").glob(TEMPORARY + "*"):
+        with contextlib.suppress(OSError):
+            fd = os.open(path, os.O_RDONLY | SAFE | os.O_NONBLOCK)
+            try:
+                info = os.fstat(fd)
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                if stat.S_ISREG(info.st_mode) and time.time() - info.st_mtime > YOUNG:
+                    yield Remnant(path, info.st_blocks * 512, info.st_mtime)
+            finally:
+                os.close(fd)
+
+
+def discard(remnant: Remnant) -> bool:
+    """Remove it; True when it is gone."""
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            os.unlink(remnant.path)
+        except IsADirectoryError:
+            shutil.rmtree(remnant.path, ignore_errors=True)
+    return not os.path.lexists(remnant.path)

@@ -1,0 +1,51 @@
+"""Usage: when each chunk of an open blob was used, and who reads it now.  What eviction goes by."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from array import array
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fusefs.cache.chunkmap import ChunkMap
+    from fusefs.chunks import ChunkList
+
+_NOTED_EVERY = 60
+"""Seconds between two notes on disk, for other processes and the next mount."""
+
+
+class Usage:
+    """Of one blob in one process; thread-safe.
+
+    Attributes:
+        seconds: when each chunk was read or written last, in seconds since 1970.
+        evictions: how often chunks were taken off the disk; who reads looks at it before and after.
+        readers: ranges [start, stop) for whose bytes somebody waits: none of them goes before he has them.
+    """
+
+    def __init__(self, chunks: ChunkList, chunk_map: ChunkMap) -> None:
+        self.evictions = 0
+        self._chunks = chunks
+        self._map = chunk_map
+        self._noted = min(chunk_map.last_use, int(time.time()))  # the note may have rotted, or the clock been wrong
+        self.seconds = array("I", [self._noted]) * len(chunks)
+        self.readers: list[tuple[int, int]] = []
+
+    def read(self, off: int, stop: int) -> None:
+        """Bytes [off, stop) are read now."""
+        now = int(time.time())
+        for index in self._chunks.covering(off, stop - off):
+            self.seconds[index] = now
+        if now - self._noted >= _NOTED_EVERY:
+            self._noted = now
+            with contextlib.suppress(OSError):
+                self._map.note_use(now)
+
+    def written(self, index: int) -> None:
+        """Chunk `index` has come now."""
+        self.seconds[index] = int(time.time())
+
+    def is_read(self, start: int, stop: int) -> bool:
+        """True when somebody waits for bytes of [start, stop)."""
+        return any(first < stop and start < last for first, last in list(self.readers))

@@ -1,0 +1,116 @@
+"""Listing: which source's chunk list is used.  Blocking.
+
+A source in trouble is asked again rather than passed over for one that keeps no list: to take the blob unproved instead
+would let a fault, or whoever causes it, choose the weaker check.  With several sources that has an end: what the last
+of them, the registry of the name, can do without its mirrors must not fail because of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fusefs.errors import Cancelled, FusefsError, HostResting, InvalidInput, NotFound
+from fusefs.fetch.rounds import asked_twice, decisive, patience_of, standing_of, usable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fusefs.chunks import Blob, ChunkList
+    from fusefs.digest import Digest
+    from fusefs.fetch.worker import Origin
+
+    Found = tuple[ChunkList, Origin]
+
+log = logging.getLogger(__name__)
+
+_SECOND_BEST = 5.0
+"""Seconds for a mirror in trouble to come back, when the registry says that it has no list itself."""
+
+
+def find_list(
+    origins: Sequence[Origin], blob: Blob, fits: Callable[[ChunkList], bool] = lambda _: True
+) -> Found | None:
+    """The first chunk list of `blob` that `fits`, and whose it is; None when nobody keeps one.
+
+    Raises:
+        SourceError, InvalidInput: no list, and not for lack of one.
+    """
+    sources = [origin.source for origin in origins]
+    patience, short = patience_of(sources), patience_of(sources, _SECOND_BEST, 0.25)
+    search = _Search(blob, fits, several=patience is not None)
+    while True:
+        found = search.ask_all(origins)
+        if found is not None or not search.errors:
+            return found
+        failure = decisive(search.errors)
+        waiting = short if search.none else patience
+        if waiting is None:
+            raise failure
+        try:
+            waiting.pause(failure)
+        except Cancelled:
+            raise
+        except FusefsError:
+            if search.none:
+                return None
+            raise
+
+
+class _Search:
+    """For the chunk list of one blob.
+
+    Attributes:
+        errors: of the last round, in the order of the sources.
+        none: the last source that was asked keeps no list.
+    """
+
+    def __init__(self, blob: Blob, fits: Callable[[ChunkList], bool], *, several: bool) -> None:
+        self.errors: list[FusefsError] = []
+        self.none = False
+        self._blob = blob
+        self._fits = fits
+        self._several = several
+        self._said: set[str] = set()
+
+    def ask_all(self, origins: Sequence[Origin]) -> Found | None:
+        """One round."""
+        self.errors = []
+        for origin in usable(origins, self._blob.digest, lambda origin: origin.source):
+            self.none = False
+            try:
+                chunks = asked_twice(partial(origin.source.chunk_list, origin.name, self._blob))
+            except Cancelled:
+                raise
+            except NotFound as exc:
+                log.debug("%s has no chunk list of %s: %s", origin.source.label, self._blob.digest, exc)
+            except FusefsError as exc:
+                self._note(exc, origin, last=origin is origins[-1])
+            else:
+                self.none = chunks is None
+                if chunks is not None and self._fits(chunks):
+                    return chunks, origin
+        return None
+
+    def _note(self, exc: FusefsError, origin: Origin, *, last: bool) -> None:
+        self.errors.append(exc)
+        text = f"{origin.source.label}: chunk list of {self._blob.digest.short}: {exc}"
+        if text not in self._said and not isinstance(exc, HostResting):
+            self._said.add(text)
+            # Trouble of a source that others stand in for is told by its circuit and by status.
+            quiet = self._several and exc.temporary
+            log.log(logging.INFO if quiet else logging.WARNING, "%s", text)
+        standing = standing_of(origin.source)
+        if isinstance(exc, InvalidInput) and standing is not None and not last:
+            standing.set_aside(self._blob.digest, "a chunk list that is none")
+
+
+def lied(origins: Sequence[Origin], liar: Origin | None, digest: Digest) -> None:
+    """The list of `liar` was wrong: it is set aside, and those that failed it were right."""
+    for origin in origins:
+        if (standing := standing_of(origin.source)) is not None:
+            standing.forgive(digest)
+    standing = standing_of(liar.source) if liar is not None else None
+    if standing is not None:
+        standing.set_aside(digest, "a wrong chunk list")

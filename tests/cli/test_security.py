@@ -1,0 +1,138 @@
+"""Who can get at what: the cache, the daemon's memory, and what was secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.ordinary import UID, Ordinary, ordinary_user
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cli.conftest import Shell
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
+
+
+@pytest.fixture
+def user() -> Iterator[Ordinary]:
+    """An ordinary user."""
+    with ordinary_user() as made:
+        yield made
+
+
+def limits(pid: str) -> str:
+    return f"grep NoNewPrivs /proc/{pid}/status; grep core /proc/{pid}/limits"
+
+
+PID = """fusefs status --json mnt | sed 's/.*"pid":\\([0-9]*\\).*/\\1/'"""
+
+
+def test_an_ordinary_user_without_any_capability_mounts_reads_and_unmounts(
+    user: Ordinary, model: str, content: dict[str, bytes]
+) -> None:
+    done = user(
+        f"fusefs mount {model} mnt; cat mnt/config.json; fusefs umount mnt; grep -c {user.root} /proc/mounts || true"
+    )
+    assert done.stdout == content["config.json"].decode() + "0\n"
+    assert done.stderr == ""
+    made = [*(user.root / ".cache/fusefs").rglob("*"), user.root / ".cache/fusefs"]
+    assert len(made) > 5
+    for path in made:
+        assert not stat.S_IMODE(path.lstat().st_mode) & 0o077, path
+        assert path.lstat().st_uid == UID
+
+
+def test_p11_the_daemon_of_an_ordinary_user_takes_its_mount_away_by_itself(user: Ordinary, model: str) -> None:
+    """It needs fusermount3 for that, with root's rights: what the daemon gives up must not be in the way."""
+    script = f"""
+        fusefs mount {model} mnt
+        pid=$({PID})
+        exec 3< mnt/config.json  # in use, so that nobody but the daemon can end it in good order
+        kill -TERM $pid
+        i=0; while kill -0 $pid 2>/dev/null && [ $i -lt 200 ]; do sleep 0.05; i=$((i + 1)); done
+        grep -c {user.root} /proc/mounts || true
+    """
+    assert user(script).stdout == "0\n"
+
+
+@pytest.mark.slow
+def test_nobody_looks_into_the_daemon_of_an_ordinary_user_not_even_himself(user: Ordinary, model: str) -> None:
+    script = f"""
+        fusefs mount {model} mnt
+        pid=$({PID})
+        cat /proc/$pid/environ > copy 2> why || true
+        cat why; wc -c < copy
+        {limits("$pid")}
+        fusefs umount mnt
+    """
+    said = user(script).stdout
+    assert "Permission denied\n0\n" in said
+    assert "NoNewPrivs:\t0" in said
+    assert "Max core file size        0                    0" in said
+
+
+def test_what_a_daemon_of_root_starts_gains_nothing_and_it_dumps_no_core(fusefs: Shell, model: str) -> None:
+    mnt = fusefs.folder("mnt")
+    fusefs("mount", model, mnt)
+    pid = json.loads(fusefs("status", mnt, "--json").stdout)["mounts"][0]["pid"]
+    assert "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
+    assert "Max core file size        0                    0" in Path(f"/proc/{pid}/limits").read_text()
+    fusefs("umount", mnt)
+    assert str(mnt) not in Path("/proc/mounts").read_text()
+
+
+@pytest.mark.parametrize("command", ["mount", "pull"])
+def test_p10_a_cache_that_everybody_may_write_to_is_refused_in_one_line(
+    fusefs: Shell, model: str, command: str
+) -> None:
+    cache = fusefs.folder("cache-of-all")
+    (cache / "blobs").mkdir()
+    cache.chmod(0o1777)
+    line = fusefs.fails(command, model, *([fusefs.folder("mnt")] if command == "mount" else []), "--cache-dir", cache)
+    assert f"chmod -R go-w {cache}" in line
+    assert "--cache-dir" in line
+
+
+def test_p10_root_does_not_use_the_cache_of_a_user(fusefs: Shell, model: str) -> None:
+    cache = fusefs.folder("cache-of-a-user")
+    os.chown(cache, UID, UID)
+    line = fusefs.fails("pull", model, "--cache-dir", cache)
+    assert f"belongs to user {UID}" in line
+
+
+@pytest.mark.slow
+def test_with_allow_other_others_follow_links_to_sealed_files_and_see_nothing_else_of_the_cache(
+    fusefs: Shell, user: Ordinary, model: str, content: dict[str, bytes]
+) -> None:
+    mnt, cache = user.root / "shown", user.root / "cache"
+    mnt.mkdir(mode=0o755)
+    cache.mkdir(mode=0o700)
+    fusefs("pull", model, "--cache-dir", cache)
+    fusefs("mount", model, mnt, "--cache-dir", cache, "--allow-other", "--sealed", "symlink")
+    try:
+        assert (mnt / "config.json").is_symlink()
+        said = user(f"cat {mnt}/config.json; ls {cache} {cache}/blobs {cache}/partial 2>&1 || true").stdout
+    finally:
+        fusefs("umount", mnt)
+    assert said.startswith(content["config.json"].decode())
+    assert said.count("Permission denied") == 3
+
+
+@pytest.mark.parametrize("option", ["source", "mirror"])
+def test_p10_an_address_holds_no_secret(fusefs: Shell, model: str, option: str) -> None:
+    """So none gets into the arguments of the daemon, /proc/mounts, its status or its log."""
+    secret = "hunter2"
+    with_secret = model.replace("http://", f"http://user:{secret}@")
+    mnt = fusefs.folder("mnt")
+    if option == "source":
+        fusefs.fails("mount", with_secret, mnt, code=2)
+    else:
+        fusefs.fails("mount", model, mnt, "--mirror", with_secret.partition("/local")[0], code=2)
+    assert str(mnt) not in Path("/proc/mounts").read_text()

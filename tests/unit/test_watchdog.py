@@ -1,0 +1,113 @@
+"""The watchdog: reads that nobody answers, a loop that stands still, and systemd."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fusefs.vfs.reads import Reads
+from fusefs.watchdog import SLACK, Heartbeat, Watchdog, interval
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import trio.testing
+
+TIMEOUT = 5.0
+DEADLINE = 2 * TIMEOUT + SLACK
+
+
+async def test_p6_a_read_past_its_deadline_is_told_of_once_and_its_end_too(  # noqa: ASYNC124 # its clock is that of a task
+    mock_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    reads = Reads()
+    dog = Watchdog(reads, TIMEOUT, lambda: ["host.example: bytes 0-9"])
+    with reads.going_on("model.gguf", 4096, 10):
+        mock_clock.jump(DEADLINE - 1)
+        dog.look()
+        assert (dog.overdue, dog.complaint, caplog.records) == (0, "", [])
+        with reads.going_on("other", 0, 1):
+            mock_clock.jump(2)
+            dog.look()
+            dog.look()
+            assert dog.overdue == 1
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "model.gguf: 10 bytes at 4096" in record.getMessage()
+    assert "host.example: bytes 0-9" in record.getMessage()
+    dog.look()
+    dog.look()
+    assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
+    assert (dog.overdue, dog.complaint) == (0, "")
+
+
+async def test_many_reads_that_become_overdue_one_by_one_are_one_line(  # noqa: ASYNC124 # its clock is that of a task
+    mock_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    reads = Reads()
+    dog = Watchdog(reads, TIMEOUT, list)
+    with reads.going_on("a", 0, 1):
+        mock_clock.jump(1)
+        with reads.going_on("b", 0, 1):
+            mock_clock.jump(DEADLINE - 0.5)
+            dog.look()
+            mock_clock.jump(1)
+            dog.look()
+            assert dog.overdue == 2
+            assert dog.complaint.startswith("2 reads")
+    assert len(caplog.records) == 1
+
+
+def eventually(caplog: pytest.LogCaptureFixture, text: str) -> bool:
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if any(text in record.getMessage() for record in caplog.records):
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_a_loop_that_stands_still_is_logged_with_every_stack_and_so_is_its_return(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    with (tmp_path / "stacks").open("wb") as file:
+        monkeypatch.setattr("fusefs.logs.descriptor", file.fileno)
+        heart = Heartbeat(still=0.05)
+        heart.start()
+        try:
+            assert eventually(caplog, "The event loop has not run")
+            heart.beat()
+            assert eventually(caplog, "The event loop runs again")
+        finally:
+            heart.stop()
+            heart._thread.join(10)
+    stacks = (tmp_path / "stacks").read_text()
+    assert stacks.count("Thread 0x") + stacks.count("Current thread") >= 2
+    assert "eventually" in stacks
+
+
+@pytest.mark.parametrize(
+    ("usec", "pid", "seconds"),
+    [
+        ("4000000", None, 2.0),
+        ("4000000", "self", 2.0),
+        ("4000000", "1", None),
+        ("0", None, None),
+        ("soon", None, None),
+        (None, None, None),
+    ],
+)
+def test_systemd_says_how_often_it_wants_to_hear(
+    monkeypatch: pytest.MonkeyPatch, usec: str | None, pid: str | None, seconds: float | None
+) -> None:
+    for name, value in (("WATCHDOG_USEC", usec), ("WATCHDOG_PID", str(os.getpid()) if pid == "self" else pid)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert interval() == seconds
