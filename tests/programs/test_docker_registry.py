@@ -64,6 +64,7 @@ def test_unproved_wait_gives_no_byte_before_the_whole_blob_is_proved(world: Worl
         assert mounted.counter("bytes_fetched") == len(LARGE.content), "nothing is fetched twice"
 
 
+@pytest.mark.slow
 def test_unproved_allow_serves_while_it_arrives_and_says_so(world: World, registry: str, tmp_path: Path) -> None:
     slow = f"location / {{ proxy_pass http://{registry}; proxy_max_temp_file_size 0; limit_rate 8m; }}"
     with (

@@ -69,6 +69,7 @@ def test_blobs_may_lie_on_another_host(world: World, static: str, tmp_path: Path
             read_all(world, f"http://{address}/{NAME}")
 
 
+@pytest.mark.slow
 def test_a_redirect_loop_is_an_error_in_time(world: World, static: str, tmp_path: Path) -> None:
     loop = f"{static} location ~ /blobs/ {{ return 307 $request_uri; }}"
     with nginx(tmp_path / "nginx", loop) as address:

@@ -41,6 +41,7 @@ def test_p7_what_was_read_mounts_and_reads_without_the_network(
         assert mounted.counter("bytes_fetched") == 0
 
 
+@pytest.mark.slow
 def test_p7_several_models_mount_without_the_network(world: World, filled: tuple[str, Path], models: Path) -> None:
     base, cache = filled
     sources = [f"{base}/{name}:latest" for name in ("tree", "minilm")]

@@ -1,0 +1,345 @@
+"""kill -9 at every named step of a chunk's life and of sealing, and anywhere: nothing wrong, nothing lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import signal
+import subprocess
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from fusefs.cache.chunkmap import ABSENT, peek
+from fusefs.cache.place import Place
+from fusefs.chunks import Blob
+from fusefs.digest import Digest
+from fusefs.fuse.mountpoint import mounted_at
+from tests.conftest import fusefs_mounts
+from tests.faults.calls import Failing, watched
+from tests.faults.calls_scenes import (
+    ACTS,
+    GOODS,
+    Stage,
+    boot,
+    copy,
+    locks_left,
+    prepare,
+    recover,
+    sweep_old,
+    without_waiting,
+)
+from tests.faults.crash import Forge, Job, Step
+from tests.faults.paced import PacedRegistry
+from tests.faults.processes import Reader, marked
+from tests.programs.world import eventually
+from tests.world import some_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+STEPS = {
+    "a chunk is locked": ("arrive", Step("lock", ("try_lock_chunk",), nth=3)),
+    "its bytes are hashed": ("arrive", Step("pwrite", ("_store",), "before", not_within=("mark",))),
+    "half of it is written": ("arrive", Step("pwrite", ("_store",), "half", not_within=("mark",))),
+    "it is written": ("arrive", Step("pwrite", ("_store",), nth=2, not_within=("mark",))),
+    "it is marked": ("arrive", Step("pwrite", ("mark",), nth=2)),
+    "it is unlocked": ("arrive", Step("unlock", ("unlock_chunk",), nth=2)),
+    "the running hash reads back": ("arrive", Step("pread", ("_read_back",))),
+    "before the fsync of the data": ("arrive", Step("fsync", ("_finish",), "before")),
+    "after it": ("arrive", Step("fsync", ("_finish",))),
+    "it cannot be written any more": ("arrive", Step("chmod", ("_finish",))),
+    "before it has its final name": ("arrive", Step("rename", ("_finish",), "before", 1, ("write_atomically",))),
+    "it has its final name": ("arrive", Step("rename", ("_finish",), "after", 1, ("write_atomically",))),
+    "the folder is synced": ("arrive", Step("fsync", ("_finish", "sync_folder"))),
+    "the computed list is half written": ("arrive", Step("pwrite", ("_finish", "write_atomically"), "half")),
+    "the computed list is there": ("arrive", Step("rename", ("_finish", "write_atomically"))),
+    "all is marked, the map not bound yet": ("arrive", Step("pwrite", ("mark_all",))),
+    "the map is half bound to it": ("arrive", Step("pwrite", ("rebind",), "half")),
+    "the map is bound to it": ("arrive", Step("pwrite", ("rebind",))),
+    "a map is half made": ("arrive", Step("pwrite", ("_initialise",), "half", nth=2)),
+    "data has no size yet": ("arrive", Step("truncate", ("open_data",), "before")),
+    "half of a manifest is kept": ("arrive", Step("pwrite", ("put",), "half")),
+    "a manifest has no name yet": ("arrive", Step("rename", ("_publish",), "before")),
+    "a manifest is a blob, and not linked": ("arrive", Step("rename", ("_publish",))),
+    "a manifest is linked": ("arrive", Step("rename", ("write", "write_atomically"), not_within=("put_start",))),
+    "a start is half written": ("arrive", Step("pwrite", ("put_start",), "half")),
+    "a start is written": ("arrive", Step("rename", ("put_start",))),
+    "another boot is half known": ("return", Step("pwrite", ("attach",), "half")),
+    "what was marked is claimed": ("return", Step("pwrite", ("attach",))),
+    "a claim is proved": ("return", Step("pwrite", ("prove",))),
+    "a rotten chunk is absent": ("return", Step("rename", ("unseal",), "before")),
+    "a blob has lost its final name": ("return", Step("rename", ("unseal",))),
+    "it can be written": ("return", Step("chmod", ("unseal",))),
+    "it is open for that": ("return", Step("dup2")),
+    "before a liar is put aside": ("be lied to", Step("rename", ("_put_aside",), "before")),
+    "a liar is put aside": ("be lied to", Step("rename", ("_put_aside",))),
+    "a pin is half written": ("evict", Step("pwrite", ("add",), "half")),
+    "a pin is written": ("evict", Step("rename", ("add",))),
+    "a blob that makes room has no final name": ("evict", Step("rename", ("evict",))),
+    "what makes room is marked absent": ("evict", Step("pwrite", ("evict", "mark"))),
+    "before a hole is punched": ("evict", Step("punch", ("evict",), "before", nth=2)),
+    "a hole is punched": ("evict", Step("punch", ("evict",), nth=2)),
+    "a blob is stored": ("store", Step("rename", ("_publish",))),
+    "verify has marked a chunk": ("look after", Step("pwrite", ("mark",))),
+}
+
+
+class Rounds:
+    """Kills, looks at what is left, and counts.
+
+    Attributes:
+        root: the cache directory.
+    """
+
+    def __init__(self, folder: Path, forge: Forge, patch: pytest.MonkeyPatch) -> None:
+        self.root = folder / "cache"
+        self.totals: Counter[str] = Counter(bytes_wrong=0)
+        self._arrived = folder / "arrived"
+        self._forge = forge
+        self._patch = patch
+        without_waiting(patch)
+        boot(patch, 1)
+        prepare(self._arrived)
+        boot(patch, 2)
+
+    def play(self, act: str, step: Step) -> bool:
+        """An act in a child that dies at `step`; False when it did not come there."""
+        copy(self._arrived, self.root, ACTS[act])
+        died = self._forge.run(Job(act, self.root, step))
+        try:
+            self.check(again=act == "be lied to")
+        except BaseException as exc:
+            exc.add_note(f"{act}: {step}")
+            raise
+        return died
+
+    def calls(self, act: str) -> int:
+        """How many calls an act makes."""
+        copy(self._arrived, self.root, ACTS[act])
+        failing = Failing()
+        with watched(failing):
+            trio.run(ACTS[act].scene, Stage(self.root))
+        shutil.rmtree(self.root)
+        return failing.counts[""]
+
+    def check(self, *, again: bool) -> None:
+        """All reads right, nothing that was marked is fetched again, nobody is locked out."""
+        if self.root.exists():
+            assert locks_left(self.root, everything=True) == ()
+            sweep_old(self.root)
+        if again:
+            trio.run(ACTS["be lied to"].scene, Stage(self.root))
+        place, chunk = Place(self.root, Digest.of(GOODS.listed)), GOODS.chunk
+        before = _marked(place, GOODS.listed, chunk)
+        on_disk = place.data.read_bytes() if place.data.exists() else b""
+        stage = recover(self.root)
+        asked = [(c.start // chunk, c.end // chunk) for digest, c in stage.requests if digest == place.digest]
+        indices = {i for first, last in asked for i in range(first, last + 1)}
+        assert not before & indices, f"marked, and fetched again: {before & indices}"
+        written = {i for i in indices if on_disk[i * chunk :][:chunk] == GOODS.listed[i * chunk :][:chunk]}
+        self.totals.update(
+            rounds=1, injected=1, bytes_compared=stage.compared, bytes_refetched=chunk * len(written - before)
+        )
+        shutil.rmtree(self.root)
+
+    def report(self, record: Callable[[str, object], None]) -> None:
+        """Record the numbers."""
+        for name, number in self.totals.items():
+            record(f"faults.{name}", number)
+
+
+def _marked(place: Place, data: bytes, chunk: int) -> set[int]:
+    count = -(-len(data) // chunk)
+    states = peek(place.map, Blob(place.digest, len(data)))
+    # What is rotten, in a blob that has another boot's marks, is found and fetched.
+    on_disk = next((path.read_bytes() for path in (place.sealed, place.data) if path.exists()), b"")
+    right = {i for i in range(count) if on_disk[i * chunk :][:chunk] == data[i * chunk :][:chunk]}
+    return {i for i in right if len(states) == count and states[i] != ABSENT}
+
+
+@pytest.fixture(scope="module")
+def forge() -> Iterator[Forge]:
+    with Forge() as made:
+        yield made
+
+
+@pytest.fixture
+def rounds(
+    tmp_path: Path, forge: Forge, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> Iterator[Rounds]:
+    made = Rounds(tmp_path, forge, monkeypatch)
+    yield made
+    made.report(record_property)
+
+
+@pytest.mark.logs(".")
+def test_p5_killed_at_a_named_step(rounds: Rounds) -> None:
+    for name, (act, step) in STEPS.items():
+        assert rounds.play(act, step), f"nobody came to where {name}"
+
+
+ANYWHERE = (Step("", when="before"), Step("", when="half"), Step("", when="after"))
+
+
+@pytest.mark.slow
+@pytest.mark.logs(".")
+def test_p5_killed_anywhere(rounds: Rounds) -> None:
+    """At a random call of a random act, before it, amid it or after it."""
+    dice = random.Random(1)
+    counts = {act: rounds.calls(act) for act in ACTS}
+    died = 0
+    for number in range(300):
+        act = list(ACTS)[number % len(ACTS)]
+        step = replace(dice.choice(ANYWHERE), nth=dice.randint(1, counts[act]))
+        died += rounds.play(act, step)
+    assert died > 250
+
+
+DATA = some_bytes(300_000, seed=5)
+CHUNK = 8192
+SPAN = 50_000
+"""More than one request asks for, so more than the last one may still wait for."""
+
+
+class Outside:
+    """Kills pulls, or daemons whose files are being read, at a byte of their transfer; on one cache until it is whole.
+
+    Attributes:
+        totals: what to record.
+    """
+
+    def __init__(self, folder: Path, forge: Forge, registry: PacedRegistry, *, mounting: bool) -> None:
+        self.totals: Counter[str] = Counter(bytes_wrong=0)
+        self._forge = forge
+        self._registry = registry
+        self._cache = folder / "cache"
+        self._mountpoint = folder / "mnt"
+        self._mountpoint.mkdir()
+        self._what = "mount" if mounting else "pull"
+        self._dice = random.Random(7)
+
+    def round(self) -> None:
+        """Kill once."""
+        before = marked(self._cache, self._registry)
+        if len(before) > len(self._registry.chunks) // 2:
+            self.finish()
+            before = set()
+        quota = self._dice.randrange(1, len(DATA) // 5)
+        self._registry.begin(quota)
+        pid = self._begin(self._what)
+        reader = self._read() if self._what == "mount" else None
+        self._registry.wait_asked()
+        self._registry.wait_sent(self._dice.randrange(quota) - SPAN)
+        os.kill(pid, signal.SIGKILL)
+        assert self._forge.end() == -signal.SIGKILL
+        if reader is not None:
+            reader.join(30)
+            assert reader.wrong == []
+            assert reader.failed in (errno.ENOTCONN, errno.ECONNABORTED), os.strerror(reader.failed)
+            self.umount()
+        self._check(before)
+        self._registry.forget_clients()
+        assert before <= marked(self._cache, self._registry), "a kill loses no mark"
+        self.totals.update(rounds=1, injected=1)
+
+    def die_at(self, step: Step) -> None:
+        """Have the process kill itself at a step, from an empty cache on, and then finish."""
+        self._registry.begin()
+        self._forge.begin(Job(self._what, self._cache, step, self._registry.name, self._mountpoint))
+        reader = self._read() if self._what == "mount" else None
+        assert self._forge.end() == -signal.SIGKILL, f"nobody came to {step}"
+        if reader is not None:
+            reader.join(30)
+            assert reader.wrong == []
+            self.umount()
+        self._check(set())
+        self._registry.forget_clients()
+        assert locks_left(self._cache, everything=True) == ()
+        sweep_old(self._cache)
+        self.finish()
+        self.totals.update(rounds=1, injected=1)
+
+    def finish(self) -> None:
+        """Let one pull come to its end: all is right, and only what was not marked was asked for."""
+        before = marked(self._cache, self._registry)
+        self._registry.begin()
+        self._begin("pull")
+        assert self._forge.end() == 0
+        assert sorted(self._registry.asked_chunks()) == sorted(set(range(len(self._registry.chunks))) - before)
+        assert Place(self._cache, self._registry.blob.digest).sealed.read_bytes() == DATA
+        self.totals.update(bytes_compared=len(DATA))
+        shutil.rmtree(self._cache)
+
+    def umount(self) -> None:
+        """Clean up the mount point, whatever is there."""
+        subprocess.run(["fusermount3", "-uz", self._mountpoint], timeout=20, check=False, capture_output=True)
+        assert str(self._mountpoint) not in fusefs_mounts()
+
+    def _begin(self, what: str) -> int:
+        return self._forge.begin(Job(what, self._cache, name=self._registry.name, mountpoint=self._mountpoint))
+
+    def _read(self) -> Reader:
+        eventually("mounted", lambda: mounted_at(self._mountpoint) is not None)
+        reader = Reader(self._mountpoint / "model.gguf", DATA)
+        reader.start()
+        return reader
+
+    def _check(self, before: set[int]) -> None:
+        asked = self._registry.asked_chunks()
+        assert not before.intersection(asked), "what was marked is not asked for again"
+        assert len(asked) == len(set(asked)), "nothing failed, so nothing is asked for twice"
+
+
+@pytest.fixture
+def outside(
+    tmp_path: Path, forge: Forge, record_property: Callable[[str, object], None]
+) -> Iterator[Callable[[bool], Outside]]:
+    made: list[Outside] = []
+    with PacedRegistry(DATA, chunk_size=CHUNK) as registry:
+
+        def make(mounting: bool) -> Outside:
+            made.append(Outside(tmp_path, forge, registry, mounting=mounting))
+            return made[0]
+
+        yield make
+        for one in made:
+            one.umount()
+            registry.begin(0)
+            for name, number in one.totals.items():
+                record_property(f"faults.{name}", number)
+
+
+LIFE = [name for name, (act, step) in STEPS.items() if act == "arrive" and name != "the running hash reads back"][:12]
+"""The steps of a chunk's life and of sealing, which a blob with a list goes through."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mounting", [False, True], ids=["pull", "daemon"])
+def test_p5_a_real_process_killed_at_a_named_step(outside: Callable[[bool], Outside], mounting: bool) -> None:
+    rounds = outside(mounting)
+    for name in LIFE:
+        rounds.die_at(STEPS[name][1])
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(90, marks=pytest.mark.slow)])
+def test_p5_a_pull_killed_amid_its_transfer(outside: Callable[[bool], Outside], count: int) -> None:
+    """With its request sent, half of a chunk received, and anything later."""
+    rounds = outside(False)
+    for _ in range(count):
+        rounds.round()
+    rounds.finish()
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(70, marks=pytest.mark.slow)])
+def test_p5_a_daemon_killed_amid_its_reads(outside: Callable[[bool], Outside], count: int) -> None:
+    rounds = outside(True)
+    for _ in range(count):
+        rounds.round()
+    rounds.finish()
