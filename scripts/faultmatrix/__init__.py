@@ -1,0 +1,1 @@
+"""scripts/faults: runs fault tests, and shows the fault matrix and the numbers of each area."""

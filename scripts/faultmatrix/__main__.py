@@ -1,0 +1,76 @@
+"""The command: see --help."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.faultmatrix import table
+from scripts.faultmatrix.collect import Collector
+
+ROOT = Path(__file__).parents[2]
+MATRIX = "tests/faults/test_matrix.py"
+OTHERS = (
+    *(f"tests/faults/test_{area}.py" for area in ("calls", "crash", "kill", "powercut", "rot", "rot_mounted", "many")),
+    *(f"tests/faults/test_{area}.py" for area in ("schedule", "full_disk", "load")),
+    "tests/fuzz/test_atheris.py",
+)
+"""Every other attack whose tests count what they did."""
+
+
+def main() -> int:
+    """Run, print, and say by the exit status whether all of it is green."""
+    arguments = _arguments()
+    collector = Collector()
+    with contextlib.redirect_stdout(sys.stderr):  # the tables alone go to stdout
+        status = _run(arguments, collector)
+    print()
+    if collector.cells:
+        print("\n".join([*table.lines(collector.cells), "", *table.LEGEND, ""]))
+    for area in collector.areas.values():
+        for test, text in area.failures:
+            print(f"== {test}\n{text}\n")
+    print("\n".join(table.numbers(collector)))
+    if arguments.markdown:
+        arguments.markdown.write_text("\n".join(table.markdown(collector.cells)) + "\n")
+    if arguments.readme:
+        table.into_readme(ROOT / "README.md", collector)
+    if arguments.json:
+        document = {"cells": collector.cells, "areas": collector.document()}
+        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+    wrong = sum(area.numbers["bytes_wrong"] for area in collector.areas.values())
+    return 0 if status == pytest.ExitCode.OK and collector.areas and not wrong else 1
+
+
+def _run(arguments: argparse.Namespace, collector: Collector) -> int | pytest.ExitCode:
+    options = ["-m", "", "-q", "--no-header", "--no-summary", "--tb=short", "-p", "no:cacheprovider"]
+    options += ["--hypothesis-profile=ci"]
+    os.environ["FUSEFS_LOAD_SECONDS"] = str(arguments.load)
+    if arguments.only:
+        options += ["-k", arguments.only]
+    others = OTHERS if arguments.all else ()
+    return pytest.main([*options, MATRIX, *others, *arguments.more], plugins=[collector])
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/faults", description=main.__doc__)
+    parser.add_argument("--only", metavar="EXPRESSION", help="cells whose names match, as pytest's -k: '503 and read'")
+    parser.add_argument(
+        "--all", action="store_true", help="every other attack, too: calls that fail, crashes, rot, load"
+    )
+    parser.add_argument("--load", type=int, metavar="SECONDS", default=45, help="how long the load lasts (default: 45)")
+    parser.add_argument("--readme", action="store_true", help="put the numbers into README.md")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write cells and numbers there")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
+    parser.add_argument("more", nargs="*", metavar="TEST", help="other test files whose numbers are shown, too")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

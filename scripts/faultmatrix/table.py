@@ -1,0 +1,128 @@
+"""The fault matrix as text and as Markdown: faults as rows, {where x how} as columns."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from tests.faults.matrix import HOWS, NONE, ROWS, WHERES, Cell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from scripts.faultmatrix.collect import Collector
+    from tests.faults.matrix import Row, Where
+
+GREEN, RED, SENSELESS, UNPLAYED = "✓", "✗", NONE.value, "·"
+
+_HEADS: dict[Where, str] = {
+    "first": "first chunk",
+    "last": "last chunk",
+    "third": "every third",
+    "list": "chunk list",
+    "manifest": "manifest",
+}
+
+AREAS = {
+    "matrix": "fault matrix",
+    "calls": "the Nth system call fails",
+    "crash": "kill -9 at named steps and at random",
+    "kill": "kill -9 of daemons and pulls amid a transfer",
+    "powercut": "power cuts",
+    "rot": "bit rot",
+    "rot_mounted": "bit rot, through mounts and commands",
+    "many": "many processes, with kills",
+    "schedule": "random schedules of faults",
+    "full_disk": "2 GiB through a full disk",
+    "load": "64 readers, 20 models, 5 % faults",
+    "atheris": "fuzzing (inputs)",
+}
+"""What an area is called in the README."""
+
+_BEGIN, _END = "<!-- faults: written by `scripts/faults --readme` -->", "<!-- /faults -->"
+
+LEGEND = (
+    f"{GREEN} as it must be   {RED} not so   {SENSELESS} makes no sense there   {UNPLAYED} not played",
+    "r read(2) and m mmap on a kernel mount, p fusefs pull.  Ends in: at a chunk / the chunk list / the manifest.",
+    "right: the right bytes in the end.  An errno: in time, nothing wrong kept, right when the fault is gone.",
+)
+
+
+def lines(cells: Mapping[str, bool]) -> Iterator[str]:
+    """The table, at most 120 columns wide."""
+    title = max(len(row.title) for row in ROWS)
+    yield f"{'':{title}} " + " ".join(f"{head:^11}" for head in _HEADS.values())
+    yield f"{'fault':{title}} " + " ".join(f"{'r   m   p':^11}" for _ in WHERES) + "  ends in"
+    for row in ROWS:
+        groups = (f"{'   '.join(marks(row, where, cells)):^11}" for where in WHERES)
+        yield f"{row.title:{title}} " + " ".join(groups) + f"  {ends(row)}"
+
+
+def markdown(cells: Mapping[str, bool]) -> Iterator[str]:
+    """The same for a README."""
+    yield "| fault | " + " | ".join(_HEADS.values()) + " | ends in |"
+    yield "|---|" + "---|" * (len(WHERES) + 1)
+    for row in ROWS:
+        groups = (" ".join(marks(row, where, cells)) for where in WHERES)
+        yield f"| {row.title} | " + " | ".join(groups) + f" | {ends(row)} |"
+
+
+def marks(row: Row, where: Where, cells: Mapping[str, bool]) -> list[str]:
+    """One mark for each way to read."""
+    if row.outcome(where) is NONE:
+        return [SENSELESS for _ in HOWS]
+    known = (cells.get(str(Cell(row, where, how))) for how in HOWS)
+    return [UNPLAYED if green is None else GREEN if green else RED for green in known]
+
+
+def ends(row: Row) -> str:
+    """What must come of it at a chunk, at the list, and at the manifest; one word when it is the same everywhere."""
+    outcomes = [outcome.value for outcome in (row.chunk, row.chunk_list, row.manifest) if outcome is not NONE]
+    if len(set(outcomes)) == 1:
+        return outcomes[0]
+    return "/".join(outcome.value for outcome in (row.chunk, row.chunk_list, row.manifest))
+
+
+def into_readme(readme: Path, collector: Collector) -> None:
+    """Replace the part of the README that is made here."""
+    before, _, rest = readme.read_text().partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    if not after:
+        raise SystemExit(f"{readme} has no part for the numbers")
+    readme.write_text(f"{before}{_BEGIN}\n\n" + "\n".join(_table_of_numbers(collector)) + f"\n\n{_END}{after}")
+
+
+def _table_of_numbers(collector: Collector) -> Iterator[str]:
+    where = f"{os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
+    yield f"{datetime.now(UTC):%Y-%m-%d}, {where}."
+    yield ""
+    yield "| attack | tests, green | rounds | faults | bytes compared | wrong bytes | fetched again |"
+    yield "|---|--:|--:|--:|--:|--:|--:|"
+    total: Counter[str] = Counter()
+    for name, area in collector.areas.items():
+        yield _row(AREAS.get(name, name), area.tests, area.green, area.numbers)
+        total += area.numbers
+    tests, green = (sum(getattr(area, what) for area in collector.areas.values()) for what in ("tests", "green"))
+    yield _row("**all**", tests, green, total)
+
+
+def _row(title: str, tests: int, green: int, found: Mapping[str, int]) -> str:
+    rounds = found.get("rounds") or found.get("fuzz_executions")
+    shown = (rounds, found.get("injected"), found.get("bytes_compared"))
+    cells = [f"{number:,}" if number else "" for number in shown]
+    wrong = f"{found['bytes_wrong']:,}" if "bytes_wrong" in found else "" if "**" not in title else "0"
+    again = f"{found['bytes_refetched']:,}" if "bytes_refetched" in found else ""
+    return f"| {title} | {tests}, {green} | " + " | ".join([*cells, wrong, again]) + " |"
+
+
+def numbers(collector: Collector) -> Iterator[str]:
+    """One line for each area, the matrix in its own words."""
+    for name, area in collector.areas.items():
+        what = "cells" if name == "matrix" else "tests"
+        text = [f"{area.tests} {what}", f"{area.green} green"]
+        text += [f"{value:,} {key.replace('_', ' ')}" for key, value in area.numbers.items()]
+        yield f"{name}: " + ", ".join(text)

@@ -1,0 +1,31 @@
+"""Every target, by name."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from fusefs.chunks import Chunk
+from fusefs.errors import InvalidInput
+from tests.fuzz import answers, files, headers, lists, manifests, screen, words
+from tests.fuzz.target import Target
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for module in (lists, manifests, words, answers, headers, files, screen)
+    for target in module.TARGETS
+}
+
+
+def broken(data: bytes) -> None:
+    """A promise that does not hold: no bytes are a range."""
+    with suppress(InvalidInput):
+        raise AssertionError(Chunk.parse(data.decode("latin-1")))
+
+
+BROKEN = Target("broken", broken, lambda: [b"a"], longest=16)
+"""What the fuzzer itself is tried with."""
+
+
+def target_of(name: str) -> Target:
+    """The target of that name, the broken one as well."""
+    return BROKEN if name == BROKEN.name else TARGETS[name]

@@ -1,0 +1,92 @@
+"""Small values: names, digests, addresses, sizes and times on the command line, and the Range header of a request."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+
+from fusefs.chunks import Chunk
+from fusefs.config import MAX_SECONDS, parse_age, parse_seconds, parse_size
+from fusefs.digest import Digest
+from fusefs.errors import InvalidInput, InvalidName
+from fusefs.names import BaseUrl, Name
+from fusefs.serve.ranges import Unsatisfiable, matches, requested_range
+from tests.fuzz.target import NUMBERS, Target
+
+
+def name(data: bytes) -> None:
+    """A name comes back from its text, and each of its parts is one component of a path."""
+    text = data.decode("utf-8", "surrogateescape")
+    for parse in (Name.parse, Name.parse_qualified):
+        try:
+            found = parse(text)
+        except InvalidInput:
+            continue
+        assert Name.parse(str(found)) == found
+        assert Name.from_path(*found.path).key == found.key
+        assert not {"", ".", ".."}.intersection(found.path)
+        assert not any(char in part for part in found.path for char in "/\0\n")
+        assert all(part.isascii() and part.isprintable() for part in found.path)
+    parts = text.split("/")
+    if len(parts) == 4:
+        with suppress(InvalidName):
+            assert Name.from_path(parts[0], parts[1], parts[2], parts[3]).path == tuple(parts)
+
+
+def base_url(data: bytes) -> None:
+    """The address of a mirror comes back from its text, and holds no user, password or path."""
+    try:
+        found = BaseUrl.parse(data.decode("utf-8", "surrogateescape"))
+    except InvalidInput:
+        return
+    assert BaseUrl.parse(str(found)) == found
+    assert not set("@/?# \n").intersection(found.host)
+
+
+def small_value(data: bytes) -> None:
+    """A digest, a range, a size or a time is within its bounds and comes back from its text."""
+    text = data.decode("utf-8", "surrogateescape")
+    with suppress(InvalidInput):
+        assert Digest.parse(str(Digest.parse(text))) == Digest.parse(text)
+    with suppress(InvalidInput):
+        chunk = Chunk.parse(text)
+        assert 0 <= chunk.start <= chunk.end < 10**19
+        assert Chunk.parse(str(chunk)) == chunk
+    with suppress(InvalidInput):
+        assert 1 <= parse_size(text) < 1 << 101
+    with suppress(InvalidInput):
+        assert 0 < parse_seconds(text) <= MAX_SECONDS < threading.TIMEOUT_MAX
+    with suppress(InvalidInput):
+        assert 0 < parse_age(text) < 1e16
+
+
+def range_header(data: bytes) -> None:
+    """A range that a server answers lies in what it has; anything else is everything, or nothing."""
+    header = data.decode("latin-1")  # as servers hand them on
+    for size in (0, 1, 5000, 1 << 44):
+        try:
+            chunk = requested_range(header, size)
+        except Unsatisfiable:
+            continue
+        assert chunk is None or 0 <= chunk.start <= chunk.end < size
+    assert matches(header, '"x"') in (False, True)
+
+
+_DIGEST = str(Digest.of(b"")).encode()
+_NAMES = (
+    b"llama3.2:1b",
+    b"registry.ollama.ai/library/llama3.2:1b",
+    b"http://127.0.0.1:8080/local/a:latest",
+    b"m@" + _DIGEST,
+    b"h:1/n/m/t",
+)
+_SMALL = (_DIGEST, Digest.of(b"x").file_name.encode(), b"0-99", b"64MiB", b"1.5 GiB", b"300", b"5m", b"0.5h", b"2w")
+_RANGES = (b"bytes=0-99", b"bytes=-5", b"bytes=5-", b"bytes = , 0 - 1 ,", b"bytes=0-1,5-9", b'W/"x", "y"', b"*")
+_URLS = (b"https://registry.example", b"http://[::1]:5000", b"https+insecure://h:1")
+
+TARGETS = (
+    Target("name", name, lambda: _NAMES, (b"://", b"@", b":", b"/", b"..", b"https+insecure", _DIGEST), 1024),
+    Target("base-url", base_url, lambda: _URLS, (b"@", b":65536", b"[", b"]", b"://"), 512),
+    Target("small-value", small_value, lambda: _SMALL, (b"sha256:", "٣".encode(), "\u212a".encode(), *NUMBERS), 256),
+    Target("range-header", range_header, lambda: _RANGES, (b"bytes", b"=", b"-", b" , ", *NUMBERS), 512),
+)
