@@ -70,7 +70,7 @@ class Account:
             in_flight=self._fetcher.in_flight,
             kernel=dict(self.tuning.as_dict()) if self.tuning else {},
             files=tuple(files),
-            counters=self._counters.snapshot(),
+            counters={**self._counters.snapshot(), "bytes_evicted": self._fetcher.evicted},
             overdue=self._dog.overdue,
             last_error=self._dog.complaint or self._file_system.last_error or self._fetcher.last_error or None,
             sources_state=self._pool.states(),

@@ -241,6 +241,7 @@ class Chunker:
                     pwrite_all(fd, buffer[:got], off)
                 off += got
         self._compare(index, chunk, digest.digest())
+        self.usage.written(index)
         with disk_errors(self.place.map):
             self.map.mark(index, PRESENT if self.chunks.proved else ARRIVED)
 
@@ -265,6 +266,7 @@ class Chunker:
                 with self._writable(len(data)) as fd:
                     if not (stays and self.direct and self.direct.write(data, off)):
                         pwrite_all(fd, data, off)
+                self.usage.written(index)  # before it can be taken for one of the oldest
                 self.map.mark(index, PRESENT if self.chunks.proved else ARRIVED)
         except CacheFull as exc:
             self.full = exc
@@ -275,7 +277,6 @@ class Chunker:
             return False
         self.full = None
         self.memory.spill.well()
-        self.usage.written(index)
         return True
 
     @contextlib.contextmanager

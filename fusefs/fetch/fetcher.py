@@ -130,6 +130,11 @@ class Fetcher:
         """Requests under way now."""
         return self._dispatcher.in_flight
 
+    @property
+    def evicted(self) -> int:
+        """Bytes that had to go from the disk so far, for others to come."""
+        return self._cache.quota.evicted
+
     def flights(self) -> Iterator[str]:
         """One line a chunk on its way."""
         for fetch in self._blobs.values():

@@ -120,6 +120,7 @@ def _facts(mount: MountReport) -> list[str]:
         f"{words.rate(mount.rate)} now" if mount.rate >= 1 else "idle",
         f"fetched {words.size(count('bytes_fetched', 0))} in {_some(count('requests', 0), 'request')}",
         f"served {words.size(count('bytes_served', 0))}",
+        *([f"evicted {words.size(evicted)}"] if (evicted := count("bytes_evicted", 0)) else []),
     ]
     if mount.in_flight:
         facts.insert(2, f"{mount.in_flight} in flight")

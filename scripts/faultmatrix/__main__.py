@@ -50,12 +50,17 @@ def main() -> int:
 
 def _run(arguments: argparse.Namespace, collector: Collector) -> int | pytest.ExitCode:
     options = ["-m", "", "-q", "--no-header", "--no-summary", "--tb=short", "-p", "no:cacheprovider"]
-    options += ["--hypothesis-profile=ci"]
+    options += ["--hypothesis-profile=ci", "-o", "faulthandler_timeout=0"]  # the load lasts as long as it shall
     os.environ["FUSEFS_LOAD_SECONDS"] = str(arguments.load)
     if arguments.only:
         options += ["-k", arguments.only]
-    others = OTHERS if arguments.all else ()
-    return pytest.main([*options, MATRIX, *others, *arguments.more], plugins=[collector])
+    tests = [MATRIX, *(OTHERS if arguments.all else ()), *arguments.more]
+    if arguments.again:
+        collector.restore(json.loads(arguments.again.read_text()))
+        tests = arguments.more
+        for test in tests:
+            collector.areas.pop(Path(test).stem.removeprefix("test_"), None)
+    return pytest.main([*options, *tests], plugins=[collector])
 
 
 def _arguments() -> argparse.Namespace:
@@ -67,6 +72,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--load", type=int, metavar="SECONDS", default=45, help="how long the load lasts (default: 45)")
     parser.add_argument("--readme", action="store_true", help="put the numbers into README.md")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write cells and numbers there")
+    parser.add_argument(
+        "--again", type=Path, metavar="FILE", help="a --json of before, of which TEST alone is played again"
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
     parser.add_argument("more", nargs="*", metavar="TEST", help="other test files whose numbers are shown, too")
     return parser.parse_args()

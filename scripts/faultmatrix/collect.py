@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pytest
@@ -53,6 +53,7 @@ class Collector:
     def __init__(self) -> None:
         self.areas: dict[str, Area] = {}
         self.cells: dict[str, bool] = {}
+        self._counted: dict[str, int] = {}
 
     def document(self) -> dict[str, dict[str, object]]:
         """The areas, for JSON."""
@@ -61,19 +62,30 @@ class Collector:
             for name, area in self.areas.items()
         }
 
+    def restore(self, document: dict[str, Any]) -> None:
+        """Take over what an earlier run found (the document of `--json`)."""
+        self.cells.update(document["cells"])
+        for name, found in document["areas"].items():
+            failures = [(test, text) for test, text in found["failures"]]
+            self.areas[name] = Area(found["tests"], found["green"], Counter(found["numbers"]), failures)
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Told of the set-up, the call and the tear-down of each test."""
         area = self.areas.setdefault(Path(report.nodeid.partition("::")[0]).stem.removeprefix("test_"), Area())
         if not report.passed:  # a skipped test has shown nothing either
             area.failures.append((report.nodeid.partition("::")[2], report.longreprtext))
             area.green -= report.when == "teardown"
-        properties = {key.removeprefix(PREFIX): value for key, value in report.user_properties if PREFIX in key}
+        counted = self._counted.pop(report.nodeid, 0) if report.when == "teardown" else 0
+        found = report.user_properties[counted:]
+        self._counted[report.nodeid] = len(report.user_properties) if report.when == "call" else 0
+        properties = {key.removeprefix(PREFIX): value for key, value in found if PREFIX in key}
         cell = properties.pop("cell", None)
         if isinstance(cell, str):
             self.cells[cell] = report.passed and self.cells.get(cell, True)
         if report.when == "call":
             area.tests += 1
             area.green += report.passed
-            area.numbers.update({key: value for key, value in properties.items() if isinstance(value, int)})
         elif report.when == "setup" and not report.passed:
             area.tests += 1
+        if report.when != "setup":  # what a fixture sums up over a module is known when it is torn down
+            area.numbers.update({key: value for key, value in properties.items() if isinstance(value, int)})

@@ -45,6 +45,8 @@ def test_p2_a_model_larger_than_the_quota_is_read_right_by_many_at_once(world: W
                 assert used(mount.cache) <= LIMIT + SLACK
                 drop_pages(mount.path / "model.gguf")
             assert len(marked(mount.cache, registry)) >= 16, "the quota is used"
+            assert mount.counter("bytes_evicted") > 60 * MIB
+            assert " · evicted " in world.fusefs("status", mount.path).stdout
         again = registry.asked_chunks()
         with world.mount(registry.name, cache=mount.cache) as mount:
             kept = marked(mount.cache, registry)

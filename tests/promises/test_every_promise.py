@@ -43,3 +43,13 @@ def test_a_test_of_the_default_run_is_named_for_it(claim: str) -> None:
 
 def test_no_test_is_named_for_a_promise_that_nobody_made() -> None:
     assert set(_tests()) <= {*PROMISES, *FLAWS}
+
+
+@pytest.mark.parametrize("number", range(1, 12))
+def test_readme_names_a_test_that_exists_for_each_promise(number: int) -> None:
+    readme = (TESTS.parent / "README.md").read_text()
+    (row,) = re.findall(rf"^\| {number} [^|]+\|( `tests/.*)\|$", readme, re.MULTILINE)
+    named = re.findall(r"`(tests/\S+\.py)` `(test_\w+)`", row)
+    assert named
+    for path, test in named:
+        assert re.search(rf"^(async )?def {test}\(", (TESTS.parent / path).read_text(), re.MULTILINE), test
