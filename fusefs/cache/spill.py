@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_MANY = 100
+"""Chunks in a row that the disk has to take before all is well: one that is just full takes one now and then."""
+
 
 class Spill:
     """Least recently used chunks of all blobs of one process, at most `capacity` bytes.  Thread-safe."""
@@ -22,22 +25,26 @@ class Spill:
         self._chunks: OrderedDict[tuple[Hashable, int], bytes] = OrderedDict()
         self._lock = threading.Lock()
         self._warned = False
+        self._taken = 0
 
     def warn(self, reason: Exception) -> None:
         """Say, once for all blobs, why chunks stay in memory: a person may make room."""
         with self._lock:
             first, self._warned = not self._warned, True
+            self._taken = 0
         if first:
             log.warning(
                 "%s; what the cache cannot take is served from memory, and fetched again when it is needed", reason
             )
 
     def well(self) -> None:
-        """The disk has taken a chunk: say so, once, if it did not before."""
+        """The disk has taken a chunk; when it has taken many running, say so, once, if it did not before."""
         if self._warned:
             with self._lock:
-                before, self._warned = self._warned, False
-            if before:
+                self._taken += 1
+                again = self._warned and self._taken >= _MANY
+                self._warned &= not again
+            if again:
                 log.info("The cache takes chunks again.")
 
     def put(self, owner: Hashable, index: int, data: bytes) -> None:

@@ -56,3 +56,20 @@ def test_p8_it_warns_once(caplog: pytest.LogCaptureFixture) -> None:
         for _ in range(3):
             spill.warn(OSError("the disk is full"))
     assert [record.getMessage()[:16] for record in caplog.records] == ["the disk is full"]
+
+
+def test_p8_it_is_told_once_that_the_disk_is_well_again_and_not_while_it_is_just_full(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    spill = Spill(100)
+    for _ in range(3):
+        spill.warn(OSError("the disk is full"))
+        for _ in range(99):
+            spill.well()
+    assert len(caplog.records) == 1
+    for _ in range(200):
+        spill.well()
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    spill.warn(OSError("the disk is full"))
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "WARNING"]
