@@ -39,21 +39,21 @@ if TYPE_CHECKING:
     from tests.faults.matrix import Cell
     from tests.faults.matrix_server import Scene
 
-T_RIGHT = 12.0
+T_RIGHT = 25.0
 """Seconds in which a transient fault is got over: `--timeout` of such a cell and slack for a busy machine."""
 
 _BEGINNINGS = 10
 """Tries until the fault has happened: on a busy machine a short timeout is over before the server has a request."""
 
-T_ERROR = 5.0
+T_ERROR = 10.0
 """Seconds in which there is an errno.  Less than the `--timeout` of faults that are no use waiting out; those that are
 waited out have a `--timeout` of a fraction of a second."""
 
-HANGS = 40.0
+HANGS = 60.0
 """Seconds after which a cell counts as hanging."""
 
-PATIENT, SHORT = 10.0, 0.15
-STALL = {PATIENT: 0.15, SHORT: 0.05}
+PATIENT, SHORT = 20.0, 0.3
+STALL = {PATIENT: 0.2, SHORT: 0.1}
 
 _ERRNOS = {EIO: errno.EIO, EACCES: errno.EACCES}
 _MAPPER = Path(__file__).with_name("matrix_mapper.py")
@@ -260,12 +260,7 @@ class Player:
         self._scene.strike()
         for _ in range(_BEGINNINGS):
             with _within(T_ERROR):
-                if self._cell.where == "manifest":
-                    with self._refused():
-                        self._pull()
-                else:
-                    (item,) = self._pull().blobs
-                    assert (item.state, bool(item.problem)) == ("failed", True), item
+                self._pull_fails()
             if self._scene.injected:
                 break
         assert self._scene.injected
@@ -277,6 +272,18 @@ class Player:
         if self._cell.where == "manifest" and self._cell.row.options.get("status") != 404:
             self._scene.again()
             assert self._pull().blobs[0].state == "sealed", "the cache knows the model by now (P7)"
+
+    def _pull_fails(self) -> None:
+        if self._cell.where == "manifest":
+            with self._refused():
+                self._pull()
+            return
+        try:
+            (item,) = self._pull().blobs
+        except FusefsError:  # of the manifest, when the machine is so busy that even this took too long
+            assert not self._scene.injected
+        else:
+            assert (item.state, bool(item.problem)) == ("failed", True), item
 
     def _pull_recovers(self) -> None:
         until = time.monotonic() + T_RIGHT

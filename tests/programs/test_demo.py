@@ -49,7 +49,6 @@ def test_the_demo_says_that_a_registry_cannot_be_reached() -> None:
 
 
 def test_an_interrupted_demo_cleans_up(tmp_path: Path) -> None:
-    before = fusefs_mounts()
     with subprocess.Popen(
         [DEMO], env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as demo:
@@ -60,5 +59,5 @@ def test_an_interrupted_demo_cleans_up(tmp_path: Path) -> None:
         os.killpg(demo.pid, signal.SIGINT)
         demo.stdout.read()
         assert demo.wait(60) != 0
-    assert fusefs_mounts() == before
+    assert not [path for path in fusefs_mounts() if path.startswith(str(tmp_path))]  # others have theirs
     eventually("the demo's folder is gone", lambda: not list(tmp_path.iterdir()))
