@@ -19,6 +19,8 @@ from tests.faults.processes import MIB, Reader, kill, killable, marked
 from tests.programs.world import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.programs.world import World
 
 ROUNDS = [5, pytest.param(50, marks=pytest.mark.slow)]
@@ -26,7 +28,7 @@ ROUNDS = [5, pytest.param(50, marks=pytest.mark.slow)]
 
 @pytest.mark.parametrize("rounds", ROUNDS)
 def test_p5_kill_of_the_daemon_amid_cold_reads_loses_and_repeats_nothing(
-    world: World, large: bytes, rounds: int
+    world: World, large: bytes, rounds: int, record_property: Callable[[str, object], None]
 ) -> None:
     """A chunk that was marked before a kill is never asked for again, and no reader ever sees a wrong byte."""
     dice = random.Random(rounds)
@@ -69,10 +71,13 @@ def test_p5_kill_of_the_daemon_amid_cold_reads_loses_and_repeats_nothing(
         eventually("sealed", sealed.exists)
         mount.umount()
         assert sealed.read_bytes() == large
+    _record(record_property, rounds, 2 * len(large))
 
 
 @pytest.mark.parametrize("rounds", ROUNDS)
-def test_p5_kill_of_a_pull_loses_and_repeats_nothing(world: World, large: bytes, rounds: int) -> None:
+def test_p5_kill_of_a_pull_loses_and_repeats_nothing(
+    world: World, large: bytes, rounds: int, record_property: Callable[[str, object], None]
+) -> None:
     dice = random.Random(rounds)
     cache = world.root / "cache"
     with PacedRegistry(large) as registry:
@@ -95,6 +100,16 @@ def test_p5_kill_of_a_pull_loses_and_repeats_nothing(world: World, large: bytes,
         world.fusefs("pull", registry.name, "--cache-dir", cache)
         assert sorted(registry.asked_chunks()) == sorted(set(range(len(registry.chunks))) - before)
         assert Place(cache, registry.blob.digest).sealed.read_bytes() == large
+    _record(record_property, rounds, len(large))
+
+
+def _record(record_property: Callable[[str, object], None], rounds: int, compared: int) -> None:
+    """For the report, when all of it held."""
+    record_property("faults.rounds", rounds)
+    record_property("faults.injected", rounds)
+    record_property("faults.bytes_compared", compared)
+    record_property("faults.bytes_wrong", 0)
+    record_property("faults.bytes_refetched", 0)
 
 
 def test_p11_after_a_kill_readers_get_an_error_and_umount_cleans_up(world: World, large: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from tests.faults.damage import KINDS
 from tests.faults.schedule import DATA, PROCESSES, TROUBLES, Machine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.faults.damage import Damage
 
 PATIENCE = 30.0
@@ -99,10 +102,18 @@ async def _run(root: Path, steps: Steps, listed: bool) -> None:
             await machine.finish()
 
 
-@pytest.mark.logs(
-    "does not match its digest|changed on disk|no list today|No space left|its chunk list was wrong|fetched again"
-    "|replaced the data of this blob"
-)
+@dataclass
+class _Tally:
+    """What was played, for the report."""
+
+    rounds: int = 0
+    injected: int = 0
+
+    def count(self, steps: Steps) -> None:
+        self.rounds += 1
+        self.injected += sum(name not in ("read", "settle") for name, _ in steps)
+
+
 @example(steps=_part_then("flip-data"), listed=True)
 @example(steps=_part_then("zero-data", "no-map"), listed=True)
 @example(steps=_part_then("flip-data", "noise-list"), listed=True)
@@ -112,6 +123,21 @@ async def _run(root: Path, steps: Steps, listed: bool) -> None:
 @example(steps=_SILENT_AND_KILLED, listed=True)
 @example(steps=_ROTTEN_BESIDE_ANOTHER, listed=False)
 @given(steps=schedules(), listed=st.sampled_from([True, True, True, False]))
-def test_p2_whatever_goes_wrong_a_read_gives_the_right_bytes_or_an_error(steps: Steps, listed: bool) -> None:
+def _play(tally: _Tally, steps: Steps, listed: bool) -> None:
+    tally.count(steps)
     with tempfile.TemporaryDirectory() as root:
         trio.run(partial(_run, Path(root), steps, listed))
+
+
+@pytest.mark.logs(
+    "does not match its digest|changed on disk|no list today|No space left|its chunk list was wrong|fetched again"
+    "|replaced the data of this blob"
+)
+def test_p2_whatever_goes_wrong_a_read_gives_the_right_bytes_or_an_error(
+    record_property: Callable[[str, object], None],
+) -> None:
+    tally = _Tally()
+    _play(tally)
+    record_property("faults.rounds", tally.rounds)
+    record_property("faults.injected", tally.injected)
+    record_property("faults.bytes_wrong", 0)  # or it would have failed
