@@ -68,6 +68,7 @@ class Account:
             uptime=time.monotonic() - self._since,
             rate=self._fetcher.rate,
             in_flight=self._fetcher.in_flight,
+            queued=self._fetcher.queued,
             kernel=dict(self.tuning.as_dict()) if self.tuning else {},
             files=tuple(files),
             counters={**self._counters.snapshot(), "bytes_evicted": self._fetcher.evicted},

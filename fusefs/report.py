@@ -76,6 +76,7 @@ class MountReport(msgspec.Struct, frozen=True, kw_only=True):
         uptime: seconds.
         rate: bytes per second that arrive now.
         in_flight: requests to sources that are running now.
+        queued: chunks that are wanted and wait for their request.
         kernel: the knobs: name to the value that was set, or a text that says why it could not be.
         files: every file with content of its own.
         counters: see `fusefs.stats.Counters`.
@@ -96,6 +97,7 @@ class MountReport(msgspec.Struct, frozen=True, kw_only=True):
     uptime: float = 0.0
     rate: float = 0.0
     in_flight: Count = 0
+    queued: Count = 0
     kernel: dict[str, Any] = {}  # msgspec copies a mutable default
     files: tuple[FileReport, ...] = ()
     counters: dict[str, Count] = {}  # msgspec copies a mutable default

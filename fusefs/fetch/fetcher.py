@@ -131,6 +131,11 @@ class Fetcher:
         return self._dispatcher.in_flight
 
     @property
+    def queued(self) -> int:
+        """Chunks that are wanted and wait for a worker."""
+        return sum(not flight.started for fetch in self._blobs.values() for flight in fetch.flights.values())
+
+    @property
     def evicted(self) -> int:
         """Bytes that had to go from the disk so far, for others to come."""
         return self._cache.quota.evicted

@@ -135,7 +135,8 @@ class ReadAhead:
             stream.gap = max(0, off - stream.high, stream.low - end)
             if self._clock - stream.clock > _PAUSE:
                 stream.paused, stream.crossed = True, False
-            if stream.gap > _RUN:
+            # Of a block that is read backward the kernel asks for the beginning first: what is between comes next.
+            if stream.gap > (_SLACK if stream.backward else _RUN):
                 stream.origin, stream.paused, stream.crossed = middle(off, size), False, False
             if end > stream.high:
                 stream.rose += end - stream.high

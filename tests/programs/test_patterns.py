@@ -97,9 +97,10 @@ class Served:
         def quiet() -> bool:
             status = mounted.status()
             (file,) = [file for file in status["files"] if file["path"] == "model.gguf"]
-            return not status["in_flight"] and sum(stop - start for start, stop in self.spans()) >= file["present"]
+            idle = not status["in_flight"] and not status["queued"]
+            return idle and sum(stop - start for start, stop in self.spans()) >= file["present"]
 
-        # Twice: between the end of one request and the start of the next that is queued, nothing is in flight either.
+        # Twice: what to fetch ahead may just be found out.
         eventually("nothing in flight", lambda: quiet() and quiet())
 
     def _lines(self) -> list[str]:

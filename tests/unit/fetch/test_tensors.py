@@ -129,6 +129,14 @@ def test_backward_from_tensor_to_tensor_is_crossing_too() -> None:
     assert reader.stream.crossed
 
 
+def test_backward_in_blocks_whose_requests_come_from_their_beginning_is_crossing_too() -> None:
+    """A read of 1 MiB is four requests of the kernel; the first of them lies 768 KiB below what was read before."""
+    reader = Reader()
+    for stop in range(start_of(8) + 4 * MIB, start_of(7) + 4 * MIB, -MIB):
+        reader.read_all(range(stop - MIB, stop, STEP))
+    assert reader.stream.crossed
+
+
 def test_tensors_in_random_order_earn_next_to_nothing() -> None:
     for seed in range(20):
         reader = Reader()
