@@ -97,6 +97,7 @@ class Account:
             size=node.size,
             present=present,
             state=state,
+            proof=self._file_system.proof(node),
             presence=presence,
         )
 

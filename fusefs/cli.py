@@ -25,6 +25,7 @@ from fusefs.parameters import (
     cache_dir_of,
     cache_option,
     fetch_options,
+    lists_option,
     settings_of,
     sources_argument,
     verbose_option,
@@ -80,8 +81,10 @@ def cli() -> None:
     type=click.Choice(["wait", "allow", "refuse"]),
     default="wait",
     show_default=True,
-    help="A large blob without a chunk list: wait until all of it is proved, allow reads before, or refuse them.",
+    help="A large blob without a chunk list that decides: wait until all of it is proved, allow reads before, or "
+    "refuse them.",
 )
+@lists_option
 @click.option(
     "--verify",
     type=click.Choice(["boot", "always"]),
@@ -129,6 +132,7 @@ def mount(sources: tuple[Name, ...], mountpoint: Path, **options: Any) -> None:
             verbose=options["verbose"],
         ),
         foreground=options["foreground"],
+        warn=lambda text: click.echo(f"fusefs: warning: {text}", err=True),
     )
 
 

@@ -13,6 +13,9 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 Unproved = Literal["wait", "allow", "refuse"]
 """For a blob without a chunk list: wait until it is whole and proved, serve it while it arrives, or EIO."""
 
+Lists = Literal["bound", "registry"]
+"""Which chunk lists decide what is served: only those that are bound to the blob's digest, or the registry's, too."""
+
 Verify = Literal["boot", "always"]
 """When what lies in the cache is hashed again before it is served: on its first use in each boot, or in each mount."""
 
@@ -27,6 +30,7 @@ class Settings:
         stall: seconds without a byte after which a connection is given up and made anew.
         memory: bytes for chunks in flight and for chunks that the disk cannot take (`--memory`).
         unproved: see `Unproved`.
+        lists: see `Lists`; None for `bound` where the name has a digest, else `registry` (`--lists`).
         verify: see `Verify`.
         fill: after the first open of a file, fetch the rest of it at the lowest priority.
         cache_size: bytes that all blobs of the cache may take on disk (`--cache-size`); None for no limit of ours.
@@ -45,6 +49,7 @@ class Settings:
     stall: float = 30.0
     memory: int = 256 * MIB
     unproved: Unproved = "wait"
+    lists: Lists | None = None
     verify: Verify = "boot"
     fill: bool = False
     cache_size: int | None = None

@@ -1,7 +1,7 @@
 """Going to the background, and telling who waits that the work is ready.
 
 The handshake: the parent forks, the child leaves the terminal and sets up; a pipe carries exactly one message back,
-"ready" or the error's text.  A child that dies without a word is seen by the pipe's end.
+"ready" with its warnings, or the error's text.  A child that dies without a word is seen by the pipe's end.
 The fork happens before trio starts and before any thread exists.
 """
 
@@ -19,19 +19,33 @@ from typing import TYPE_CHECKING
 from fusefs.errors import FusefsError, MountError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+    from typing import Protocol
+
+    class Ready(Protocol):
+        """To be called once."""
+
+        def __call__(self, warnings: Sequence[str] = ()) -> None:
+            """The work is ready; `warnings` are what a person should know of it."""
+
 
 GRACE = 5.0
 """Seconds a child has to end after SIGTERM, when whoever started it gives up."""
 
 
-def start(work: Callable[[Callable[[], None]], None], *, log_file: Path | None) -> int:
+def start(
+    work: Callable[[Ready], None],
+    *,
+    log_file: Path | None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> int:
     """Run `work` in a daemon and wait until it is ready.
 
     Args:
-        work: is handed `ready`, which it calls once; it ends when the daemon shall end.
+        work: is handed `ready`, which it calls once with its warnings; it ends when the daemon shall end.
         log_file: where the daemon's stderr goes; None for nowhere.
+        warn: told of each warning.
 
     Returns:
         The daemon's pid.
@@ -59,14 +73,16 @@ def start(work: Callable[[Callable[[], None]], None], *, log_file: Path | None) 
     if "error" in message:
         os.waitpid(pid, 0)
         raise MountError(message["error"])
+    for text in message["warnings"]:
+        warn(text)
     return pid
 
 
-def _child(work: Callable[[Callable[[], None]], None], sending: int, log_file: Path | None) -> None:
+def _child(work: Callable[[Ready], None], sending: int, log_file: Path | None) -> None:
     """The daemon's life; does not return."""
     status = 1
 
-    def tell(message: dict[str, str]) -> None:
+    def tell(message: dict[str, object]) -> None:
         nonlocal sending
         if sending >= 0:
             # Whoever waited may be gone; that changes nothing for the mount.
@@ -77,7 +93,7 @@ def _child(work: Callable[[Callable[[], None]], None], sending: int, log_file: P
 
     try:
         _leave_terminal(log_file)
-        work(lambda: tell({"ready": "yes"}))
+        work(lambda warnings=(): tell({"warnings": list(warnings)}))
         status = 0
     except FusefsError as exc:
         tell({"error": str(exc)})

@@ -9,10 +9,13 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from fusefs.control import mount_id, own_runtime_dir
 from fusefs.errors import FusefsError, MountError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FORM = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -23,6 +26,9 @@ BURST = 50
 """Lines of one kind (one statement of ours) that are logged at once; then one in `EVERY` seconds, with a count."""
 
 EVERY = 60.0
+
+MOST_WARNINGS = 20
+"""How many warnings of a set-up are told to whoever waits for it; the log has all."""
 
 LIBRARIES = ("urllib3", "hypercorn", "asyncio")
 """Their warnings tell of single connections, which we retry and count ourselves."""
@@ -124,6 +130,36 @@ class LogFile(logging.handlers.RotatingFileHandler):
                 old.close()
         finally:
             self.release()
+
+
+class Warnings(logging.Handler):
+    """Keeps the first warnings of a time, for whoever waits for its end and does not see the log."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._kept: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one."""
+        text = record.getMessage()
+        if len(self._kept) < MOST_WARNINGS and text not in self._kept:
+            self._kept.append(text)
+
+    def take(self) -> list[str]:
+        """What was kept; nothing is from here on."""
+        logging.getLogger().removeHandler(self)
+        return self._kept
+
+
+@contextlib.contextmanager
+def warnings() -> Iterator[Warnings]:
+    """Keep what is logged as a warning until it is taken."""
+    handler = Warnings()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield handler
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 class Sparing(logging.Filter):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import threading
 from typing import TYPE_CHECKING
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from fusefs.sources.base import Source
     from fusefs.stats import Counters
 
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 8
 """Names that are asked for at once: with a round trip of 100 ms a thousand take 13 s, and no registry minds."""
@@ -206,6 +209,19 @@ def origins(fetcher: Fetcher, models: Iterable[Model], pool: SourcePool) -> dict
                 fetch.add_origin(origin)
             named.setdefault(blob, str(model.name))
     return named
+
+
+def warn_of_whole_reads(fetcher: Fetcher, models: Iterable[Model]) -> None:
+    """Say of which models files are read whole first, because nobody is believed.  Blocking, but short."""
+    for model in models:
+        count = sum(fetcher.track(blob).is_read_whole_first() for blob in model.manifest.blobs())
+        if count:
+            log.warning(
+                "%s: %d of its files have no chunk list that is bound to their digest yet; each is read whole before "
+                "its first byte is served (--lists registry takes the registry's word for the lists)",
+                model.name,
+                count,
+            )
 
 
 def labels_of(models: Sequence[Model]) -> dict[Digest, str]:

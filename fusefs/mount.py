@@ -26,7 +26,8 @@ from fusefs.fetch.fetcher import Fetcher
 from fusefs.fuse import kernel, session
 from fusefs.fuse.mountpoint import check_device, check_mountpoint, mounted_at
 from fusefs.fuse.operations import FuseOperations
-from fusefs.models import SourcePool, check_stores, in_thread, origins, resolve_all, sole_error
+from fusefs.fuse.pages import forget_pages
+from fusefs.models import SourcePool, check_stores, in_thread, origins, resolve_all, sole_error, warn_of_whole_reads
 from fusefs.signals import WATCHED, Duties, obey
 from fusefs.stats import Counters
 from fusefs.status import probe
@@ -85,8 +86,10 @@ class MountOptions:
     verbose: bool = False
 
 
-def start(options: MountOptions, *, foreground: bool) -> None:
+def start(options: MountOptions, *, foreground: bool, warn: Callable[[str], None] = lambda _: None) -> None:
     """Mount.  Returns when the mount answers, or in the foreground when it has ended.
+
+    What the set-up had to warn of is told to `warn`, unless it goes to a log in the foreground.
 
     Raises:
         FusefsError: why it could not be mounted.
@@ -110,11 +113,12 @@ def start(options: MountOptions, *, foreground: bool) -> None:
         return
     options = replace(options, log_file=options.log_file or logs.default_log(options.mountpoint))
 
-    def work(ready: Callable[[], None]) -> None:
+    def work(ready: daemon.Ready) -> None:
         logs.to_file(options.log_file, verbose=options.verbose, stderr=True)
-        _run(options, ready)
+        with logs.warnings() as warnings:
+            _run(options, lambda: ready(warnings.take()))
 
-    daemon.start(work, log_file=options.log_file)
+    daemon.start(work, log_file=options.log_file, warn=warn)
 
 
 def _check_stale(mountpoint: Path) -> None:
@@ -190,6 +194,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         fetcher = Fetcher(cache, options.settings, counters)
         stack.callback(fetcher.close)
         named = origins(fetcher, models, pool)
+        await trio.to_thread.run_sync(warn_of_whole_reads, fetcher, models)
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
         # Workers wait for their source and cannot be cancelled: closing the sources is what ends them.
@@ -197,6 +202,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         await nursery.start(fetcher.run)
 
         file_system = FileSystem(tree, _opener(fetcher, options.settings), counters)
+        fetcher.lied = lambda blob: nursery.start_soon(forget_pages, file_system.inodes_of(blob))
         dog = Watchdog(file_system.reads, options.settings.timeout, pool.in_flight)
         duties.refresh = pool.refresh
         duties.dump = partial(dump, file_system.reads, fetcher, pool, counters)

@@ -121,14 +121,22 @@ fetch_options = _together(
         type=REGISTRY,
         metavar="URL",
         multiple=True,
-        help="A registry that has the same models, https://host[:port], asked before the one in the name, also for what"
-        " a tag means; may be given several times.",
+        help="A registry that has the same blobs, https://host[:port], asked for bytes before the one in the name; what"
+        " a tag means, and which bytes are right, it does not say; may be given several times.",
     ),
     click.option(
         "--allow-private",
         is_flag=True,
         help="Follow redirects of a public registry to private addresses.",
     ),
+)
+
+
+lists_option = click.option(
+    "--lists",
+    type=click.Choice(["bound", "registry"]),
+    help="Serve single chunks by lists that are bound to the blob's digest alone, or by the registry's word, too. "
+    "[default: bound for a name with a digest, else registry]",
 )
 
 

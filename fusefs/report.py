@@ -32,6 +32,7 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
         size: bytes.
         present: bytes that are in the cache.
         state: absent, partial, unproved, sealed or quarantined.
+        proof: who stands behind its chunk list: `bound`, `store DIR`, `registry HOST`, or `none`.
         presence: percent present (0 to 100) of each of `CELLS` equal parts.
     """
 
@@ -41,6 +42,7 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
     size: Count = 0
     present: Count = 0
     state: str = "absent"
+    proof: str = ""
     presence: tuple[Count, ...] = ()
 
 

@@ -58,7 +58,7 @@ def opened(
 ) -> Iterator[Chunker]:
     """A chunker as one process has it."""
     cache = DiskCache.open(root, spill_capacity=spill)
-    chunker = cache.chunker(blob_of(data), chunks or chunk_list(data, chunk_size), "test")
+    chunker = cache.chunker(blob_of(data), chunks or chunk_list(data, chunk_size))
     try:
         yield chunker
     finally:

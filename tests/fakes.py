@@ -28,6 +28,8 @@ class FakeBlobFile:
         waiting: reads that wait now.
         reads: every (off, size) asked for.
         opened: openers now.
+        proof: who stands behind its list.
+        lies: lists by which it was served that were wrong.
     """
 
     def __init__(self, data: bytes, *, present: int | None = None, state: str = "sealed") -> None:
@@ -41,6 +43,8 @@ class FakeBlobFile:
         self.waiting = 0
         self.reads: list[tuple[int, int]] = []
         self.opened = 0
+        self.proof = "bound"
+        self.lies = 0
         self._changed = trio.Event()
 
     async def read(self, off: int, size: int) -> bytes | memoryview:

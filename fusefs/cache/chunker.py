@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.cache.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, SERVED, ChunkMap
 from fusefs.cache.direct import DirectWriter
-from fusefs.cache.files import PIECE, advise, disk_errors, preadv_all, pwrite_all, read_exactly
+from fusefs.cache.files import PIECE, disk_errors, holds, preadv_all, pwrite_all, read_exactly
 from fusefs.cache.prefix import PrefixHash
 from fusefs.cache.usage import Usage
 from fusefs.digest import Digest
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from fusefs.cache.place import Place
     from fusefs.cache.quota import Quota
     from fusefs.chunks import Blob, Chunk, ChunkList
+    from fusefs.voucher import Voucher
 
 _SERVED = (PRESENT,)
 _WITHOUT_DIGESTS = (PRESENT, ARRIVED, CLAIMED)
@@ -57,8 +58,9 @@ class Chunker:
         place: where its files lie.
         map: which chunks are present.
         fd: of the data; -1 when the disk has no room even for an empty file, and all lives in memory.
+        voucher: who stands behind the list.
+        bound_only: the word of a registry does not make a list good enough to serve by.
         sealed: the whole blob was proved and has its final name.
-        quarantined: the list lied; nothing of it is served any more.
         serve_unproved: ARRIVED chunks may be served (`--unproved=allow`).
         prefix: the running hash for sealing.
         full: why the disk took no more, when last it did not.
@@ -81,6 +83,7 @@ class Chunker:
         memory: Memory,
         quota: Quota,
         *,
+        voucher: Voucher,
         sealed: bool,
     ) -> None:
         self.blob = blob
@@ -88,9 +91,11 @@ class Chunker:
         self.place = place
         self.map = chunk_map
         self.fd = fd
+        self.voucher = voucher
+        self.bound_only = False
         self.sealed = sealed
-        self.quarantined = False
         self.serve_unproved = False
+        self._lied = False
         self.prefix = PrefixHash()
         self.full: CacheFull | None = None
         self.spills = False
@@ -102,10 +107,33 @@ class Chunker:
         self._quota = quota
         self.direct = DirectWriter(fd, place.data) if fd >= 0 else None
 
+    # What may be served
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether the list lied, as this or another process has found: nothing is served any more."""
+        return self._lied or self.map.condemned
+
+    def condemn(self) -> None:
+        """The list lied."""
+        self._lied = True
+
+    @property
+    def listed(self) -> bool:
+        """Whether there is a chunk list that decides what may be served."""
+        return self.chunks.proved and self.voucher.decides(bound_only=self.bound_only)
+
+    @property
+    def by_whole(self) -> bool:
+        """Whether nothing may be served before the sha256 of the whole blob matched."""
+        return not self.listed and (self.sealed or not self.serve_unproved)
+
     # What is here
 
     def missing(self, off: int, size: int) -> list[int]:
         """Chunks that cover [off, off+size) and cannot be served now: absent, or only claimed."""
+        if self.by_whole:
+            return list(self.chunks.covering(off, size))
         served = SERVED if self.serve_unproved and not self.chunks.proved else _SERVED
         return [
             i
@@ -117,8 +145,8 @@ class Chunker:
     def here(self) -> tuple[int, ...]:
         """States that need no fetching.
 
-        Without digests a claim is as good as what has just arrived, for the whole decides over both; unless it is to
-        be served before that: what another boot has marked may be zeros by now.
+        Without digests a claim is as good as what has arrived, for the whole decides over both; unless it is served
+        before that: what another boot has marked may be zeros by now.
         """
         if self.chunks.proved:
             return _SERVED
@@ -173,9 +201,7 @@ class Chunker:
         self.map.unlock_chunk(index)
 
     def put(self, chunk: Chunk, digest: Digest, reader: Reader) -> None:
-        """Take exactly `chunk.size` bytes from `reader`, verify and store them.  Blocking.
-
-        A chunk that is present already is left alone and nothing is read.
+        """Take exactly `chunk.size` bytes from `reader`, verify and store them; nothing if present.  Blocking.
 
         Raises:
             InvalidChunk: the blob has no such chunk.
@@ -256,14 +282,12 @@ class Chunker:
             )
 
     def _store(self, index: int, data: memoryview, *, stays: bool = False) -> bool:
-        """Write verified bytes and mark them; what the disk will not take is kept in the spill: False.
-
-        What `stays` in memory for its readers needs no place in the page cache.
-        """
+        """Write verified bytes and mark them; what the disk will not take is kept in the spill: False."""
         off = self.chunks[index].start
         try:
             with disk_errors(self.place.data):
                 with self._writable(len(data)) as fd:
+                    # What stays in memory for its readers needs no place in the page cache.
                     if not (stays and self.direct and self.direct.write(data, off)):
                         pwrite_all(fd, data, off)
                 self.usage.written(index)  # before it can be taken for one of the oldest
@@ -337,13 +361,6 @@ class Chunker:
             raise CacheError(f"{self.place.data}: ends at {off + got}, expected {self.blob.size}")
         return buffer
 
-    def advise(self, ahead: range, behind: range) -> None:
-        """Tell the kernel what of the file will be read soon, and what was read for the last time.  Blocking.
-
-        What was read lies in the page cache of the mount already: the file's own copy of it is memory spent twice.
-        """
-        advise(self.fd, ahead, behind)
-
     # Proving what is here
 
     def prove(self, index: int) -> bool:
@@ -369,29 +386,11 @@ class Chunker:
 
     def matches(self, index: int) -> bool:
         """True when the bytes on disk have the chunk's digest.  Blocking; only for a list with digests."""
-        chunk = self.chunks[index]
-        digest = hashlib.sha256()
-        buffer = memoryview(bytearray(min(PIECE, chunk.size)))
-        try:
-            # A hole has nothing to hash: a chunk of a huge sparse file whose map was lost is told apart at once.
-            if os.lseek(self.fd, chunk.start, os.SEEK_DATA) > chunk.end:
-                return False
-            for off in range(chunk.start, chunk.stop, len(buffer)):
-                piece = buffer[: min(len(buffer), chunk.stop - off)]
-                if preadv_all(self.fd, piece, off) != len(piece):
-                    return False
-                digest.update(piece)
-        except OSError:
-            return False  # no data behind this offset (ENXIO), or a bad sector: fetched again
-        return digest.digest() == self.chunks.raw_digest(index)
-
-    def forget(self) -> None:
-        """Free the memory of chunks that will not be served any more."""
-        self.memory.forget(self)
+        return holds(self.fd, self.chunks[index], self.chunks.raw_digest(index))
 
     def close(self) -> None:
         """Let go of files and locks.  No other method may be running or called again."""
-        self.forget()
+        self.memory.forget(self)
         self.map.close()
         if self.direct:
             self.direct.close()

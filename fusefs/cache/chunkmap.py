@@ -5,8 +5,9 @@ synced on the read path: after a power cut the boot id differs, every mark becom
 One byte a chunk, so that two processes never write the same byte.
 
 File: `magic (16) | blob digest (32) | blob size (u64) | chunks (u64) | list fingerprint (32) | boot id (16) |
-last use (u64, seconds since 1970) | zero (8)`, then the states.  The offsets of the header bytes double as lock bytes
-(`Lock`), those of the states as chunk locks.
+last use (u64, seconds since 1970) | condemned (u8) | zero (7)`, then the states.  The offsets of the header bytes
+double as lock bytes (`Lock`), those of the states as chunk locks.  A map is condemned when its chunk list was found
+lying: every process that has it mapped sees so before its next read.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
 
 _MAGIC = b"fusefs-map 1\n\0\0\0"
 _HEADER = struct.Struct("<16s32sQQ32s16s16x")
-_BLOB_ENDS_AT, _BOOT_AT, _USED_AT = 48, 96, 112
-_USED = struct.Struct("<Q8x")
+_BLOB_ENDS_AT, _BOOT_AT, _USED_AT, _CONDEMNED_AT = 48, 96, 112, 120
+_USED = struct.Struct("<Q")
 _STATES_AT = _HEADER.size
+_CONDEMNED = b"\x01"
 
 # Plain ints, not an enum: they are compared in the hot path.
 ABSENT, PRESENT, CLAIMED, ARRIVED = range(4)
@@ -97,8 +99,8 @@ class ChunkMap:
         Raises:
             OSError: the file cannot be written or has no room; `fd` is closed.
         """
-        wanted = _header(blob, chunks)
         try:
+            wanted = _header(blob, chunks)
             size = os.fstat(fd).st_size
             header = os.pread(fd, _STATES_AT, 0)
             if anew or size != _STATES_AT + len(chunks) or header[:_BOOT_AT] != wanted[:_BOOT_AT]:
@@ -147,6 +149,19 @@ class ChunkMap:
         """
         if self.fd >= 0:
             note_use(self.fd, seconds)
+
+    @property
+    def condemned(self) -> bool:
+        """Whether some process has found its list lying: nothing may be served by it any more."""
+        return not self._view.closed and self._view[_CONDEMNED_AT] == 1
+
+    def condemn(self) -> None:
+        """Tell every process that has the map open that its list lied.
+
+        Raises:
+            OSError: as `mark`.
+        """
+        self._write(_CONDEMNED_AT, _CONDEMNED)
 
     def close(self) -> None:
         """Drop the mapping, the file and every lock."""
@@ -242,16 +257,6 @@ class ChunkMap:
             finally:
                 locks.unlock(self.fd, lock)
 
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[bool]:
-        """Whether nobody else has the blob open; while this lasts nobody will.  Only under `Lock.CHANGE`, and short."""
-        mine = self.fd >= 0 and locks.try_lock(self.fd, Lock.OPEN)
-        try:
-            yield mine
-        finally:
-            if mine:
-                locks.try_lock(self.fd, Lock.OPEN, shared=True)
-
 
 def open_locked(path: Path) -> int:
     """Open the map file at `path`, made if need be, and hold its Lock.CHANGE.
@@ -281,6 +286,16 @@ def open_locked(path: Path) -> int:
             os.close(fd)
             raise
         os.close(fd)
+
+
+def condemned(fd: int) -> bool:
+    """Whether the list of the map file `fd` was found lying.
+
+    Raises:
+        OSError: as the kernel says.
+    """
+    header = os.pread(fd, _STATES_AT, 0)
+    return header.startswith(_MAGIC) and header[_CONDEMNED_AT : _CONDEMNED_AT + 1] == _CONDEMNED
 
 
 def doubt(path: Path) -> None:

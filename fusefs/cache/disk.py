@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import stat
 import threading
@@ -21,10 +20,9 @@ from typing import TYPE_CHECKING
 
 from fusefs.cache.chunkmap import PRESENT, Lock, note_use, open_locked, peek
 from fusefs.cache.files import (
-    PIECE,
+    copy_exactly,
     disk_errors,
     open_inside,
-    pwrite_all,
     read_plain,
     reader_of,
     remove_foreign,
@@ -36,21 +34,15 @@ from fusefs.cache.guard import guard, make
 from fusefs.cache.links import Links
 from fusefs.cache.locks import try_lock, unlock
 from fusefs.cache.memory import Memory
-from fusefs.cache.opening import open_chunker, pinned_list
+from fusefs.cache.opening import open_chunker, pinned_list, pinned_voucher
 from fusefs.cache.pins import Pins
 from fusefs.cache.place import Place
 from fusefs.cache.quota import DEFAULT_LIMITS, Limits, Quota
 from fusefs.cache.starts import Starts
 from fusefs.chunkpack import MAX_PACKED_SIZE
 from fusefs.digest import Digest
-from fusefs.errors import (
-    CacheError,
-    DigestMismatch,
-    InvalidDigest,
-    NotCached,
-    SizeMismatch,
-    UnexpectedEnd,
-)
+from fusefs.errors import CacheError, DigestMismatch, InvalidDigest, NotCached
+from fusefs.voucher import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,6 +52,7 @@ if TYPE_CHECKING:
     from fusefs.chunks import Blob, ChunkList
     from fusefs.names import Name
     from fusefs.starts import Start
+    from fusefs.voucher import Voucher
 
 _MOST_HELD = 512
 """Each takes a file descriptor, of which a process has a thousand."""
@@ -194,7 +187,7 @@ class DiskCache:
             if self.get(digest).size == size:
                 return False
         with disk_errors(self.path(digest)), temporary_file(self.root / "partial") as (fd, temporary):
-            actual = _copy(reader, fd, size, str(digest))
+            actual = copy_exactly(reader, fd, size, str(digest))
             if actual != digest:
                 raise DigestMismatch("blob", expected=digest, actual=actual)
             if mtime is not None:
@@ -209,7 +202,7 @@ class DiskCache:
             UnexpectedEnd, SizeMismatch, CacheFull, CacheError: and nothing has changed.
         """
         with disk_errors(self.root), temporary_file(self.root / "partial") as (fd, temporary):
-            digest = _copy(reader, fd, size, "import")
+            digest = copy_exactly(reader, fd, size, "import")
             self._publish(fd, temporary, digest)
         return digest
 
@@ -277,9 +270,18 @@ class DiskCache:
 
     # Blobs chunk by chunk
 
-    def pinned_list(self, blob: Blob) -> ChunkList | None:
-        """The chunk list that lies beside the blob; None without one, or when it is torn."""
+    def pinned(self, blob: Blob) -> tuple[ChunkList, Voucher] | None:
+        """The chunk list that lies beside the blob, and who stands behind it; None without one, or when it is torn."""
         return pinned_list(Place(self.root, blob.digest), blob)
+
+    def pinned_list(self, blob: Blob) -> ChunkList | None:
+        """The list alone."""
+        pinned = self.pinned(blob)
+        return None if pinned is None else pinned[0]
+
+    def voucher(self, blob: Blob) -> Voucher:
+        """Who stands behind the list that lies beside the blob, without reading it; short."""
+        return pinned_voucher(Place(self.root, blob.digest))
 
     def states(self, blob: Blob) -> bytes:
         """The states of the chunks of an unsealed blob, a byte each; opens and locks nothing, empty when unknown."""
@@ -294,9 +296,10 @@ class DiskCache:
             return False
         return set(self.states(blob)) == {PRESENT}
 
-    def chunker(self, blob: Blob, chunks: ChunkList, label: str = "", *, doubt: bool = False) -> Chunker:
-        """Open a blob for reading and writing chunk by chunk; `chunks` is pinned, with `label` saying where from.
+    def chunker(self, blob: Blob, chunks: ChunkList, voucher: Voucher = UNKNOWN, *, doubt: bool = False) -> Chunker:
+        """Open a blob for reading and writing chunk by chunk; `chunks` is pinned with its `voucher`.
 
+        By default no better one is claimed than what the cache knows of this list already.
         A disk that takes nothing more gives a Chunker that lives in memory (P8).  With `doubt` every chunk is hashed
         again before it is served, although it was proved in this boot.
 
@@ -304,7 +307,7 @@ class DiskCache:
             CacheError: the files of the blob cannot be used.
         """
         place = Place(self.root, blob.digest)
-        chunker = open_chunker(place, blob, chunks, label, self.memory, self.quota, doubt=doubt)
+        chunker = open_chunker(place, blob, chunks, voucher, self.memory, self.quota, doubt=doubt)
         with self._lock:
             self._open_here.add(chunker)
         return chunker
@@ -374,22 +377,3 @@ class DiskCache:
                         if name.startswith("sha256-"):
                             found.add(Digest.parse(name))
         return iter(sorted(found))
-
-
-def _copy(reader: Reader, fd: int, size: int, what: str) -> Digest:
-    """Copy exactly `size` bytes to `fd`, hashing them."""
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(min(PIECE, size + 1)))
-    off = 0
-    while off <= size:
-        got = reader(buffer[: min(len(buffer), size + 1 - off)])
-        if not got:
-            break
-        if off + got > size:
-            raise SizeMismatch(f"{what}: more than the announced {size} bytes")
-        digest.update(buffer[:got])
-        pwrite_all(fd, buffer[:got], off)
-        off += got
-    if off < size:
-        raise UnexpectedEnd(f"{what}: {off} bytes for the announced {size}")
-    return Digest(digest.hexdigest())

@@ -31,7 +31,6 @@ from typing import TYPE_CHECKING
 from fusefs.cache import locks
 from fusefs.cache.chunkmap import ABSENT, CLAIMED, PRESENT, Lock, chunk_lock, last_use, open_locked
 from fusefs.cache.files import SAFE, make_folder
-from fusefs.cache.opening import pinned_list
 from fusefs.cache.place import Place
 from fusefs.cache.sealing import reopen
 from fusefs.chunks import MAX_BLOB_SIZE, Blob, ChunkList
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from fusefs.cache.chunker import Chunker
+    from fusefs.cache.chunkmap import ChunkMap
     from fusefs.cache.disk import DiskCache
 
 _SEALING = 0.05
@@ -117,7 +117,7 @@ def evict(cache: DiskCache, held: Held, wanted: int) -> int:
             return evict_chunks(chunker, range(len(chunker.chunks) - 1, -1, -1), wanted)
     chunks = None
     if wanted < held.allocated and 0 < held.size <= MAX_BLOB_SIZE:
-        chunks = pinned_list(Place(cache.root, held.digest), Blob(held.digest, held.size))
+        chunks = cache.pinned_list(Blob(held.digest, held.size))
     if chunks is None:
         return _remove(Place(cache.root, held.digest), held)
     chunker = cache.chunker(Blob(held.digest, held.size), chunks)
@@ -140,7 +140,7 @@ def evict_chunks(chunker: Chunker, indices: Iterable[int], wanted: int) -> int:
     if not _may_go(chunker) or not chunker.seal_lock.acquire(timeout=_SEALING):
         return 0
     try:
-        with chunker.map.locked(Lock.CHANGE), chunker.map.alone() as alone:
+        with chunker.map.locked(Lock.CHANGE), _alone(chunker.map) as alone:
             if not alone or not _same(chunker.map.fd, chunker.place.map):
                 return 0
             if os.fstat(chunker.fd).st_nlink > 1:
@@ -265,6 +265,17 @@ def _leased(fd: int) -> bool:
 def _end_lease(fd: int) -> None:
     with contextlib.suppress(OSError):
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
+@contextlib.contextmanager
+def _alone(chunk_map: ChunkMap) -> Iterator[bool]:
+    """Whether nobody else has the blob open; while this lasts nobody will.  Only under `Lock.CHANGE`, and short."""
+    mine = chunk_map.fd >= 0 and locks.try_lock(chunk_map.fd, Lock.OPEN)
+    try:
+        yield mine
+    finally:
+        if mine:
+            locks.try_lock(chunk_map.fd, Lock.OPEN, shared=True)
 
 
 def _remove(place: Place, held: Held) -> int:

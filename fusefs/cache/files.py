@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import os
 import stat
@@ -17,10 +18,13 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusefs.errors import CacheError, CacheFull, UnexpectedEnd
+from fusefs.digest import Digest
+from fusefs.errors import CacheError, CacheFull, SizeMismatch, UnexpectedEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from fusefs.chunks import Chunk
 
     Reader = Callable[[memoryview], int]
     """Fills the front of a buffer and says how many bytes it took; 0 is the end."""
@@ -63,6 +67,7 @@ class _DiskErrors:
             raise kind(f"{self._what}: {exc.strerror or exc}") from exc
 
 
+@functools.cache  # a process does not outlive its boot, and one without a descriptor to spare must know it, too
 def boot_id() -> bytes:
     """16 bytes that differ between boots: what an earlier boot has marked may not have reached the disk."""
     return uuid.UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip()).bytes
@@ -130,6 +135,21 @@ def read_plain(path: str | Path, limit: int) -> bytes:
         if not stat.S_ISREG(info.st_mode) or info.st_size > limit or os.path.islink(os.path.dirname(path)):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         return file.read(limit)
+
+
+def read_front(path: str | Path, size: int) -> bytes:
+    """The first `size` bytes of a plain file, or all of it when it is shorter.
+
+    Raises:
+        OSError: as `read_plain`.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | SAFE)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode) or os.path.islink(os.path.dirname(path)):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return os.pread(fd, size, 0)
+    finally:
+        os.close(fd)
 
 
 def remove_foreign(path: str | Path) -> bool:
@@ -244,11 +264,34 @@ def sync_folder(path: str | Path) -> None:
 
 
 def advise(fd: int, ahead: range, behind: range) -> None:
-    """Have the disk begin to read `ahead`, and let go of the pages of `behind`.  Only advice: never raises."""
+    """Have the disk begin to read `ahead`, and let go of the pages of `behind`.  Only advice: never raises.
+
+    What was read of a mounted file lies in the page cache of the mount already: the file's own copy of it is memory
+    spent twice.
+    """
     with contextlib.suppress(OSError):
         os.posix_fadvise(fd, ahead.start, len(ahead), os.POSIX_FADV_WILLNEED)
         if behind:
             os.posix_fadvise(fd, behind.start, len(behind), os.POSIX_FADV_DONTNEED)
+
+
+def holds(fd: int, chunk: Chunk, digest: bytes) -> bool:
+    """Whether these bytes of a file have the raw sha256 `digest`.  Blocking."""
+    start, stop = chunk.start, chunk.stop
+    hashed = hashlib.sha256()
+    buffer = memoryview(bytearray(min(PIECE, stop - start)))
+    try:
+        # A hole has nothing to hash: a chunk of a huge sparse file whose map was lost is told apart at once.
+        if os.lseek(fd, start, os.SEEK_DATA) >= stop:
+            return False
+        for off in range(start, stop, len(buffer)):
+            piece = buffer[: min(len(buffer), stop - off)]
+            if preadv_all(fd, piece, off) != len(piece):
+                return False
+            hashed.update(piece)
+    except OSError:
+        return False  # no data behind this offset (ENXIO), or a bad sector: fetched again
+    return hashed.digest() == digest
 
 
 def read_exactly(reader: Reader, buffer: memoryview, what: str) -> bytes:
@@ -262,3 +305,26 @@ def read_exactly(reader: Reader, buffer: memoryview, what: str) -> bytes:
         digest.update(buffer[filled : filled + got])
         filled += got
     return digest.digest()
+
+
+def copy_exactly(reader: Reader, fd: int, size: int, what: str) -> Digest:
+    """Copy exactly `size` bytes to `fd`, hashing them.
+
+    Raises:
+        UnexpectedEnd, SizeMismatch: `what` has fewer, or more.
+    """
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(min(PIECE, size + 1)))
+    off = 0
+    while off <= size:
+        got = reader(buffer[: min(len(buffer), size + 1 - off)])
+        if not got:
+            break
+        if off + got > size:
+            raise SizeMismatch(f"{what}: more than the announced {size} bytes")
+        digest.update(buffer[:got])
+        pwrite_all(fd, buffer[:got], off)
+        off += got
+    if off < size:
+        raise UnexpectedEnd(f"{what}: {off} bytes for the announced {size}")
+    return Digest(digest.hexdigest())

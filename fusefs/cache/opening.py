@@ -11,12 +11,14 @@ import os
 from typing import TYPE_CHECKING
 
 from fusefs.cache.chunker import Chunker
-from fusefs.cache.chunkmap import ABSENT, CLAIMED, ChunkMap, Lock, open_locked
+from fusefs.cache.chunkmap import ABSENT, CLAIMED, ChunkMap, Lock, condemned, open_locked
 from fusefs.cache.data import open_data, open_regular
-from fusefs.cache.files import disk_errors, make_folder, read_plain, write_atomically
+from fusefs.cache.files import disk_errors, make_folder, read_front, read_plain, write_atomically
 from fusefs.cache.locks import try_lock, unlock
-from fusefs.chunkpack import MAX_PACKED_SIZE, pack, unpack
+from fusefs.cache.sealing import put_aside
+from fusefs.chunkpack import FRONT, MAX_PACKED_SIZE, pack, unpack, voucher_of
 from fusefs.errors import CacheError, CacheFull, InvalidChunkList
+from fusefs.voucher import BOUND, NOBODY, Voucher
 
 if TYPE_CHECKING:
     from fusefs.cache.memory import Memory
@@ -26,9 +28,11 @@ if TYPE_CHECKING:
 
 
 def open_chunker(
-    place: Place, blob: Blob, chunks: ChunkList, label: str, memory: Memory, quota: Quota, *, doubt: bool = False
+    place: Place, blob: Blob, chunks: ChunkList, voucher: Voucher, memory: Memory, quota: Quota, *, doubt: bool = False
 ) -> Chunker:
-    """Open `blob`; `chunks` is pinned, with `label` saying where from.  Blocking, but short.
+    """Open `blob`; `chunks` is pinned with its `voucher`.  Blocking, but short.
+
+    A list that lies here already keeps the better of both vouchers.
 
     With `doubt` what was proved before is only claimed from now on, although it was in this boot.
 
@@ -41,40 +45,60 @@ def open_chunker(
                 make_folder(place.folder)
                 fd = open_locked(place.map)
         except CacheFull as exc:
-            return _without_disk(place, blob, chunks, memory, quota, exc)
+            return _without_disk(place, blob, chunks, voucher, memory, quota, exc)
         except CacheError as exc:
             if isinstance(exc.__cause__, FileNotFoundError):
                 continue  # the folder was put into quarantine just now, or all of it was evicted
             raise
         try:
-            return _open(place, blob, chunks, label, memory, quota, fd, doubt=doubt)
+            chunker = _open(place, blob, chunks, voucher, memory, quota, fd, doubt=doubt)
         except CacheFull as exc:
-            return _without_disk(place, blob, chunks, memory, quota, exc)
+            return _without_disk(place, blob, chunks, voucher, memory, quota, exc)
+        if chunker is not None:
+            return chunker
 
 
-def pinned_list(place: Place, blob: Blob) -> ChunkList | None:
-    """The chunk list that lies beside the blob; None without one, or when it is torn."""
+def pinned_list(place: Place, blob: Blob) -> tuple[ChunkList, Voucher] | None:
+    """The chunk list that lies beside the blob, and who stands behind it; None without one, or when it is torn."""
     with contextlib.suppress(OSError, InvalidChunkList):
-        return unpack(read_plain(place.chunks, MAX_PACKED_SIZE), blob.size)[0]
+        return unpack(read_plain(place.chunks, MAX_PACKED_SIZE), blob.size)
     return None
 
 
+def pinned_voucher(place: Place) -> Voucher:
+    """Who stands behind the list that lies beside a blob, without reading the list."""
+    with contextlib.suppress(OSError, InvalidChunkList):
+        return voucher_of(read_front(place.chunks, FRONT))
+    return NOBODY
+
+
 def _open(
-    place: Place, blob: Blob, chunks: ChunkList, label: str, memory: Memory, quota: Quota, map_fd: int, *, doubt: bool
-) -> Chunker:
-    """Open data and map; `map_fd` holds Lock.CHANGE."""
+    place: Place,
+    blob: Blob,
+    chunks: ChunkList,
+    voucher: Voucher,
+    memory: Memory,
+    quota: Quota,
+    map_fd: int,
+    *,
+    doubt: bool,
+) -> Chunker | None:
+    """Open data and map; `map_fd` holds Lock.CHANGE.  None when what lay there had to go: look again."""
     data_fd = -1
     chunk_map = None
     try:
         with disk_errors(place.folder):
+            if condemned(map_fd):
+                # Whoever found its list lying has died before all of it was out of the way.
+                put_aside(place)
+                os.close(map_fd)
+                return None
             if ChunkMap.in_use_otherwise(map_fd, blob, chunks):
                 # What that list lets through would be written over what this one has proved: not into one file.
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(place.data)
             data_fd, sealed, fresh = open_data(place, blob.size)
-            # A blob that is its own only chunk needs no list to be pinned.
-            if chunks.proved and len(chunks) > 1 and pinned_list(place, blob) != chunks:
-                write_atomically(place.chunks, pack(chunks, label), place.root / "partial", durable=False)
+            voucher = _pin(place, blob, chunks, voucher)
             # Without digests only the whole can be proved: which part of it had arrived, a lost map cannot say.
             otherwise = CLAIMED if sealed or (chunks.proved and not fresh) else ABSENT
             taken, map_fd = map_fd, -1
@@ -93,11 +117,28 @@ def _open(
             if fd >= 0:
                 os.close(fd)
         raise
-    return Chunker(blob, chunks, place, chunk_map, data_fd, memory, quota, sealed=sealed)
+    return Chunker(blob, chunks, place, chunk_map, data_fd, memory, quota, voucher=voucher, sealed=sealed)
+
+
+def _pin(place: Place, blob: Blob, chunks: ChunkList, voucher: Voucher) -> Voucher:
+    """Have the list beside the blob; gives the better of its vouchers, if it lay there already.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    if not chunks.proved:
+        return NOBODY
+    if len(chunks) == 1 and chunks.raw_digest(0) == blob.digest.raw:
+        return BOUND  # there is nothing to pin
+    pinned = pinned_list(place, blob)
+    if pinned is not None and pinned[0] == chunks and not voucher.betters(pinned[1]):
+        return pinned[1]
+    write_atomically(place.chunks, pack(chunks, voucher), place.root / "partial", durable=False)
+    return voucher
 
 
 def _without_disk(
-    place: Place, blob: Blob, chunks: ChunkList, memory: Memory, quota: Quota, reason: CacheFull
+    place: Place, blob: Blob, chunks: ChunkList, voucher: Voucher, memory: Memory, quota: Quota, reason: CacheFull
 ) -> Chunker:
     """What the disk has can be read; what comes lives in memory."""
     fd, sealed = open_regular(place.sealed, blob.size), True
@@ -106,6 +147,7 @@ def _without_disk(
     # Of unsealed bytes without digests nobody can say any more which have arrived.
     known = fd >= 0 and (sealed or chunks.proved)
     chunk_map = ChunkMap.in_memory(chunks, CLAIMED if known else ABSENT)
-    chunker = Chunker(blob, chunks, place, chunk_map, fd, memory, quota, sealed=fd >= 0 and sealed)
+    sealed = fd >= 0 and sealed
+    chunker = Chunker(blob, chunks, place, chunk_map, fd, memory, quota, voucher=voucher, sealed=sealed)
     chunker.full = reason
     return chunker

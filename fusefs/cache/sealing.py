@@ -23,11 +23,14 @@ from fusefs.cache.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, Lock
 from fusefs.cache.files import SAFE, disk_errors, make_folder, read_plain, sync_folder, write_atomically
 from fusefs.chunkpack import MAX_PACKED_SIZE, pack, unpack
 from fusefs.errors import BlobQuarantined, DigestMismatch, InvalidChunkList
+from fusefs.voucher import BOUND, Proof
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fusefs.cache.chunker import Chunker
+    from fusefs.cache.place import Place
+    from fusefs.chunks import ChunkList
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +49,15 @@ def seal(chunker: Chunker) -> bool:
     with disk_errors(chunker.place.map), chunker.seal_lock, chunker.map.locked(Lock.SEAL):
         if chunker.quarantined:
             raise BlobQuarantined(f"{chunker.blob.digest}: its chunk list does not belong to it")
-        if chunker.sealed and chunker.chunks.proved:
+        if chunker.sealed and not chunker.by_whole:
             return chunker.complete
         if not chunker.sealed and _sealed_by_another(chunker):
             return chunker.complete
         if chunker.map.fd < 0 and not chunker.sealed:
             return False  # without a map on disk there are no locks
-        # Without digests of its own a claimed chunk is as good as an arrived one: the whole decides.
-        known = (PRESENT, ARRIVED) if chunker.chunks.proved else (PRESENT, ARRIVED, CLAIMED)
+        # Where the whole decides a claimed chunk is as good as an arrived one; of a sealed blob it has been right once.
+        by_whole = not chunker.chunks.proved or (chunker.sealed and chunker.by_whole)
+        known = (PRESENT, ARRIVED, CLAIMED) if by_whole else (PRESENT, ARRIVED)
         with chunker.prefix.lock:
             while chunker.prefix.index < len(chunker.chunks):
                 if chunker.map[chunker.prefix.index] not in known:
@@ -133,8 +137,11 @@ def _sealed_by_another(chunker: Chunker) -> bool:
     try:
         if not os.path.samestat(os.fstat(chunker.fd), os.lstat(place.sealed)):
             return False
-        if not chunker.chunks.proved:
-            chunker.chunks, _ = unpack(read_plain(place.chunks, MAX_PACKED_SIZE), chunker.blob.size)
+        if not chunker.chunks.proved or chunker.by_whole:
+            chunks, voucher = unpack(read_plain(place.chunks, MAX_PACKED_SIZE), chunker.blob.size)
+            if chunker.chunks.proved and chunks != chunker.chunks:
+                return False
+            chunker.chunks, chunker.voucher = chunks, voucher
     except (OSError, InvalidChunkList):
         return False
     chunker.sealed = True
@@ -146,9 +153,9 @@ def _judge(chunker: Chunker, actual: str) -> bool:
     blob = chunker.blob
     with chunker.prefix.lock:
         chunker.prefix.reset()
+    if chunker.sealed:
+        unseal(chunker)
     if not chunker.chunks.proved:
-        if chunker.sealed:
-            unseal(chunker)
         with disk_errors(chunker.place.map):
             chunker.map.mark_all(ABSENT)
         was_ours = bool(chunker.computed)
@@ -170,13 +177,21 @@ def _judge(chunker: Chunker, actual: str) -> bool:
 def quarantine(chunker: Chunker) -> None:
     """Put data and list of a blob whose list lied aside, for a person to look at; nothing of it is served again."""
     place = chunker.place
-    log.warning("%s: put into quarantine at %s: its chunk list does not belong to it", place.digest, place.quarantine)
+    log.warning(
+        "%s: put into quarantine at %s: its chunk list (%s) does not belong to it",
+        place.digest,
+        place.quarantine,
+        chunker.voucher,
+    )
     try:
+        # Before anything is moved: other processes that have the map open serve nothing from here on.
+        with contextlib.suppress(OSError):
+            chunker.map.condemn()
         _put_aside(chunker)
     finally:
         # Only now: whoever sees the verdict opens the blob anew at once, and must not find the lying list again.
-        chunker.quarantined = True
-        chunker.forget()
+        chunker.condemn()
+        chunker.memory.forget(chunker)
 
 
 def _put_aside(chunker: Chunker) -> None:
@@ -184,9 +199,18 @@ def _put_aside(chunker: Chunker) -> None:
     with contextlib.suppress(OSError), chunker.map.locked(Lock.CHANGE):
         if not os.path.samestat(os.fstat(chunker.map.fd), os.lstat(place.map)):
             return  # another process was faster, and what lies there now may be right
-        make_folder(place.quarantine.parent)
-        shutil.rmtree(place.quarantine, ignore_errors=True)
-        os.rename(place.folder, place.quarantine)
+        put_aside(place)
+
+
+def put_aside(place: Place) -> None:
+    """Move data, list and map of a blob into quarantine.  The caller holds `Lock.CHANGE`.
+
+    Raises:
+        OSError: as the kernel says.
+    """
+    make_folder(place.quarantine.parent)
+    shutil.rmtree(place.quarantine, ignore_errors=True)
+    os.rename(place.folder, place.quarantine)
 
 
 def _finish(chunker: Chunker) -> None:
@@ -197,12 +221,16 @@ def _finish(chunker: Chunker) -> None:
         if not chunker.chunks.proved:
             digests = b"".join(chunker.computed[i] for i in range(len(chunker.chunks)))
             chunks = chunker.chunks.with_digests(digests)
-            with contextlib.suppress(OSError):  # no room for the list: it is computed again in the next boot
-                write_atomically(place.chunks, pack(chunks, "computed here"), place.root / "partial", durable=False)
+            _pin_bound(chunker, chunks)
             # In this order, for a crash between the two: a list with digests and chunks that merely arrived do not mix.
             chunker.map.mark_all(PRESENT)
             chunker.map.rebind(chunker.blob, chunks)
             chunker.chunks = chunks
+        elif chunker.voucher.proof != Proof.BOUND:
+            if chunker.sealed:  # the hash of the whole has just read every claimed chunk
+                chunker.map.mark_all(PRESENT)
+            _pin_bound(chunker, chunker.chunks)
+        chunker.voucher = BOUND
         if not chunker.sealed:
             if not os.path.samestat(os.fstat(chunker.fd), os.lstat(place.data)):
                 raise OSError(errno.ESTALE, "somebody has replaced the data of this blob")
@@ -213,3 +241,10 @@ def _finish(chunker: Chunker) -> None:
             if chunker.direct:  # as long as it is open nobody can tell whether others have the file (`eviction`)
                 chunker.direct.close()
     log.debug("%s: sealed", place.digest)
+
+
+def _pin_bound(chunker: Chunker, chunks: ChunkList) -> None:
+    """Keep that the sha256 of the whole blob matched with this list; without room for it that is found out again."""
+    place = chunker.place
+    with contextlib.suppress(OSError):
+        write_atomically(place.chunks, pack(chunks, BOUND), place.root / "partial", durable=False)

@@ -22,9 +22,11 @@ from fusefs.errors import (
 )
 from fusefs.fetch.listing import find_list, lied
 from fusefs.fetch.prefetch import Prefetch
+from fusefs.fetch.rounds import voucher_of
+from fusefs.voucher import BOUND, NOBODY, UNKNOWN, Proof
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from fusefs.cache.chunker import Chunker
     from fusefs.cache.disk import DiskCache
@@ -33,9 +35,10 @@ if TYPE_CHECKING:
     from fusefs.fetch.flight import Flight
     from fusefs.fetch.worker import Origin
     from fusefs.starts import Start
+    from fusefs.voucher import Voucher
 
-    Listed = tuple[ChunkList, str]
-    """A chunk list, and where it came from, for a person."""
+    Listed = tuple[ChunkList, Voucher]
+    """A chunk list, and who stands behind it."""
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +63,10 @@ class BlobFetch:
         readers: byte ranges [start, stop) that somebody waits for.
         retired: chunkers whose list lied; threads may still use them.
         quarantined: why no byte of it is served any more.
+        lies: how many lists by which it was served have turned out to be wrong.
     """
 
-    def __init__(self, blob: Blob, cache: DiskCache, settings: Settings) -> None:
+    def __init__(self, blob: Blob, cache: DiskCache, settings: Settings, caught_lying: Callable[[Blob], None]) -> None:
         self.blob = blob
         self.origins: list[Origin] = []
         self.chunker: Chunker | None = None
@@ -73,15 +77,37 @@ class BlobFetch:
         self.readers: list[tuple[int, int]] = []
         self.retired: list[Chunker] = []
         self.quarantined: FusefsError | None = None
+        self.lies = 0
+        self._pinned_name = ""
+        self._caught_lying = caught_lying
         self._cache = cache
         self._settings = settings
-        self._list: ChunkList | None = None
+        self._list: Listed | None = None
         self._listed_by: Origin | None = None
 
     def add_origin(self, origin: Origin) -> None:
         """The blob can be had there, too."""
         if origin not in self.origins:
             self.origins.append(origin)
+        if origin.name.digest is not None:
+            self._pinned_name = origin.name.short
+
+    @property
+    def bound_only(self) -> bool:
+        """Whether only a list that is bound to the blob's digest may decide what is served.
+
+        Of several names the strictest counts: one that pins a digest believes nobody, whoever else shows the blob.
+        """
+        if self._settings.lists is not None:
+            return self._settings.lists == "bound"
+        return bool(self._pinned_name)
+
+    def is_read_whole_first(self) -> bool:
+        """Whether it is served only when all of it is proved, for want of a bound list.  Blocking, but short."""
+        settings = self._settings
+        if not self.bound_only or settings.unproved != "wait" or self.blob.size <= settings.single_chunk_limit:
+            return False
+        return not self._cache.voucher(self.blob).decides(bound_only=True)
 
     @contextlib.contextmanager
     def reading(self, start: int, stop: int) -> Iterator[None]:
@@ -106,28 +132,45 @@ class BlobFetch:
         """The chunk list as far as it can be known without the network.  Blocking, but short."""
         blob = self.blob
         if blob.size <= self._settings.single_chunk_limit:
-            return ChunkList.single(blob), "its own only chunk"
+            return ChunkList.single(blob), BOUND
         pinned = self._pinned()
-        if pinned is not None:
-            return pinned, "pinned"
-        # A sealed blob that has none is proved as a whole on its first use, with no help from the network.
-        return (self._unlisted(), "") if self._has_sealed() else None
+        # A sealed blob is proved on its first use, by its list or as a whole, with no help from the network.
+        if self._has_sealed():
+            return pinned or (self._unlisted(), NOBODY)
+        # An older cache did not keep whose list it is: perhaps a mirror's, so the registry is asked once more.
+        return None if pinned is None or (pinned[1] == UNKNOWN and not self.bound_only) else pinned
 
     def remote_list(self) -> Listed:
-        """The chunk list from the first source that has one.  Blocking on the network.
+        """The chunk list from the first source whose word counts and that has one.  Blocking on the network.
 
         Raises:
             SourceError, InvalidInput: no list, and not for lack of one: to take the blob unproved instead would let a
                 fault, or whoever causes it, choose the weaker check.
             BlobUnproved: there is no list, and `--unproved=refuse`.
         """
-        listed = self._ask_for_list()
+        pinned = self._pinned()
+        listed = None if self.bound_only else self._ask_for_list(in_vain=pinned is not None)
         if listed is not None:
             return listed
+        if pinned is not None:
+            log.info("%s: nobody confirms the chunk list that an older cache kept", self.blob.digest)
+            return pinned
+        lacking = self._lacking
         if self._settings.unproved == "refuse":
-            raise BlobUnproved(f"{self.blob.digest}: no source has its chunk list; see --unproved")
-        log.info("%s: no source has its chunk list; --unproved=%s", self.blob.digest, self._settings.unproved)
-        return self._unlisted(), ""
+            raise BlobUnproved(f"{self.blob.digest}: {lacking}; see --unproved")
+        log.info("%s: %s", self.blob.digest, lacking)
+        return self._unlisted(), NOBODY
+
+    @property
+    def _lacking(self) -> str:
+        """Why nothing can be proved before the whole, and what could be done about it."""
+        if not self.bound_only:
+            return f"no source has its chunk list; --unproved={self._settings.unproved}"
+        who = f"{self._pinned_name} is pinned by digest" if self._settings.lists is None else "--lists bound"
+        return (
+            f"{who}, and no chunk list in the cache is bound to this blob; --unproved={self._settings.unproved}"
+            " (--lists registry takes the registry's word for its list)"
+        )
 
     def open_chunker(self, listed: Listed) -> Chunker:
         """Open the blob in the cache.  Blocking, but short.
@@ -139,7 +182,8 @@ class BlobFetch:
         chunker = self._cache.chunker(self.blob, *listed, doubt=self._settings.verify == "always")
         chunker.usage.readers = self.readers
         chunker.serve_unproved = self._settings.unproved == "allow"
-        if chunker.full is not None and not (chunker.sealed or chunker.chunks.proved or chunker.serve_unproved):
+        chunker.bound_only = self.bound_only
+        if chunker.full is not None and not chunker.sealed and chunker.by_whole:
             # It can only be proved as a whole, and for that it must lie somewhere; the next read looks for room again.
             chunker.close()
             raise chunker.full
@@ -163,10 +207,10 @@ class BlobFetch:
         if start is not None:
             self.keep(start)
 
-    def _pinned(self) -> ChunkList | None:
+    def _pinned(self) -> Listed | None:
         """The pinned list, read once: `ls` asks for it, too, and a list may have 40 MB."""
         if self._list is None:
-            self._list = self._cache.pinned_list(self.blob)
+            self._list = self._cache.pinned(self.blob)
         return self._list
 
     def _unlisted(self) -> ChunkList:
@@ -178,13 +222,22 @@ class BlobFetch:
         except NotCached:
             return False
 
-    def _ask_for_list(self) -> Listed | None:
-        """The first usable list; None when every source says that it keeps none."""
-        found = find_list(list(self.origins), self.blob)
+    def _ask_for_list(self, *, in_vain: bool) -> Listed | None:
+        """The first usable list; None when every source whose word counts says that it keeps none.
+
+        With `in_vain` there is another way, and with mirrors there may be: trouble is not waited out.
+        """
+        mirrored = any(voucher_of(origin.source).proof == Proof.NONE for origin in self.origins)
+        whole_will_do = in_vain or (mirrored and self._settings.unproved == "wait")
+        found = find_list(list(self.origins), self.blob, self._is_possible, whole_will_do=whole_will_do)
         if found is None:
             return None
         chunks, self._listed_by = found
-        return chunks, self._listed_by.source.label
+        return chunks, voucher_of(self._listed_by.source)
+
+    def _is_possible(self, chunks: ChunkList) -> bool:
+        """A list of one chunk has the blob's own digest, or it is a lie on the face of it."""
+        return len(chunks) != 1 or chunks.raw_digest(0) == self.blob.digest.raw
 
     def other_list(self, chunker: Chunker, seen: str) -> Listed | None:
         """The list that the sources have by now, if it is another one than that of `chunker`, and in the right.
@@ -198,9 +251,11 @@ class BlobFetch:
         """
         if self.blob.size <= self._settings.single_chunk_limit:
             return None  # its own digest is its list
+        if self.bound_only or chunker.voucher.proof == Proof.BOUND:
+            return None  # nobody's word counts against what was proved, or at all
 
         def fits(chunks: ChunkList) -> bool:
-            if not chunks.proved or chunks == chunker.chunks:
+            if not chunks.proved or chunks == chunker.chunks or not self._is_possible(chunks):
                 return False
             return any(str(chunks.digest(i)) == seen for i in range(len(chunks)))
 
@@ -213,7 +268,7 @@ class BlobFetch:
         chunks, origin = found
         lied(self.origins, self._listed_by if self._listed_by != origin else None, self.blob.digest)
         self._listed_by = origin
-        return chunks, origin.source.label
+        return chunks, voucher_of(origin.source)
 
     def distrust(self, chunker: Chunker) -> None:
         """The list of `chunker` lied.  With another source left, start again from there; else nothing is served.
@@ -226,6 +281,9 @@ class BlobFetch:
             lied(self.origins, self._listed_by, self.blob.digest)
             self.origins.remove(self._listed_by)
         self._listed_by = None
+        if not chunker.by_whole:
+            self.lies += 1
+            self._caught_lying(self.blob)
         self.retire(chunker)
         if not self.origins:
             self.quarantined = BlobQuarantined(f"{self.blob.digest}: its chunk list does not belong to it")
@@ -254,7 +312,16 @@ class BlobFetch:
             return "sealed"
         if not chunker.present_bytes:
             return "absent"
-        return "unproved" if chunker.serve_unproved and not chunker.chunks.proved else "partial"
+        return "unproved" if chunker.serve_unproved and not chunker.listed else "partial"
+
+    @property
+    def proof(self) -> str:
+        """Who stands behind the chunk list: see `fusefs.voucher`.  Without opening anything."""
+        if self.chunker is not None:
+            return str(self.chunker.voucher)
+        if self.blob.size <= self._settings.single_chunk_limit:
+            return str(BOUND)
+        return str(self._list[1] if self._list is not None else self._cache.voucher(self.blob))
 
     @property
     def present(self) -> int:
@@ -275,5 +342,6 @@ class BlobFetch:
             return []
         if len(states) == 1:
             return [(0, self.blob.size)] if states[0] else []
-        chunks = self._pinned() or self._unlisted()
+        pinned = self._pinned()
+        chunks = pinned[0] if pinned is not None else self._unlisted()
         return byte_ranges(chunks, states) if len(chunks) == len(states) else []

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.errors import CacheError, DigestMismatch, FusefsError, ReadTimeout
+from fusefs.errors import BlobQuarantined, CacheError, DigestMismatch, FusefsError, ReadTimeout
 from fusefs.fetch.blobfetch import BlobFetch
 from fusefs.fetch.dispatcher import Dispatcher
 from fusefs.fetch.flight import Flight, Priority, again
@@ -56,6 +56,14 @@ log = logging.getLogger(__name__)
 _ALL_AHEAD = 256 << 20
 """Bytes queued at a time when all of a blob is fetched: enough for every worker, and the queue stays short."""
 
+
+def _nobody_listens(_blob: Blob) -> None:
+    """A pull has no readers."""
+
+
+_GLANCE = 1.0
+"""Seconds between two looks at whether another process has found a list lying."""
+
 _SEAL_TRIES = 3
 """Rounds of fetching and sealing: a chunk may rot, or a list turn out to lie, between the two."""
 
@@ -67,12 +75,14 @@ class Fetcher:
         counters: what happened so far.
         threads: where blocking work of the cache is done.
         last_error: what went wrong last that no reader was told; empty when nothing did.
+        lied: told of a blob by whose chunk list wrong bytes may have been served.
     """
 
     def __init__(self, cache: DiskCache, settings: Settings, counters: Counters) -> None:
         self.counters = counters
         self.threads = CacheThreads()
         self.last_error = ""
+        self.lied: Callable[[Blob], None] = _nobody_listens
         self._cache = cache
         self._settings = settings
         self._dispatcher = Dispatcher(settings, counters, self.land, self.requeue)
@@ -87,18 +97,30 @@ class Fetcher:
         """What the fetcher knows of `blob`; the same object for the same digest."""
         found = self._blobs.get(blob.digest)
         if found is None:
-            found = self._blobs[blob.digest] = BlobFetch(blob, self._cache, self._settings)
+            found = self._blobs[blob.digest] = BlobFetch(blob, self._cache, self._settings, self._caught_lying)
         return found
+
+    def _caught_lying(self, blob: Blob) -> None:
+        self.lied(blob)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the work until cancelled."""
         try:
             async with trio.open_nursery() as self._nursery:
                 self._prover = Prover(self, self._nursery, self._settings.timeout)
+                self._nursery.start_soon(self._watch_verdicts)
                 task_status.started()
                 await self._dispatcher.run(self._nursery)
         finally:
             self._nursery = None
+
+    async def _watch_verdicts(self) -> None:
+        """Another process may find a list lying, while the kernel answers our readers from pages that it has kept."""
+        while True:
+            await trio.sleep(_GLANCE)
+            for fetch in list(self._blobs.values()):
+                if fetch.chunker is not None and fetch.chunker.quarantined:
+                    fetch.distrust(fetch.chunker)
 
     def close(self) -> None:
         """Close every blob in the cache, after `run` has ended and as soon as no thread uses them.  Idempotent."""
@@ -178,8 +200,8 @@ class Fetcher:
             chunker = await self.open(fetch)
             chunker.watched = True
             while missing := chunker.missing(off, size):
-                if not chunker.chunks.proved and (chunker.sealed or not chunker.serve_unproved):
-                    await self.prover.whole(fetch, chunker, scope)
+                if chunker.by_whole:
+                    await self._whole(fetch, chunker, scope)
                 else:
                     await self._demand(fetch, chunker, missing)
                 chunker = await self.open(fetch)
@@ -188,6 +210,14 @@ class Fetcher:
         raise ReadTimeout(
             f"{fetch.blob.digest.short}…: bytes {off}-{off + size - 1} took over {self._settings.timeout:g} s"
         )
+
+    async def _whole(self, fetch: BlobFetch, chunker: Chunker, scope: trio.CancelScope) -> None:
+        """Wait until the whole blob is proved, or its list has turned out to lie and another way is left."""
+        try:
+            await self.prover.whole(fetch, chunker, scope)
+        except BlobQuarantined:
+            if fetch.quarantined is not None:
+                raise
 
     async def _demand(self, fetch: BlobFetch, chunker: Chunker, missing: list[int]) -> None:
         """Wait for chunks that a reader lacks.
@@ -300,12 +330,12 @@ class Fetcher:
 
     async def _all(self, fetch: BlobFetch, chunker: Chunker, priority: Priority) -> bool:
         """Have all of a blob; False when it has started again with another chunk list."""
-        if not chunker.chunks.proved:
+        if chunker.by_whole:
             with trio.CancelScope() as scope:
-                await self.prover.whole(fetch, chunker, scope)
+                await self._whole(fetch, chunker, scope)
             if scope.cancelled_caught:
                 raise ReadTimeout(f"{fetch.blob.digest}: no progress for {self._settings.timeout:g} s")
-            return True
+            return fetch.chunker is chunker
         try:
             await self.fetch_all(fetch, chunker, priority)
         except DigestMismatch as exc:

@@ -36,7 +36,7 @@ class Foresight:
             if len(fetch.early) < _EARLY:
                 fetch.early.append((off, size))
             return
-        if chunker.sealed or not (chunker.chunks.proved or chunker.serve_unproved):
+        if chunker.sealed or chunker.by_whole:
             return
         for ahead in prefetch.observe(off, size, self._fetcher.rate, tight=chunker.full is not None):
             for index in chunker.missing(ahead.start, len(ahead)):

@@ -1,5 +1,8 @@
 """Listing: which source's chunk list is used.  Blocking.
 
+Only those are asked whose word counts: stores, and the registry in the name.  A mirror gives bytes, not truth: with a
+list of its own that fits bytes of its own it could have anything served until the whole blob is proved.
+
 A source in trouble is asked again rather than passed over for one that keeps no list: to take the blob unproved instead
 would let a fault, or whoever causes it, choose the weaker check.  With several sources that has an end: what the last
 of them, the registry of the name, can do without its mirrors must not fail because of them.
@@ -12,7 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fusefs.errors import Cancelled, FusefsError, HostResting, InvalidInput, NotFound
-from fusefs.fetch.rounds import asked_twice, decisive, patience_of, standing_of, usable
+from fusefs.fetch.rounds import asked_twice, decisive, patience_of, standing_of, usable, voucher_of
+from fusefs.voucher import Proof
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,17 +30,29 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SECOND_BEST = 5.0
-"""Seconds for a mirror in trouble to come back, when the registry says that it has no list itself."""
+"""Seconds for a source in trouble to come back with its list, when the blob can be had without one."""
 
 
 def find_list(
-    origins: Sequence[Origin], blob: Blob, fits: Callable[[ChunkList], bool] = lambda _: True
+    origins: Sequence[Origin],
+    blob: Blob,
+    fits: Callable[[ChunkList], bool] = lambda _: True,
+    *,
+    whole_will_do: bool = False,
 ) -> Found | None:
-    """The first chunk list of `blob` that `fits`, and whose it is; None when nobody keeps one.
+    """The first chunk list of `blob` that `fits`, and whose it is; None when nobody whose word counts keeps one.
+
+    Args:
+        origins: who may be asked, best first.
+        blob: of which.
+        fits: whether a list is wanted.
+        whole_will_do: others have the bytes, and without a list nothing is served before the whole is proved: trouble
+            is waited out for a short while only.
 
     Raises:
         SourceError, InvalidInput: no list, and not for lack of one.
     """
+    origins = [origin for origin in origins if voucher_of(origin.source).proof > Proof.NONE]
     sources = [origin.source for origin in origins]
     patience, short = patience_of(sources), patience_of(sources, _SECOND_BEST, 0.25)
     search = _Search(blob, fits, several=patience is not None)
@@ -45,7 +61,8 @@ def find_list(
         if found is not None or not search.errors:
             return found
         failure = decisive(search.errors)
-        waiting = short if search.none else patience
+        second_best = search.none or whole_will_do
+        waiting = short if second_best else patience
         if waiting is None:
             raise failure
         try:
@@ -53,7 +70,7 @@ def find_list(
         except Cancelled:
             raise
         except FusefsError:
-            if search.none:
+            if second_best:
                 return None
             raise
 

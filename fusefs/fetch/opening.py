@@ -59,7 +59,7 @@ class Opener:
             return False
         async with self._lock(fetch):
             if fetch.chunker is chunker:
-                log.warning("%s: its chunk list was wrong; %s has another one by now", fetch.blob.digest, listed[1])
+                log.warning("%s: its chunk list was wrong; %s has another one by now", fetch.blob.digest, listed[1].who)
                 fetch.retire(chunker)
                 fetch.chunker = await self._threads.run_to_end(fetch.open_chunker, listed)
         return True

@@ -1,8 +1,7 @@
 """Resolve: a model's name to its manifest, from its sources, else from the cache (P7).
 
-The first source that has it decides what a tag means, so a mirror is believed before the registry itself: that is what
-people know a mirror to be from container registries, it is what works where the registry cannot be reached, and who
-trusts nobody with a tag pins the digest, of which no source can give another manifest.
+The registry in the name decides what a tag means, or a store that the person named: a mirror gives bytes, not truth.
+Who pins the digest needs nobody's word: no source can give another manifest.
 """
 
 from __future__ import annotations
@@ -21,10 +20,12 @@ from fusefs.errors import (
     IntegrityError,
     InvalidManifest,
     NotFound,
+    SourceError,
 )
-from fusefs.fetch.rounds import asked_twice, decisive, in_rounds, patience_of
+from fusefs.fetch.rounds import asked_twice, decisive, in_rounds, patience_of, voucher_of
 from fusefs.manifest import MAX_MANIFEST_SIZE, Manifest
 from fusefs.sources.retry import MANIFEST_TIMEOUT
+from fusefs.voucher import Proof
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,31 @@ def resolve(name: Name, sources: Sequence[Source], cache: DiskCache, keeper: Kee
     except Cancelled:
         raise
     except FusefsError as exc:
-        return last_known(name, exc, cache)
+        try:
+            return last_known(name, exc, cache)
+        except SourceError as failure:
+            _offer_digest(name, failure, sources)
+            raise
+
+
+def _offer_digest(name: Name, failure: SourceError, sources: Sequence[Source]) -> None:
+    """Name a way to go on by a mirror's word, which is the person's to take.
+
+    Raises:
+        SourceError: `failure` and the name with the digest of what a mirror has under the tag.
+    """
+    for source in sources if name.digest is None else ():
+        if voucher_of(source).proof > Proof.NONE:
+            continue
+        with contextlib.suppress(FusefsError):
+            digest = Manifest.parse(source.manifest(name)).digest
+            break
+    else:
+        return
+    raise SourceError(
+        f"{failure}; the mirror {source.label} has another word for it, which is yours to take: {name}@{digest}",
+        temporary=failure.temporary,
+    ) from failure
 
 
 def ask(name: Name, sources: Sequence[Source], cache: DiskCache, keeper: Keeper) -> Manifest:
@@ -66,6 +91,8 @@ def ask(name: Name, sources: Sequence[Source], cache: DiskCache, keeper: Keeper)
     if name.digest is not None:
         with contextlib.suppress(CacheError, DigestMismatch):
             return Manifest.parse(cache.read(name.digest, MAX_MANIFEST_SIZE))
+    else:
+        sources = [source for source in sources if voucher_of(source).proof > Proof.NONE]
     errors: list[FusefsError] = []
     for source in sources:
         try:

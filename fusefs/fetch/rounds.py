@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from fusefs.errors import Cancelled, FusefsError, IntegrityError, InvalidInput, NotFound
+from fusefs.voucher import Proof, Voucher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,6 +32,7 @@ class OneOfSeveral(Protocol):
     """A Source that leaves waiting to whoever asks the others, too (`fusefs.sources.retry`)."""
 
     standing: Standing | None
+    voucher: Voucher
 
     def patience(self, longest: float = ..., share: float = ...) -> Patience | None:
         """How long to go on over all of them."""
@@ -39,6 +41,11 @@ class OneOfSeveral(Protocol):
 def standing_of(source: Source) -> Standing | None:
     """What the source has been caught at; None when it is never set aside."""
     return source.standing if isinstance(source, OneOfSeveral) else None
+
+
+def voucher_of(source: Source) -> Voucher:
+    """What the word of a source on chunk lists and tags is worth; one that is asked alone is the registry."""
+    return source.voucher if isinstance(source, OneOfSeveral) else Voucher(Proof.REGISTRY, source.label)
 
 
 def patience_of(sources: Iterable[Source], longest: float = float("inf"), share: float = 1.0) -> Patience | None:

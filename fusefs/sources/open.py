@@ -12,6 +12,7 @@ from fusefs.sources.local import LocalStore
 from fusefs.sources.origin import Origin
 from fusefs.sources.registry import RegistrySource
 from fusefs.sources.retry import Retrying
+from fusefs.voucher import Proof
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,15 +58,18 @@ def open_sources(
     keys = keys or KeyRing.default()
     circuits = circuits or Circuits(settings, several=bool(settings.mirrors))
     registry = RegistrySource(name.scheme, name.host, settings, keys=keys, circuits=circuits)
-    sources: list[Source] = [LocalStore(store) for store in stores]
+    sources: list[tuple[Source, Proof]] = [(LocalStore(store), Proof.STORE) for store in stores]
     brief = replace(settings, stall=min(settings.stall, MIRROR_STALL), timeout=settings.timeout / _MIRROR_SHARE)
     sources += [
-        RegistrySource(mirror.scheme, mirror.host, brief, keys=keys.passwords(), circuits=circuits)
+        (RegistrySource(mirror.scheme, mirror.host, brief, keys=keys.passwords(), circuits=circuits), Proof.NONE)
         for mirror in _mirrors(settings, name)
     ]
-    sources.append(registry)
+    sources.append((registry, Proof.REGISTRY))
     several = len(sources) > 1
-    return [Retrying(source, timeout=settings.timeout, counters=counters, several=several) for source in sources]
+    return [
+        Retrying(source, timeout=settings.timeout, counters=counters, several=several, proof=proof)
+        for source, proof in sources
+    ]
 
 
 def _mirrors(settings: Settings, name: Name) -> list[BaseUrl]:

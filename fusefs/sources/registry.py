@@ -6,6 +6,7 @@ statuses, ranges and lengths; of content it checks only what has a digest here, 
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from fusefs.config import Settings
     from fusefs.names import Name
     from fusefs.sources.circuit import Circuits
+
+log = logging.getLogger(__name__)
 
 _NO_ENDPOINT = frozenset((400, 403, 404, 405, 406, 410, 501))
 """What registries without `chunksums` answer; whether the blob itself may be had, its own request will tell."""
@@ -116,6 +119,11 @@ class RegistrySource:
                 response.discard()
                 return None
             check_status(response)
+            if Origin.of(response.url) != self._origin:
+                # Who has the bytes, and may have others, must not say which are right.
+                log.warning("%s: the chunk list of %s is another host's, and not used", self.label, blob.digest)
+                response.discard()
+                return None
             chunks = _parse(blob, response)
             self._remember(name, blob, response, response.headers.get("Content-Location"), sent=response.public)
             return chunks

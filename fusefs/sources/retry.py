@@ -20,6 +20,7 @@ from fusefs.sources.base import Remote
 from fusefs.sources.clock import SystemClock
 from fusefs.sources.patience import Patience
 from fusefs.sources.standing import Standing
+from fusefs.voucher import Proof, Voucher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,7 @@ class Retrying:
         label: that of `source`.
         remote: `source` when it is behind a network.
         standing: what it has been caught at; None where it is the only one, or costs nothing to ask.
+        voucher: what its word on chunk lists and tags is worth.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Retrying:
         counters: Counters,
         clock: Clock | None = None,
         several: bool = False,
+        proof: Proof = Proof.REGISTRY,
     ) -> None:
         """Make one.
 
@@ -63,8 +66,10 @@ class Retrying:
             counters: what happened.
             clock: the time.
             several: others are asked, too, by a caller who waits with `patience`.
+            proof: `NONE` for a mirror, which gives bytes and never says which are right.
         """
         self.label = source.label
+        self.voucher = Voucher(proof, source.label)
         self.remote = source if isinstance(source, Remote) else None
         self.standing = Standing(source.label, clock) if several and self.remote is not None else None
         self._several = several

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from fusefs.cache.files import advise
 from fusefs.config import MIB
 from fusefs.errors import ChunkGone, FusefsError
 from fusefs.fetch.flight import Priority
@@ -97,7 +98,7 @@ class BlobFile:
         ahead = self._pages.observe(off, size, math.inf)
         if ahead:
             behind = range(max(0, off - 2 * len(ahead)), max(0, off - _STILL_READ))
-            self._fetcher.start_soon(partial(self._fetcher.threads.run, chunker.advise, ahead, behind))
+            self._fetcher.start_soon(partial(self._fetcher.threads.run, advise, chunker.fd, ahead, behind))
 
     def open(self) -> None:
         """Somebody opened the file; with `--fill` the rest of it follows, once."""
@@ -122,6 +123,16 @@ class BlobFile:
     def state(self) -> str:
         """`absent`, `partial`, `sealed`, `quarantined` or `unproved`; without touching the network."""
         return self._fetch.state
+
+    @property
+    def proof(self) -> str:
+        """Who stands behind the chunk list, as `fusefs.voucher` says it."""
+        return self._fetch.proof
+
+    @property
+    def lies(self) -> int:
+        """How many lists by which it was served have turned out to be wrong."""
+        return self._fetch.lies
 
     @property
     def present(self) -> int:

@@ -1,7 +1,8 @@
 """FileSystem: what a mount answers, without FUSE types.  Raises `fusefs.errors` only.
 
-Everything but `read` is plain `def`: metadata never waits for anything (P6).  A file handle is the inode number: all
-handles of a file are alike, so there is no table of them to keep.
+Everything but `read` is plain `def`: metadata never waits for anything (P6).  A file handle is the inode number and the
+number of wrong chunk lists by which the file was served before, so there is no table of handles to keep: those that
+were opened before a lie came out are of another version, and have errors from then on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from fusefs.digest import Digest
 from fusefs.errors import (
+    BlobQuarantined,
     FusefsError,
     NoSuchAttribute,
     NoSuchEntry,
@@ -23,7 +25,8 @@ from fusefs.errors import (
     UnexpectedEnd,
 )
 from fusefs.vfs.reads import Reads
-from fusefs.vfs.tree import FileNode, FolderNode, Node, Tree
+from fusefs.vfs.tree import INODE_BITS, FileNode, FolderNode, Node, Tree
+from fusefs.voucher import BOUND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,7 +51,10 @@ CHANGING = 1.0
 NAMESPACE = "user."
 """Where extended attributes of ours are, and where a program may look for its own in vain."""
 
-XATTRS = ("user.fusefs.digest", "user.fusefs.state", "user.fusefs.present")
+XATTRS = ("user.fusefs.digest", "user.fusefs.state", "user.fusefs.present", "user.fusefs.proof")
+
+_LIES = 1 << INODE_BITS
+"""What a handle counts lies in, above the inode number."""
 
 
 class BlobFile(Protocol):
@@ -72,6 +78,14 @@ class BlobFile(Protocol):
     @property
     def state(self) -> str:
         """`absent`, `partial`, `sealed`, `quarantined` or `unproved`; local and immediate."""
+
+    @property
+    def proof(self) -> str:
+        """Who stands behind the chunk list; local and immediate."""
+
+    @property
+    def lies(self) -> int:
+        """How many chunk lists by which the file was served have turned out to be wrong."""
 
     @property
     def present(self) -> int:
@@ -192,6 +206,10 @@ class FileSystem:
         state = blob_file.state
         return (blob_file.present if state != "absent" else 0), state  # each look costs system calls
 
+    def proof(self, node: FileNode) -> str:
+        """Who stands behind the chunk list by which a file is served."""
+        return str(BOUND) if isinstance(node.content, bytes) else self.blob_file(node.content).proof
+
     def readlink(self, inode: int) -> bytes:
         """Where a symbolic link leads to.
 
@@ -232,9 +250,15 @@ class FileSystem:
         node = self.tree.file(inode)
         if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
             raise ReadOnly(f"/{node.path}: the mount is read-only")
-        if not isinstance(node.content, bytes):
-            self.blob_file(node.content).open()
-        return inode
+        if isinstance(node.content, bytes):
+            return inode
+        blob_file = self.blob_file(node.content)
+        blob_file.open()
+        return inode + blob_file.lies * _LIES
+
+    def inodes_of(self, blob: Blob) -> list[int]:
+        """Every file that shows `blob`."""
+        return [node.inode for node in self.tree.files if node.content == blob]
 
     def is_sealed(self, inode: int) -> bool:
         """Whether a file can be read without the network for ever.
@@ -246,7 +270,7 @@ class FileSystem:
 
     def release(self, handle: int) -> None:
         """Give a handle back."""
-        node = self.tree.file(handle)
+        node = self.tree.file(handle % _LIES)
         if not isinstance(node.content, bytes):
             self.blob_file(node.content).release()
 
@@ -256,23 +280,25 @@ class FileSystem:
         Raises:
             FusefsError: they could not be had, or not be proved.
         """
-        node = self.tree.file(handle)
+        lies, inode = divmod(handle, _LIES)
+        node = self.tree.file(inode)
         wanted = max(0, min(off + size, node.size) - off)
         if isinstance(node.content, bytes):
             data: bytes | bytearray | memoryview = node.content[off : off + wanted]
         elif wanted == 0:
             data = b""
         else:
-            data = await self._read_blob(node, self.blob_file(node.content), off, wanted)
+            data = await self._read_blob(node, self.blob_file(node.content), lies, off, wanted)
         self._counters.add("bytes_served", wanted)
         return data
 
     async def _read_blob(
-        self, node: FileNode, blob_file: BlobFile, off: int, size: int
+        self, node: FileNode, blob_file: BlobFile, lies: int, off: int, size: int
     ) -> bytes | bytearray | memoryview:
         try:
             with self.reads.going_on(node.path, off, size):
                 data = _whole(await blob_file.read(off, size), off, size)
+                _same_version(blob_file, lies)
         except Exception as exc:
             self._failing[node.path] = self._failing.get(node.path, 0) + 1
             self._note(f"{node.path}: {exc}" if isinstance(exc, FusefsError) else f"{node.path}: {exc!r}")
@@ -327,8 +353,16 @@ class FileSystem:
         if name == XATTRS[0]:
             digest = Digest.of(node.content) if isinstance(node.content, bytes) else node.content.digest
             return str(digest).encode()
+        if name == XATTRS[3]:
+            return self.proof(node).encode()
         present, state = self.presence(node)
         return state.encode() if name == XATTRS[1] else str(present).encode()
+
+
+def _same_version(blob_file: BlobFile, lies: int) -> None:
+    """Bytes that are right now do not go with wrong ones that the same open file may have given before (P2)."""
+    if blob_file.lies != lies:
+        raise BlobQuarantined("it was open when its chunk list was found to be wrong; open it again")
 
 
 def _whole(data: bytes | bytearray | memoryview, off: int, size: int) -> bytes | bytearray | memoryview:

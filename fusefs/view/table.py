@@ -75,6 +75,7 @@ def _mount(mount: MountReport, shape: Shape) -> Iterator[Line]:
         return
     yield from _flow(_facts(mount), shape)
     yield [("  cache ", "dim"), (mount.cache_dir, "")]
+    yield from _proofs(mount.files)
     if mount.log_file:
         yield [("  log   ", "dim"), (mount.log_file, "")]
     if mount.last_error:
@@ -148,6 +149,19 @@ def _flow(facts: Sequence[str], shape: Shape) -> Iterator[Line]:
             longer = "  " + fact
         line = longer
     yield [(line, "dim")]
+
+
+def _proofs(files: Sequence[FileReport]) -> Iterator[Line]:
+    """By whose chunk lists the files are served of which something is here."""
+    found = Counter(file.proof for file in files if file.proof and file.state != "absent")
+    if found:
+        text = " · ".join(
+            f"{_some(number, 'file')} {_PROOFS.get(proof, proof)}" for proof, number in found.most_common()
+        )
+        yield [("  proof ", "dim"), (text, "")]
+
+
+_PROOFS = {"none": "without a chunk list (read whole first)"}
 
 
 def _not_tuned(mount: MountReport) -> Iterator[tuple[str, str]]:

@@ -39,6 +39,7 @@ AREAS = {
     "schedule": "random schedules of faults",
     "full_disk": "2 GiB through a full disk",
     "load": "64 readers, 20 models, 5 % faults",
+    "lying_list": "lying list",
     "atheris": "fuzzing (inputs)",
 }
 """What an area is called in the README."""

@@ -231,7 +231,7 @@ def test_a_terminal_of_80_columns_is_not_overrun(fusefs: Shell, cached: Cached) 
 def part(cached: Cached, name: str, *, days: float, chunk_size: int = 4096, count: int = 20) -> bytes:
     """A model of one blob of 100,000 bytes of which the first chunks are here."""
     data = some_bytes(100_000, seed=77)
-    with closing(cached.cache.chunker(blob_of(data), chunk_list(data, chunk_size), "test")) as chunker:
+    with closing(cached.cache.chunker(blob_of(data), chunk_list(data, chunk_size))) as chunker:
         fill(chunker, data, *range(count))
         chunker.map.note_use(int(time.time() - days * DAY))
     raw = json.dumps({"layers": [{"digest": str(Digest.of(data)), "size": len(data)}]}).encode()

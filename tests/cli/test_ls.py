@@ -54,7 +54,7 @@ def test_shared_blobs_count_once_in_the_total(fusefs: Shell) -> None:
 def test_of_a_part_exactly_the_part_is_here(fusefs: Shell) -> None:
     cached = Cached(fusefs)
     data = some_bytes(100_000, seed=99)
-    with closing(cached.cache.chunker(blob_of(data), chunk_list(data, 4096), "test")) as chunker:
+    with closing(cached.cache.chunker(blob_of(data), chunk_list(data, 4096))) as chunker:
         fill(chunker, data, 0, 3, 24)
     raw = json.dumps({"layers": [{"digest": str(Digest.of(data)), "size": len(data)}]}).encode()
     cached.cache.links.write(Name.parse("part:1"), raw)

@@ -19,6 +19,7 @@ from fusefs.sources.local import LocalStore
 from fusefs.sources.registry import RegistrySource
 from fusefs.sources.retry import Retrying
 from fusefs.stats import Counters
+from fusefs.voucher import NOBODY
 from tests.certificate import make_certificate
 from tests.faulty_registry import FaultyRegistry, Model
 from tests.reading import FakeClock, read_blob, read_body, read_range
@@ -73,7 +74,7 @@ def _store(root: Path, model: Model) -> Path:
     (root / "blobs" / blob.digest.file_name).write_bytes(DATA)
     chunks = root / "partial" / blob.digest.file_name / "chunks"
     chunks.parent.mkdir(parents=True)
-    chunks.write_bytes(pack(_list(), "elsewhere"))
+    chunks.write_bytes(pack(_list(), NOBODY))
     return root
 
 

@@ -113,6 +113,7 @@ class Player:
             unlisted_chunk_size=CHUNK,
             span_size=CHUNK,  # one request a chunk, so that a fault strikes the chunks that it is to strike
             connections=4,
+            lists="registry",  # also where the name pins a digest: the faults are those of single chunks
         )
         self._patient = replace(self._settings, timeout=PATIENT, stall=STALL[PATIENT])
 

@@ -44,7 +44,7 @@ REACHED = {
     "lease": "eviction",
     "listdir": "disk files links starts eviction",
     "lock": "files locks",
-    "lseek": "chunker",
+    "lseek": "files",
     "mkdir": "disk files guard",
     "mmap": "chunkmap",
     "open": "data direct eviction files sealing verify",

@@ -229,7 +229,7 @@ def test_p2_the_last_chunk_that_left_memory_is_not_read_as_a_hole_either(tmp_pat
     with opened(tmp_path, DATA, 1_000) as chunker:
         with refuse(errno.ENOSPC):
             fill(chunker, DATA, 3)
-        chunker.forget()
+        chunker.memory.forget(chunker)
         with pytest.raises(ChunkGone):
             chunker.pread(3_000, 10)
 

@@ -60,7 +60,7 @@ async def test_a_mirror_is_asked_instead_of_the_registry(
     model = model_of(registry, mirror)
     async with wired(tmp_path, model.name, model.blobs["model.gguf"], DATA, mirrors=(mirror.url,)) as world:
         await world.read()
-    assert not registry.requests
+    assert not registry.asked(model.blobs["model.gguf"].digest), "but for its word on what is right"
 
 
 @pytest.mark.logs("does not match its digest|is set aside for")
@@ -101,15 +101,16 @@ async def test_f5_a_list_of_a_mirror_that_is_none_is_had_from_the_registry(
 
 
 @pytest.mark.logs("quarantine|list lied|is set aside for .* a wrong chunk list")
-async def test_p4_a_mirror_that_lies_consistently_is_found_out_when_the_whole_is_proved(
+async def test_p4_a_registry_that_lies_consistently_is_found_out_when_the_whole_is_proved(
     tmp_path: Path, registry: FaultyRegistry, mirror: FaultyRegistry
 ) -> None:
     lie = DATA[:-1] + bytes([DATA[-1] ^ 1])
     model = model_of(registry, mirror)
     blob = model.blobs["model.gguf"]
-    mirror.set_chunksums(blob.digest, list_of(lie))
+    registry.set_chunksums(blob.digest, list_of(lie))
     last = len(DATA) // CHUNK * CHUNK
-    mirror.fault("replace-body", f"{BYTES}.*bytes={last}-", times=None, body=lie[last:])
+    for made in (registry, mirror):
+        made.fault("replace-body", f"{BYTES}.*bytes={last}-", times=1, body=lie[last:])
     async with wired(tmp_path, model.name, blob, DATA, mirrors=(mirror.url,), span_size=CHUNK) as world:
         await world.file.read(0, last)
         right = False

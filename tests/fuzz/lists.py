@@ -12,6 +12,7 @@ from fusefs.errors import InvalidChunkList, InvalidInput, InvalidStart
 from fusefs.starts import MAX_RANGES, Start
 from fusefs.starts import pack as pack_start
 from fusefs.starts import unpack as unpack_start
+from fusefs.voucher import NOBODY, Voucher
 from tests.fuzz.target import NUMBERS, Target
 
 SIZES = (0, 1, 100, 5000, 1 << 33, 1 << 44)
@@ -61,22 +62,26 @@ def packed_list(data: bytes) -> None:
     size = size_of(data)
     for packed in (data[1:], _with_fingerprint(data[1:], size)):
         try:
-            chunks, label = unpack(packed, size)
+            chunks, voucher = unpack(packed, size)
         except InvalidChunkList:
             continue
         check_list(chunks, size)
-        again, same = unpack(pack(chunks, label), size)
+        again, same = unpack(pack(chunks, voucher), size)
         assert again == chunks
-        assert same == label.encode("utf-8", "replace")[:4096].decode("utf-8", "replace")
+        kept = voucher.who.encode("utf-8", "replace")[:4096].decode("utf-8", "replace")
+        assert same == Voucher(voucher.proof, kept)
 
 
 def _with_fingerprint(packed: bytes, size: int) -> bytes:
-    if len(packed) < 68:
+    if len(packed) < 84:
         return packed
-    count, flags, label = struct.unpack_from("<QHH", packed, 56)
+    count, flags, _, length = struct.unpack_from("<QBBH", packed, 56)
     digests = 32 * count if flags & 1 else 0
-    mark = hashlib.sha256(b"%d %d\n" % (size, digests) + packed[68 + label :]).digest()
-    return packed[:16] + mark + struct.pack("<Q", size) + packed[56:]
+    checked = packed.startswith(b"fusefs-chunks 2")
+    body = packed[68 + 16 * checked :]
+    mark = hashlib.sha256(b"%d %d\n" % (size, digests) + body[length:]).digest()
+    head = packed[:16] + mark + struct.pack("<Q", size) + packed[56:68]
+    return head + (hashlib.sha256(head + body[:length]).digest()[:16] if checked else b"") + body
 
 
 def start(data: bytes) -> None:
@@ -108,9 +113,9 @@ def _chunksums_seeds() -> list[bytes]:
 
 
 def _packed_seeds() -> list[bytes]:
-    single = pack(ChunkList.single(Blob(Digest.of(b""), 1)), "https://registry.example")
-    uniform = pack(ChunkList.uniform(5000, 64), "")
-    return [b"\1" + single, b"\3" + pack(_LIST, "a label"), b"\3" + uniform, b"\5" + pack(ChunkList.uniform(0, 1), "")]
+    single = pack(ChunkList.single(Blob(Digest.of(b""), 1)), NOBODY)
+    uniform = pack(ChunkList.uniform(5000, 64), NOBODY)
+    return [b"\1" + single, b"\3" + pack(_LIST, NOBODY), b"\3" + uniform, b"\5" + pack(ChunkList.uniform(0, 1), NOBODY)]
 
 
 def _start_seeds() -> list[bytes]:

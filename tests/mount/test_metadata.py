@@ -155,11 +155,13 @@ async def test_extended_attributes_tell_digest_state_and_present(mount: Mounter)
         "user.fusefs.digest": str(blob.blob.digest),
         "user.fusefs.state": "partial",
         "user.fusefs.present": "99",
+        "user.fusefs.proof": "bound",
     }
     assert await live.run(attributes, "manifest.json") == {
         "user.fusefs.digest": str(Digest.of(b"{}")),
         "user.fusefs.state": "sealed",
         "user.fusefs.present": "2",
+        "user.fusefs.proof": "bound",
     }
     assert await live.run(os.listxattr, live.path) == []
     for name in ("user.other", "user.fusefs.digest"):

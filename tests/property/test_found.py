@@ -21,6 +21,7 @@ from fusefs.sources.credentials import KeyRing
 from fusefs.sources.origin import Origin
 from fusefs.sources.responses import retry_after
 from fusefs.view.table import Shape, picture, text_of
+from fusefs.voucher import NOBODY
 from tests.fuzz.answers import token
 from tests.fuzz.screen import check_safe
 from tests.fuzz.target import joined
@@ -94,10 +95,10 @@ def test_p10_no_field_of_a_report_moves_the_cursor() -> None:
 
 def test_p10_a_pinned_list_has_no_chunk_that_a_list_from_a_registry_may_not_have() -> None:
     good = ChunkList.uniform(3 * MAX_CHUNK_SIZE, MAX_CHUNK_SIZE)
-    assert unpack(pack(good, ""), good.size)[0] == good
+    assert unpack(pack(good, NOBODY), good.size)[0] == good
     for size, chunk_size in ((MAX_CHUNK_SIZE + 1, MAX_CHUNK_SIZE + 1), (3 * MAX_CHUNK_SIZE, MAX_CHUNK_SIZE + 1)):
         with pytest.raises(InvalidChunkList):
-            unpack(pack(ChunkList.uniform(size, chunk_size), ""), size)
+            unpack(pack(ChunkList.uniform(size, chunk_size), NOBODY), size)
 
 
 @pytest.mark.parametrize("host", ["127.\u0660.\u0660.\u0661", "127.0.0.1.example", "127.999.0.1"])

@@ -11,6 +11,7 @@ import pytest
 from fusefs.chunkpack import pack
 from fusefs.chunks import ChunkList
 from fusefs.digest import Digest
+from fusefs.voucher import NOBODY
 from tests.serve.world import CHUNK, noise, serving, touch_later, write_store
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def test_a_list_that_the_cache_pinned_is_served_as_it_is(tmp_path: Path) -> None
     pinned = plan.with_digests(b"".join(Digest.of(WEIGHTS[c.start : c.stop]).raw for c in plan))
     folder = tmp_path / "s" / "partial" / digest.file_name
     folder.mkdir(parents=True)
-    (folder / "chunks").write_bytes(pack(pinned, "registry.example.com"))
+    (folder / "chunks").write_bytes(pack(pinned, NOBODY))
     with serving(tmp_path / "s", tmp_path / "index") as running:
         answer = running.client.get(f"/v2/library/m/chunksums/{digest}")
         assert ChunkList.parse(len(WEIGHTS), answer.body) == pinned
@@ -140,16 +141,16 @@ def test_a_pinned_list_that_does_not_parse_is_computed_instead(tmp_path: Path, d
     digest = Digest.of(WEIGHTS)
     chunks = tmp_path / "s" / "partial" / digest.file_name / "chunks"
     chunks.parent.mkdir(parents=True)
-    good = pack(ChunkList.uniform(len(WEIGHTS), len(WEIGHTS)).with_digests(digest.raw), "x")
+    good = pack(ChunkList.uniform(len(WEIGHTS), len(WEIGHTS)).with_digests(digest.raw), NOBODY)
     if damage == "folder":
         chunks.mkdir()
     else:
         chunks.write_bytes(
             {
                 "torn": good[:-1],
-                "other size": pack(ChunkList.uniform(10, 10).with_digests(bytes(32)), "x"),
+                "other size": pack(ChunkList.uniform(10, 10).with_digests(bytes(32)), NOBODY),
                 "foreign": b"hello\n",
-                "no digests": pack(ChunkList.uniform(len(WEIGHTS), CHUNK), "x"),
+                "no digests": pack(ChunkList.uniform(len(WEIGHTS), CHUNK), NOBODY),
             }[damage]
         )
     with serving(tmp_path / "s", tmp_path / "index") as running:

@@ -13,6 +13,7 @@ from fusefs.cache.sealing import seal, unseal
 from fusefs.chunkpack import pack
 from fusefs.chunks import Blob, ChunkList
 from fusefs.errors import CacheError
+from fusefs.voucher import NOBODY
 from tests.chunkers import blob_of, corrupt, fill, opened, place_of, reboot
 from tests.fake_source import chunk_list
 from tests.world import some_bytes
@@ -124,7 +125,7 @@ def test_p5_trouble_with_opening_never_deletes_what_is_there(
         lambda path: os.truncate(path, path.stat().st_size - 1),
         lambda path: corrupt(path, 40),
         lambda path: corrupt(path, path.stat().st_size - 1),
-        lambda path: path.write_bytes(pack(chunk_list(some_bytes(999), 100), "another size")),
+        lambda path: path.write_bytes(pack(chunk_list(some_bytes(999), 100), NOBODY)),
         make_fifo,
         lambda path: (path.unlink(), path.symlink_to("/dev/zero"))[0],
     ],

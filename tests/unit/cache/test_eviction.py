@@ -36,7 +36,7 @@ OTHER = some_bytes(64 * CHUNK, seed=2)
 
 @contextlib.contextmanager
 def opened(cache: DiskCache, data: bytes, *, sealed: bool = False) -> Iterator[Chunker]:
-    chunker = cache.chunker(blob_of(data), chunk_list(data, CHUNK), "test")
+    chunker = cache.chunker(blob_of(data), chunk_list(data, CHUNK))
     try:
         fill(chunker, data, *[i for i in range(64) if chunker.map[i] == ABSENT])
         assert not sealed or seal(chunker)
@@ -99,7 +99,7 @@ def test_all_of_a_blob_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_p9_what_another_process_has_open_stays(tmp_path: Path) -> None:
     cache = DiskCache.open(tmp_path)
-    with contextlib.closing(cache.chunker(blob_of(DATA), chunk_list(DATA, 100), "test")) as chunker:
+    with contextlib.closing(cache.chunker(blob_of(DATA), chunk_list(DATA, 100))) as chunker:
         fill(chunker, DATA, 0, 1, 2)
     with holding(tmp_path, DATA, 5):
         assert evict(cache, held(cache, DATA), 1 << 40) == 0

@@ -15,6 +15,7 @@ from fusefs.digest import Digest
 from fusefs.errors import ModelNotFound, NotFound, SourceError
 from fusefs.names import Name
 from fusefs.sources.local import LocalStore
+from fusefs.voucher import NOBODY
 from tests.reading import read_blob, read_body
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 DATA = b"0123456789" * 100
 BLOB = Blob(Digest.of(DATA), len(DATA))
 NAME = Name.parse("host/ns/model:tag")
-PACKED = pack(ChunkList.single(BLOB), "elsewhere")
+PACKED = pack(ChunkList.single(BLOB), NOBODY)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -63,7 +64,7 @@ def test_a_folder_without_anything_has_nothing(tmp_path: Path) -> None:
 
 
 def test_a_chunk_list_of_a_cache_is_used(store: LocalStore, tmp_path: Path) -> None:
-    _write(tmp_path / "partial" / BLOB.digest.file_name / "chunks", pack(ChunkList.single(BLOB), "elsewhere"))
+    _write(tmp_path / "partial" / BLOB.digest.file_name / "chunks", pack(ChunkList.single(BLOB), NOBODY))
     assert store.chunk_list(NAME, BLOB) == ChunkList.single(BLOB)
 
 
@@ -75,7 +76,7 @@ def test_a_chunk_list_that_is_torn_is_none(store: LocalStore, tmp_path: Path, pa
 
 def test_a_chunk_list_without_digests_is_none(store: LocalStore, tmp_path: Path) -> None:
     """It proves nothing, so it must not pass for one that does."""
-    _write(tmp_path / "partial" / BLOB.digest.file_name / "chunks", pack(ChunkList.uniform(1000, 100), "elsewhere"))
+    _write(tmp_path / "partial" / BLOB.digest.file_name / "chunks", pack(ChunkList.uniform(1000, 100), NOBODY))
     assert store.chunk_list(NAME, BLOB) is None
 
 

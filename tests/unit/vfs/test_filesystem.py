@@ -172,6 +172,7 @@ def test_extended_attributes() -> None:
         "user.fusefs.digest": str(Digest.of(DATA)).encode(),
         "user.fusefs.state": b"partial",
         "user.fusefs.present": b"3",
+        "user.fusefs.proof": b"bound",
     }
     assert fs.getxattr(_inode(fs, "inline"), "user.fusefs.state") == b"sealed"
     assert fs.getxattr(_inode(fs, "inline"), "user.fusefs.digest") == str(Digest.of(b"{}")).encode()
