@@ -18,12 +18,13 @@ import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, quote_plus, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote_plus
 
 from fusefs.errors import SourceError, Unauthorized
 from fusefs.sources.credentials import KeyRing, Secret, Signer
 from fusefs.sources.origin import Origin
 from fusefs.sources.responses import check_status
+from fusefs.sources.url import Url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,34 +158,37 @@ class Authenticator:
         return self._registry.scheme == "https" or self._registry.loopback
 
     def _token(self, challenge: Challenge, *, public: bool) -> _Pass:
-        realm = Origin.of(challenge.realm)
-        own = realm == self._registry
-        if not own and realm.scheme != "https":
-            raise Unauthorized(f"the realm's host {realm} does not match", source=str(self._registry))
+        try:
+            realm = Url.parse(challenge.realm)
+        except SourceError as exc:
+            raise Unauthorized(f"the realm of its token service is {exc}", source=str(self._registry)) from exc
+        own = realm.origin == self._registry
+        if not own and realm.origin.scheme != "https":
+            raise Unauthorized(f"the realm's host {realm.origin} does not match", source=str(self._registry))
         if own:
-            for secret in self._proofs(challenge):
+            for secret in self._proofs(realm, challenge):
                 try:
                     return self._ask(*secret)
                 except SourceError as exc:
                     if exc.temporary:
                         raise
                     # A registry that knows neither our key nor our password may still give an anonymous token.
-        return self._ask(_token_url(challenge), None, sent=public and not own)
+        return self._ask(_token_url(realm, challenge), None, sent=public and not own)
 
-    def _proofs(self, challenge: Challenge) -> list[tuple[str, Secret]]:
+    def _proofs(self, realm: Url, challenge: Challenge) -> list[tuple[Url, Secret]]:
         proofs = []
         if (basic := self._credentials()) is not None:
-            proofs.append((_token_url(challenge), basic))
+            proofs.append((_token_url(realm, challenge), basic))
         if self._trusted and (signer := self._keys.signer()) is not None:
-            proofs.append(self._signed(challenge, signer))
+            proofs.append(self._signed(realm, challenge, signer))
         return proofs
 
-    def _signed(self, challenge: Challenge, signer: Signer) -> tuple[str, Secret]:
+    def _signed(self, realm: Url, challenge: Challenge, signer: Signer) -> tuple[Url, Secret]:
         nonce = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
-        url = _token_url(challenge, ts=str(int(self._clock())), nonce=nonce)
-        return url, signer.authorization(url)
+        url = _token_url(realm, challenge, ts=str(int(self._clock())), nonce=nonce)
+        return url, signer.authorization(str(url))
 
-    def _ask(self, url: str, secret: Secret | None, *, sent: bool = False) -> _Pass:
+    def _ask(self, url: Url, secret: Secret | None, *, sent: bool = False) -> _Pass:
         response = self._transport.get(url, {}, authorization=secret, sent=sent)
         try:
             check_status(response)
@@ -205,13 +209,12 @@ class Authenticator:
         return _Pass(Secret(f"Bearer {token}"), self._clock() + seconds - min(_EARLY, seconds / 2))
 
 
-def _token_url(challenge: Challenge, **more: str) -> str:
+def _token_url(realm: Url, challenge: Challenge, **more: str) -> Url:
     """The realm with service, scopes and `more` in its query, sorted by key as Go's url.Values writes them."""
-    parts = urlsplit(challenge.realm)
-    fields = parse_qsl(parts.query, keep_blank_values=True)
+    fields = parse_qsl(realm.query or "", keep_blank_values=True)
     if challenge.service:
         fields.append(("service", challenge.service))
     fields += [("scope", scope) for scope in challenge.scopes]
     fields += list(more.items())
     query = "&".join(f"{quote_plus(key)}={quote_plus(value)}" for key, value in sorted(fields, key=lambda f: f[0]))
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
+    return realm.with_query(query)

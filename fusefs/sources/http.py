@@ -14,7 +14,7 @@ import logging
 import ssl
 import threading
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
@@ -26,8 +26,8 @@ from fusefs.sources.addresses import is_public, literal
 from fusefs.sources.circuit import Untold
 from fusefs.sources.connection import HttpPool, HttpsPool, refusal
 from fusefs.sources.flight import Flight, Flights, current
-from fusefs.sources.origin import Origin
 from fusefs.sources.translate import translated
+from fusefs.sources.url import Url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from fusefs.config import Settings
     from fusefs.sources.circuit import Circuit, Circuits
     from fusefs.sources.credentials import Secret
+    from fusefs.sources.origin import Origin
 
 MAX_REDIRECTS = 10
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -70,7 +71,7 @@ class Response:
     """
 
     def __init__(
-        self, url: str, response: BaseHTTPResponse, flight: Flight, flights: Flights, circuit: Circuit, *, public: bool
+        self, url: Url, response: BaseHTTPResponse, flight: Flight, flights: Flights, circuit: Circuit, *, public: bool
     ) -> None:
         self.url = url
         self.redirected = False
@@ -78,7 +79,7 @@ class Response:
         self.sent = False
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        self.source = str(Origin.of(url))
+        self.source = str(url.origin)
         assert flight.raw is not None  # urllib3 has made a response from it
         self._raw = flight.raw
         self._response = response
@@ -197,13 +198,13 @@ class Transport:
         self._circuits = circuits
 
     def get(
-        self, url: str, headers: Mapping[str, str], *, authorization: Secret | None = None, sent: bool = False
+        self, url: Url | str, headers: Mapping[str, str], *, authorization: Secret | None = None, sent: bool = False
     ) -> Response:
         """GET `url` and follow its redirects; `headers` go along, `authorization` only to the origin of `url`.
 
         Args:
             url: absolute, http or https.
-            headers: of the request.
+            headers: of the request, without `Host`.
             authorization: what to show.
             sent: it was a public host that named `url`.
 
@@ -212,11 +213,12 @@ class Transport:
             HostResting: nothing was asked.
             Cancelled: the transport was closed.
         """
-        home, seen, at = Origin.of(url), {url}, url
+        url = Url.parse(url) if isinstance(url, str) else url
+        seen, at = {url}, url
         flight = self._flights.start(self._settings.timeout)
         try:
             while True:
-                own = authorization if Origin.of(at) == home else None
+                own = authorization if at.origin == url.origin else None
                 response = self._send(at, headers, own, flight, sent=sent)
                 response.redirected, response.sent = at != url, sent
                 target = response.headers.get("Location")
@@ -248,23 +250,23 @@ class Transport:
                     pool.close()
             manager.clear()
 
-    def _next(self, at: str, target: str, seen: set[str]) -> str:
+    def _next(self, at: Url, target: str, seen: set[Url]) -> Url:
+        here = str(at.origin)
         try:
-            url = urljoin(at, target)
-        except ValueError as exc:
-            raise WrongResponse("redirected to what is no URL", source=str(Origin.of(at))) from exc
-        here, there = Origin.of(at), Origin.of(url)
-        if not here.allows(there):
-            raise SourceError(f"redirected from https to plain http at {there}: refused", source=str(here))
+            url = at.join(target)
+        except SourceError as exc:
+            raise WrongResponse(f"redirected to what is {exc}", source=here) from exc
+        if not at.origin.allows(url.origin):
+            raise SourceError(f"redirected from https to plain http at {url.origin}: refused", source=here)
         if url in seen or len(seen) > MAX_REDIRECTS:
-            raise WrongResponse("too many redirects", source=str(here))
+            raise WrongResponse("too many redirects", source=here)
         seen.add(url)
         return url
 
     def _send(
-        self, url: str, headers: Mapping[str, str], authorization: Secret | None, flight: Flight, *, sent: bool
+        self, url: Url, headers: Mapping[str, str], authorization: Secret | None, flight: Flight, *, sent: bool
     ) -> Response:
-        origin = Origin.of(url)
+        origin = url.origin
         proxied = bool(_proxy_for(origin))
         guarded = sent and not self._settings.allow_private
         address = literal(origin.host)
@@ -275,7 +277,7 @@ class Transport:
         circuit = self._circuits.of(origin) if self._circuits is not None else Untold()
         circuit.enter()
         try:
-            response = self._urlopen(url, origin, headers, authorization, flight)
+            response = self._urlopen(url, headers, authorization, flight)
         except TransportError as exc:
             circuit.failed(exc)
             raise
@@ -295,21 +297,27 @@ class Transport:
         return answer
 
     def _urlopen(
-        self, url: str, origin: Origin, headers: Mapping[str, str], authorization: Secret | None, flight: Flight
+        self, url: Url, headers: Mapping[str, str], authorization: Secret | None, flight: Flight
     ) -> BaseHTTPResponse:
-        fields = {"User-Agent": f"fusefs/{__version__}", **headers, "Accept-Encoding": "identity"}
+        origin = url.origin
+        # Nobody below us parses a URL: the pool is chosen by the parts, and the target begins with a slash, but to a
+        # proxy, which wants all of it, and to which it is only text.
+        fields = {"Host": str(origin), "User-Agent": f"fusefs/{__version__}", **headers, "Accept-Encoding": "identity"}
         if authorization is not None:
             fields["Authorization"] = authorization.value
         stall = self._settings.stall
         token = current.set(flight)
         try:
             with translated(flight, str(origin)):
-                return self._manager(origin).urlopen(
+                manager = self._manager(origin)
+                host = f"[{origin.host}]" if ":" in origin.host else origin.host
+                return manager.connection_from_host(host, origin.port, origin.scheme).urlopen(
                     "GET",
-                    url,
+                    str(url) if manager.proxy and origin.scheme == "http" else url.target,
                     headers=fields,
                     redirect=False,
                     retries=False,
+                    assert_same_host=False,  # a proxy is asked for others
                     preload_content=False,
                     decode_content=False,
                     timeout=Timeout(connect=min(stall, _CONNECT_TIMEOUT), read=stall),
@@ -340,10 +348,9 @@ class Transport:
         return manager
 
 
-def _shown(url: str) -> str:
-    """Host and path on one short line; the query of a signed URL is a secret, and so may be what stands before `@`."""
-    path = urlsplit(url).path
-    shown = "".join(char if char.isprintable() else "�" for char in f"{Origin.of(url)}{path}")
+def _shown(url: Url) -> str:
+    """Host and path on one short line; the query of a signed URL is a secret."""
+    shown = f"{url.origin}{url.path}"
     return shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + "…"
 
 

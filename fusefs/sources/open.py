@@ -12,6 +12,7 @@ from fusefs.sources.local import LocalStore
 from fusefs.sources.origin import Origin
 from fusefs.sources.registry import RegistrySource
 from fusefs.sources.retry import Retrying
+from fusefs.sources.url import Url
 from fusefs.voucher import Proof
 
 if TYPE_CHECKING:
@@ -80,4 +81,4 @@ def _mirrors(settings: Settings, name: Name) -> list[BaseUrl]:
 
 
 def _origin(url: BaseUrl) -> Origin:
-    return Origin.of(f"{'http' if url.scheme == 'http' else 'https'}://{url.host}")
+    return Url.parse(f"{'http' if url.scheme == 'http' else 'https'}://{url.host}").origin

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from fusefs.errors import SourceError
+PORTS = {"http": 80, "https": 443}
+"""What each scheme has where a URL names none."""
 
 # Digits of other scripts, or numbers that no address has, would make it a name that somebody else may answer to.
 _LOOPBACK = re.compile(r"127(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}", re.ASCII)
@@ -14,27 +14,17 @@ _LOOPBACK = re.compile(r"127(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What credentials belong to: scheme, host and port together."""
+    """What credentials belong to: scheme, host and port together.  Made by `fusefs.sources.url` alone.
+
+    Attributes:
+        scheme: `http` or `https`.
+        host: a name or an address in its one form, lower case, IPv6 without brackets.
+        port: 1 to 65535.
+    """
 
     scheme: str
     host: str
     port: int
-
-    @classmethod
-    def of(cls, url: str) -> Origin:
-        """The origin of an absolute http or https URL.
-
-        Raises:
-            SourceError: any other URL.
-        """
-        try:
-            parts = urlsplit(url)
-            scheme, host, port = parts.scheme, parts.hostname, parts.port
-        except ValueError as exc:
-            raise SourceError(f"not a URL: {url[:80]!r}") from exc
-        if scheme not in ("http", "https") or not host:
-            raise SourceError(f"not an http or https URL: {url[:80]!r}")
-        return cls(scheme, host, port if port is not None else {"http": 80, "https": 443}[scheme])
 
     @property
     def loopback(self) -> bool:
@@ -47,4 +37,4 @@ class Origin:
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == {"http": 80, "https": 443}[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"

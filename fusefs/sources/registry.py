@@ -6,12 +6,12 @@ statuses, ranges and lengths; of content it checks only what has a digest here, 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin
 
 from fusefs.chunks import Blob, Chunk, ChunkList
 from fusefs.digest import Digest
@@ -31,8 +31,8 @@ from fusefs.manifest import ACCEPT, MAX_MANIFEST_SIZE, choose_from_index
 from fusefs.sources.auth import Authenticator
 from fusefs.sources.credentials import KeyRing
 from fusefs.sources.http import Response, Transport
-from fusefs.sources.origin import Origin
 from fusefs.sources.responses import check_range, check_status
+from fusefs.sources.url import Url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ _FRONT_OF_WORD = re.compile(rb"sha256[:-][0-9A-Fa-f]{0,64}|[0-9]+(?:-[0-9]*)?")
 class _Target:
     """Where a blob was found, and whether it was a public host that sent us there."""
 
-    url: str
+    url: Url
     sent: bool
 
 
@@ -92,8 +92,8 @@ class RegistrySource:
             SourceError: `host` cannot be part of a URL.
         """
         self.label = host
-        self._base = f"{'http' if scheme == 'http' else 'https'}://{host}"
-        self._origin = Origin.of(self._base)
+        self._base = Url.parse(f"{'http' if scheme == 'http' else 'https'}://{host}")
+        self._origin = self._base.origin
         self.host = str(self._origin)
         insecure = self._origin.host if scheme == "https+insecure" else ""
         self._transport = Transport(settings, insecure_host=insecure, circuits=circuits)
@@ -119,13 +119,16 @@ class RegistrySource:
                 response.discard()
                 return None
             check_status(response)
-            if Origin.of(response.url) != self._origin:
+            if response.url.origin != self._origin:
                 # Who has the bytes, and may have others, must not say which are right.
                 log.warning("%s: the chunk list of %s is another host's, and not used", self.label, blob.digest)
                 response.discard()
                 return None
             chunks = _parse(blob, response)
-            self._remember(name, blob, response, response.headers.get("Content-Location"), sent=response.public)
+            location = response.headers.get("Content-Location")
+            if location:
+                with contextlib.suppress(SourceError):  # the blob's own URL will do
+                    self._remember(name, blob, response.url.join(location), sent=response.public)
             return chunks
         finally:
             response.close()
@@ -140,7 +143,7 @@ class RegistrySource:
             check_status(response, wanted=(200, 206))
             check_range(response, chunk, blob.size)
             if response.redirected:
-                self._remember(name, blob, response, response.url, sent=response.sent)
+                self._remember(name, blob, response.url, sent=response.sent)
         except BaseException:
             response.close()
             raise
@@ -162,10 +165,10 @@ class RegistrySource:
 
     def _get(self, name: Name, path: str, headers: dict[str, str]) -> Response:
         """GET from the registry itself, with authorization; a 401 is answered once."""
-        url = self._base + path
+        url = self._base.join(path)
         secret = self._auth.current(name.repository)
         response = self._transport.get(url, headers, authorization=secret)
-        if response.status != 401 or Origin.of(response.url) != self._origin:
+        if response.status != 401 or response.url.origin != self._origin:
             return response
         try:
             challenge = response.headers.get("WWW-Authenticate")
@@ -206,24 +209,16 @@ class RegistrySource:
                 response.close()
         raise AssertionError("no paths")
 
-    def _remember(self, name: Name, blob: Blob, response: Response, target: str | None, *, sent: bool) -> None:
+    def _remember(self, name: Name, blob: Blob, url: Url, *, sent: bool) -> None:
         """Keep where the bytes of a blob lie: a signed URL is good for many ranges.
 
         Args:
             name: the model.
             blob: of it.
-            response: what `target` is relative to.
-            target: where.
+            url: where.
             sent: a public host says so.
         """
-        if not target:
-            return
-        try:
-            url = urljoin(response.url, target)
-            usable = self._origin.allows(Origin.of(url)) and url != self._blob_url(name, blob)
-        except (SourceError, ValueError):
-            usable = False  # the blob's own URL will do
-        if not usable:
+        if not self._origin.allows(url.origin) or url == self._blob_url(name, blob):
             return
         with self._lock:
             if len(self._targets) >= _MAX_TARGETS:
@@ -235,15 +230,15 @@ class RegistrySource:
             if self._targets.get((name.repository, blob.digest)) == target:
                 del self._targets[name.repository, blob.digest]
 
-    def _blob_url(self, name: Name, blob: Blob) -> str:
-        return f"{self._base}/v2/{name.repository}/blobs/{blob.digest}"
+    def _blob_url(self, name: Name, blob: Blob) -> Url:
+        return self._base.join(f"/v2/{name.repository}/blobs/{blob.digest}")
 
     def _from_target(self, name: Name, blob: Blob, headers: dict[str, str]) -> Response | None:
         """The answer of where the blob was last found; None when that is not known or not good any more."""
         target = self._targets.get((name.repository, blob.digest))
         if target is None:
             return None
-        own = self._auth.current(name.repository) if Origin.of(target.url) == self._origin else None
+        own = self._auth.current(name.repository) if target.url.origin == self._origin else None
         try:
             response = self._transport.get(target.url, headers, authorization=own, sent=target.sent)
         except PrivateAddress:
@@ -261,7 +256,7 @@ class RegistrySource:
     def _from_registry(self, name: Name, blob: Blob, headers: dict[str, str]) -> Response:
         path = f"/v2/{name.repository}/blobs/{blob.digest}"
         response = self._get(name, path, headers)
-        if response.status in _EXPIRED and Origin.of(response.url) != self._origin:
+        if response.status in _EXPIRED and response.url.origin != self._origin:
             response.discard()  # a cache before the registry may have kept a redirect for too long
             response = self._get(name, path, headers)
         return response

@@ -20,6 +20,7 @@ OTHERS = (
     *(f"tests/faults/test_{area}.py" for area in ("calls", "crash", "kill", "powercut", "rot", "rot_mounted", "many")),
     *(f"tests/faults/test_{area}.py" for area in ("schedule", "full_disk", "load")),
     "tests/faults/test_lying_list.py",
+    "tests/faults/test_two_parsers.py",
     "tests/fuzz/test_atheris.py",
 )
 """Every other attack whose tests count what they did."""

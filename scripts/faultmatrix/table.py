@@ -40,6 +40,7 @@ AREAS = {
     "full_disk": "2 GiB through a full disk",
     "load": "64 readers, 20 models, 5 % faults",
     "lying_list": "lying list",
+    "two_parsers": "two parsers",
     "atheris": "fuzzing (inputs)",
 }
 """What an area is called in the README."""

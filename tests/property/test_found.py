@@ -13,13 +13,13 @@ from fusefs import report
 from fusefs.chunkpack import pack, unpack
 from fusefs.chunks import MAX_CHUNK_SIZE, ChunkList
 from fusefs.config import MAX_SECONDS, parse_seconds
-from fusefs.errors import InvalidChunkList, InvalidInput, InvalidName, InvalidSetting
+from fusefs.errors import InvalidChunkList, InvalidInput, InvalidName, InvalidSetting, SourceError
 from fusefs.names import Name
 from fusefs.report import FileReport, MountReport, StatusReport
 from fusefs.sources.addresses import literal
 from fusefs.sources.credentials import KeyRing
-from fusefs.sources.origin import Origin
 from fusefs.sources.responses import retry_after
+from fusefs.sources.url import Url
 from fusefs.view.table import Shape, picture, text_of
 from fusefs.voucher import NOBODY
 from tests.fuzz.answers import token
@@ -103,7 +103,11 @@ def test_p10_a_pinned_list_has_no_chunk_that_a_list_from_a_registry_may_not_have
 
 @pytest.mark.parametrize("host", ["127.\u0660.\u0660.\u0661", "127.0.0.1.example", "127.999.0.1"])
 def test_p10_only_an_address_of_this_machine_is_this_machine(host: str) -> None:
-    assert not Origin.of(f"http://{host}/").loopback
+    try:
+        origin = Url.parse(f"http://{host}/").origin
+    except SourceError:
+        return  # digits of other scripts, and numbers that no address has
+    assert not origin.loopback
 
 
 @pytest.mark.parametrize("host", ["0\0.1", "1\0", "127.0.0.1\0.example", "\u0663.1", "1" * 5000])

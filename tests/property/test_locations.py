@@ -86,13 +86,17 @@ def follow(server: Redirecting, location: bytes) -> bytes | None:
         b"javascript:1",
         b"http://127.0.0.1 .example/",
         b"http://@/",
+        b"http:///x",
+        b"http:x",
+        b"/\\x",
+        b"/ x",
     ],
 )
 def test_p10_a_location_that_leads_nowhere_is_our_error(server: Redirecting, location: bytes) -> None:
     assert follow(server, location) is None
 
 
-@pytest.mark.parametrize("location", [b"/x", b"x", b"?x", b"http:///x", b"http:x", b"\t/x", b"/\xe2\x80\xae"])
+@pytest.mark.parametrize("location", [b"/x", b"x", b"?x", b"\t/x", b"/\xe2\x80\xae"])
 def test_a_location_without_a_host_stays_on_this_one(server: Redirecting, location: bytes) -> None:
     assert follow(server, location) == b"body"
 

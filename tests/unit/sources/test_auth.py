@@ -18,8 +18,8 @@ from fusefs.errors import SourceError, Unauthorized
 from fusefs.sources.auth import Authenticator, Challenge
 from fusefs.sources.credentials import KeyRing, Secret
 from fusefs.sources.http import Transport
-from fusefs.sources.origin import Origin
 from fusefs.sources.registry import RegistrySource
+from fusefs.sources.url import Url
 from tests.certificate import make_certificate
 from tests.faulty_registry import FaultyRegistry
 
@@ -137,7 +137,7 @@ def test_a_token_that_is_refused_is_renewed(keys: KeyRing) -> None:
 def test_a_token_is_used_until_shortly_before_its_end(keys: KeyRing, answer: dict[str, Any], life: int) -> None:
     now = [1000.0]
     with FaultyRegistry(token="t", token_answer=answer) as registry, closing(Transport(SETTINGS)) as transport:
-        auth = Authenticator(Origin.of(registry.url), transport, keys, clock=lambda: now[0])
+        auth = Authenticator(Url.parse(registry.url).origin, transport, keys, clock=lambda: now[0])
         header = f'Bearer realm="{registry.url}/token"'
         assert auth.renew(REPOSITORY, header, None)
         now[0] += life - 6
@@ -149,7 +149,7 @@ def test_a_token_is_used_until_shortly_before_its_end(keys: KeyRing, answer: dic
 
 def test_who_comes_later_takes_the_token_that_is_there(keys: KeyRing) -> None:
     with FaultyRegistry(token="t") as registry, closing(Transport(SETTINGS)) as transport:
-        auth = Authenticator(Origin.of(registry.url), transport, keys)
+        auth = Authenticator(Url.parse(registry.url).origin, transport, keys)
         header = f'Bearer realm="{registry.url}/token"'
         assert auth.renew(REPOSITORY, header, None)
         assert auth.renew(REPOSITORY, header, None)
@@ -189,7 +189,7 @@ def test_p10_what_is_no_token_is_refused(keys: KeyRing, answer: dict[str, Any]) 
 @pytest.mark.parametrize("realm", ["", "ftp://h/", "/token", "http://[", "http://h:port/"])
 def test_p10_a_realm_that_is_no_url_is_refused(keys: KeyRing, realm: str) -> None:
     with closing(Transport(SETTINGS)) as transport:
-        auth = Authenticator(Origin.of("https://registry.example"), transport, keys)
+        auth = Authenticator(Url.parse("https://registry.example").origin, transport, keys)
         with pytest.raises(SourceError):
             auth.renew(REPOSITORY, f'Bearer realm="{realm}"', None)
 

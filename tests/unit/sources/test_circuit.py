@@ -13,10 +13,10 @@ from fusefs.errors import HostResting, ResponseError, SourceError, StallTimeout,
 from fusefs.names import Name
 from fusefs.sources.circuit import FAILURES, FAILURES_OF_SEVERAL, Circuit, Circuits
 from fusefs.sources.http import Transport
-from fusefs.sources.origin import Origin
 from fusefs.sources.patience import Patience
 from fusefs.sources.registry import RegistrySource
 from fusefs.sources.retry import Retrying
+from fusefs.sources.url import Url
 from fusefs.stats import Counters
 from tests.faulty_registry import FaultyRegistry
 from tests.reading import FakeClock, read_blob
@@ -175,7 +175,7 @@ def test_the_log_has_one_line_for_trouble_that_lasts_and_one_for_its_end(
 
 def test_forgetting_asks_again_at_once(clock: FakeClock) -> None:
     circuits = Circuits(SETTINGS, clock=clock)
-    circuit = circuits.of(Origin.of("http://h"))
+    circuit = circuits.of(Url.parse("http://h").origin)
     circuit.rest(42, "busy")
     assert circuits.troubled() == {"h": "busy"}
     circuits.forget()
@@ -186,7 +186,7 @@ def test_forgetting_asks_again_at_once(clock: FakeClock) -> None:
 def test_p10_hosts_without_end_do_not_fill_the_memory(clock: FakeClock) -> None:
     circuits = Circuits(SETTINGS, clock=clock)
     for number in range(1000):
-        circuits.of(Origin.of(f"http://h{number}"))
+        circuits.of(Url.parse(f"http://h{number}").origin)
     assert len(circuits._circuits) <= 256
 
 

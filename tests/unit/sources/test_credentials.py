@@ -20,8 +20,8 @@ from fusefs.models import SourcePool
 from fusefs.sources.auth import Authenticator
 from fusefs.sources.credentials import KeyRing, Secret
 from fusefs.sources.http import Transport
-from fusefs.sources.origin import Origin
 from fusefs.sources.retry import Retrying
+from fusefs.sources.url import Url
 from fusefs.stats import Counters
 from tests.faulty_registry import FaultyRegistry
 from tests.reading import InThread
@@ -120,7 +120,7 @@ def test_a_link_to_a_file_that_is_as_it_should_be_is_followed(keys: KeyRing, tmp
     [("https://h", True), ("http://127.0.0.1", True), ("http://localhost:5", True), ("http://h", False)],
 )
 def test_p10_nothing_is_shown_in_the_clear_but_to_this_machine(keys: KeyRing, url: str, shown: bool) -> None:
-    origin = Origin.of(url)
+    origin = Url.parse(url).origin
     _config(keys.docker_config.parent, str(origin))
     with closing(Transport(SETTINGS)) as transport:
         auth = Authenticator(origin, transport, keys)
@@ -135,7 +135,7 @@ def test_p10_the_request_for_a_token_is_not_signed_in_the_clear(keys: KeyRing, m
         proxy.expect("http://h/token", answer=Answer(200, b'{"token": "anonymous"}'))
         _config(keys.docker_config.parent, "h")
         with closing(Transport(SETTINGS)) as transport:
-            auth = Authenticator(Origin.of("http://h"), transport, keys)
+            auth = Authenticator(Url.parse("http://h").origin, transport, keys)
             assert auth.renew("library/m", 'Bearer realm="http://h/token"', None)
         assert "authorization" not in proxy.requests[0].headers
 

@@ -30,5 +30,5 @@ def test_local_stores_come_before_the_registry(tmp_path: Path) -> None:
 
 def test_a_host_that_fits_no_url_is_an_error() -> None:
     """`host:https` is within the grammar of names."""
-    with pytest.raises(SourceError, match="not a URL"):
+    with pytest.raises(SourceError, match="not a strict http or https URL"):
         open_sources(Name.parse("host:https/ns/m"), stores=[], settings=Settings(), counters=Counters())
