@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from fusefs import __version__
+from fusefs import __version__, hardening
 from fusefs.answers import DONE, FAILED, fail, finish, write_json
 from fusefs.cli_cache import COMMANDS
 from fusefs.config import MIB
@@ -347,4 +347,5 @@ def _failed(exc: BaseException) -> int:
 
 def main() -> NoReturn:
     """The program."""
+    hardening.allow_descriptors()
     sys.exit(run())

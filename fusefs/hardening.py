@@ -1,7 +1,8 @@
-"""Hardening: what the daemon gives up, because it never needs it and somebody who got into it would."""
+"""Hardening: what the daemon gives up, because somebody who got into it would need it, and the limits it runs under."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -17,6 +18,17 @@ def keep_memory_private() -> None:
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def allow_descriptors() -> None:
+    """Raise the soft limit of open files to the hard one: a blob takes about three, and a model may have hundreds.
+
+    The soft limit is 1024 for the sake of select(2) alone, which nothing here uses.  Source: getrlimit(2).
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # above fs.nr_open: what we have must do
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def gain_no_privileges() -> bool:

@@ -35,6 +35,7 @@ from fusefs.cache.links import Links
 from fusefs.cache.locks import try_lock, unlock
 from fusefs.cache.memory import Memory
 from fusefs.cache.opening import open_chunker, pinned_list, pinned_voucher
+from fusefs.cache.parents import check_parents, make_parents
 from fusefs.cache.pins import Pins
 from fusefs.cache.place import Place
 from fusefs.cache.quota import DEFAULT_LIMITS, Limits, Quota
@@ -122,13 +123,16 @@ class DiskCache:
         It is closed to other users; with `shared` they can read those sealed blobs that are held (`hold`).
 
         Raises:
-            CacheError: no name, not a directory, or it cannot be written, or others can write it, with what to do.
+            CacheError: no name, not a directory, or it cannot be written, or others can write it or a folder above it,
+                with what to do.
         """
         if not str(directory):
             raise CacheError("empty directory name for the cache")
         root = Path(os.path.abspath(directory))
         try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            check_parents(root)
+            make_parents(root)
+            root.mkdir(mode=0o700, exist_ok=True)
             guard(root, shared=shared)
             for name in ("blobs", "manifests", "partial"):
                 make(root / name, shared=shared and name == "blobs")

@@ -68,6 +68,7 @@ class _DiskErrors:
 
 
 @functools.cache  # a process does not outlive its boot, and one without a descriptor to spare must know it, too
+@functools.cache  # once a process: a read must not fail for want of a descriptor
 def boot_id() -> bytes:
     """16 bytes that differ between boots: what an earlier boot has marked may not have reached the disk."""
     return uuid.UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip()).bytes
