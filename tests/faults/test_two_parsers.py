@@ -154,12 +154,8 @@ def test_p10_behind_a_proxy_no_text_gets_a_private_address_past_the_check(
     record_property("faults.rounds", rounds)
 
 
-PIECES = [
-    *["http:", "//", "/", "\\", "@", ":", "#", "?", "MINE", "THIEF", "%40", ".", "..", "x", "[", "]", "ü"],
-    " ",
-    "\t",
-]
-HOSTILE = st.lists(st.sampled_from(PIECES), max_size=9).map("".join)
+PIECES = ["http:", "//", "/", "\\", "@", ":", "#", "?", "MINE", "THIEF", "%40", ".", "..", "x", "[", "]", "ü"]
+HOSTILE = st.lists(st.sampled_from([*PIECES, " ", "\t"]), max_size=9).map("".join)
 
 
 @given(HOSTILE)
