@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from urllib3.util import parse_url
 
 from fusefs.errors import SourceError
 from fusefs.sources.url import Url
@@ -162,3 +163,8 @@ def test_p10_whatever_is_accepted_prints_as_what_it_is_read_as(text: str) -> Non
         assert str(url).isascii()
         assert not set(str(url)) & set('\\ "<>^`{|}@#' if "@" not in url.target else '\\ "<>^`{|}#')
         assert url.target.startswith("/")
+        # urllib3 is handed the whole of it for a proxy: it must neither read another host nor print another URL.
+        theirs = parse_url(str(url))
+        assert (theirs.host or "").strip("[]") == url.origin.host
+        assert theirs.port in (url.origin.port, None)
+        assert theirs.url.rstrip("/").lower() == str(url).rstrip("/").lower()
