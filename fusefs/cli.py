@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from fusefs import __version__, hardening
-from fusefs.answers import DONE, FAILED, fail, finish, write_json
+from fusefs.answers import DONE, FAILED, fail, finish, warn, write_json
 from fusefs.cli_cache import COMMANDS
 from fusefs.config import MIB
 from fusefs.errors import FusefsError
@@ -132,7 +132,7 @@ def mount(sources: tuple[Name, ...], mountpoint: Path, **options: Any) -> None:
             verbose=options["verbose"],
         ),
         foreground=options["foreground"],
-        warn=lambda text: click.echo(f"fusefs: warning: {text}", err=True),
+        warn=warn,
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from fusefs.control import mount_id, own_runtime_dir
 from fusefs.errors import FusefsError, MountError
+from fusefs.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -199,8 +200,22 @@ def to_stderr(*, verbose: bool, quiet: bool = False) -> None:
         _use(logging.StreamHandler(sys.stderr), logging.DEBUG if verbose else logging.INFO)
 
 
+class _Lines(logging.Formatter):
+    """One line a record: what it says may come from anywhere, and must not forge another.  A traceback is ours."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 # the library's name
+        """The line."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
+def formatter() -> logging.Formatter:
+    """How every record of ours is written."""
+    return _Lines(FORM)
+
+
 def _use(handler: logging.Handler, level: int) -> None:
-    handler.setFormatter(logging.Formatter(FORM))
+    handler.setFormatter(formatter())
     if level > logging.DEBUG:
         handler.addFilter(Sparing())
     logging.basicConfig(handlers=[handler], level=level, force=True)

@@ -217,8 +217,8 @@ def warn_of_whole_reads(fetcher: Fetcher, models: Iterable[Model]) -> None:
         count = sum(fetcher.track(blob).is_read_whole_first() for blob in model.manifest.blobs())
         if count:
             log.warning(
-                "%s: %d of its files have no chunk list that is bound to their digest yet; each is read whole before "
-                "its first byte is served (--lists registry takes the registry's word for the lists)",
+                "%s: files without a chunk list that is bound to their digest: %d; each is read whole before its first "
+                "byte is served (--lists registry takes the registry's word for the lists)",
                 model.name,
                 count,
             )

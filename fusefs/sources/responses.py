@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from fusefs.errors import NotFound, ResponseError, SourceError, Unauthorized, WrongResponse
+from fusefs.printable import printable
 
 if TYPE_CHECKING:
     from fusefs.chunks import Chunk
@@ -87,7 +88,7 @@ def _texts(entry: dict[str, Any], key: str) -> tuple[str, str]:
 def _line(text: str) -> str:
     """One bounded line that is safe on a terminal."""
     words = " ".join(text[: 4 * _MAX_SHOWN].split())
-    shown = "".join(char if char.isprintable() else "�" for char in words)
+    shown = printable(words)
     return shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + "…"
 
 

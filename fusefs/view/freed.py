@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fusefs.printable import printable
 from fusefs.view import words
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def freed(report: GcReport, now: float, width: int | None) -> list[Line]:
         width: columns of the terminal; None for a pipe: nothing is elided.
     """
     lines = [*_rows(report, now, width), *_stays(report), [(_total(report), "bold")]]
-    return [[(words.printable(text), style) for text, style in line] for line in lines]
+    return [[(printable(text), style) for text, style in line] for line in lines]
 
 
 def not_reached(report: GcReport) -> str:

@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from fusefs.printable import printable
 from fusefs.view import words
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class HashingView:
         self._shown = False
 
     def _write(self, text: str) -> None:
-        text = words.printable(text)
+        text = printable(text)
         self._out.write(f"{_ERASE}{words.elide(text, 79)}" if self._moves else text + "\n")
         self._out.flush()
         self._shown = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fusefs.printable import printable
 from fusefs.view import words
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def holdings(report: HoldingsReport, now: float, width: int | None, *, everythin
         [("disk        ", "dim"), (_disk(report), "")],
         [("cache       ", "dim"), (report.cache_dir, "")],
     ]
-    return [[(words.printable(text), style) for text, style in line] for line in lines]
+    return [[(printable(text), style) for text, style in line] for line in lines]
 
 
 def _models(report: HoldingsReport, now: float, width: int | None, *, everything: bool) -> Iterator[Line]:

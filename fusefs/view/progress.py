@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fusefs.printable import printable
 from fusefs.stats import Rate
 from fusefs.view import words
 from fusefs.view.table import STATES, Line
@@ -75,7 +76,7 @@ def frame(items: Sequence[Item], tally: Tally, *, width: int, rows: int) -> list
     """What stands on a terminal at one moment: at most `rows` items, those at work first, and the sum."""
     order = sorted(items, key=lambda item: _rank(item))
     shown = order[: max(1, rows)]
-    label_width = min(max((len(words.printable(item.label)) for item in shown), default=4), max(8, width // 3))
+    label_width = min(max((len(printable(item.label)) for item in shown), default=4), max(8, width // 3))
     state_width = 8
     cells = max(8, min(40, width - label_width - state_width - 25))
     lines = [_item(item, label_width, state_width, cells) for item in shown]
@@ -108,7 +109,7 @@ def style_of(state: str) -> str:
 def _item(item: Item, label_width: int, state_width: int, cells: int) -> Line:
     style = style_of(item.state)
     return [
-        (f"  {words.elide(words.printable(item.label), label_width):<{label_width}}  ", ""),
+        (f"  {words.elide(printable(item.label), label_width):<{label_width}}  ", ""),
         (f"{words.size(item.size):>8}  ", ""),
         (f"{words.percent(item.done, item.size):>4}  ", style),
         (f"{item.state:<{state_width}} ", style),

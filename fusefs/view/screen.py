@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Protocol
 
+from fusefs.printable import printable
 from fusefs.view import words
 from fusefs.view.progress import Tally, frame
 
@@ -87,7 +88,7 @@ class Lines:
             self._say(self._tally.line())
 
     def _say(self, text: str) -> None:
-        self._out.write(words.printable(text) + "\n")
+        self._out.write(printable(text) + "\n")
         self._out.flush()
 
 

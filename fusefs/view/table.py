@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fusefs.printable import printable
 from fusefs.view import words
 from fusefs.view.blocks import bar
 
@@ -59,7 +60,7 @@ def picture(report: StatusReport, shape: Shape) -> list[Line]:
     for mount in report.mounts:
         lines += [[]] if lines else []
         # All of it, wherever it came from: what a daemon says of itself may be anything, too.
-        lines += [[(words.printable(text), style) for text, style in line] for line in _mount(mount, shape)]
+        lines += [[(printable(text), style) for text, style in line] for line in _mount(mount, shape)]
     return lines
 
 
@@ -79,7 +80,7 @@ def _mount(mount: MountReport, shape: Shape) -> Iterator[Line]:
     if mount.log_file:
         yield [("  log   ", "dim"), (mount.log_file, "")]
     if mount.last_error:
-        yield [("  last error: ", "red"), (words.printable(mount.last_error), "")]
+        yield [("  last error: ", "red"), (printable(mount.last_error), "")]
     for source in mount.sources_state:
         if source.state != "ok":
             blobs = f" for {_some(source.blobs_set_aside, 'blob')}" if source.blobs_set_aside else ""
@@ -90,7 +91,7 @@ def _mount(mount: MountReport, shape: Shape) -> Iterator[Line]:
 
 
 def _title(mount: MountReport, shape: Shape) -> Line:
-    sources = words.printable(", ".join(mount.sources))
+    sources = printable(", ".join(mount.sources))
     right = ""
     if mount.pid:
         up = f"up {words.seconds(mount.uptime)}, " if mount.state == "up" else ""
@@ -175,7 +176,7 @@ def _files(files: Sequence[FileReport], shape: Shape) -> Iterator[Line]:
     if not files:
         return
     shown, hidden = _choose(files, shape.files)
-    path_width = max(4, *(len(words.printable(file.path)) for file in shown))
+    path_width = max(4, *(len(printable(file.path)) for file in shown))
     state_width = max(6, *(len(file.state) for file in shown))
     cells = PLAIN_BAR
     if shape.width:
@@ -201,7 +202,7 @@ def _choose(files: Sequence[FileReport], limit: int | None) -> tuple[Sequence[Fi
 
 
 def _row(file: FileReport, path_width: int, state_width: int, cells: int, *, elided: bool) -> Line:
-    path = words.printable(file.path)
+    path = printable(file.path)
     if elided:
         path = words.elide(path, path_width)
     style = STATES.get(file.state, "")

@@ -63,8 +63,3 @@ def elide(text: str, width: int) -> str:
         return text[:width]
     head = (width - 1) // 3
     return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
-
-
-def printable(text: str) -> str:
-    """Text from the network without control characters: a name must not move the cursor or colour the screen."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

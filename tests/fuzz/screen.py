@@ -6,6 +6,7 @@ import unicodedata
 
 from fusefs import report
 from fusefs.errors import InvalidInput
+from fusefs.printable import printable
 from fusefs.report import FileReport, MountReport, StatusReport
 from fusefs.view import words
 from fusefs.view.table import Shape, picture, text_of
@@ -39,9 +40,9 @@ def _show(status: StatusReport) -> None:
 def terminal(data: bytes) -> None:
     """Text from anywhere in any place of a picture."""
     text = data.decode("utf-8", "surrogateescape")
-    shown = words.printable(text)
+    shown = printable(text)
     check_safe(shown)
-    assert words.printable(shown) == shown
+    assert printable(shown) == shown
     assert len(shown) == len(text)
     for width in (0, 1, 2, 7, 80):
         check_safe(words.elide(shown, width))

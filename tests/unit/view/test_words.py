@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusefs.printable import printable
 from fusefs.view import words
 
 
@@ -70,7 +71,7 @@ def test_an_elided_text_fits_and_keeps_both_ends(text: str, width: int) -> None:
 
 
 def test_text_from_the_network_cannot_move_the_cursor() -> None:
-    assert words.printable("a\x1b[2Jb\nc\u202ed é") == "a�[2Jb�c�d é"
+    assert printable("a\x1b[2Jb\nc\u202ed é") == "a�[2Jb�c�d é"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,30 @@
+"""Text that somebody else chose, as it is shown: names, tags, paths, and what servers say.
+
+A control character moves the cursor, colours the screen, sets the clipboard, or forges a line; a bidirectional override
+shows another name than there is.  What is no printable character is shown as a replacement, at the places where text
+goes out: the view, the one line of an error, and the log.
+"""
+
+from __future__ import annotations
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+def printable(text: str) -> str:
+    """The text on one line, without control, format, and private characters, separators, and halves of surrogates."""
+    if text.isascii() and text.isprintable():
+        return text  # the most common by far
+    return "".join(c if c.isprintable() else REPLACEMENT for c in text)
+
+
+def escaped_json(document: bytes) -> bytes:
+    """A JSON document with what is not printable escaped: the same to a program, inert on a terminal."""
+    text = document.decode()
+    if text.isprintable():
+        return document
+    return "".join(c if c.isprintable() or c == "\n" else _escape(c) for c in text).encode()
+
+
+def _escape(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
