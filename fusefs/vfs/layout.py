@@ -97,12 +97,20 @@ def layout_of(models: Sequence[Model], layout: LayoutName = "files") -> list[Fil
     if layout == "ollama":
         return ollama_files_of(models)
     if len(models) == 1:
-        return files_of(models[0].manifest, mtime_ns=models[0].mtime_ns)
+        return _files_of_model(models[0])
     return [
         File(f"{folder}/{file.path}", file.content, file.mtime_ns)
         for folder, model in zip(_folders_of([model.name for model in models]), models, strict=True)
-        for file in files_of(model.manifest, mtime_ns=model.mtime_ns)
+        for file in _files_of_model(model)
     ]
+
+
+def _files_of_model(model: Model) -> list[File]:
+    """As `files_of`; of several models a person wants to know which one it is about."""
+    try:
+        return files_of(model.manifest, mtime_ns=model.mtime_ns)
+    except InvalidManifest as exc:
+        raise InvalidManifest(f"{model.name.short}: {exc}") from exc
 
 
 def files_of(manifest: Manifest, *, mtime_ns: int = 0) -> list[File]:

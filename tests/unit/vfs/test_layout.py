@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusefs.chunks import Blob
 from fusefs.digest import Digest
 from fusefs.errors import InvalidManifest, InvalidName
 from fusefs.manifest import Manifest
 from fusefs.names import Name
 from fusefs.vfs import layout
 from fusefs.vfs.layout import FILE, OLLAMA, File, Model, check_path, files_of, layout_of
+from fusefs.vfs.tree import Tree
 
 
 def _digest(content: object) -> str:
@@ -185,6 +187,23 @@ def test_p10_names_in_conflict_are_refused(names: list[str], reason: str, same_c
 )
 def test_honest_names_are_taken_as_they_are(name: str) -> None:
     assert "/".join(check_path(name)) == name
+
+
+def test_names_that_differ_by_case_or_normalisation_alone_are_two_files() -> None:
+    """To Linux they are: neither is hidden, and each shows its own bytes."""
+    names = ["Readme", "README", "caf\u00e9", "cafe\u0301", "x", "x.", "x "]
+    files = files_of(_manifest(*(_layer(FILE, name, content=name) for name in names)))
+    assert _paths(files) == names
+    tree = Tree(files)
+    assert {node.path: node.content.digest for node in tree.files if isinstance(node.content, Blob)} == {
+        name: Digest.parse(_digest(name)) for name in names
+    }
+
+
+def test_of_several_models_the_error_names_the_one_with_the_wrong_name() -> None:
+    good, bad = _manifest(_layer(FILE, "x")), _manifest(_layer(FILE, "a"), _layer(FILE, "a"))
+    with pytest.raises(InvalidManifest, match=r"h/n/bad:t: invalid layer name 'a': two layers have it"):
+        layout_of([_model("h/n/good:t", good), _model("h/n/bad:t", bad)])
 
 
 @given(st.text(max_size=40) | st.text(alphabet="./a\0", max_size=12))
