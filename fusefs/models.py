@@ -214,13 +214,18 @@ def origins(fetcher: Fetcher, models: Iterable[Model], pool: SourcePool) -> dict
 def warn_of_whole_reads(fetcher: Fetcher, models: Iterable[Model]) -> None:
     """Say of which models files are read whole first, because nobody is believed.  Blocking, but short."""
     for model in models:
-        count = sum(fetcher.track(blob).is_read_whole_first() for blob in model.manifest.blobs())
-        if count:
+        fetches = [fetcher.track(blob) for blob in model.manifest.blobs()]
+        whole = [fetch for fetch in fetches if fetch.is_read_whole_first()]
+        if whole:
+            shared = any(fetch.of_several for fetch in whole)
             log.warning(
                 "%s: files without a chunk list that is bound to their digest: %d; each is read whole before its first "
-                "byte is served (--lists registry takes the registry's word for the lists)",
+                "byte is served (%s)",
                 model.name,
-                count,
+                len(whole),
+                "models of several registries share them: mount those apart"
+                if shared
+                else "--lists registry takes the registry's word for the lists",
             )
 
 

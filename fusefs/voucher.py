@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fusefs.names import Name
 
 
 class Proof(enum.IntEnum):
@@ -29,7 +33,7 @@ class Voucher:
 
     Attributes:
         proof: how much that is worth.
-        who: a registry's host or a store's directory, for a person; empty when it is not known.
+        who: which registry (`registry_of`) or store's directory; empty when it is not known.
     """
 
     proof: Proof = Proof.NONE
@@ -44,8 +48,9 @@ class Voucher:
         return self.proof >= (Proof.STORE if bound_only else Proof.REGISTRY)
 
     def betters(self, other: Voucher) -> bool:
-        """Whether more is known of a list by this than by `other`."""
-        return (self.proof, bool(self.who)) > (other.proof, bool(other.who))
+        """Whether more is known of a list by this than by `other`; of two registries the last one counts."""
+        another = self.proof == other.proof == Proof.REGISTRY and self.who not in ("", other.who)
+        return another or (self.proof, bool(self.who)) > (other.proof, bool(other.who))
 
     def __str__(self) -> str:
         """As `status` and `user.fusefs.proof` show it: `none`, `bound`, `registry HOST`, `store DIR`."""
@@ -59,3 +64,9 @@ NOBODY = Voucher()
 BOUND = Voucher(Proof.BOUND)
 UNKNOWN = Voucher(Proof.REGISTRY)
 """Of a list in a cache that kept no vouchers: some registry's or mirror's, nobody can say which."""
+
+
+def registry_of(name: Name) -> str:
+    """What stands for the registry of a name: what came in the clear is not the word of the same host over TLS."""
+    host = name.host.lower()
+    return host if name.scheme == "https" else f"{name.scheme}://{host}"

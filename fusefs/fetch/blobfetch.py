@@ -23,7 +23,7 @@ from fusefs.errors import (
 from fusefs.fetch.listing import find_list, lied
 from fusefs.fetch.prefetch import Prefetch
 from fusefs.fetch.rounds import voucher_of
-from fusefs.voucher import BOUND, NOBODY, UNKNOWN, Proof
+from fusefs.voucher import BOUND, NOBODY, UNKNOWN, Proof, registry_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,23 +84,39 @@ class BlobFetch:
         self._settings = settings
         self._list: Listed | None = None
         self._listed_by: Origin | None = None
+        self._registries: set[str] = set()
+        self._own_word: set[Voucher] = set()
 
     def add_origin(self, origin: Origin) -> None:
         """The blob can be had there, too."""
         if origin not in self.origins:
             self.origins.append(origin)
+        self._registries.add(registry_of(origin.name))
+        self._own_word.add(voucher_of(origin.source))
         if origin.name.digest is not None:
             self._pinned_name = origin.name.short
+
+    @property
+    def of_several(self) -> bool:
+        """Whether models of several registries have it."""
+        return len(self._registries) > 1
 
     @property
     def bound_only(self) -> bool:
         """Whether only a list that is bound to the blob's digest may decide what is served.
 
         Of several names the strictest counts: one that pins a digest believes nobody, whoever else shows the blob.
+        With names at several registries none is believed: each may speak for its own models alone.
         """
+        if self.of_several:
+            return True
         if self._settings.lists is not None:
             return self._settings.lists == "bound"
         return bool(self._pinned_name)
+
+    def _is_anothers(self, voucher: Voucher) -> bool:
+        """Whether it is the word of a registry that the cache was told by for other names, not of this name's."""
+        return voucher.proof == Proof.REGISTRY and voucher != UNKNOWN and voucher not in self._own_word
 
     def is_read_whole_first(self) -> bool:
         """Whether it is served only when all of it is proved, for want of a bound list.  Blocking, but short."""
@@ -138,7 +154,9 @@ class BlobFetch:
         if self._has_sealed():
             return pinned or (self._unlisted(), NOBODY)
         # An older cache did not keep whose list it is: perhaps a mirror's, so the registry is asked once more.
-        return None if pinned is None or (pinned[1] == UNKNOWN and not self.bound_only) else pinned
+        # Another registry's word is as little, so long as its own can be asked.
+        asked_again = pinned is not None and (pinned[1] == UNKNOWN or self._is_anothers(pinned[1]))
+        return None if pinned is None or (asked_again and not self.bound_only) else pinned
 
     def remote_list(self) -> Listed:
         """The chunk list from the first source whose word counts and that has one.  Blocking on the network.
@@ -153,7 +171,7 @@ class BlobFetch:
         if listed is not None:
             return listed
         if pinned is not None:
-            log.info("%s: nobody confirms the chunk list that an older cache kept", self.blob.digest)
+            log.info("%s: nobody confirms the chunk list that the cache has (%s)", self.blob.digest, pinned[1])
             return pinned
         lacking = self._lacking
         if self._settings.unproved == "refuse":
@@ -166,6 +184,8 @@ class BlobFetch:
         """Why nothing can be proved before the whole, and what could be done about it."""
         if not self.bound_only:
             return f"no source has its chunk list; --unproved={self._settings.unproved}"
+        if self.of_several:
+            return f"models of several registries have it; --unproved={self._settings.unproved}"
         who = f"{self._pinned_name} is pinned by digest" if self._settings.lists is None else "--lists bound"
         return (
             f"{who}, and no chunk list in the cache is bound to this blob; --unproved={self._settings.unproved}"
@@ -182,7 +202,7 @@ class BlobFetch:
         chunker = self._cache.chunker(self.blob, *listed, doubt=self._settings.verify == "always")
         chunker.usage.readers = self.readers
         chunker.serve_unproved = self._settings.unproved == "allow"
-        chunker.bound_only = self.bound_only
+        chunker.bound_only = self.bound_only or self._is_anothers(chunker.voucher)
         if chunker.full is not None and not chunker.sealed and chunker.by_whole:
             # It can only be proved as a whole, and for that it must lie somewhere; the next read looks for room again.
             chunker.close()

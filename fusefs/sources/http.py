@@ -66,6 +66,7 @@ class Response:
         status: the HTTP status.
         headers: case-insensitive.
         source: the host that answered, for messages.
+        elsewhere: whether a host of another origin had a say: even one that sent us back chose the path there.
         public: whether that host is at a public address.
         sent: whether a public host sent us there.
     """
@@ -75,6 +76,7 @@ class Response:
     ) -> None:
         self.url = url
         self.redirected = False
+        self.elsewhere = False
         self.public = public
         self.sent = False
         self.status = response.status
@@ -214,13 +216,14 @@ class Transport:
             Cancelled: the transport was closed.
         """
         url = Url.parse(url) if isinstance(url, str) else url
-        seen, at = {url}, url
+        seen, at, elsewhere = {url}, url, False
         flight = self._flights.start(self._settings.timeout)
         try:
             while True:
                 own = authorization if at.origin == url.origin else None
                 response = self._send(at, headers, own, flight, sent=sent)
-                response.redirected, response.sent = at != url, sent
+                elsewhere = elsewhere or at.origin != url.origin
+                response.redirected, response.sent, response.elsewhere = at != url, sent, elsewhere
                 target = response.headers.get("Location")
                 if response.status not in REDIRECTS or not target:
                     return response

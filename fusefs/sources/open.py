@@ -13,7 +13,7 @@ from fusefs.sources.origin import Origin
 from fusefs.sources.registry import RegistrySource
 from fusefs.sources.retry import Retrying
 from fusefs.sources.url import Url
-from fusefs.voucher import Proof
+from fusefs.voucher import Proof, registry_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,17 +59,17 @@ def open_sources(
     keys = keys or KeyRing.default()
     circuits = circuits or Circuits(settings, several=bool(settings.mirrors))
     registry = RegistrySource(name.scheme, name.host, settings, keys=keys, circuits=circuits)
-    sources: list[tuple[Source, Proof]] = [(LocalStore(store), Proof.STORE) for store in stores]
+    sources: list[tuple[Source, Proof, str]] = [(LocalStore(store), Proof.STORE, "") for store in stores]
     brief = replace(settings, stall=min(settings.stall, MIRROR_STALL), timeout=settings.timeout / _MIRROR_SHARE)
     sources += [
-        (RegistrySource(mirror.scheme, mirror.host, brief, keys=keys.passwords(), circuits=circuits), Proof.NONE)
+        (RegistrySource(mirror.scheme, mirror.host, brief, keys=keys.passwords(), circuits=circuits), Proof.NONE, "")
         for mirror in _mirrors(settings, name)
     ]
-    sources.append((registry, Proof.REGISTRY))
+    sources.append((registry, Proof.REGISTRY, registry_of(name)))
     several = len(sources) > 1
     return [
-        Retrying(source, timeout=settings.timeout, counters=counters, several=several, proof=proof)
-        for source, proof in sources
+        Retrying(source, timeout=settings.timeout, counters=counters, several=several, proof=proof, who=who)
+        for source, proof, who in sources
     ]
 
 

@@ -119,7 +119,7 @@ class RegistrySource:
                 response.discard()
                 return None
             check_status(response)
-            if response.url.origin != self._origin:
+            if response.elsewhere:
                 # Who has the bytes, and may have others, must not say which are right.
                 log.warning("%s: the chunk list of %s is another host's, and not used", self.label, blob.digest)
                 response.discard()

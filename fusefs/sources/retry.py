@@ -57,6 +57,7 @@ class Retrying:
         clock: Clock | None = None,
         several: bool = False,
         proof: Proof = Proof.REGISTRY,
+        who: str = "",
     ) -> None:
         """Make one.
 
@@ -67,9 +68,10 @@ class Retrying:
             clock: the time.
             several: others are asked, too, by a caller who waits with `patience`.
             proof: `NONE` for a mirror, which gives bytes and never says which are right.
+            who: vouches, as `Voucher.who`; by default the label.
         """
         self.label = source.label
-        self.voucher = Voucher(proof, source.label)
+        self.voucher = Voucher(proof, who or source.label)
         self.remote = source if isinstance(source, Remote) else None
         self.standing = Standing(source.label, clock) if several and self.remote is not None else None
         self._several = several
