@@ -109,6 +109,11 @@ class BlobFetch:
             return False
         return not self._cache.voucher(self.blob).decides(bound_only=True)
 
+    @property
+    def host(self) -> str:
+        """Whom it is asked of, for fairness among hosts: the same sources are one, mirrors included."""
+        return " ".join(origin.source.label for origin in self.origins)
+
     @contextlib.contextmanager
     def reading(self, start: int, stop: int) -> Iterator[None]:
         """While this lasts, nothing of [start, stop) is evicted."""

@@ -19,6 +19,7 @@ import pyfuse3
 import trio
 
 from fusefs.errors import MountError
+from fusefs.fuse.kernel import MAX_BACKGROUND
 from fusefs.fuse.mountpoint import check_device, mounted_at
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_TASKS = 1024
-"""Requests answered at once.  Each waiting read holds one; pyfuse3's 99 would let 99 of them block every lookup."""
+MAX_TASKS = 2 * MAX_BACKGROUND
+"""Requests answered at once.  Each waiting read holds one, and with pyfuse3's 99 as many of them block every lookup: so
+these are more than the kernel lets wait.  One that waits takes some KiB, and what it reads is not in memory yet."""
 
 _LONGEST_SOURCE = 1000
 """Characters of `fsname=`: all options of a mount must fit a page of 4096 bytes, and a mount may have many SOURCEs."""
