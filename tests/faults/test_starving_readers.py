@@ -46,7 +46,7 @@ def _look(path: Path, off: int) -> None:
 
 
 @contextmanager
-def _waiting(mount: Mounted, path: Path, count: int) -> Iterator[None]:
+def waiting(mount: Mounted, path: Path, count: int) -> Iterator[None]:
     """`count` threads wait in the kernel for as many pages of `path`, to the end of the mount."""
     minor = os.minor(os.stat(mount.path).st_dev)
     threading.stack_size(128 << 10)
@@ -54,10 +54,10 @@ def _waiting(mount: Mounted, path: Path, count: int) -> Iterator[None]:
     threading.stack_size(0)
     for thread in threads:
         thread.start()
-    waiting = f"/sys/fs/fuse/connections/{minor}/waiting"
+    counter = f"/sys/fs/fuse/connections/{minor}/waiting"
 
     def all_wait() -> bool:
-        with open(waiting) as file:
+        with open(counter) as file:
             return int(file.read()) >= count
 
     eventually("all wait", all_wait)
@@ -87,7 +87,7 @@ def test_p6_readers_of_a_dead_registry_hold_up_no_other_host(
         model = healthy.add_model("library/healthy:latest", {"small.bin": SMALL, "large.bin": LARGE})
         mount = stack.enter_context(_mounted(world, lost, model))
         dead.fault("silence-before", "/blobs/", times=None)
-        stack.enter_context(_waiting(mount, _find(mount, "lost.bin"), readers))
+        stack.enter_context(waiting(mount, _find(mount, "lost.bin"), readers))
         files = {_find(mount, "small.bin"): SMALL, _find(mount, "large.bin"): LARGE}
         _served_soon(mount, files, record_property)
         record_property("faults.readers", readers)
@@ -103,7 +103,7 @@ def test_p6_readers_of_a_dead_blob_hold_up_no_other_blob_of_its_host(world: Worl
         for name in lost:
             registry.fault("silence-before", f"/blobs/{model.blobs[name].digest}", times=None)
         for name in lost:
-            stack.enter_context(_waiting(mount, _find(mount, name), readers // len(lost)))
+            stack.enter_context(waiting(mount, _find(mount, name), readers // len(lost)))
         files = {_find(mount, "small.bin"): SMALL, _find(mount, "large.bin"): LARGE}
         _served_soon(mount, files, record_property)
         record_property("faults.readers", readers)
