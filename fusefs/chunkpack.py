@@ -15,11 +15,14 @@ import hashlib
 import struct
 import sys
 from array import array
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fusefs.chunks import MAX_CHUNKS, ChunkList
 from fusefs.errors import InvalidChunkList
 from fusefs.voucher import UNKNOWN, Proof, Voucher
+
+if TYPE_CHECKING:
+    from fusefs.chunks import Buffer
 
 _MAGIC, _MAGIC_1 = b"fusefs-chunks 2\n", b"fusefs-chunks 1\n"
 _HEADER, _HEADER_1 = struct.Struct("<16s32sQQBBH"), struct.Struct("<16s32sQQHH")
@@ -47,28 +50,30 @@ def pack(chunks: ChunkList, voucher: Voucher) -> bytes:
     return b"".join((head, _check(head, who), who, starts, digests))
 
 
-def unpack(packed: bytes, size: int) -> tuple[ChunkList, Voucher]:
+def unpack(packed: Buffer, size: int, *, mapped: bool = False) -> tuple[ChunkList, Voucher]:
     """Read what `pack` wrote for a blob of `size` bytes, in this version or the one before.
 
     Returns:
-        The list, and who stands behind it.
+        The list, and who stands behind it.  Its digests are those of `packed`; when that is `mapped`, they take no
+        memory.
 
     Raises:
         InvalidChunkList: another format, torn, rotten, or of another size.
     """
-    head = _head_of(packed)
+    view = memoryview(packed)
+    head = _head_of(bytes(view[:FRONT]))
     body = head.size
     expected = body + 8 * head.chunks + (32 * head.chunks if head.has_digests else 0)
     if head.blob_size != size or head.chunks > MAX_CHUNKS or len(packed) != expected:
         raise InvalidChunkList("pinned chunk list: of another blob, or torn")
-    starts = packed[body : body + 8 * head.chunks]
-    digests = packed[body + 8 * head.chunks :]
+    starts, digests = view[body : body + 8 * head.chunks], view[body + 8 * head.chunks :]
     if _fingerprint(size, starts, digests) != head.fingerprint:
         raise InvalidChunkList("pinned chunk list: its bytes have changed")
-    offsets = array("Q", starts)
+    offsets = array("Q")
+    offsets.frombytes(starts)
     if sys.byteorder == "big":
         offsets.byteswap()
-    chunks = ChunkList.from_packed(size, offsets, digests if head.has_digests else None)
+    chunks = ChunkList.from_packed(size, offsets, digests if head.has_digests else None, mapped=mapped)
     chunks.fingerprint = head.fingerprint
     return chunks, head.voucher
 
@@ -133,7 +138,7 @@ def size_of(packed: bytes) -> int:
         return 0
 
 
-def _parts(chunks: ChunkList) -> tuple[bytes, bytes]:
+def _parts(chunks: ChunkList) -> tuple[bytes, Buffer]:
     starts, digests = chunks.packed()
     if sys.byteorder == "big":
         starts = array("Q", starts)
@@ -141,7 +146,7 @@ def _parts(chunks: ChunkList) -> tuple[bytes, bytes]:
     return starts.tobytes(), digests or b""
 
 
-def _fingerprint(size: int, starts: bytes, digests: bytes) -> bytes:
+def _fingerprint(size: int, starts: Buffer, digests: Buffer) -> bytes:
     mark = hashlib.sha256(b"%d %d\n" % (size, len(digests)))
     mark.update(starts)
     mark.update(digests)

@@ -10,24 +10,45 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from dataclasses import dataclass
-from operator import le, lt, sub
-from typing import TYPE_CHECKING, Self
+from itertools import chain
+from operator import eq, le, lt, sub
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from fusefs.chunksums import LONGEST_LINE, bounds_of, digests_of, text_of, words_of
 from fusefs.digest import Digest
-from fusefs.errors import InvalidChunk, InvalidChunkList
+from fusefs.errors import ChunkListTooFine, InvalidChunk, InvalidChunkList
+from fusefs.listmemory import LISTS, Held
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    Starts = array[int] | range
+    """Offsets of chunks, in order."""
+
+    Buffer = bytes | bytearray | memoryview
+    """Bytes of ours, or of a mapped file."""
+
 MAX_CHUNKS = 1 << 21
 """No honest list is longer: 2 TiB in 1 MiB chunks, 84 MiB packed."""
+
+FINE_CHUNKS = 4096
+"""So many chunks may have any size; each costs a lock, a hash and some 100 µs of the event loop when it is fetched."""
+
+FINE_CHUNK_SIZE = 64 << 10
+"""Bytes of an honest chunk at least, on the average of a longer list: hashing and fetching so many takes about as long
+as keeping account of one chunk, and what the kernel asks for at a time (128 KiB to 1 MiB) has a handful of them.
+Ollama's chunks have 64 MiB and more, ours 1 to 8 MiB, desync's and the Hub's (xet) 64 KiB."""
 
 MAX_CHUNK_SIZE = 4 << 30
 """No honest chunk is larger: one chunk is fetched and hashed as a whole before a byte of it is served."""
 
 MAX_BLOB_SIZE = 1 << 44
 """16 TiB, the largest file ext4 holds."""
+
+_BYTES_A_CHUNK = 48
+"""Start, end and digest, while a list is read."""
+
+L = TypeVar("L", bound="ChunkList")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +120,17 @@ class ChunkList:
         fingerprint: what `fusefs.chunkpack` made of the list, once it has: of 2^20 chunks it takes 25 ms.
     """
 
-    __slots__ = ("_digests", "_starts", "fingerprint", "size")
+    __slots__ = ("_digests", "_held", "_starts", "fingerprint", "size")
 
-    def __init__(self, size: int, starts: array[int], digests: bytes | None) -> None:
+    def __init__(self, size: int, starts: Starts, digests: Buffer | None, *, mapped: bool = False) -> None:
         self.size = size
         self.fingerprint: bytes | None = None
-        self._starts = starts
+        # Nearly every list has equal chunks, whose starts need no memory.
+        self._starts = _equal(size, starts)
         self._digests = digests
+        self._held = Held(LISTS)
+        counted = 0 if isinstance(self._starts, range) else 8 * len(self._starts)
+        self._held.grow(counted + (0 if mapped or digests is None else len(digests)))
 
     @classmethod
     def single(cls, blob: Blob) -> Self:
@@ -119,7 +144,7 @@ class ChunkList:
         check_blob_size(size)
         if chunk_size < 1 or -(-size // chunk_size) > MAX_CHUNKS:
             raise InvalidChunkList(f"{size} bytes do not go into chunks of {chunk_size}")
-        return cls(size, array("Q", range(0, size, chunk_size)), None)
+        return cls(size, range(0, size, chunk_size), None)
 
     @classmethod
     def from_pairs(cls, size: int, pairs: Iterable[tuple[Digest, Chunk]]) -> Self:
@@ -131,7 +156,7 @@ class ChunkList:
         builder = ChunkListBuilder(size)
         for digest, chunk in pairs:
             builder.add(digest, chunk)
-        return cls(size, *builder.packed())
+        return builder.made(cls)
 
     @classmethod
     def parse(cls, size: int, text: bytes | Iterable[bytes]) -> Self:
@@ -141,7 +166,7 @@ class ChunkList:
             InvalidDigest, InvalidChunk, InvalidChunkList: with the reason.
         """
         builder = ChunkListBuilder(size)
-        limit = LONGEST_LINE * (min(size, MAX_CHUNKS) + 256)
+        limit = LONGEST_LINE * (most_chunks(size) + 256)
         digest: Digest | None = None  # whose range has not come yet
         for words in words_of([text] if isinstance(text, bytes) else text, limit):
             if digest is not None and words:
@@ -155,7 +180,7 @@ class ChunkList:
                 digest = Digest.parse(text_of(words[even]))
         if digest is not None:
             raise InvalidChunk("missing chunk range after the last digest")
-        return cls(size, *builder.packed())
+        return builder.made(cls)
 
     def with_digests(self, digests: bytes) -> ChunkList:
         """The same chunks with their digests, 32 bytes each in order (computed by whoever proved the blob)."""
@@ -164,26 +189,34 @@ class ChunkList:
         return ChunkList(self.size, self._starts, digests)
 
     @classmethod
-    def from_packed(cls, size: int, starts: array[int], digests: bytes | None) -> Self:
-        """The inverse of `packed`.
+    def from_packed(cls, size: int, starts: Starts, digests: Buffer | None, *, mapped: bool = False) -> Self:
+        """The inverse of `packed`; `mapped` digests take no memory of ours.
 
         Raises:
             InvalidChunkList: starts do not rise from 0, lie behind the end or too far apart, or do not go with the
                 digests.
         """
         check_blob_size(size)
+        if digests is not None and len(starts) > most_chunks(size):
+            raise ChunkListTooFine(f"{len(starts)} chunks for {size} bytes")
         rising = all(map(lt, starts, starts[1:]))
         if (starts[0] if starts else size) != 0 or not rising or (starts and starts[-1] >= size):
             raise InvalidChunkList("chunk starts do not rise from 0 to the end of the blob")
-        if size > MAX_CHUNK_SIZE and max(map(sub, starts[1:] + array("Q", [size]), starts)) > MAX_CHUNK_SIZE:
+        if size > MAX_CHUNK_SIZE and max(map(sub, chain(starts[1:], (size,)), starts)) > MAX_CHUNK_SIZE:
             raise InvalidChunkList(f"a chunk is larger than {MAX_CHUNK_SIZE} bytes")
         if digests is not None and len(digests) != 32 * len(starts):
             raise InvalidChunkList(f"{len(digests)} bytes of digests for {len(starts)} chunks")
-        return cls(size, starts, digests)
+        return cls(size, starts, digests, mapped=mapped)
 
-    def packed(self) -> tuple[array[int], bytes | None]:
+    def packed(self) -> tuple[array[int], Buffer | None]:
         """The starts (8 bytes each) and the digests (32 bytes each, None without), in order of offset."""
-        return self._starts, self._digests
+        starts = self._starts
+        return (starts if isinstance(starts, array) else array("Q", starts)), self._digests
+
+    @property
+    def starts(self) -> Starts:
+        """Where each chunk begins, in order."""
+        return self._starts
 
     @property
     def proved(self) -> bool:
@@ -203,6 +236,8 @@ class ChunkList:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ChunkList):
             return NotImplemented
+        if self.fingerprint is not None and other.fingerprint is not None:
+            return self.fingerprint == other.fingerprint
         return (self.size, self._starts, self._digests) == (other.size, other._starts, other._digests)
 
     __hash__ = None  # type: ignore[assignment]  # large and compared by content
@@ -210,12 +245,12 @@ class ChunkList:
     def digest(self, index: int) -> Digest:
         """The digest of chunk `index`; only for a proved list."""
         assert self._digests is not None
-        return Digest.from_raw(self._digests[32 * index : 32 * index + 32])
+        return Digest.from_raw(self.raw_digest(index))
 
     def raw_digest(self, index: int) -> bytes:
         """The same as 32 bytes, for the hot path."""
         assert self._digests is not None
-        return self._digests[32 * index : 32 * index + 32]
+        return bytes(self._digests[32 * index : 32 * index + 32])
 
     def covering(self, off: int, size: int) -> range:
         """Indices of the chunks that hold bytes [off, off+size), clipped to the blob."""
@@ -250,6 +285,8 @@ class ChunkListBuilder:
         self._starts = array("Q")
         self._ends = array("Q")
         self._digests = bytearray()
+        self._most = most_chunks(size)
+        self._held = Held(LISTS)
 
     def add(self, digest: Digest, chunk: Chunk) -> None:
         """Take one more chunk.
@@ -261,8 +298,9 @@ class ChunkListBuilder:
             raise InvalidChunkList(f"chunk {chunk} lies behind the end of the blob ({self._size} bytes)")
         if chunk.size > MAX_CHUNK_SIZE:
             raise InvalidChunkList(f"chunk {chunk} is larger than {MAX_CHUNK_SIZE} bytes")
-        if len(self._starts) >= min(MAX_CHUNKS, self._size):
-            raise InvalidChunkList(f"more than {len(self._starts)} chunks for {self._size} bytes")
+        if len(self._starts) >= self._most:
+            raise ChunkListTooFine(f"more than {len(self._starts)} chunks for {self._size} bytes")
+        self._count(1)
         self._starts.append(chunk.start)
         self._ends.append(chunk.end)
         self._digests += digest.raw
@@ -281,24 +319,39 @@ class ChunkListBuilder:
         if not digests or not bounds:
             return False
         starts, ends = bounds
-        room = min(MAX_CHUNKS, self._size) - len(self._starts)
+        room = self._most - len(self._starts)
         if len(starts) > room or not all(map(le, starts, ends)) or max(ends) >= self._size:
             return False
         if max(map(sub, ends, starts)) >= MAX_CHUNK_SIZE:
             return False
+        self._count(len(starts))
         self._starts += starts
         self._ends += ends
         self._digests += digests
         return True
 
-    def packed(self) -> tuple[array[int], bytes]:
+    def _count(self, more: int) -> None:
+        if not len(self._starts) % 256 or more > 1:
+            self._held.grow(_BYTES_A_CHUNK * (len(self._starts) + more))
+
+    def made(self, kind: type[L]) -> L:
+        """The list, which takes over what was counted for it.
+
+        Raises:
+            InvalidChunkList: a gap, an overlap or a wrong end.
+        """
+        starts, digests = self.packed()
+        self._held.grow(0)
+        return kind(self._size, starts, digests)
+
+    def packed(self) -> tuple[array[int], Buffer]:
         """Starts and digests in order of offset.
 
         Raises:
             InvalidChunkList: a gap, an overlap or a wrong end.
         """
         if self._is_whole():
-            return self._starts, bytes(self._digests)
+            return self._starts, self._digests
         order = sorted(range(len(self._starts)), key=self._starts.__getitem__)
         expected = 0
         for i in order:
@@ -315,6 +368,19 @@ class ChunkListBuilder:
         """True when the chunks came in order, and each begins where the one before ends."""
         stops = array("Q", map((1).__add__, self._ends))
         return bool(stops) and self._starts[0] == 0 and stops[-1] == self._size and self._starts[1:] == stops[:-1]
+
+
+def most_chunks(size: int) -> int:
+    """How many chunks the list of a blob of `size` bytes may have."""
+    return min(MAX_CHUNKS, size, FINE_CHUNKS + size // FINE_CHUNK_SIZE)
+
+
+def _equal(size: int, starts: Starts) -> Starts:
+    """The starts as a range, when all chunks but the last are equal."""
+    if isinstance(starts, range):
+        return starts
+    equal = range(0, size, starts[1] if len(starts) > 1 else max(1, size))
+    return equal if len(equal) == len(starts) and all(map(eq, equal, starts)) else starts
 
 
 def check_blob_size(size: int) -> None:

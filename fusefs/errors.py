@@ -37,6 +37,16 @@ class InvalidChunkList(InvalidInput):
     """A chunk list with a gap, an overlap, a wrong end or too many chunks."""
 
 
+class ChunkListTooFine(InvalidChunkList):
+    """A chunk list of so many small chunks that they cost more than the blob: it counts as none."""
+
+
+class ListMemoryFull(FusefsError):
+    """The chunk lists of this process take all the memory that they may."""
+
+    temporary = True
+
+
 class InvalidManifest(InvalidInput):
     """Not a manifest, or one that asks for something that no honest manifest asks for."""
 

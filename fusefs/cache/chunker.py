@@ -31,6 +31,7 @@ from fusefs.cache.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, SERVED, Chu
 from fusefs.cache.direct import DirectWriter
 from fusefs.cache.files import PIECE, disk_errors, holds, preadv_all, pwrite_all, read_exactly
 from fusefs.cache.prefix import PrefixHash
+from fusefs.cache.presence import bytes_on_disk
 from fusefs.cache.usage import Usage
 from fusefs.digest import Digest
 from fusefs.errors import CacheError, CacheFull, DigestMismatch, SizeMismatch, UnexpectedEnd
@@ -179,7 +180,7 @@ class Chunker:
     @property
     def present_bytes(self) -> int:
         """Bytes that are on disk, claims included."""
-        return sum(stop - start for start, stop in self.present_ranges())
+        return bytes_on_disk(self.blob.size, self.chunks.starts, self.map.states())
 
     def present_ranges(self) -> list[tuple[int, int]]:
         """Byte ranges [start, stop) that are on disk, claims included, in order."""

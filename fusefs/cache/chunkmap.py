@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.cache import locks
 from fusefs.cache.files import FOREIGN, boot_id, open_inside, pwrite_all, read_plain, remove_foreign
+from fusefs.cache.presence import ranges_on_disk
 from fusefs.chunkpack import fingerprint
 from fusefs.chunks import MAX_CHUNKS
 
@@ -50,9 +51,6 @@ SERVED = (PRESENT, ARRIVED)
 
 _IN_ANOTHER_BOOT = bytes([ABSENT]) + bytes([CLAIMED]) * 255
 """What a state is worth after a boot: a byte that was never a state is a claim like any other, for the hash decides."""
-
-_ON_DISK = bytes([0, 1, 1, 1]) + bytes(252)
-"""1 for each state that stands for bytes on disk."""
 
 _MARKED = bytes([0, 1, 0]) + bytes([1]) * 253
 """1 for each state that a chunk with a digest may have without being claimed; all but one of them come from rot."""
@@ -198,7 +196,7 @@ class ChunkMap:
         Raises:
             OSError: as `mark`.
         """
-        states = self._snapshot()
+        states = self.states()
         index = states.find(ABSENT)
         while index >= 0:
             self.mark(index, CLAIMED)
@@ -216,22 +214,23 @@ class ChunkMap:
         Raises:
             OSError: as `mark`.
         """
-        marked = self._snapshot().translate(_MARKED if proved else _MARKED_WITHOUT_DIGESTS)
+        marked = self.states().translate(_MARKED if proved else _MARKED_WITHOUT_DIGESTS)
         for run in re.finditer(rb"\x01+", marked):
             self._write(_STATES_AT + run.start(), bytes([CLAIMED]) * len(run[0]))
 
     def all_in(self, states: tuple[int, ...]) -> bool:
         """True when every chunk is in one of `states`."""
-        found = self._snapshot()
+        found = self.states()
         if ABSENT in found and ABSENT not in states:
             return False  # the most common answer by far, and the cheapest
         return not found.translate(None, bytes(states))
 
     def byte_ranges(self, chunks: ChunkList) -> list[tuple[int, int]]:
         """Byte ranges [start, stop) of chunks that are on disk, claims included, in order."""
-        return byte_ranges(chunks, self._snapshot())
+        return ranges_on_disk(chunks.size, chunks.starts, self.states())
 
-    def _snapshot(self) -> bytes:
+    def states(self) -> bytes:
+        """The state of each chunk as it is now."""
         return self._view[_STATES_AT : _STATES_AT + self._count]
 
     def try_lock_chunk(self, index: int) -> bool:
@@ -361,22 +360,6 @@ def last_use(path: str | Path) -> int:
         if len(header) == _STATES_AT and header[: len(_MAGIC)] == _MAGIC:
             return int(_USED.unpack_from(header, _USED_AT)[0])
     return 0
-
-
-def byte_ranges(chunks: ChunkList, states: bytes) -> list[tuple[int, int]]:
-    """Byte ranges [start, stop) of chunks that are on disk, claims included, in order."""
-    starts, _ = chunks.packed()
-    # Whoever calls stat() waits for this: of a map of 2^20 chunks a regular expression takes ten times as long.
-    on_disk = states.translate(_ON_DISK)
-    ranges = []
-    stop = 0
-    while (first := on_disk.find(1, stop)) >= 0:
-        stop = on_disk.find(0, first)
-        if stop < 0:
-            ranges.append((starts[first], chunks.size))
-            break
-        ranges.append((starts[first], starts[stop]))
-    return ranges
 
 
 def _initialise(fd: int, header: bytes, states: bytes) -> None:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fusefs.cache import locks
-from fusefs.cache.chunkmap import ABSENT, Lock, byte_ranges
+from fusefs.cache.chunkmap import ABSENT, Lock
 from fusefs.cache.files import SAFE, TEMPORARY, YOUNG
 from fusefs.cache.place import Place
+from fusefs.cache.presence import bytes_on_disk
 from fusefs.chunks import MAX_BLOB_SIZE, Blob
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def present(cache: DiskCache, held: Held) -> int:
     chunks = cache.pinned_list(blob)
     if chunks is None or len(states) != len(chunks):
         return min(held.allocated, held.size)
-    return sum(stop - start for start, stop in byte_ranges(chunks, states))
+    return bytes_on_disk(chunks.size, chunks.starts, states)
 
 
 def in_use(cache: DiskCache, digest: Digest) -> bool:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from fusefs.cache.chunker import Chunker
 from fusefs.cache.chunkmap import ABSENT, CLAIMED, ChunkMap, Lock, condemned, open_locked
 from fusefs.cache.data import open_data, open_regular
-from fusefs.cache.files import disk_errors, make_folder, read_front, read_plain, write_atomically
+from fusefs.cache.files import disk_errors, make_folder, read_front, write_atomically
 from fusefs.cache.locks import try_lock, unlock
+from fusefs.cache.mapped import read_mapped
 from fusefs.cache.sealing import put_aside
-from fusefs.chunkpack import FRONT, MAX_PACKED_SIZE, pack, unpack, voucher_of
+from fusefs.chunkpack import FRONT, MAX_PACKED_SIZE, fingerprint, pack, unpack, voucher_of
 from fusefs.errors import CacheError, CacheFull, InvalidChunkList
 from fusefs.voucher import BOUND, NOBODY, Voucher
 
@@ -61,7 +62,8 @@ def open_chunker(
 def pinned_list(place: Place, blob: Blob) -> tuple[ChunkList, Voucher] | None:
     """The chunk list that lies beside the blob, and who stands behind it; None without one, or when it is torn."""
     with contextlib.suppress(OSError, InvalidChunkList):
-        return unpack(read_plain(place.chunks, MAX_PACKED_SIZE), blob.size)
+        packed = read_mapped(str(place.chunks), MAX_PACKED_SIZE)
+        return unpack(packed, blob.size, mapped=not isinstance(packed, bytes))
     return None
 
 
@@ -98,7 +100,7 @@ def _open(
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(place.data)
             data_fd, sealed, fresh = open_data(place, blob.size)
-            voucher = _pin(place, blob, chunks, voucher)
+            chunks, voucher = _pin(place, blob, chunks, voucher)
             # Without digests only the whole can be proved: which part of it had arrived, a lost map cannot say.
             otherwise = CLAIMED if sealed or (chunks.proved and not fresh) else ABSENT
             taken, map_fd = map_fd, -1
@@ -120,21 +122,24 @@ def _open(
     return Chunker(blob, chunks, place, chunk_map, data_fd, memory, quota, voucher=voucher, sealed=sealed)
 
 
-def _pin(place: Place, blob: Blob, chunks: ChunkList, voucher: Voucher) -> Voucher:
-    """Have the list beside the blob; gives the better of its vouchers, if it lay there already.
+def _pin(place: Place, blob: Blob, chunks: ChunkList, voucher: Voucher) -> tuple[ChunkList, Voucher]:
+    """Have the list beside the blob; gives it as it lies there, and the better of its vouchers if it did already.
 
     Raises:
         OSError: the disk does not take it.
     """
     if not chunks.proved:
-        return NOBODY
+        return chunks, NOBODY
     if len(chunks) == 1 and chunks.raw_digest(0) == blob.digest.raw:
-        return BOUND  # there is nothing to pin
+        return chunks, BOUND  # there is nothing to pin
+    fingerprint(chunks)  # or the lists would be compared digest by digest
     pinned = pinned_list(place, blob)
     if pinned is not None and pinned[0] == chunks and not voucher.betters(pinned[1]):
-        return pinned[1]
+        return pinned
     write_atomically(place.chunks, pack(chunks, voucher), place.root / "partial", durable=False)
-    return voucher
+    # As it lies there it is mapped, and takes less memory.
+    pinned = pinned_list(place, blob)
+    return (pinned[0] if pinned is not None and pinned[0] == chunks else chunks), voucher
 
 
 def _without_disk(

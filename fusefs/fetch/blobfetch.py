@@ -11,7 +11,7 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
-from fusefs.cache.chunkmap import byte_ranges
+from fusefs.cache import presence
 from fusefs.chunks import ChunkList
 from fusefs.digest import Digest
 from fusefs.errors import (
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from fusefs.cache.chunker import Chunker
     from fusefs.cache.disk import DiskCache
-    from fusefs.chunks import Blob
+    from fusefs.chunks import Blob, Starts
     from fusefs.config import Settings
     from fusefs.fetch.flight import Flight
     from fusefs.fetch.worker import Origin
@@ -124,6 +124,11 @@ class BlobFetch:
         if not self.bound_only or settings.unproved != "wait" or self.blob.size <= settings.single_chunk_limit:
             return False
         return not self._cache.voucher(self.blob).decides(bound_only=True)
+
+    @property
+    def host(self) -> str:
+        """Whom it is asked of, for fairness among hosts: the same sources are one, mirrors included."""
+        return " ".join(origin.source.label for origin in self.origins)
 
     @contextlib.contextmanager
     def reading(self, start: int, stop: int) -> Iterator[None]:
@@ -327,7 +332,7 @@ class BlobFetch:
         if chunker is None:
             if self._has_sealed():
                 return "sealed"
-            return "partial" if self._unsealed_ranges() else "absent"
+            return "partial" if self._unsealed() else "absent"
         if chunker.sealed or (chunker.complete and self._has_sealed()):  # perhaps by another process
             return "sealed"
         if not chunker.present_bytes:
@@ -345,23 +350,39 @@ class BlobFetch:
 
     @property
     def present(self) -> int:
-        """Bytes on disk."""
-        return sum(stop - start for start, stop in self.present_ranges())
-
-    def present_ranges(self) -> list[tuple[int, int]]:
-        """Byte ranges [start, stop) on disk, in order."""
+        """Bytes on disk; of more than `presence.EXACT` unequal chunks about so many."""
         if self.chunker is not None:
-            return self.chunker.present_ranges()
-        if self._has_sealed():
-            return [(0, self.blob.size)]
-        return self._unsealed_ranges()
+            return self.chunker.present_bytes
+        return self.blob.size if self._has_sealed() else self._unsealed()
 
-    def _unsealed_ranges(self) -> list[tuple[int, int]]:
+    def presence(self, cells: int) -> list[float]:
+        """For each of `cells` equal parts of the blob, about what fraction of it is on disk."""
+        if self.chunker is None and self._has_sealed():
+            return [1.0] * cells
+        states = self.chunker.map.states() if self.chunker is not None else self._cache.states(self.blob)
+        if len(states) > presence.EXACT:
+            return presence.fractions(states, cells)
+        parts, width = [0.0] * cells, self.blob.size / cells
+        for start, stop in presence.ranges_on_disk(self.blob.size, *self._known(states)):
+            for cell in range(int(start / width), min(cells, int((stop - 1) / width) + 1)):
+                overlap = min(stop, (cell + 1) * width) - max(start, cell * width)
+                parts[cell] += max(0.0, overlap / width)
+        return [min(1.0, part) for part in parts]
+
+    def _unsealed(self) -> int:
+        """Bytes of an unsealed blob on disk, without opening it, and without its list when that is long."""
         states = self._cache.states(self.blob)
-        if not states:
-            return []
-        if len(states) == 1:
-            return [(0, self.blob.size)] if states[0] else []
-        pinned = self._pinned()
-        chunks = pinned[0] if pinned is not None else self._unlisted()
-        return byte_ranges(chunks, states) if len(chunks) == len(states) else []
+        if len(states) > presence.EXACT:
+            return presence.about(self.blob.size, states)
+        return presence.bytes_on_disk(self.blob.size, *self._known(states))
+
+    def _known(self, states: bytes) -> tuple[Starts, bytes]:
+        """Where the chunks begin of which these are the states; nothing when the states are another list's."""
+        if self.chunker is not None:
+            starts = self.chunker.chunks.starts
+        elif len(states) == 1:
+            starts = range(0, self.blob.size, self.blob.size)
+        else:
+            pinned = self._pinned() if states else None
+            starts = (pinned[0] if pinned is not None else self._unlisted()).starts
+        return (starts, states) if len(starts) == len(states) else (range(0), b"")

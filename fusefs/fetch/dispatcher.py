@@ -1,11 +1,12 @@
 """Dispatcher: which worker starts when, on which span.
 
-Takes the most urgent flight from the queue, extends it to a span over queued neighbours, takes the chunks' locks, and
-runs a worker thread.  Knows priorities, memory and locks; not why anybody wants a chunk.
+Takes the first flight of the queue that may start, extends it to a span over queued neighbours, takes the chunks'
+locks, and runs a worker thread.  Knows priorities, shares, memory and locks; not why anybody wants a chunk.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, cast
 
 import trio
@@ -14,8 +15,8 @@ from fusefs.cache.files import PIECE
 from fusefs.errors import CacheError
 from fusefs.fetch.buffers import Buffers
 from fusefs.fetch.flight import Flight, Priority
-from fusefs.fetch.lanes import Lanes
 from fusefs.fetch.queue import Queue
+from fusefs.fetch.shares import Shares
 from fusefs.fetch.spans import plan, span_limit
 from fusefs.fetch.worker import fetch_span
 from fusefs.stats import Rate
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fusefs.config import Settings
+    from fusefs.fetch.shares import Worker
     from fusefs.stats import Counters
-
-_RESERVED = 2
-"""Workers that prefetch must leave free for demand reads."""
 
 _FOREIGN_POLL = (0.01, 0.25)
 """Seconds between looks at a chunk that another process fetches: at first, and at most."""
@@ -39,7 +38,6 @@ class Dispatcher:
 
     Attributes:
         rate: bytes per second that arrive verified.
-        in_flight: worker threads that run now.
     """
 
     def __init__(
@@ -50,18 +48,22 @@ class Dispatcher:
         again: Callable[[Flight], None],
     ) -> None:
         self.rate = Rate()
-        self.in_flight = 0
         self._settings = settings
         self._counters = counters
         self._tell = landed
         self._again = again
         self._queue = Queue()
         self._buffers = Buffers(settings.memory // 2)
-        self._threads = trio.CapacityLimiter(settings.connections)
+        self._shares = Shares(settings.connections)
+        self._threads = trio.CapacityLimiter(math.inf)  # the shares are the limit
         self._wake = trio.Event()
-        self._prefetching = 0
-        self._lanes = Lanes(settings.connections - _RESERVED)
+        self._short = False  # a reader lacks memory
         self._nursery: trio.Nursery | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Worker threads that run now."""
+        return self._shares.running
 
     def push(self, flight: Flight) -> None:
         """Queue a flight."""
@@ -79,19 +81,30 @@ class Dispatcher:
         self._token = trio.lowlevel.current_trio_token()
         self._nursery = nursery
         while True:
-            await self._wake.wait()
+            waiting = self._start_all()
+            soonest = self._shares.look(trio.current_time()) if waiting else math.inf
+            # Nobody announces that a worker has become silent, at which others may start.
+            with trio.move_on_at(soonest):
+                await self._wake.wait()
             self._wake = trio.Event()
-            while self._start_next():
-                pass
 
-    def _start_next(self) -> bool:
-        """Start one span if a worker and memory are free; no await between choosing and locking."""
-        flight = self._queue.peek()
-        if flight is None:
-            if self._prefetching < self._lanes.allowed:
-                self._lanes.starved()
+    def _start_all(self) -> bool:
+        """Start what may start; True when something is left that waits."""
+        while True:
+            self._shares.look(trio.current_time())
+            self._short = False
+            offers = list(self._queue.offers())
+            if not any(map(self._start, offers)):
+                break
+        self._shares.idle(flight.host for flight in offers)
+        return bool(offers)
+
+    def _start(self, flight: Flight) -> bool:
+        """Start one span if its share and memory allow it; no await between choosing and locking."""
+        prefetch = flight.priority != Priority.DEMAND
+        if prefetch and self._short:
             return False
-        if not self._may_start(flight.priority):
+        if not self._shares.may_start(flight.host, flight.blob, prefetch=prefetch):
             return False
         chunker, fetch = flight.chunker, flight.fetch
         if chunker.present(flight.index):
@@ -103,11 +116,13 @@ class Dispatcher:
         if need > self._buffers.capacity:
             need = PIECE  # too large for memory: it is streamed to its unmarked region
         buffer = self._buffers.take(need)
-        if buffer is None and flight.priority == Priority.DEMAND and chunker.full is None:
+        if buffer is None and not prefetch and chunker.full is None:
             # Prefetch has the memory: a reader does not wait for it, its chunk goes to its unmarked region.
             buffer = self._buffers.take(PIECE, always=True)
         if buffer is None:
+            self._short = not prefetch  # the memory that comes free next is a reader's
             return False
+        self._queue.served(flight)
         flights = {i: fetch.flights[i] for i in span}
         for one in flights.values():
             one.started = True
@@ -115,13 +130,8 @@ class Dispatcher:
         if not locked:
             self._buffers.give(buffer)
             return True
-        self._spawn(flight, {i: flights[i] for i in locked}, buffer)
+        self._spawn(flight, {i: flights[i] for i in locked}, buffer, prefetch=prefetch)
         return True
-
-    def _may_start(self, priority: Priority) -> bool:
-        if self.in_flight >= self._settings.connections:
-            return False
-        return priority == Priority.DEMAND or self._prefetching < self._lanes.allowed
 
     def _plan(self, flight: Flight) -> range:
         flights, chunker = flight.fetch.flights, flight.chunker
@@ -151,14 +161,12 @@ class Dispatcher:
             return False
         return True
 
-    def _spawn(self, first: Flight, flights: dict[int, Flight], buffer: mmap.mmap) -> None:
+    def _spawn(self, first: Flight, flights: dict[int, Flight], buffer: mmap.mmap, *, prefetch: bool) -> None:
         assert self._nursery is not None
-        prefetch = first.priority != Priority.DEMAND
-        self.in_flight += 1
-        self._prefetching += prefetch
-        self._nursery.start_soon(self._work, first, flights, buffer, prefetch)
+        worker = self._shares.begin(first.host, first.blob, trio.current_time(), prefetch=prefetch)
+        self._nursery.start_soon(self._work, first, flights, buffer, worker)
 
-    async def _work(self, first: Flight, flights: dict[int, Flight], memory: mmap.mmap, prefetch: bool) -> None:
+    async def _work(self, first: Flight, flights: dict[int, Flight], memory: mmap.mmap, worker: Worker) -> None:
         chunker = first.chunker
         buffer = memoryview(memory)
 
@@ -176,12 +184,12 @@ class Dispatcher:
                     buffer,
                     self._counters,
                     landed,
+                    worker.heard,
                     limiter=self._threads,
                 )
         finally:
             self._buffers.give(cast("mmap.mmap", buffer.obj))
-            self.in_flight -= 1
-            self._prefetching -= prefetch
+            self._shares.end(worker)
             self._wake.set()
 
     def _landed(self, flight: Flight, error: BaseException | None) -> None:
@@ -190,7 +198,7 @@ class Dispatcher:
         if error is None:
             size, now = flight.chunker.chunks[flight.index].size, trio.current_time()
             self.rate.add(size, now)
-            self._lanes.landed(size, now)
+            self._shares.lanes(flight.host).landed(size, now)
         self._tell(flight, error)
 
     async def await_foreign(self, flight: Flight) -> None:

@@ -9,6 +9,7 @@ import trio
 
 if TYPE_CHECKING:
     from fusefs.cache.chunker import Chunker
+    from fusefs.digest import Digest
     from fusefs.fetch.blobfetch import BlobFetch
 
 
@@ -28,6 +29,7 @@ class Flight:
 
     Attributes:
         fetch: the blob it belongs to.
+        host: whom it will be asked of; whose silence it may suffer from.
         chunker: what it is written to; a blob whose list lied gets another one.
         index: the chunk.
         priority: of the most urgent one who wants it.
@@ -35,16 +37,22 @@ class Flight:
         error: why it failed.
     """
 
-    __slots__ = ("_done", "chunker", "error", "fetch", "index", "priority", "started")
+    __slots__ = ("_done", "chunker", "error", "fetch", "host", "index", "priority", "started")
 
     def __init__(self, fetch: BlobFetch, chunker: Chunker, index: int, priority: Priority) -> None:
         self.fetch = fetch
+        self.host = fetch.host
         self.chunker = chunker
         self.index = index
         self.priority = priority
         self.started = False
         self.error: BaseException | None = None
         self._done = trio.Event()
+
+    @property
+    def blob(self) -> Digest:
+        """Which blob it is of."""
+        return self.fetch.blob.digest
 
     def land(self, error: BaseException | None = None) -> None:
         """Wake everybody: the chunk is here, or `error` says why it is not."""

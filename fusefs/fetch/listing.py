@@ -14,7 +14,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fusefs.errors import Cancelled, FusefsError, HostResting, InvalidInput, NotFound
+from fusefs.errors import Cancelled, ChunkListTooFine, FusefsError, HostResting, InvalidInput, NotFound
 from fusefs.fetch.rounds import asked_twice, decisive, patience_of, standing_of, usable, voucher_of
 from fusefs.voucher import Proof
 
@@ -100,6 +100,9 @@ class _Search:
                 chunks = asked_twice(partial(origin.source.chunk_list, origin.name, self._blob))
             except Cancelled:
                 raise
+            except ChunkListTooFine as exc:
+                self._told(origin, f"{exc}; it is not used, see --unproved")
+                self.none = True
             except NotFound as exc:
                 log.debug("%s has no chunk list of %s: %s", origin.source.label, self._blob.digest, exc)
             except FusefsError as exc:
@@ -109,6 +112,12 @@ class _Search:
                 if chunks is not None and self._fits(chunks):
                     return chunks, origin
         return None
+
+    def _told(self, origin: Origin, what: str) -> None:
+        text = f"{origin.source.label}: chunk list of {self._blob.digest.short}: {what}"
+        if text not in self._said:
+            self._said.add(text)
+            log.warning("%s", text)
 
     def _note(self, exc: FusefsError, origin: Origin, *, last: bool) -> None:
         self.errors.append(exc)

@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_MOST_ASKING = 16
+"""Chunk lists that one host is asked for at a time; each waits in a thread for up to `--timeout`."""
+
 
 class Opener:
     """Opens the blobs of one fetcher."""
 
     def __init__(self, threads: CacheThreads) -> None:
         self._threads = threads
-        # Threads of their own: what is present must open while others wait for a dead network (P7).
-        self._asking = trio.CapacityLimiter(16)
+        # Threads of their own: what is present must open while others wait for a dead network (P7), and what another
+        # host has while they wait for a dead host.
+        self._asking: dict[str, trio.CapacityLimiter] = {}
         self._locks: dict[Digest, trio.Lock] = {}
 
     async def open(self, fetch: BlobFetch) -> Chunker:
@@ -42,7 +46,7 @@ class Opener:
             if fetch.chunker is None:
                 listed = await self._threads.run(fetch.local_list)
                 if listed is None:
-                    listed = await trio.to_thread.run_sync(fetch.remote_list, limiter=self._asking)
+                    listed = await trio.to_thread.run_sync(fetch.remote_list, limiter=self._asking_of(fetch))
                 fetch.chunker = await self._threads.run_to_end(fetch.open_chunker, listed)
             return fetch.chunker
 
@@ -53,7 +57,7 @@ class Opener:
             True when the blob has started again with another list.
         """
         listed = await trio.to_thread.run_sync(
-            fetch.other_list, chunker, mismatch.actual, limiter=self._asking, abandon_on_cancel=True
+            fetch.other_list, chunker, mismatch.actual, limiter=self._asking_of(fetch), abandon_on_cancel=True
         )
         if listed is None:
             return False
@@ -63,6 +67,9 @@ class Opener:
                 fetch.retire(chunker)
                 fetch.chunker = await self._threads.run_to_end(fetch.open_chunker, listed)
         return True
+
+    def _asking_of(self, fetch: BlobFetch) -> trio.CapacityLimiter:
+        return self._asking.setdefault(fetch.host, trio.CapacityLimiter(_MOST_ASKING))
 
     def _lock(self, fetch: BlobFetch) -> trio.Lock:
         return self._locks.setdefault(fetch.blob.digest, trio.Lock())

@@ -110,7 +110,7 @@ class Prover:
             more = True
             while more:
                 self._tending[digest] = False
-                while await self._fetcher.threads.run(chunker.prefix.advance, chunker, _STEP):
+                while await self._fetcher.threads.run_long(chunker.prefix.advance, chunker, _STEP):
                     pass
                 more = self._tending[digest]
             if chunker.hashed and chunker.complete and not chunker.sealed:
@@ -132,7 +132,7 @@ class Prover:
             CacheError: the disk does not let us.
         """
         try:
-            return bool(await self._fetcher.threads.run(seal, chunker))
+            return bool(await self._fetcher.threads.run_long(seal, chunker))
         except BlobQuarantined:
             fetch.distrust(chunker)
             raise
@@ -174,7 +174,7 @@ class Prover:
         for _ in range(2 * len(fetch.origins) + 1):
             if not chunker.sealed:
                 await self._fetcher.fetch_all(fetch, chunker, Priority.READ_AHEAD)
-                while await self._fetcher.threads.run(chunker.prefix.advance, chunker, _STEP):
+                while await self._fetcher.threads.run_long(chunker.prefix.advance, chunker, _STEP):
                     whole.progress(self._timeout)
             try:
                 if await self.seal(fetch, chunker):

@@ -1,29 +1,39 @@
-"""Queue: flights that wait for a worker, most urgent first.  No trio, no clock: just the order."""
+"""Queue: flights that wait for a worker, in the order in which they are offered.  No trio, no clock: just the order.
+
+Most urgent first.  Within one priority hosts take turns, within a host blobs do, and of one blob the oldest flight goes
+first: whoever queues a million chunks delays another blob by one turn, not by a million.
+"""
 
 from __future__ import annotations
 
-import heapq
-import itertools
+from collections import deque
 from typing import TYPE_CHECKING
 
+from fusefs.fetch.flight import Priority
+
 if TYPE_CHECKING:
-    from fusefs.fetch.flight import Flight, Priority
+    from collections.abc import Iterator
+
+    from fusefs.fetch.flight import Flight
+
+_Turns = dict[str, dict[object, deque["Flight"]]]
+"""By host, and of one host by blob; who was served last stands last."""
 
 
 class Queue:
-    """A heap of flights; within one priority the oldest goes first.
+    """Flights by priority, host and blob.
 
     A promoted flight is pushed again; its old entry is passed over when it comes up, because the flight's own priority
     is another by then, or it has started.
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[Priority, int, Flight]] = []
-        self._serial = itertools.count()
+        self._turns: dict[Priority, _Turns] = {priority: {} for priority in Priority}
 
     def push(self, flight: Flight) -> None:
         """Queue `flight` at its priority."""
-        heapq.heappush(self._heap, (flight.priority, next(self._serial), flight))
+        blobs = self._turns[flight.priority].setdefault(flight.host, {})
+        blobs.setdefault(flight.blob, deque()).append(flight)
 
     def promote(self, flight: Flight, priority: Priority) -> None:
         """Make a queued flight at least as urgent as `priority`."""
@@ -33,10 +43,33 @@ class Queue:
                 self.push(flight)
 
     def peek(self) -> Flight | None:
-        """The most urgent flight that has not started; it stays queued."""
-        while self._heap:
-            priority, _, flight = self._heap[0]
-            if not flight.started and not flight.landed and flight.priority == priority:
-                return flight
-            heapq.heappop(self._heap)
-        return None
+        """The flight that is offered first; it stays queued."""
+        return next(self.offers(), None)
+
+    def offers(self) -> Iterator[Flight]:
+        """The first flight of each blob, most urgent first; they stay queued.  Nothing is queued meanwhile."""
+        for priority, hosts in self._turns.items():
+            for host, blobs in list(hosts.items()):
+                for blob, flights in list(blobs.items()):
+                    while flights and not _waits(flights[0], priority):
+                        flights.popleft()
+                    if flights:
+                        yield flights[0]
+                    else:
+                        del blobs[blob]
+                if not blobs:
+                    del hosts[host]
+
+    def served(self, flight: Flight) -> None:
+        """An offer was taken: its blob and its host had their turn."""
+        hosts = self._turns[flight.priority]
+        if (blobs := hosts.pop(flight.host, None)) is None:
+            return
+        hosts[flight.host] = blobs
+        if (flights := blobs.pop(flight.blob, None)) is not None:
+            blobs[flight.blob] = flights
+
+
+def _waits(flight: Flight, priority: Priority) -> bool:
+    """Whether an entry of the queue still stands for a flight that waits."""
+    return not flight.started and not flight.landed and flight.priority == priority

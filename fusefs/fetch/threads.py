@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class CacheThreads:
-    """Four at a time: more would only wait for the same disk.
+    """Four at a time: more would only wait for the same disk.  Of those that read whole blobs two more at a time.
 
     Attributes:
         busy: threads at work now, those included that nobody waits for any more.
@@ -25,11 +25,20 @@ class CacheThreads:
     def __init__(self) -> None:
         self.busy = 0
         self._limiter = trio.CapacityLimiter(4)
+        # Hashing a terabyte takes an hour, and waits for other processes: nobody's read shall wait behind it.
+        self._long = trio.CapacityLimiter(2)
         self._lock = threading.Lock()
         self._last: Callable[[], None] | None = None
 
     async def run(self, work: Callable[..., T], *args: object) -> T:
         """Run `work`; who is cancelled leaves the thread behind."""
+        return await self._run(self._limiter, work, args)
+
+    async def run_long(self, work: Callable[..., T], *args: object) -> T:
+        """The same for work that takes as long as its blob is large."""
+        return await self._run(self._long, work, args)
+
+    async def _run(self, limiter: trio.CapacityLimiter, work: Callable[..., T], args: tuple[object, ...]) -> T:
         # Whoever is first has it: the thread, or the caller who is cancelled before the thread has begun.
         begun = threading.Lock()
 
@@ -43,7 +52,7 @@ class CacheThreads:
 
         self._count(1)
         try:
-            return await trio.to_thread.run_sync(counted, abandon_on_cancel=True, limiter=self._limiter)
+            return await trio.to_thread.run_sync(counted, abandon_on_cancel=True, limiter=limiter)
         except trio.Cancelled:
             if begun.acquire(blocking=False):
                 self._count(-1)

@@ -51,15 +51,16 @@ def fetch_span(
     buffer: memoryview,
     counters: Counters,
     landed: Landed,
+    heard: Callable[[], None] = lambda: None,
 ) -> memoryview:
     """Fetch the chunks of `span` (rising), verify and store each, and tell `landed` as soon as each is there.
 
-    Never raises: what went wrong is told to `landed`, once for each chunk.
+    Never raises: what went wrong is told to `landed`, once for each chunk.  `heard` is told whenever bytes come.
 
     Returns:
         `buffer`, or another of its size that was had for it.
     """
-    work = _Span(chunker, list(span), buffer, counters, landed)
+    work = _Span(chunker, list(span), buffer, counters, landed, heard)
     error: BaseException
     try:
         error = work.fetch(origins)
@@ -83,6 +84,7 @@ class _Span:
         buffer: the memory to work in; a chunk that stays in it is given for another.
         counters: what happened.
         landed: told of each chunk.
+        heard: told of bytes.
         misses: how many times which source had a chunk wrong.
     """
 
@@ -91,6 +93,7 @@ class _Span:
     buffer: memoryview
     counters: Counters
     landed: Landed
+    heard: Callable[[], None]
     misses: dict[int, Counter[Origin]] = field(default_factory=dict)
 
     def fetch(self, origins: Sequence[Origin]) -> FusefsError:
@@ -167,8 +170,14 @@ class _Span:
         """Take one chunk from the stream; a mismatch is returned, because the stream goes on behind it."""
         chunks, counters = self.chunker.chunks, self.counters
         size = chunks[index].size
+
+        def readinto(view: memoryview) -> int:
+            got = body.readinto(view)
+            self.heard()
+            return got
+
         try:
-            self.buffer = self.chunker.fill(index, body.readinto, self.buffer)
+            self.buffer = self.chunker.fill(index, readinto, self.buffer)
         except DigestMismatch as exc:
             counters.add("bytes_fetched", size)
             counters.add("chunks_rejected")

@@ -18,6 +18,8 @@ ERRNOS: dict[type[errors.FusefsError], int] = {
     errors.InvalidName: errno.EIO,
     errors.InvalidChunk: errno.EIO,
     errors.InvalidChunkList: errno.EIO,
+    errors.ChunkListTooFine: errno.EIO,
+    errors.ListMemoryFull: errno.EIO,
     errors.InvalidManifest: errno.EIO,
     errors.InvalidHeader: errno.EIO,
     errors.InvalidStart: errno.EIO,

@@ -22,6 +22,12 @@ SEALED_READ_AHEAD_KB = 1024
 """For a sealed file: requests of 1 MiB, the largest that the kernel sends."""
 
 
+MAX_BACKGROUND = 4096
+"""Every read through the page cache is one of these requests, of whatever file: with 64, as many readers who wait for a
+dead registry stop those of all other files.  How far the kernel reads ahead is the threshold's business.  Without
+CAP_SYS_ADMIN a kernel allows one for each 3 MiB of the machine's memory at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class Knob:
     """One limit.
@@ -65,7 +71,7 @@ def tune(
     minor: int,
     *,
     read_ahead_kb: int = READ_AHEAD_KB,
-    max_background: int = 64,
+    max_background: int = MAX_BACKGROUND,
     congestion_threshold: int = 48,
     sys: Path = SYS,
 ) -> Tuning:
@@ -74,7 +80,7 @@ def tune(
     Args:
         minor: of the mount's st_dev.
         read_ahead_kb: KiB the kernel reads ahead of a sequential reader.
-        max_background: read-ahead requests in flight at most.
+        max_background: requests of the page cache in flight at most.
         congestion_threshold: requests in flight from which the kernel reads less ahead.
         sys: where sysfs is mounted.
     """

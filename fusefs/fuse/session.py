@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ import pyfuse3
 import trio
 
 from fusefs.errors import MountError
+from fusefs.fuse.kernel import MAX_BACKGROUND
 from fusefs.fuse.mountpoint import check_device, mounted_at
 
 if TYPE_CHECKING:
@@ -29,8 +31,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_TASKS = 1024
-"""Requests answered at once.  Each waiting read holds one; pyfuse3's 99 would let 99 of them block every lookup."""
+MAX_TASKS = 2 * MAX_BACKGROUND
+"""Requests answered at once.  Each waiting read holds one, and with pyfuse3's 99 as many of them block every lookup: so
+these are more than the kernel lets wait.  One that waits takes some KiB, and what it reads is not in memory yet."""
+
+_ADDRESSES_A_TASK = 4 << 20
+"""Bytes of address space: libfuse takes 1 MiB for each request, and when it gets none it ends the mount."""
 
 _LONGEST_SOURCE = 1000
 """Characters of `fsname=`: all options of a mount must fit a page of 4096 bytes, and a mount may have many SOURCEs."""
@@ -74,12 +80,17 @@ class _Slot:
     taken = False
 
 
+def most_tasks(limit: int = -1) -> int:
+    """Requests that may be answered at once with `limit` bytes of address space (RLIMIT_AS; -1 for no limit)."""
+    return MAX_TASKS if limit < 0 else max(16, min(MAX_TASKS, limit // _ADDRESSES_A_TASK))
+
+
 async def serve(
     operations: FuseOperations,
     mountpoint: Path,
     options: set[str],
     *,
-    max_tasks: int = MAX_TASKS,
+    max_tasks: int | None = None,
     task_status: trio.TaskStatus[Session] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Mount and answer, until cancelled or unmounted; then the mount is gone.
@@ -88,7 +99,7 @@ async def serve(
         operations: the handlers; new ones for each session.
         mountpoint: an empty folder, see `fusefs.fuse.mountpoint.check_mountpoint`.
         options: see `mount_options`.
-        max_tasks: requests answered at once.
+        max_tasks: requests answered at once; as many as there is address space for, when it is None.
         task_status: started with the Session when the kernel has said hello: from then on it can be tuned and used.
 
     Raises:
@@ -101,7 +112,8 @@ async def serve(
     failures: list[Exception] = []
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_answer, max_tasks, nursery.cancel_scope, failures)
+            tasks = max_tasks or most_tasks(resource.getrlimit(resource.RLIMIT_AS)[0])
+            nursery.start_soon(_answer, tasks, nursery.cancel_scope, failures)
             await operations.ready.wait()
             there = mounted_at(mountpoint)
             task_status.started(Session(mountpoint, there.minor if there else None))

@@ -141,10 +141,4 @@ class BlobFile:
 
     def presence(self, cells: int) -> list[float]:
         """For each of `cells` equal parts of the file, the fraction of it that is on disk."""
-        parts = [0.0] * cells
-        width = self.blob.size / cells
-        for start, stop in self._fetch.present_ranges():
-            for cell in range(int(start / width), min(cells, int((stop - 1) / width) + 1)):
-                overlap = min(stop, (cell + 1) * width) - max(start, cell * width)
-                parts[cell] += max(0.0, overlap / width)
-        return [min(1.0, part) for part in parts]
+        return self._fetch.presence(cells)

@@ -21,6 +21,8 @@ OTHERS = (
     *(f"tests/faults/test_{area}.py" for area in ("schedule", "full_disk", "load")),
     "tests/faults/test_lying_list.py",
     "tests/faults/test_two_parsers.py",
+    "tests/faults/test_hostile_list.py",
+    "tests/faults/test_starving_readers.py",
     "tests/fuzz/test_atheris.py",
 )
 """Every other attack whose tests count what they did."""

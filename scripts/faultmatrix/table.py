@@ -38,6 +38,8 @@ AREAS = {
     "many": "many processes, with kills",
     "schedule": "random schedules of faults",
     "full_disk": "2 GiB through a full disk",
+    "hostile_list": "hostile list: absurd chunk lists, manifests and headers",
+    "starving_readers": "starving readers: hundreds wait for a dead registry",
     "load": "64 readers, 20 models, 5 % faults",
     "lying_list": "lying list",
     "two_parsers": "two parsers",

@@ -17,7 +17,7 @@ from fusefs import errors
 from fusefs.fuse import kernel, operations
 from fusefs.fuse.mountpoint import check_mountpoint, mounted_at
 from fusefs.fuse.operations import FuseOperations
-from fusefs.fuse.session import mount_options, serve
+from fusefs.fuse.session import MAX_TASKS, most_tasks, mount_options, serve
 from tests.fakes import FakeBlobFile, file_system_of
 from tests.mounts import PATIENCE, start
 
@@ -293,6 +293,13 @@ async def test_the_kernel_is_tuned_as_root(mount: Mounter) -> None:
     assert tuning.complaint == ""
     assert tuning.as_dict() == {
         "read_ahead_kb": {"wanted": 256, "actual": 256, "why_not": ""},
-        "max_background": {"wanted": 64, "actual": 64, "why_not": ""},
+        "max_background": {"wanted": kernel.MAX_BACKGROUND, "actual": kernel.MAX_BACKGROUND, "why_not": ""},
         "congestion_threshold": {"wanted": 48, "actual": 48, "why_not": ""},
     }
+
+
+def test_p10_no_more_requests_are_answered_at_once_than_there_is_address_space_for() -> None:
+    """Where libfuse gets no buffer for a request it ends the mount, with every reader of it."""
+    assert most_tasks() == MAX_TASKS
+    assert most_tasks(1 << 30) == 256
+    assert most_tasks(1 << 20) == 16, "there is no mount with none"

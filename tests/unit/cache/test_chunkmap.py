@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.cache.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, ChunkMap, byte_ranges, peek
+from fusefs.cache.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, ChunkMap, peek
 from fusefs.cache.disk import DiskCache
+from fusefs.cache.presence import ranges_on_disk
 from fusefs.chunks import ChunkList
 from fusefs.errors import CacheError
 from tests.chunkers import blob_of, fill, opened, place_of, reboot
@@ -199,8 +200,12 @@ def test_peek_knows_its_own_blob_alone(tmp_path: Path) -> None:
 
 
 def test_byte_ranges_join_neighbours_and_count_claims() -> None:
-    assert byte_ranges(LIST, bytes([1, 2, 3, 0, 0, 1, 0, 0, 0, 2])) == [(0, 300), (500, 600), (900, 1000)]
-    assert byte_ranges(LIST, bytes(10)) == []
+    assert ranges_on_disk(LIST.size, LIST.starts, bytes([1, 2, 3, 0, 0, 1, 0, 0, 0, 2])) == [
+        (0, 300),
+        (500, 600),
+        (900, 1000),
+    ]
+    assert ranges_on_disk(LIST.size, LIST.starts, bytes(10)) == []
 
 
 def test_a_map_in_memory_does_what_one_on_disk_does() -> None:

@@ -12,6 +12,7 @@ import trio.testing
 from fusefs.chunks import Chunk
 from fusefs.config import KIB, MIB
 from fusefs.fetch import header as header_room
+from fusefs.formats.header import MAX_HEADER
 from tests.fake_source import FakeSource, chunk_list, fail
 from tests.headers import ARRAY, F32, STRING, UINT32, entry, gguf, key, safetensors, strings, tensor
 from tests.world import World, quiet, running, some_bytes, until
@@ -241,3 +242,36 @@ async def test_p2_a_read_is_right_whatever_the_header_says(tmp_path: Path, lie: 
         await world.read(0, len(data))
         await world.sealed()
         assert world.source.bytes_asked == len(data)
+
+
+def hostile_headers() -> dict[str, bytes]:
+    """Headers that ask for all of a file, for more than there is, or for the same again and again."""
+    huge = 2**63 - 1
+    one = {f"t{i}": entry(0, EACH) for i in range(500)}
+    return {
+        "gguf, counts": b"GGUF\3\0\0\0" + struct.pack("<QQ", huge, huge),
+        "gguf, an array without end": gguf([key(b"k", ARRAY, struct.pack("<IQ", STRING, huge))]),
+        "gguf, strings of no length": gguf([key(b"k", ARRAY, struct.pack("<IQ", STRING, 4 * MIB))]),
+        "gguf, arrays in arrays": gguf([key(b"k", ARRAY, struct.pack("<IQ", ARRAY, huge) * 64)]),
+        "gguf, tensors behind the end": gguf([], [tensor([huge >> 8], F32, number << 40) for number in range(7)]),
+        "gguf, one tensor often": gguf([], [tensor([EACH // 4], F32, 0) for _ in range(500)]),
+        "safetensors, a length": (1 << 62).to_bytes(8, "little"),
+        "safetensors, the longest": (31 << 20).to_bytes(8, "little") + b"{",
+        "safetensors, one extent often": safetensors(one),
+        "safetensors, extents backwards": safetensors({"a": entry(EACH, 0), "b": entry(-5, 2**64)}),
+        "safetensors, extents in a circle": safetensors({"a": entry(0, 100), "b": entry(50, 200), "c": entry(150, 50)}),
+    }
+
+
+@pytest.mark.parametrize("name", hostile_headers())
+async def test_p10_a_hostile_header_costs_its_limit_at_most_and_no_read_its_bytes(tmp_path: Path, name: str) -> None:
+    """It says where tensors are, as a hint: what one page of the file causes ends, far from all of the file."""
+    data = hostile_headers()[name].ljust(40 * MIB, b"\0")
+    settings = {**SETTINGS, "chunk_size": MIB, "span_size": 4 * MIB}
+    async with running(tmp_path, data, **settings) as world:  # type: ignore[arg-type]  # settings by name
+        await world.read(0, 4096)
+        await quiet(world)
+        await world.read(20 * MIB, 4096)
+        await quiet(world)
+        assert world.source.bytes_asked <= MAX_HEADER + 4 * MIB
+        assert len(world.source.asked) == len(set(world.source.asked)), "nothing is asked for twice"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from fusefs.chunks import Blob
+from fusefs.digest import Digest
 from fusefs.fetch.flight import Flight, Priority
 from fusefs.fetch.queue import Queue
 
@@ -12,8 +15,17 @@ if TYPE_CHECKING:
     from fusefs.fetch.blobfetch import BlobFetch
 
 
-def flight(index: int, priority: Priority) -> Flight:
-    return Flight(cast("BlobFetch", None), cast("Chunker", None), index, priority)
+@dataclass(frozen=True)
+class Fetch:
+    """What the queue wants to know of a blob."""
+
+    blob: Blob
+    host: str
+
+
+def flight(index: int, priority: Priority, *, host: str = "one", blob: bytes = b"") -> Flight:
+    fetch = Fetch(Blob(Digest.of(blob), len(blob)), host)
+    return Flight(cast("BlobFetch", fetch), cast("Chunker", None), index, priority)
 
 
 def drain(queue: Queue) -> list[int]:
@@ -21,6 +33,7 @@ def drain(queue: Queue) -> list[int]:
     while (first := queue.peek()) is not None:
         assert queue.peek() is first, "looking takes nothing away"
         first.started = True
+        queue.served(first)
         order.append(first.index)
     return order
 
@@ -82,3 +95,35 @@ def test_what_has_landed_is_passed_over() -> None:
     queue.push(one)
     one.land()
     assert queue.peek() is None
+
+
+def test_p6_blobs_of_a_host_take_turns_however_many_chunks_one_of_them_has() -> None:
+    queue = Queue()
+    for index in range(1000):
+        queue.push(flight(index, Priority.DEMAND, blob=b"many"))
+    queue.push(flight(5000, Priority.DEMAND, blob=b"few"))
+    assert drain(queue).index(5000) <= 1
+
+
+def test_p6_hosts_take_turns_however_many_blobs_one_of_them_has() -> None:
+    queue = Queue()
+    for index in range(1000):
+        queue.push(flight(index, Priority.DEMAND, host="many", blob=b"%d" % index))
+    queue.push(flight(5000, Priority.DEMAND, host="few"))
+    assert drain(queue).index(5000) <= 1
+
+
+def test_a_more_urgent_flight_goes_before_any_turn() -> None:
+    queue = Queue()
+    for index in range(10):
+        queue.push(flight(index, Priority.READ_AHEAD, host=f"{index % 3}"))
+    queue.push(flight(99, Priority.DEMAND, host="0"))
+    assert drain(queue)[0] == 99
+
+
+def test_what_was_drained_leaves_nothing_behind() -> None:
+    queue = Queue()
+    for index in range(10):
+        queue.push(flight(index, Priority.DEMAND, host=f"{index}"))
+    drain(queue)
+    assert not any(queue._turns.values())

@@ -1,0 +1,152 @@
+"""Shares: who may start another worker.  Pure policy: hosts, blobs and times in, yes or no out.
+
+A worker is a thread, and blocking transport keeps it for as long as a server is silent: up to `--timeout`.  So that
+nobody's silence is another's
+    each host has `connections` workers of its own, whatever other hosts do;
+    a worker that has had no byte for `SILENT` seconds leaves its place at its host to the host's other blobs, but not
+    to its own: it would only lose more of them to the same silence;
+    how many there are has a limit all the same, within which a host, or a blob of a host, with no worker at all comes
+    before those that have some.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from fusefs.fetch.lanes import Lanes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+RESERVED = 2
+"""Workers of a host that prefetch must leave free for demand reads."""
+
+SILENT = 2.0
+"""Seconds without a byte: longer than an honest registry takes to answer, redirect and TLS included."""
+
+_MOST_OF_HOST = 8
+"""Times `connections`: threads that one host may hold, nearly all of them silent.  64 by default, a few MiB."""
+
+_MOST = 32
+"""Times `connections`: threads of all hosts, but one that each host has in any case."""
+
+
+class Worker:
+    """One worker that runs.
+
+    Attributes:
+        host: whom it asks.
+        blob: for what.
+        prefetch: no reader waited for it when it started.
+        beats: how many times bytes came; counted by its thread.
+    """
+
+    __slots__ = ("_heard", "_since", "beats", "blob", "host", "prefetch")
+
+    def __init__(self, host: str, blob: object, now: float, *, prefetch: bool) -> None:
+        self.host = host
+        self.blob = blob
+        self.prefetch = prefetch
+        self.beats = 0
+        self._heard = 0
+        self._since = now
+
+    def heard(self) -> None:
+        """Bytes have come (called by the thread)."""
+        self.beats += 1
+
+    def silent_at(self, now: float) -> float:
+        """When it will have been silent for too long, unless bytes come; the past when it has been."""
+        if self.beats != self._heard:
+            self._heard, self._since = self.beats, now
+        return self._since + SILENT
+
+
+class _Host:
+    def __init__(self, connections: int) -> None:
+        self.workers: set[Worker] = set()
+        self.lanes = Lanes(connections - RESERVED)
+        self.prefetching = 0
+        self.blobs: Counter[object] = Counter()
+        self.silent: Counter[object] = Counter()
+        self.silent_prefetch = 0
+
+
+class Shares:
+    """The workers of one dispatcher, at most `connections` a host that get bytes.
+
+    Attributes:
+        running: workers that run now.
+    """
+
+    def __init__(self, connections: int) -> None:
+        self.running = 0
+        self._connections = connections
+        self._hosts: dict[str, _Host] = {}
+
+    def lanes(self, host: str) -> Lanes:
+        """How many requests prefetch may have in flight at a host."""
+        return self._host(host).lanes
+
+    def look(self, now: float) -> float:
+        """See who is silent by now; the next time at which somebody may be, infinite when nobody can."""
+        soonest = math.inf
+        for host in self._hosts.values():
+            host.silent.clear()
+            host.silent_prefetch = 0
+            for worker in host.workers:
+                if (when := worker.silent_at(now)) <= now:
+                    host.silent[worker.blob] += 1
+                    host.silent_prefetch += worker.prefetch
+                else:
+                    soonest = min(soonest, when)
+        return soonest
+
+    def may_start(self, host: str, blob: object, *, prefetch: bool) -> bool:
+        """Whether a worker for `blob` may start at `host`, as things were at the last `look`."""
+        at, size = self._host(host), len(self._host(host).workers)
+        if prefetch and at.prefetching - (0 if at.silent[blob] else at.silent_prefetch) >= at.lanes.allowed:
+            return False
+        if size and self.running >= _MOST * self._connections:
+            return False
+        if size < self._connections:
+            return True
+        most = _MOST_OF_HOST * self._connections
+        if prefetch or at.blobs[blob]:
+            most //= 2
+        return not at.silent[blob] and size < most and size - at.silent.total() < self._connections
+
+    def begin(self, host: str, blob: object, now: float, *, prefetch: bool) -> Worker:
+        """A worker starts."""
+        worker = Worker(host, blob, now, prefetch=prefetch)
+        at = self._host(host)
+        at.workers.add(worker)
+        at.blobs[blob] += 1
+        at.prefetching += prefetch
+        self.running += 1
+        return worker
+
+    def end(self, worker: Worker) -> None:
+        """A worker has ended."""
+        at = self._hosts[worker.host]
+        at.workers.discard(worker)
+        at.blobs[worker.blob] -= 1
+        if not at.blobs[worker.blob]:
+            del at.blobs[worker.blob]
+        at.prefetching -= worker.prefetch
+        self.running -= 1
+
+    def idle(self, waiting: Iterable[str]) -> None:
+        """Nothing more starts now; at hosts that are not `waiting` there is less to prefetch than lanes."""
+        busy = set(waiting)
+        for name, host in self._hosts.items():
+            if name not in busy and host.prefetching < host.lanes.allowed:
+                host.lanes.starved()
+
+    def _host(self, name: str) -> _Host:
+        found = self._hosts.get(name)
+        if found is None:
+            found = self._hosts[name] = _Host(self._connections)
+        return found

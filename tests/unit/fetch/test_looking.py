@@ -1,0 +1,42 @@
+"""What a blob says of itself to who only looks: at once, whatever its list, and from nothing that grows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fusefs.cache.chunkmap import _STATES_AT, PRESENT
+from fusefs.cache.disk import DiskCache
+from fusefs.cache.place import Place
+from fusefs.chunks import Blob, ChunkList
+from fusefs.config import MIB
+from fusefs.digest import Digest
+from fusefs.fetch.blobfetch import BlobFetch
+from fusefs.voucher import Proof, Voucher
+from tests.world import SETTINGS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COUNT = 1 << 20
+
+
+def test_p6_a_partial_blob_of_a_million_chunks_is_looked_at_without_its_list(tmp_path: Path) -> None:
+    """The list has 40 MB: reading and hashing it kept the event loop from everybody for a quarter of a second."""
+    blob = Blob(Digest.of(b"a terabyte"), COUNT * MIB)
+    cache = DiskCache.open(tmp_path)
+    chunks = ChunkList.from_packed(blob.size, range(0, blob.size, MIB), bytes(32 * COUNT))
+    cache.chunker(blob, chunks, Voucher(Proof.REGISTRY, "test")).close()
+    with open(Place(tmp_path, blob.digest).map, "r+b") as file:
+        file.seek(_STATES_AT + 7)
+        file.write(bytes([PRESENT]) * 3)
+    fetch = BlobFetch(blob, DiskCache.open(tmp_path), SETTINGS, lambda _: None)
+    assert fetch.state == "partial"
+    assert fetch.present == 3 * MIB
+    cells = fetch.presence(64)
+    assert cells[0] > 0
+    assert not any(cells[1:])
+    assert fetch._list is None, "not for anything of this"
+    listed = fetch.local_list()
+    assert listed is not None
+    assert listed[0] == chunks
+    assert isinstance(listed[0].starts, range), "equal chunks take no memory"
