@@ -7,6 +7,7 @@ The socket's credentials (SO_PEERCRED) say which process serves a mount, even wh
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -111,6 +112,24 @@ def _short(path: Path) -> Iterator[str]:
         os.close(fd)
 
 
+@contextmanager
+def _folder_of(path: Path, uid: int) -> Iterator[str]:
+    """A name for the folder of user `uid` that stays this folder's, whoever renames what lies above it.
+
+    Raises:
+        PermissionError: it is a symbolic link or somebody else's, or others may write to it.
+        OSError: there is none.
+    """
+    fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd)
+        if found.st_uid != uid or stat.S_IMODE(found.st_mode) & 0o022:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
+
+
 # ---- server
 
 
@@ -194,12 +213,12 @@ def _connected(mount: Mounted, timeout: float) -> Iterator[tuple[socket.socket, 
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(timeout)
             try:
-                with _short(directory / "fusefs" / name) as address:
-                    sock.connect(address)
+                with _folder_of(directory / "fusefs", mount.user) as folder:
+                    sock.connect(f"{folder}/{name}")
             except OSError:
                 continue
             pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            # The socket of somebody else at this place would have us signal a process of his choice.
+            # Who listened, which need not be who serves now: `proof` says who may be signalled.
             if uid in (0, mount.user):
                 yield sock, Peer(pid, uid)
                 return
@@ -229,7 +248,10 @@ def query(mount: Mounted, timeout: float = 3.0) -> MountReport:
             while total < MAX_DOCUMENT and (piece := sock.recv(1 << 20)):
                 pieces.append(piece)
                 total += len(piece)
-                sock.settimeout(max(0.01, deadline - time.monotonic()))
+                left = deadline - time.monotonic()
+                if left <= 0:  # one byte at a time would hold the asker for ever
+                    raise TimeoutError
+                sock.settimeout(left)
         except OSError as exc:
             raise MountError(f"the daemon of {mount.mountpoint} does not answer") from exc
     try:
