@@ -79,6 +79,8 @@ def own_runtime_dir() -> Path:
     """
     base = os.environ.get("XDG_RUNTIME_DIR")
     uid = os.getuid()
+    if base and uid == 0 and _of_another(Path(base)):
+        base = None  # `sudo -E` keeps a user's, who could put another folder in the place of ours
     home = Path(base) if base else Path("/run") if uid == 0 else _fallback(uid)
     directory = home / "fusefs"
     try:
@@ -90,6 +92,12 @@ def own_runtime_dir() -> Path:
             f"cannot make {directory} for the control socket: {exc.strerror}; set XDG_RUNTIME_DIR"
         ) from exc
     return directory
+
+
+def _of_another(directory: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return directory.stat().st_uid != os.getuid()
+    return False
 
 
 def _make_private(directory: Path) -> None:
