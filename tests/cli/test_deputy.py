@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from fusefs.daemon import wait_end
 from tests.cli.conftest import REPOSITORY
 from tests.cli.ordinary import UID
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Shell
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
 
@@ -62,3 +71,24 @@ def test_p11_umount_of_root_signals_no_process_that_a_users_socket_names() -> No
         check=False,
     )
     assert done.stdout == "ended 0  victim None\nmounted False\n", done.stderr
+
+
+def test_p11_a_storm_of_signals_leaves_the_mount_readable_and_sigterm_ends_it(
+    fusefs: Shell, model: str, content: dict[str, bytes]
+) -> None:
+    mnt = fusefs.folder("mnt")
+    fusefs("mount", model, mnt)
+    pid = json.loads(fusefs("status", mnt, "--json").stdout)["mounts"][0]["pid"]
+    daemon = os.pidfd_open(pid)
+    try:
+        for _ in range(2000):
+            signal.pidfd_send_signal(daemon, signal.SIGHUP)
+            signal.pidfd_send_signal(daemon, signal.SIGUSR1)
+        assert (mnt / "config.json").read_bytes() == content["config.json"]
+        for _ in range(50):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(daemon, signal.SIGTERM)
+        assert wait_end(daemon, 20)
+    finally:
+        os.close(daemon)
+    assert str(mnt) not in Path("/proc/mounts").read_text()
