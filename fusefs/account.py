@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs import __version__
+from fusefs import __version__, logs
 from fusefs.report import CELLS, FileReport, MountReport, encode
 
 if TYPE_CHECKING:
@@ -73,7 +73,11 @@ class Account:
             files=tuple(files),
             counters={**self._counters.snapshot(), "bytes_evicted": self._fetcher.evicted},
             overdue=self._dog.overdue,
-            last_error=self._dog.complaint or self._file_system.last_error or self._fetcher.last_error or None,
+            last_error=self._dog.complaint
+            or logs.trouble()
+            or self._file_system.last_error
+            or self._fetcher.last_error
+            or None,
             sources_state=self._pool.states(),
         )
         return encode(report)

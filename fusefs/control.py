@@ -7,6 +7,7 @@ The socket's credentials (SO_PEERCRED) say which process serves a mount, even wh
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -78,6 +79,8 @@ def own_runtime_dir() -> Path:
     """
     base = os.environ.get("XDG_RUNTIME_DIR")
     uid = os.getuid()
+    if base and uid == 0 and _of_another(Path(base)):
+        base = None  # `sudo -E` keeps a user's, who could put another folder in the place of ours
     home = Path(base) if base else Path("/run") if uid == 0 else _fallback(uid)
     directory = home / "fusefs"
     try:
@@ -89,6 +92,12 @@ def own_runtime_dir() -> Path:
             f"cannot make {directory} for the control socket: {exc.strerror}; set XDG_RUNTIME_DIR"
         ) from exc
     return directory
+
+
+def _of_another(directory: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return directory.stat().st_uid != os.getuid()
+    return False
 
 
 def _make_private(directory: Path) -> None:
@@ -107,6 +116,24 @@ def _short(path: Path) -> Iterator[str]:
     fd = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{fd}/{path.name}"
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _folder_of(path: Path, uid: int) -> Iterator[str]:
+    """A name for the folder of user `uid` that stays this folder's, whoever renames what lies above it.
+
+    Raises:
+        PermissionError: it is a symbolic link or somebody else's, or others may write to it.
+        OSError: there is none.
+    """
+    fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd)
+        if found.st_uid != uid or stat.S_IMODE(found.st_mode) & 0o022:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+        yield f"/proc/self/fd/{fd}"
     finally:
         os.close(fd)
 
@@ -194,12 +221,12 @@ def _connected(mount: Mounted, timeout: float) -> Iterator[tuple[socket.socket, 
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(timeout)
             try:
-                with _short(directory / "fusefs" / name) as address:
-                    sock.connect(address)
+                with _folder_of(directory / "fusefs", mount.user) as folder:
+                    sock.connect(f"{folder}/{name}")
             except OSError:
                 continue
             pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            # The socket of somebody else at this place would have us signal a process of his choice.
+            # Who listened, which need not be who serves now: `proof` says who may be signalled.
             if uid in (0, mount.user):
                 yield sock, Peer(pid, uid)
                 return
@@ -229,7 +256,10 @@ def query(mount: Mounted, timeout: float = 3.0) -> MountReport:
             while total < MAX_DOCUMENT and (piece := sock.recv(1 << 20)):
                 pieces.append(piece)
                 total += len(piece)
-                sock.settimeout(max(0.01, deadline - time.monotonic()))
+                left = deadline - time.monotonic()
+                if left <= 0:  # one byte at a time would hold the asker for ever
+                    raise TimeoutError
+                sock.settimeout(left)
         except OSError as exc:
             raise MountError(f"the daemon of {mount.mountpoint} does not answer") from exc
     try:

@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from fusefs.errors import FusefsError, MountError
+from fusefs.ownfile import open_to_append
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,7 +119,7 @@ def _leave_terminal(log_file: Path | None) -> None:
     if log_file is None:
         os.dup2(null, 2)
     else:
-        log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        log = open_to_append(log_file)
         os.dup2(log, 2)
         os.close(log)
     os.close(null)

@@ -6,8 +6,11 @@ import contextlib
 import ctypes
 import os
 import resource
+from pathlib import Path
 
-_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38  # linux/prctl.h
+_PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 4, 24, 38, 47  # linux/prctl.h
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_CAPABILITY_VERSION_3, _CAP_SETPCAP = 0x20080522, 8  # linux/capability.h
 
 
 def keep_memory_private() -> None:
@@ -43,10 +46,54 @@ def gain_no_privileges() -> bool:
     return True
 
 
-def _prctl(option: int, value: int) -> None:
-    """Both options are as old as Linux 3.5 and need no rights, so a failure is told."""
+KEPT = {
+    "cap_dac_override": 1,
+    "cap_dac_read_search": 2,
+    "cap_fowner": 3,
+    "cap_sys_admin": 21,
+}
+"""The capabilities that a daemon of root keeps, by their number in linux/capability.h.
+
+cap_sys_admin mounts and unmounts.  cap_dac_override, cap_dac_read_search and cap_fowner open stores, certificates and
+credentials of users whose models root mounts, and keep the modes of what lies in the cache.
+"""
+
+
+def keep_few_capabilities() -> tuple[str, ...]:
+    """Give up for good every capability of root that is not in `KEPT`; the names of those that are left.
+
+    Capabilities belong to a thread and threads inherit them, so this comes before the first one is started.  The
+    bounding set keeps programs that we start from getting them back.  An ordinary user has none and may start
+    fusermount3, which needs its own.  Source: capabilities(7), capget(2).
+    """
+    if os.geteuid() != 0:
+        return ()
     libc = ctypes.CDLL(None, use_errno=True)
-    zero = ctypes.c_ulong(0)
-    if libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero):
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: bits 0 to 31, then the same for 32 to 63
+    _must(libc.capget(header, sets))
+    permitted = sets[1] | sets[4] << 32
+    left = permitted & sum(1 << number for number in KEPT.values())
+    if permitted >> _CAP_SETPCAP & 1:  # in a container it may be missing, and then the bounding set is another's affair
+        for number in range(int(Path("/proc/sys/kernel/cap_last_cap").read_text()) + 1):
+            if not left >> number & 1:
+                _prctl(_PR_CAPBSET_DROP, number)
+    with contextlib.suppress(OSError):  # a kernel before 4.3 has no ambient set
+        _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    low, high = left & 0xFFFFFFFF, left >> 32
+    sets[:] = [low, low, 0, high, high, 0]
+    _must(libc.capset(header, sets))
+    return tuple(name for name, number in KEPT.items() if left >> number & 1)
+
+
+def _must(failed: int) -> None:
+    if failed:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def _prctl(option: int, value: int) -> None:
+    """A failure is told: what was to be given up would still be there."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    zero = ctypes.c_ulong(0)
+    _must(libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from fusefs.control import mount_id, own_runtime_dir
 from fusefs.errors import FusefsError, MountError
+from fusefs.ownfile import make_folder, open_to_append
 from fusefs.printable import printable
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def default_log(mountpoint: Path) -> Path | None:
     name = f"{mount_id(mountpoint)}.log"
     with contextlib.suppress(OSError):
         directory = platformdirs.user_state_path("fusefs", appauthor=False)
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(directory)
         return check_log(directory / name)
     with contextlib.suppress(OSError, FusefsError):
         return check_log(own_runtime_dir() / name)
@@ -58,7 +59,7 @@ def check_log(path: Path) -> Path:
     Raises:
         OSError: it cannot.
     """
-    os.close(_open(path))
+    os.close(open_to_append(path))
     return path.absolute()
 
 
@@ -91,6 +92,12 @@ def reopen() -> None:
             handler.reopen()
 
 
+def trouble() -> str:
+    """Why records are being lost, for `status`; empty while none is."""
+    handlers = logging.getLogger().handlers
+    return next((found.trouble for found in handlers if isinstance(found, LogFile) and found.trouble), "")
+
+
 def descriptor() -> int:
     """Where the log goes, for what can write to a file descriptor alone."""
     for handler in logging.getLogger().handlers:
@@ -105,17 +112,50 @@ class LogFile(logging.handlers.RotatingFileHandler):
     Args:
         path: absolute; made readable by nobody else.
         stderr: let descriptor 2 follow the file.
+
+    Attributes:
+        trouble: why records are being lost; empty while none is.
     """
 
     def __init__(self, path: Path, *, stderr: bool = False) -> None:
         self._stderr = stderr
+        self._lost = 0
+        self._torn = False
+        self.trouble = ""
         super().__init__(path, maxBytes=LIMIT, backupCount=1, encoding="utf-8", errors="replace")
 
     def _open(self) -> TextIO:  # type: ignore[override] # a wrapper that is narrower in the library's stubs
-        stream = open(_open(Path(self.baseFilename)), "a", encoding="utf-8", errors="replace")  # noqa: SIM115 # kept
+        stream = open(open_to_append(Path(self.baseFilename)), "a", encoding="utf-8", errors="replace")  # noqa: SIM115 # kept
         if self._stderr:
             os.dup2(stream.fileno(), 2)
         return stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, or count it as lost: a full disk must not end the mount, nor fill descriptor 2 with stacks.
+
+        Past the stream's buffer, which would keep what did not fit and fail again with it for ever.
+        """
+        try:
+            if self.shouldRollover(record):
+                self.doRollover()
+            note = f"[{self._lost} lines before this one were lost: {self.trouble}]\n" if self._lost else ""
+            assert self.stream is not None  # shouldRollover opens it anew where a rollover failed
+            self._write(self.stream.fileno(), f"{note}{self.format(record)}\n".encode(errors="replace"))
+        except OSError as exc:
+            self._lost += 1
+            self.trouble = f"log file {self.baseFilename} cannot be written: {exc.strerror}"
+        except Exception:
+            self.handleError(record)
+        else:
+            self._lost, self.trouble = 0, ""
+
+    def _write(self, fd: int, data: bytes) -> None:
+        if self._torn:  # the piece that fitted of a record before
+            data = b"\n" + data
+        while data:
+            written = os.write(fd, data)
+            data = data[written:]
+            self._torn = bool(data)
 
     def reopen(self) -> None:
         """Write to what has the file's name now, made if need be.
@@ -186,10 +226,6 @@ class Sparing(logging.Filter):
         if silent:
             record.msg = f"{record.msg} [{silent} more like this were not logged]"
         return True
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 def to_stderr(*, verbose: bool, quiet: bool = False) -> None:

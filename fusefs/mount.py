@@ -136,6 +136,7 @@ def _run(options: MountOptions, ready: Callable[[], None]) -> None:
     # A store of a thousand models is half a million objects that live as long as the mount.  To look for garbage among
     # them takes a third of the time to mount, and later stops every reader for a tenth of a second each time.
     gc.disable()
+    hardening.keep_few_capabilities()
     hardening.keep_memory_private()
 
     def now_ready() -> None:

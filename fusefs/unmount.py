@@ -11,11 +11,11 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
-from fusefs.control import daemon_of
 from fusefs.daemon import wait_end
 from fusefs.errors import MountError
 from fusefs.fuse.kernel import abort
 from fusefs.fuse.mountpoint import Mounted, mounted_at, real_path
+from fusefs.proof import Process, prove
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,20 +37,16 @@ def unmount(path: Path) -> None:
         MountError: nothing of ours is mounted there, it is somebody else's, or the kernel refuses.
     """
     mount = _ours(path)
-    peer = daemon_of(mount)
+    process = prove(mount)
     with contextlib.ExitStack() as stack:
-        # A pidfd names this very process: its pid cannot be used again by another one while we wait.
-        pidfd = None
-        if peer is not None:
-            with contextlib.suppress(ProcessLookupError):
-                pidfd = os.pidfd_open(peer.pid)
-                stack.callback(os.close, pidfd)
+        if process is not None:
+            stack.callback(process.close)
         try:
             detach(mount.mountpoint, lazy=False)
         except Busy:
-            _insist(mount, pidfd)
-        if pidfd is not None:
-            _wait_daemon(pidfd)
+            _insist(mount, process)
+        if process is not None:
+            _wait_daemon(process)
 
 
 def _ours(path: Path) -> Mounted:
@@ -66,33 +62,31 @@ def _ours(path: Path) -> Mounted:
     return mount
 
 
-def _insist(mount: Mounted, pidfd: int | None) -> None:
-    """Somebody uses it: its daemon ends the mount, else the kernel cuts the connection; users get ENOTCONN."""
-    if pidfd is not None:
-        _signal(pidfd, signal.SIGTERM)
-        wait_end(pidfd, PATIENCE)
+def _insist(mount: Mounted, process: Process | None) -> None:
+    """Somebody uses it: its daemon ends the mount, else the kernel cuts the connection; users get ENOTCONN.
+
+    Where no process is proved to be its daemon the kernel's own means are the only ones.
+    """
+    if process is not None:
+        process.signal(signal.SIGTERM)
+        wait_end(process.pidfd, PATIENCE)
         if not _is_there(mount):
             return
     abort(mount.minor)
     if _is_there(mount):
         detach(mount.mountpoint, lazy=True)
-    if pidfd is not None:
+    if process is not None:
         # It had its time to end in good order; nothing that it still does can be of use to anybody.
-        _signal(pidfd, signal.SIGKILL)
+        process.signal(signal.SIGKILL)
 
 
-def _wait_daemon(pidfd: int) -> None:
+def _wait_daemon(process: Process) -> None:
     """The mount is gone; what its daemon still holds (locks, a port, memory) shall be gone too when we return."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if wait_end(pidfd, PATIENCE):
+        if wait_end(process.pidfd, PATIENCE):
             return
-        _signal(pidfd, number)
-    wait_end(pidfd, PATIENCE)
-
-
-def _signal(pidfd: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(pidfd, number)
+        process.signal(number)
+    wait_end(process.pidfd, PATIENCE)
 
 
 def _is_there(mount: Mounted) -> bool:

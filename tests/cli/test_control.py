@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
+import threading
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -15,6 +19,9 @@ from fusefs import control
 from fusefs.errors import MountError
 from fusefs.fuse.mountpoint import Mounted
 from fusefs.report import FileReport, MountReport, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 REPORT = MountReport(
     mountpoint="/mnt/x",
@@ -130,3 +137,47 @@ def test_p10_a_link_in_place_of_the_runtime_directory_is_refused(runtime: Path, 
     (runtime / "fusefs").symlink_to(tmp_path)
     with pytest.raises(MountError, match="belongs to another user"):
         control.own_runtime_dir()
+
+
+def listening(runtime: Path, answer: Callable[[socket.socket], None]) -> threading.Thread:
+    """Whoever asks about /mnt/x is answered so."""
+    raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    folder = os.open(control.own_runtime_dir(), os.O_PATH)  # the folder's own name is too long for an address
+    raw.bind(f"/proc/self/fd/{folder}/{control.mount_id(Path('/mnt/x'))}.sock")
+    os.close(folder)
+    raw.listen(1)
+
+    def serve() -> None:
+        with raw, contextlib.suppress(OSError):
+            asker, _ = raw.accept()
+            with asker:
+                answer(asker)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_p10_an_answer_of_one_byte_at_a_time_holds_nobody_beyond_his_time(runtime: Path) -> None:
+    def drip(asker: socket.socket) -> None:
+        for _ in range(4000):
+            asker.send(b"x")
+            asker_gone.wait(0.005)
+
+    asker_gone = threading.Event()
+    thread = listening(runtime, drip)
+    began = time.monotonic()
+    with pytest.raises(MountError, match="does not answer"):
+        control.query(mount_of(), timeout=0.5)
+    assert time.monotonic() - began < 10  # it dripped for 20 s
+    asker_gone.set()
+    thread.join(10)
+
+
+def test_p10_a_socket_in_a_folder_that_others_may_write_to_is_not_asked(runtime: Path) -> None:
+    thread = listening(runtime, lambda asker: None)
+    (runtime / "fusefs").chmod(0o777)
+    assert control.daemon_of(mount_of()) is None
+    (runtime / "fusefs").chmod(0o700)
+    assert control.daemon_of(mount_of()) is not None
+    thread.join(10)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from fusefs.daemon import wait_end
 from tests.cli.ordinary import UID, Ordinary, ordinary_user
 
 if TYPE_CHECKING:
@@ -85,6 +88,45 @@ def test_what_a_daemon_of_root_starts_gains_nothing_and_it_dumps_no_core(fusefs:
     assert "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
     assert "Max core file size        0                    0" in Path(f"/proc/{pid}/limits").read_text()
     fusefs("umount", mnt)
+    assert str(mnt) not in Path("/proc/mounts").read_text()
+
+
+def capabilities(task: Path) -> dict[str, int]:
+    lines = (task / "status").read_text().splitlines()
+    return {name: int(value, 16) for name, _, value in (line.partition(":") for line in lines) if name[:3] == "Cap"}
+
+
+@pytest.mark.parametrize("way", ["umount", "umount in use", "SIGTERM", "the system's umount"])
+def test_p11_no_thread_of_a_daemon_of_root_has_more_than_four_capabilities_and_every_way_to_unmount_works(
+    fusefs: Shell, model: str, content: dict[str, bytes], way: str
+) -> None:
+    """cap_dac_override, cap_dac_read_search, cap_fowner, cap_sys_admin."""
+    mnt = fusefs.folder("mnt")
+    fusefs("mount", model, mnt)
+    pid = json.loads(fusefs("status", mnt, "--json").stdout)["mounts"][0]["pid"]
+    assert (mnt / "config.json").read_bytes() == content["config.json"]
+    few = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 21
+    tasks = list(Path(f"/proc/{pid}/task").iterdir())
+    assert len(tasks) > 1
+    for task in tasks:
+        found = capabilities(task)
+        assert not (found["CapEff"] | found["CapPrm"] | found["CapBnd"]) & ~few
+        assert found["CapInh"] == found["CapAmb"] == 0
+    daemon = os.pidfd_open(pid)
+    try:
+        match way:
+            case "SIGTERM":
+                os.kill(pid, signal.SIGTERM)
+            case "the system's umount":
+                subprocess.run(["umount", mnt], check=True)
+            case "umount in use":
+                with open(mnt / "config.json", "rb"):
+                    fusefs("umount", mnt)
+            case _:
+                fusefs("umount", mnt)
+        assert wait_end(daemon, 15)
+    finally:
+        os.close(daemon)
     assert str(mnt) not in Path("/proc/mounts").read_text()
 
 

@@ -1,0 +1,94 @@
+"""What root's commands believe of a user's say: nothing that would have them act on somebody else's process or file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fusefs.daemon import wait_end
+from tests.cli.conftest import REPOSITORY
+from tests.cli.ordinary import UID
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Shell
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
+
+ALONE = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
+
+STAGE = """
+import ctypes, os, pathlib, signal, socket, subprocess, sys, time
+from fusefs.control import mount_id
+uid, command = int(sys.argv[1]), [sys.executable, "-m", "fusefs"]
+here = pathlib.Path("/run/there"); here.mkdir()
+runtime = pathlib.Path(f"/run/user/{uid}/fusefs"); runtime.mkdir(parents=True)
+for path in (runtime, runtime.parent):
+    os.chown(path, uid, uid); path.chmod(0o700)
+device = os.open("/dev/fuse", os.O_RDWR)  # closed by every program that is started
+libc = ctypes.CDLL(None, use_errno=True)
+data = f"fd={device},rootmode=40000,user_id={uid},group_id={uid}".encode()
+assert libc.mount(b"model", os.fsencode(here), b"fuse.fusefs", 0, data) == 0, os.strerror(ctypes.get_errno())
+told, tell = os.pipe()
+listener = os.fork()
+if listener == 0:  # the attacker: one process listens, hands the socket on, and dies
+    os.setresgid(uid, uid, uid); os.setresuid(uid, uid, uid)
+    os.close(device)
+    raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    raw.bind(str(runtime / f"{mount_id(here)}.sock")); raw.listen(16)
+    if os.fork() == 0:
+        os.write(tell, b"x")
+        signal.pause()
+    os._exit(0)
+os.waitpid(listener, 0)
+os.read(told, 1)
+# Root's own process is given the pid of the one that died.
+pathlib.Path("/proc/sys/kernel/ns_last_pid").write_text(str(listener - 1))
+victim = subprocess.Popen(["sleep", "600"])
+assert victim.pid == listener, (victim.pid, listener)
+done = subprocess.run([*command, "umount", str(here)], capture_output=True, text=True, timeout=60)
+print("ended", done.returncode, done.stderr.strip(), "victim", victim.poll())
+print("mounted", str(here) in pathlib.Path("/proc/mounts").read_text())
+"""
+
+
+def test_p11_umount_of_root_signals_no_process_that_a_users_socket_names() -> None:
+    """The listener was handed over by a process that died, whose pid a process of root has now."""
+    inside = 'mount -t tmpfs none /run; exec "$@"'
+    done = subprocess.run(
+        [*ALONE, "sh", "-ec", inside, "sh", sys.executable, "-c", STAGE, str(UID)],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.stdout == "ended 0  victim None\nmounted False\n", done.stderr
+
+
+def test_p11_a_storm_of_signals_leaves_the_mount_readable_and_sigterm_ends_it(
+    fusefs: Shell, model: str, content: dict[str, bytes]
+) -> None:
+    mnt = fusefs.folder("mnt")
+    fusefs("mount", model, mnt)
+    pid = json.loads(fusefs("status", mnt, "--json").stdout)["mounts"][0]["pid"]
+    daemon = os.pidfd_open(pid)
+    try:
+        for _ in range(2000):
+            signal.pidfd_send_signal(daemon, signal.SIGHUP)
+            signal.pidfd_send_signal(daemon, signal.SIGUSR1)
+        assert (mnt / "config.json").read_bytes() == content["config.json"]
+        for _ in range(50):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(daemon, signal.SIGTERM)
+        assert wait_end(daemon, 20)
+    finally:
+        os.close(daemon)
+    assert str(mnt) not in Path("/proc/mounts").read_text()
