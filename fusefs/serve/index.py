@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from fusefs.chunks import MAX_CHUNKS, ChunkList
+from fusefs.chunks import ChunkList, most_chunks
 from fusefs.config import MIB
 from fusefs.digest import Digest
 from fusefs.errors import ServeError
@@ -70,7 +70,7 @@ def chunk_list_of(
 
     Args:
         path: the file.
-        chunk_size: bytes of a chunk; doubled until the file has no more than `MAX_CHUNKS` of them.
+        chunk_size: bytes of a chunk; doubled until the list is one that fusefs takes (`most_chunks`).
         progress: called with the bytes hashed so far and the bytes of the file; what it raises ends the work.
 
     Raises:
@@ -98,8 +98,8 @@ def stamped_chunk_list(
 
 
 def fitting_chunk_size(size: int, chunk_size: int) -> int:
-    """`chunk_size`, doubled until `size` bytes go into at most `MAX_CHUNKS` chunks."""
-    while -(-size // chunk_size) > MAX_CHUNKS:
+    """`chunk_size`, doubled until `size` bytes go into no more chunks than a list of them may have."""
+    while -(-size // chunk_size) > most_chunks(size):
         chunk_size *= 2
     return chunk_size
 

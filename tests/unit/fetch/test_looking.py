@@ -11,7 +11,7 @@ from fusefs.chunks import Blob, ChunkList
 from fusefs.config import MIB
 from fusefs.digest import Digest
 from fusefs.fetch.blobfetch import BlobFetch
-from fusefs.voucher import Proof, Voucher
+from fusefs.voucher import BOUND
 from tests.world import SETTINGS
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def test_p6_a_partial_blob_of_a_million_chunks_is_looked_at_without_its_list(tmp
     blob = Blob(Digest.of(b"a terabyte"), COUNT * MIB)
     cache = DiskCache.open(tmp_path)
     chunks = ChunkList.from_packed(blob.size, range(0, blob.size, MIB), bytes(32 * COUNT))
-    cache.chunker(blob, chunks, Voucher(Proof.REGISTRY, "test")).close()
+    cache.chunker(blob, chunks, BOUND).close()
     with open(Place(tmp_path, blob.digest).map, "r+b") as file:
         file.seek(_STATES_AT + 7)
         file.write(bytes([PRESENT]) * 3)
