@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -153,16 +154,20 @@ def test_p10_root_does_not_use_the_cache_of_a_user(fusefs: Shell, model: str) ->
 def test_with_allow_other_others_follow_links_to_sealed_files_and_see_nothing_else_of_the_cache(
     fusefs: Shell, user: Ordinary, model: str, content: dict[str, bytes]
 ) -> None:
-    mnt, cache = user.root / "shown", user.root / "cache"
+    mnt = user.root / "shown"
     mnt.mkdir(mode=0o755)
-    cache.mkdir(mode=0o700)
-    fusefs("pull", model, "--cache-dir", cache)
-    fusefs("mount", model, mnt, "--cache-dir", cache, "--allow-other", "--sealed", "symlink")
-    try:
-        assert (mnt / "config.json").is_symlink()
-        said = user(f"cat {mnt}/config.json; ls {cache} {cache}/blobs {cache}/partial 2>&1 || true").stdout
-    finally:
-        fusefs("umount", mnt)
+    # Not below a folder of that user, who could put another cache in its place: such a one is refused.
+    with tempfile.TemporaryDirectory(prefix="fusefs-shared-", dir="/tmp") as place:
+        os.chmod(place, 0o755)
+        cache = Path(place) / "cache"
+        cache.mkdir(mode=0o700)
+        fusefs("pull", model, "--cache-dir", cache)
+        fusefs("mount", model, mnt, "--cache-dir", cache, "--allow-other", "--sealed", "symlink")
+        try:
+            assert (mnt / "config.json").is_symlink()
+            said = user(f"cat {mnt}/config.json; ls {cache} {cache}/blobs {cache}/partial 2>&1 || true").stdout
+        finally:
+            fusefs("umount", mnt)
     assert said.startswith(content["config.json"].decode())
     assert said.count("Permission denied") == 3
 
