@@ -24,9 +24,12 @@ from urllib3.exceptions import NewConnectionError
 from fusefs.errors import PrivateAddress
 from fusefs.sources.addresses import is_public
 from fusefs.sources.flight import Guard, current
+from fusefs.sources.resolver import RESOLVER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from fusefs.sources.resolver import Address
 
 _SLICE = 1 << 18
 """Bytes asked for at once where http.client loops until a buffer is full: what it has read is lost when it fails."""
@@ -107,9 +110,7 @@ class _Guarded(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         failure: OSError | None = None
         refused: PrivateAddress | None = None
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            self.host.strip("[]"), self.port, type=socket.SOCK_STREAM
-        ):
+        for family, kind, protocol, address in self._addresses():
             try:
                 self._check_peer(str(address[0]))
                 return self._connected(socket.socket(family, kind, protocol), address)
@@ -121,6 +122,13 @@ class _Guarded(HTTPConnection):
             raise refused
         # Not an OSError: urllib3 takes some of those for "the request was sent, there may be an answer".
         raise NewConnectionError(self, str(failure or f"{self.host} has no address")) from failure
+
+    def _addresses(self) -> list[Address]:
+        timeout = self.timeout if isinstance(self.timeout, float | int) else None
+        try:
+            return RESOLVER.addresses(self.host.strip("[]"), self.port, timeout=timeout, flight=current.get())
+        except OSError as exc:
+            raise NewConnectionError(self, str(exc)) from exc
 
     def _connected(self, sock: socket.socket, address: Any) -> socket.socket:
         guard = Guard(sock)

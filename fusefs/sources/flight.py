@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 from contextvars import ContextVar
 from socket import SHUT_RDWR
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fusefs.errors import Cancelled, FusefsError, StallTimeout
 
@@ -27,6 +27,19 @@ if TYPE_CHECKING:
 
 current: ContextVar[Flight | None] = ContextVar("current", default=None)
 """The flight for which this thread is inside urllib3."""
+
+
+class Hold(Protocol):
+    """What a flight waits on, and what ends the wait: a socket's `Guard`, or a name that is being resolved."""
+
+    def hold(self) -> None:
+        """One more holder."""
+
+    def drop(self) -> None:
+        """One holder less."""
+
+    def shut(self) -> None:
+        """End the wait."""
 
 
 class Guard:
@@ -69,6 +82,7 @@ class Flight:
         received: bytes of the body so far.
         began: monotonic time.
         no_private: only a public address may be connected to.
+        chosen: a server chose the host, no person.
         peer: the address that was connected to.
     """
 
@@ -79,14 +93,15 @@ class Flight:
         self.received = 0
         self.began = time.monotonic()
         self.no_private = False
+        self.chosen = False
         self.peer = ""
         self._timeout = timeout
-        self._guard: Guard | None = None
+        self._guard: Hold | None = None
         self._reason: type[FusefsError] | None = None
         self._lock = threading.Lock()
 
-    def watch(self, guard: Guard) -> None:
-        """From now on the flight depends on the socket of `guard`."""
+    def watch(self, guard: Hold) -> None:
+        """From now on the flight depends on what `guard` ends."""
         guard.hold()
         with self._lock:
             before, self._guard = self._guard, guard

@@ -184,15 +184,19 @@ class Response:
 class Transport:
     """Makes GET requests for one source, over warm connections."""
 
-    def __init__(self, settings: Settings, *, insecure_host: str = "", circuits: Circuits | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, insecure_host: str = "", named: str = "", circuits: Circuits | None = None
+    ) -> None:
         """Make one; nothing is connected yet.
 
         Args:
             settings: `stall` bounds each silent wait, `timeout` a whole answer.
             insecure_host: the one host whose certificate is not checked.
+            named: the host that a person named; any other is a server's choice.
             circuits: what is known of each host; without them each request is made.
         """
         self._settings = settings
+        self._named = named
         self._insecure_host = insecure_host
         self._managers: dict[tuple[str, str, bool], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
@@ -276,6 +280,7 @@ class Transport:
         if guarded and proxied and address is not None and not is_public(address):
             raise refusal(origin.host, address)
         flight.no_private = guarded and not proxied
+        flight.chosen = not proxied and origin.host != self._named
         flight.target = _shown(url)
         circuit = self._circuits.of(origin) if self._circuits is not None else Untold()
         circuit.enter()

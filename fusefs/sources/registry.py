@@ -96,7 +96,8 @@ class RegistrySource:
         self._origin = self._base.origin
         self.host = str(self._origin)
         insecure = self._origin.host if scheme == "https+insecure" else ""
-        self._transport = Transport(settings, insecure_host=insecure, circuits=circuits)
+        named = self._origin.host
+        self._transport = Transport(settings, insecure_host=insecure, named=named, circuits=circuits)
         self._auth = Authenticator(self._origin, self._transport, keys or KeyRing.default())
         self._targets: dict[tuple[str, Digest], _Target] = {}
         self._lock = threading.Lock()
