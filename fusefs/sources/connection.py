@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import http.client
 import os
 import select
 import socket
@@ -24,6 +23,7 @@ from urllib3.exceptions import NewConnectionError
 from fusefs.errors import PrivateAddress
 from fusefs.sources.addresses import is_public
 from fusefs.sources.flight import Guard, current
+from fusefs.sources.framing import FramedResponse
 from fusefs.sources.resolver import RESOLVER
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _SLICE = 1 << 18
 """Bytes asked for at once where http.client loops until a buffer is full: what it has read is lost when it fails."""
 
 
-class RawResponse(http.client.HTTPResponse):
+class RawResponse(FramedResponse):
     """The response below urllib3's, which would copy every byte twice."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
@@ -60,7 +60,7 @@ class RawResponse(http.client.HTTPResponse):
         if through_buffer:
             wanted = min(wanted, DEFAULT_BUFFER_SIZE)
         if through_buffer or isinstance(self._sock, ssl.SSLSocket):
-            got = self.fp.readinto1(buffer[:wanted])
+            got: int = self.fp.readinto1(buffer[:wanted])
         else:
             got = self._receive(buffer[:wanted])
         self._ahead = through_buffer and got == wanted

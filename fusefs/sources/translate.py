@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from urllib3 import exceptions as u3
 
-from fusefs.errors import SourceError, StallTimeout, TlsError, TransportError
+from fusefs.errors import SourceError, StallTimeout, TlsError, TransportError, WrongResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,8 @@ def translated(flight: Flight, source: str) -> Iterator[None]:
     """Turn what urllib3, http.client, ssl and the socket raise into fusefs.errors."""
     try:
         yield
+    except WrongResponse as exc:  # of a frame, which does not know whose it is
+        raise exc if exc.source else WrongResponse(str(exc), source=source) from exc
     except (u3.HTTPError, HTTPException, OSError, ValueError) as exc:
         raise flight.error(source) or _translate(exc, source) from exc
 

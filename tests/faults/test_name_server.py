@@ -90,12 +90,12 @@ def staged(world: World, root: Path) -> Iterator[Stage]:
         script = ("sh", "-ec", _STAGE, "sh", str(root), sys.executable, _SILENT)
         server = stack.enter_context(Process(["unshare", "--mount", "--net", *script]))
         server.wait_for_line("silent")
-        inside = ["nsenter", f"--target={server.pid}", "--mount", "--net", f"--wd={Path.cwd()}"]
+        inside: list[str | Path] = ["nsenter", f"--target={server.pid}", "--mount", "--net", f"--wd={Path.cwd()}"]
         registry = Process([*inside, *FUSEFS, "serve", root / "models", "--listen", "127.0.0.1:8080"], env=world.env)
         stack.enter_context(registry)
         registry.wait_for_line("http://127.0.0.1:8080")
         name = "http://registry.test:8080/local/tiny"
-        mount = [*FUSEFS, "mount", "-f", name, root / "mnt", "--timeout", str(TIMEOUT)]
+        mount: list[str | Path] = [*FUSEFS, "mount", "-f", name, root / "mnt", "--timeout", str(TIMEOUT)]
         daemon = stack.enter_context(Process([*inside, *mount], env=world.env))
         file = Path(f"/proc/{server.pid}/root{root}/mnt/weights.bin")
         end = time.monotonic() + 30
