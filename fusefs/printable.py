@@ -17,6 +17,13 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else REPLACEMENT for c in text)
 
 
+def line_of(text: str, longest: int = 300) -> str:
+    """What somebody else said, as part of a line of ours: printable, without white space to no end, and cut."""
+    words = " ".join(text[: 4 * longest].split())
+    shown = printable(words)
+    return shown if len(shown) <= longest else shown[:longest] + "…"
+
+
 def escaped_json(document: bytes) -> bytes:
     """A JSON document with what is not printable escaped: the same to a program, inert on a terminal."""
     text = document.decode()

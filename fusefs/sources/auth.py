@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl, quote_plus
 from fusefs.errors import SourceError, Unauthorized
 from fusefs.sources.credentials import KeyRing, Secret, Signer
 from fusefs.sources.origin import Origin
-from fusefs.sources.responses import check_status
+from fusefs.sources.responses import check_encoding, check_status
 from fusefs.sources.url import Url
 
 if TYPE_CHECKING:
@@ -192,6 +192,7 @@ class Authenticator:
         response = self._transport.get(url, {}, authorization=secret, sent=sent)
         try:
             check_status(response)
+            check_encoding(response)
             body = response.read(_MAX_ANSWER)
             source = response.source
         finally:

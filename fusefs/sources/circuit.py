@@ -6,8 +6,9 @@ rest; the first body that comes closes it, another failure doubles the rest.  Th
 and a probe that nobody answers holds the others back for a part of it only, so nobody fails because of the circuit who
 would not have failed of the host.
 
-A Retry-After speaks for the host, too: until then all requests to it are refused.  One that nobody could wait out is
-left to the request that it answers, or a single bad answer could end all reads for a year.
+A Retry-After speaks for the host, too: until then all requests to it are refused.  One that nobody could wait out, or
+longer than `LONGEST_ASKED`, is left to the request that it answers, or a single bad answer could end all reads for a
+year.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ FAILURES_OF_SEVERAL = 2
 """The same where another source can be asked: there a wait gains nothing."""
 
 _FIRST_REST, _LONGEST_REST = 0.5, 5.0
+LONGEST_ASKED = 300.0
+"""Seconds for which one answer can have a host left alone, however large `--timeout` is."""
+
 _LOOK = 0.25
 """Seconds after which those who wait for the one request that was let through look again."""
 
@@ -54,7 +58,7 @@ class Circuit:
         self._limit = FAILURES_OF_SEVERAL if several else FAILURES
         self._longest = min(_LONGEST_REST, settings.timeout / 8)
         self._probe_time = min(settings.stall, settings.timeout / 4)
-        self._patience = settings.timeout / 2
+        self._patience = min(settings.timeout / 2, LONGEST_ASKED)
         self._lock = threading.Lock()
         self._said = False
         self._until = 0.0

@@ -299,9 +299,6 @@ class Transport:
         if ended is not None:
             answer.close(ended)
             raise ended
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            answer.close()
-            raise WrongResponse("the answer is compressed though identity was asked for", source=answer.source)
         return answer
 
     def _urlopen(

@@ -31,7 +31,7 @@ from fusefs.manifest import ACCEPT, MAX_MANIFEST_SIZE, choose_from_index
 from fusefs.sources.auth import Authenticator
 from fusefs.sources.credentials import KeyRing
 from fusefs.sources.http import Response, Transport
-from fusefs.sources.responses import check_range, check_status
+from fusefs.sources.responses import check_encoding, check_range, check_status
 from fusefs.sources.url import Url
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ class RegistrySource:
                 response.discard()
                 return None
             check_status(response)
+            check_encoding(response)
             if response.elsewhere:
                 # Who has the bytes, and may have others, must not say which are right.
                 log.warning("%s: the chunk list of %s is another host's, and not used", self.label, blob.digest)
@@ -205,6 +206,7 @@ class RegistrySource:
                 continue
             try:
                 check_status(response)
+                check_encoding(response)
                 return response.read(MAX_MANIFEST_SIZE + 1)
             finally:
                 response.close()

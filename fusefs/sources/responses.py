@@ -9,17 +9,30 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from fusefs.errors import NotFound, ResponseError, SourceError, Unauthorized, WrongResponse
-from fusefs.printable import printable
+from fusefs.printable import line_of
 
 if TYPE_CHECKING:
     from fusefs.chunks import Chunk
     from fusefs.sources.http import Response
 
 _MAX_DOCUMENT = 1 << 16
-_MAX_SHOWN = 300
+_MAX_HEADER = 60
+"""Characters of a header that are shown."""
+
+_MAX_DIGITS = 10
+"""Of a number of seconds: three hundred years are as good as for ever."""
+
+_MAX_DATE = 64
 _NO_MESSAGES = "no messages"
 
 _NOT_FOUND = frozenset(("MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN"))
+
+# What a body is called that is not encoded at all: what uploads were sent in (S3 keeps it), or a charset in the wrong
+# place.
+_NO_ENCODING = re.compile(
+    r"(?:identity|none|binary|aws-chunked|utf-?8|(?:us-)?ascii|iso-8859-\d{1,2}|latin-?1|windows-125\d)?",
+    re.ASCII | re.IGNORECASE,
+)
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII | re.IGNORECASE)
 
@@ -34,10 +47,30 @@ def check_status(response: Response, *, wanted: tuple[int, ...] = (200,)) -> Non
         raise error_of(response)
 
 
+def check_encoding(response: Response) -> None:
+    """Check that a body is what it says, not something to be unpacked first: nobody asked for that, and it could grow.
+
+    Only where the body is read as text.  The bytes of a blob are proved by their digest, whatever is said of them.
+
+    Raises:
+        WrongResponse: it is compressed.
+    """
+    names = _encoding(response)
+    if names:
+        text = f"the answer is compressed though identity was asked for: {line_of(names, _MAX_HEADER)}"
+        raise WrongResponse(text, source=response.source)
+
+
+def _encoding(response: Response) -> str:
+    """The Content-Encoding, where it means something."""
+    names = response.headers.get("Content-Encoding", "")
+    return "" if all(_NO_ENCODING.fullmatch(name.strip()) for name in names.split(",")) else names
+
+
 def error_of(response: Response) -> SourceError:
     """The error that an answer is; it reads and closes the answer."""
     try:
-        body = response.read(_MAX_DOCUMENT)
+        body = b"" if _encoding(response) else response.read(_MAX_DOCUMENT)
     except SourceError:
         body = b""
     finally:
@@ -56,6 +89,8 @@ def error_of(response: Response) -> SourceError:
         return WrongResponse(text, source=source)
     temporary = status >= 500 or status in (408, 429)
     wait = retry_after(response.headers.get("Retry-After")) if temporary else None
+    if wait:
+        text += f" (it asks to be left alone for {wait:.0f} s)"
     if wait and status in (429, 503):
         response.host_rests(wait, text)
     return ResponseError(text, source=source, status=status, retry_after=wait, temporary=temporary)
@@ -67,7 +102,7 @@ def describe(body: bytes) -> tuple[str, str]:
     Two JSON forms are known, `{"errors":[{"code","message"}]}` (the first counts) and `{"error":"…","code":"…"}`;
     anything else is its own message.
     """
-    text = _line(body.decode("utf-8", "replace"))
+    text = line_of(body.decode("utf-8", "replace"))
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -82,29 +117,23 @@ def describe(body: bytes) -> tuple[str, str]:
 
 def _texts(entry: dict[str, Any], key: str) -> tuple[str, str]:
     code, message = entry.get("code"), entry.get(key)
-    return (_line(code) if isinstance(code, str) else ""), (_line(message) if isinstance(message, str) else "")
-
-
-def _line(text: str) -> str:
-    """One bounded line that is safe on a terminal."""
-    words = " ".join(text[: 4 * _MAX_SHOWN].split())
-    shown = printable(words)
-    return shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + "…"
+    return (line_of(code) if isinstance(code, str) else ""), (line_of(message) if isinstance(message, str) else "")
 
 
 def retry_after(header: str | None, *, now: datetime | None = None) -> float | None:
     """Seconds to wait, from `Retry-After` as seconds or as an HTTP date; None when it says nothing usable."""
-    if not header:
+    header = (header or "").strip()
+    if header.isascii() and header.isdecimal():
+        return float(header.lstrip("0")[:_MAX_DIGITS] or 0)
+    if not 0 < len(header) <= _MAX_DATE:
         return None
-    if header.strip().isascii() and header.strip().isdecimal():
-        return float(header.strip()[:9])
     try:
         when = parsedate_to_datetime(header)
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=UTC)
+        return max(0.0, (when - (now or datetime.now(UTC))).total_seconds())
     except (ValueError, OverflowError):
         return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    return max(0.0, (when - (now or datetime.now(UTC))).total_seconds())
 
 
 def check_range(response: Response, chunk: Chunk, size: int) -> None:
@@ -123,10 +152,10 @@ def _wrong_frame(response: Response, chunk: Chunk, size: int) -> str:
         header = response.headers.get("Content-Range", "")
         match = _CONTENT_RANGE.fullmatch(header.strip())
         if match is None:
-            return f"a Content-Range of {header[:60]!r}"
+            return f"a Content-Range of {line_of(header, _MAX_HEADER)!r}"
         if (int(match[1]), int(match[2])) != (chunk.start, chunk.end) or match[3] not in ("*", str(size)):
-            return header[:60]
+            return line_of(header, _MAX_HEADER)
     elif chunk.size != size:
         return f"status {response.status}"
     length = response.headers.get("Content-Length")
-    return f"{length[:30]} bytes" if length is not None and length.strip() != str(chunk.size) else ""
+    return f"{line_of(length, _MAX_HEADER)} bytes" if length is not None and length.strip() != str(chunk.size) else ""

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 from urllib3 import exceptions as u3
 
 from fusefs.errors import SourceError, StallTimeout, TlsError, TransportError, WrongResponse
+from fusefs.printable import line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fusefs.sources.flight import Flight
+
+_MAX_REASON = 200
+"""Characters; http.client quotes the line that it did not understand."""
 
 
 @contextmanager
@@ -38,7 +42,9 @@ def _translate(exc: Exception, source: str) -> SourceError:
             return TransportError("the connection ended inside TLS", source=source)
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return TlsError(f"its certificate is not trusted: {cause.verify_message}", source=source)
+            return TlsError(
+                f"its certificate is not trusted: {line_of(cause.verify_message, _MAX_REASON)}", source=source
+            )
     for cause in reversed(causes):
         if isinstance(cause, (ssl.SSLError, u3.SSLError)):
             return TlsError(f"TLS failed: {_reason(cause)}", source=source)
@@ -60,4 +66,4 @@ def _causes(exc: BaseException | None) -> Iterator[BaseException]:
 def _reason(exc: BaseException) -> str:
     """One line, without the addresses of objects that urllib3 puts in front."""
     text = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc) or type(exc).__name__
-    return " ".join(text.split())[:200]
+    return line_of(text, _MAX_REASON)

@@ -8,10 +8,12 @@ from contextlib import closing
 
 import pytest
 
+from fusefs.chunks import Blob
 from fusefs.config import Settings
+from fusefs.digest import Digest
 from fusefs.errors import HostResting, ResponseError, SourceError, StallTimeout, TransportError
 from fusefs.names import Name
-from fusefs.sources.circuit import FAILURES, FAILURES_OF_SEVERAL, Circuit, Circuits
+from fusefs.sources.circuit import FAILURES, FAILURES_OF_SEVERAL, LONGEST_ASKED, Circuit, Circuits
 from fusefs.sources.http import Transport
 from fusefs.sources.patience import Patience
 from fusefs.sources.registry import RegistrySource
@@ -156,6 +158,50 @@ def test_p6_a_time_that_nobody_could_wait_out_is_not(clock: FakeClock) -> None:
     circuit = circuit_of(clock)
     circuit.rest(3600, "busy")
     circuit.enter()
+
+
+def test_p6_one_answer_has_a_host_left_alone_for_a_bounded_time_however_patient_we_are(clock: FakeClock) -> None:
+    circuit = Circuits(Settings(timeout=1e9), clock=clock).of(Url.parse("http://h").origin)
+    circuit.rest(LONGEST_ASKED + 1, "busy")
+    circuit.enter()
+    circuit.rest(LONGEST_ASKED, "busy")
+    assert rest_of(circuit) == LONGEST_ASKED
+
+
+YEAR = "31536000"
+FAR = "Fri, 31 Dec 9999 23:59:59 GMT"
+
+
+@pytest.mark.parametrize("asked", [YEAR, "9" * 400, FAR, "-1", "0", "Fri, 02 Jan 1970 03:00:00 GMT", "soon"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_p6_no_retry_after_outlasts_the_timeout(clock: FakeClock, asked: str, status: int) -> None:
+    """One that goes beyond it is told at once; one that says nothing is no reason to hammer, nor to wait."""
+    counters = Counters()
+    with FaultyRegistry() as registry:
+        registry.fault("status", times=None, status=status, retry_after=asked)
+        name = Name.parse(f"{registry.url}/library/m")
+        circuits = Circuits(SETTINGS, clock=clock)
+        inner = RegistrySource("http", registry.host, SETTINGS, circuits=circuits)
+        with closing(Retrying(inner, timeout=300, counters=counters, clock=clock)) as source:
+            with pytest.raises(ResponseError) as caught:
+                source.chunk_list(name, Blob(Digest.of(b""), 5))
+            assert sum(clock.waits) <= 300
+            if asked in (YEAR, "9" * 400, FAR):
+                assert clock.waits == []
+                assert "it asks to be left alone for" in str(caught.value)
+                assert circuits.troubled() == {}, "the next read asks again"
+            registry.clear_faults()
+            assert source.chunk_list(name, Blob(Digest.of(b""), 5)) is None
+
+
+def test_what_a_host_asks_for_is_told(clock: FakeClock) -> None:
+    with FaultyRegistry() as registry:
+        registry.fault("status", status=429, retry_after="30")
+        circuits = Circuits(SETTINGS, clock=clock)
+        with closing(RegistrySource("http", registry.host, SETTINGS, circuits=circuits)) as source:
+            with pytest.raises(ResponseError):
+                source.manifest(Name.parse(f"{registry.url}/library/m"))
+            assert "(it asks to be left alone for 30 s)" in circuits.troubled()[registry.host]
 
 
 def test_the_log_has_one_line_for_trouble_that_lasts_and_one_for_its_end(
