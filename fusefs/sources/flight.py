@@ -82,7 +82,7 @@ class Flight:
         received: bytes of the body so far.
         began: monotonic time.
         no_private: only a public address may be connected to.
-        chosen: a server chose the host, no person.
+        chosen_by: the registry that led to the host; empty where a person named it.
         peer: the address that was connected to.
     """
 
@@ -93,7 +93,7 @@ class Flight:
         self.received = 0
         self.began = time.monotonic()
         self.no_private = False
-        self.chosen = False
+        self.chosen_by = ""
         self.peer = ""
         self._timeout = timeout
         self._guard: Hold | None = None

@@ -192,7 +192,7 @@ class Transport:
         Args:
             settings: `stall` bounds each silent wait, `timeout` a whole answer.
             insecure_host: the one host whose certificate is not checked.
-            named: the host that a person named; any other is a server's choice.
+            named: the host that a person named; any other is where that one led.
             circuits: what is known of each host; without them each request is made.
         """
         self._settings = settings
@@ -280,7 +280,7 @@ class Transport:
         if guarded and proxied and address is not None and not is_public(address):
             raise refusal(origin.host, address)
         flight.no_private = guarded and not proxied
-        flight.chosen = not proxied and origin.host != self._named
+        flight.chosen_by = "" if proxied or origin.host == self._named else self._named
         flight.target = _shown(url)
         circuit = self._circuits.of(origin) if self._circuits is not None else Untold()
         circuit.enter()

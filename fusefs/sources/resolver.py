@@ -5,9 +5,10 @@ resolv.conf(5) allows, often half a minute.  So it runs in daemon threads, whose
 nor the interpreter waits for; who waits for an answer waits for an event, which the end of his flight sets, too.
 
 A name that hangs must not hold up the others.  All who ask for one name wait for one call; another one is begun beside
-it only when it has probably lost its datagrams.  Names that a server chose (a redirect's, a realm's) have a part of the
-threads, or a server would need no more than a few dozen names to stop everybody else.  Beyond that a name waits until a
-thread is free, with its own patience.  Answers are not kept: whoever asks next asks anew.
+it only when it has probably lost its datagrams.  Names that servers chose (a redirect's, a realm's) have a part of the
+threads, and those that one registry led to a part of that, or it would need no more than a few dozen names to stop
+everybody else.  Beyond that a name waits until a thread is free, with its own patience.  Answers are not kept: whoever
+asks next asks anew.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import errno
 import socket
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fusefs.errors import StallTimeout
@@ -33,6 +34,9 @@ THREADS = 32
 
 CHOSEN_THREADS = 24
 """For names that servers chose."""
+
+PER_REGISTRY = 8
+"""For those of them that one registry led to."""
 
 PER_NAME = 3
 """For one name."""
@@ -69,16 +73,16 @@ class _Question:
 
     Attributes:
         host: the name.
-        chosen: it was a server that chose it.
+        chosen_by: the registry that led to it; empty where a person named it.
         waits: of all who want to know.
         calls: threads that ask.
         asked: monotonic time at which the last of them began.
         queued: no thread was free.
     """
 
-    def __init__(self, host: str, *, chosen: bool) -> None:
+    def __init__(self, host: str, chosen_by: str) -> None:
         self.host = host
-        self.chosen = chosen
+        self.chosen_by = chosen_by
         self.waits: set[_Wait] = set()
         self.calls = 0
         self.asked = 0.0
@@ -89,10 +93,10 @@ class Resolver:
     """Looks names up for all threads of a process."""
 
     def __init__(self) -> None:
-        self._questions: dict[tuple[str, bool], _Question] = {}
+        self._questions: dict[tuple[str, str], _Question] = {}
         self._queue: deque[_Question] = deque()
         self._threads = 0
-        self._chosen = 0
+        self._chosen: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def addresses(self, host: str, port: int, *, timeout: float | None, flight: Flight | None = None) -> list[Address]:
@@ -116,7 +120,7 @@ class Resolver:
             flight.watch(wait)
             left = max(0.0, flight.deadline - time.monotonic())
             timeout = left if timeout is None else min(left, timeout)
-        question = self._join(host, wait, chosen=flight is not None and flight.chosen)
+        question = self._join(host, flight.chosen_by if flight is not None else "", wait)
         try:
             # Cut, because a wait that is too long for the C library is an error of its own.
             wait.over.wait(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
@@ -130,9 +134,9 @@ class Resolver:
             raise type(answer)(*answer.args)  # everybody his own: a traceback grows with each raise
         return _at(answer, port)
 
-    def _join(self, host: str, wait: _Wait, *, chosen: bool) -> _Question:
+    def _join(self, host: str, chosen_by: str, wait: _Wait) -> _Question:
         with self._lock:
-            question = self._questions.setdefault((host, chosen), _Question(host, chosen=chosen))
+            question = self._questions.setdefault((host, chosen_by), _Question(host, chosen_by))
             question.waits.add(wait)
             lost = question.calls < PER_NAME and time.monotonic() - question.asked >= _LOST
             if not question.queued and (not question.calls or lost):
@@ -154,10 +158,12 @@ class Resolver:
     def _forget(self, question: _Question) -> None:
         """Unless somebody waits, or a thread still asks: it counts, so that a name never has more than its part."""
         if not question.waits and not question.calls:
-            self._questions.pop((question.host, question.chosen), None)
+            self._questions.pop((question.host, question.chosen_by), None)
 
     def _room(self, question: _Question) -> bool:
-        return self._threads < THREADS and not (question.chosen and self._chosen >= CHOSEN_THREADS)
+        if question.chosen_by and self._chosen.total() >= CHOSEN_THREADS:
+            return False
+        return self._threads < THREADS and self._chosen[question.chosen_by] < PER_REGISTRY
 
     def _begin(self, question: _Question) -> None:
         """Ask in a new thread.  Under the lock."""
@@ -187,7 +193,10 @@ class Resolver:
     def _count(self, question: _Question, change: int) -> None:
         question.calls += change
         self._threads += change
-        self._chosen += change if question.chosen else 0
+        if question.chosen_by:
+            self._chosen[question.chosen_by] += change
+            if not self._chosen[question.chosen_by]:
+                del self._chosen[question.chosen_by]
 
     def _answer(self, question: _Question, answer: list[Address] | OSError) -> None:
         """Tell all who wait."""

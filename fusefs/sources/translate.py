@@ -27,7 +27,7 @@ def translated(flight: Flight, source: str) -> Iterator[None]:
     try:
         yield
     except WrongResponse as exc:  # of a frame, which does not know whose it is
-        raise exc if exc.source else WrongResponse(str(exc), source=source) from exc
+        raise flight.error(source) or WrongResponse(str(exc), source=source) from exc
     except (u3.HTTPError, HTTPException, OSError, ValueError) as exc:
         raise flight.error(source) or _translate(exc, source) from exc
 

@@ -16,7 +16,7 @@ from fusefs.config import Settings
 from fusefs.errors import Cancelled, StallTimeout, TransportError
 from fusefs.sources.flight import Flight
 from fusefs.sources.http import Transport
-from fusefs.sources.resolver import CHOSEN_THREADS, PER_NAME, THREADS, Resolver
+from fusefs.sources.resolver import CHOSEN_THREADS, PER_NAME, PER_REGISTRY, THREADS, Resolver
 from tests.faulty_registry import FaultyRegistry
 from tests.reading import InThread
 
@@ -84,7 +84,7 @@ def test_p11_closing_ends_a_wait_for_a_name(names: Names) -> None:
 
 
 def test_p6_another_host_is_resolved_while_fifty_requests_hang(names: Names) -> None:
-    """Half of them for one name, half of them for one each, all chosen by servers: as many as a hostile one likes."""
+    """Half of them for one name, half of them for one each: a hostile registry leads to as many as it likes."""
     with FaultyRegistry() as registry, ExitStack() as stack:
         port = registry.host.partition(":")[2]
         hostile = stack.enter_context(closing(Transport(SETTINGS, named="hostile.example")))
@@ -92,16 +92,38 @@ def test_p6_another_host_is_resolved_while_fifty_requests_hang(names: Names) -> 
         hosts += [f"more{i}.hangs" for i in range(20)]
         calls = [InThread(lambda host=host: hostile.get(f"http://{host}/", {})) for host in hosts]  # type: ignore[misc]
         try:
-            names.wait_asked(CHOSEN_THREADS)
+            names.wait_asked(PER_REGISTRY)
             other = stack.enter_context(closing(Transport(SETTINGS, named="healthy.example")))
-            InThread(lambda: other.get(f"http://healthy.example:{port}/x", {}).discard()).result(PATIENT)
-            assert len(names.asked) == CHOSEN_THREADS + 1
+            for host in ("healthy.example", "storage-of-healthy.example"):
+                InThread(lambda host=host: other.get(f"http://{host}:{port}/x", {}).discard()).result(PATIENT)  # type: ignore[misc]
+            assert len(names.asked) == PER_REGISTRY + 2
             assert names.asked.count("h0.hangs") == 1
         finally:
             hostile.close()
             for call in calls:
                 with pytest.raises(Cancelled):
                     call.result(PATIENT)
+
+
+def test_p6_many_hostile_registries_leave_threads_for_names_that_persons_gave(names: Names) -> None:
+    resolver = Resolver()
+    calls, flights = [], []
+    for i in range(2 * CHOSEN_THREADS):
+        flight = Flight(time.monotonic() + 60, 60)
+        flight.chosen_by = f"hostile{i % 9}.example"
+        flights.append(flight)
+        calls.append(
+            InThread(lambda i=i, f=flight: resolver.addresses(f"h{i}.hangs", 1, timeout=None, flight=f))  # type: ignore[misc]
+        )
+    names.wait_asked(CHOSEN_THREADS)
+    assert resolver.addresses("healthy.example", 1, timeout=PATIENT)
+    assert len(names.asked) == CHOSEN_THREADS + 1
+    for flight in flights:
+        flight.abort()
+    for call in calls:
+        with pytest.raises(Cancelled):
+            call.result(PATIENT)
+    assert not resolver._queue
 
 
 def test_p6_what_found_no_thread_is_asked_when_one_is_free(names: Names) -> None:
