@@ -43,6 +43,7 @@ AREAS = {
     "load": "64 readers, 20 models, 5 % faults",
     "lying_list": "lying list",
     "two_parsers": "two parsers",
+    "moved_cache": "another cache in the place of ours",
     "atheris": "fuzzing (inputs)",
 }
 """What an area is called in the README."""
