@@ -64,6 +64,19 @@ def guard(root: Held, *, shared: bool) -> None:
             _close(path, inner, shared=shared and name == "blobs")
 
 
+def check_ours(root: Held) -> None:
+    """Refuse a directory that is somebody else's, or that others may write to.
+
+    Raises:
+        CacheError: it is, with what to do.
+        OSError: it cannot be looked at.
+    """
+    info = os.fstat(root.fd)
+    _check_owner(root.path, info)
+    if info.st_mode & _OTHERS_WRITE:
+        raise _writable(root.path)
+
+
 def make(path: Spot, *, shared: bool) -> None:
     """Make the folder `path` unless it is there.
 
