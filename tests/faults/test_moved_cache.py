@@ -20,12 +20,16 @@ from tests.chunkers import blob_of, fill
 from tests.fake_source import FakeSource, chunk_list
 from tests.faults.calls import Call, watched
 from tests.faults.calls_scenes import ACTS, Stage, boot, copy, prepare, recover, without_waiting
+from tests.faults.paced import PacedRegistry
+from tests.faults.processes import Reader
 from tests.world import quiet, running, some_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from typing import Any
+
+    from tests.programs.world import World
 
 DATA = some_bytes(10_000, seed=1)
 OTHER = some_bytes(10_000, seed=2)
@@ -190,3 +194,40 @@ async def test_p10_a_cache_emptied_under_a_mount_leaves_it_its_open_files_and_is
     async with running(root, DATA) as world:
         await world.read(0, len(DATA))
         await world.sealed()
+
+
+def dropped(path: Path) -> None:
+    """Have the kernel ask for a file's bytes again."""
+    with open(path, "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def test_p10_a_kernel_mount_goes_on_with_its_own_cache(world: World, large: bytes) -> None:
+    cache, away = world.root / "cache", world.root / "away"
+    with PacedRegistry(large) as registry, world.mount(registry.name, cache=cache) as mount:
+        file = mount.path / "model.gguf"
+        reader = Reader(file, large)
+        reader.run()
+        mount.wait_sealed()
+        cache.rename(away)
+        shutil.copytree(away, cache)
+        theirs = Place(cache, registry.blob.digest).sealed
+        theirs.chmod(0o600)
+        theirs.write_bytes(bytes(len(large)))
+        before = seen(cache)
+        dropped(file)
+        again = Reader(file, large)
+        again.run()
+        assert (again.failed, again.wrong) == (0, [])
+        shutil.rmtree(away)
+        dropped(file)
+        last = Reader(file, large)
+        last.run()
+        assert last.wrong == []
+        assert seen(cache) == before
+    assert seen(cache) == before, "not at the end, either"
+    shutil.rmtree(cache)
+    with PacedRegistry(large) as registry, world.mount(registry.name, cache=cache) as mount:
+        reader = Reader(mount.path / "model.gguf", large)
+        reader.run()
+        assert (reader.failed, reader.wrong) == (0, [])
