@@ -17,7 +17,7 @@ from fusefs.cache.files import disk_errors, make_folder, read_front, write_atomi
 from fusefs.cache.locks import try_lock, unlock
 from fusefs.cache.mapped import read_mapped
 from fusefs.cache.sealing import put_aside
-from fusefs.cache.spot import unlink_at
+from fusefs.cache.spot import exists_at, unlink_at
 from fusefs.chunkpack import FRONT, MAX_PACKED_SIZE, fingerprint, pack, unpack, voucher_of
 from fusefs.errors import CacheError, CacheFull, InvalidChunkList
 from fusefs.voucher import BOUND, NOBODY, Voucher
@@ -57,7 +57,7 @@ def open_chunker(
             return _without_disk(place, blob, chunks, voucher, memory, quota, exc)
         except CacheError as exc:
             if isinstance(exc.__cause__, FileNotFoundError):
-                if place.root.held.removed:
+                if not exists_at(place.folder.parent):  # nor can it be made: somebody has removed the whole cache
                     gone = CacheFull(f"{place.root}: the cache directory was removed")
                     return _without_disk(place, blob, chunks, voucher, memory, quota, gone)
                 continue  # the folder was put into quarantine just now, or all of it was evicted

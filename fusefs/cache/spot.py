@@ -52,11 +52,6 @@ class Held:
         """The directory itself."""
         return Spot(self, "")
 
-    @property
-    def removed(self) -> bool:
-        """True when somebody has removed it (`rm -r`): nothing can be made in it any more."""
-        return os.fstat(self.fd).st_nlink == 0
-
 
 class Spot:
     """The name `below` under a held directory, whether there is something or not; empty for the directory itself."""
