@@ -216,12 +216,12 @@ class _Collection:
         return used(self.holdings.cache) - self._planned()
 
     def _free(self) -> int:
-        found = os.statvfs(self.holdings.cache.root)
+        found = os.fstatvfs(self.holdings.cache.held.fd)
         planned = self._planned() + (self.quarantine + self.leftovers if self.options.dry_run else 0)
         return found.f_bavail * found.f_frsize + planned
 
     def _keep_free(self) -> int:
-        found = os.statvfs(self.holdings.cache.root)
+        found = os.fstatvfs(self.holdings.cache.held.fd)
         return self.options.limits.floor(found.f_blocks * found.f_frsize)
 
     def _excess(self) -> int:

@@ -134,7 +134,7 @@ def holdings_of(cache_dir: Path) -> HoldingsReport:
     cache = found.cache
     here = {digest: present(cache, held) for digest, held in found.held.items()}
     with disk_errors(cache.root):
-        disk = os.statvfs(cache.root)
+        disk = os.fstatvfs(cache.held.fd)
     total = disk.f_blocks * disk.f_frsize
     return HoldingsReport(
         cache_dir=str(cache.root),
@@ -144,7 +144,7 @@ def holdings_of(cache_dir: Path) -> HoldingsReport:
             for held in found.held.values()
             if not found.owners.get(held.digest)
         ),
-        quarantine=tuple(QuarantineReport(one.path.name, one.allocated, one.mtime) for one in quarantined(cache)),
+        quarantine=tuple(QuarantineReport(one.spot.name, one.allocated, one.mtime) for one in quarantined(cache)),
         blobs=len(found.held),
         used=sum(held.allocated for held in found.held.values()),
         shared=sum(held.allocated for held in found.held.values() if len(found.owners.get(held.digest, ())) > 1),

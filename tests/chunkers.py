@@ -47,7 +47,7 @@ def blob_of(data: bytes) -> Blob:
     return Blob(Digest.of(data), len(data))
 
 
-def place_of(root: Path, data: bytes) -> Place:
+def place_of(root: Path, data: bytes) -> Place[Path]:
     """Where its files lie."""
     return Place(root, Digest.of(data))
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from fusefs.cache.files import Reader
     from fusefs.cache.memory import Memory
-    from fusefs.cache.place import Place
+    from fusefs.cache.place import HeldPlace
     from fusefs.cache.quota import Quota
     from fusefs.chunks import Blob, Chunk, ChunkList
     from fusefs.voucher import Voucher
@@ -78,7 +78,7 @@ class Chunker:
         self,
         blob: Blob,
         chunks: ChunkList,
-        place: Place,
+        place: HeldPlace,
         chunk_map: ChunkMap,
         fd: int,
         memory: Memory,

@@ -25,13 +25,14 @@ from typing import TYPE_CHECKING
 from fusefs.cache import locks
 from fusefs.cache.files import FOREIGN, boot_id, open_inside, pwrite_all, read_plain, remove_foreign
 from fusefs.cache.presence import ranges_on_disk
+from fusefs.cache.spot import stat_at, unlink_at
 from fusefs.chunkpack import fingerprint
 from fusefs.chunks import MAX_CHUNKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+    from fusefs.cache.spot import Where
     from fusefs.chunks import Blob, ChunkList
 
 _MAGIC = b"fusefs-map 1\n\0\0\0"
@@ -88,7 +89,7 @@ class ChunkMap:
         return made
 
     @classmethod
-    def attach(cls, path: Path, fd: int, blob: Blob, chunks: ChunkList, *, otherwise: int, anew: bool) -> ChunkMap:
+    def attach(cls, path: Where, fd: int, blob: Blob, chunks: ChunkList, *, otherwise: int, anew: bool) -> ChunkMap:
         """Take over the map file at `path`, open and locked (`open_locked`) as `fd`; it belongs to the map from here.
 
         A torn, foreign or empty file (or any, when `anew`: the data it spoke of is not there) is replaced by one with
@@ -104,7 +105,7 @@ class ChunkMap:
             if anew or size != _STATES_AT + len(chunks) or header[:_BOOT_AT] != wanted[:_BOOT_AT]:
                 if size:
                     # Replaced, not rewritten: another process may have it mapped, and a shorter file is its SIGBUS.
-                    os.unlink(path)
+                    unlink_at(path)
                     fd = _swap(fd, path)
                 _initialise(fd, wanted, bytes([otherwise]) * len(chunks))
             elif header[:_USED_AT] != wanted[:_USED_AT]:
@@ -257,7 +258,7 @@ class ChunkMap:
                 locks.unlock(self.fd, lock)
 
 
-def open_locked(path: Path) -> int:
+def open_locked(path: Where) -> int:
     """Open the map file at `path`, made if need be, and hold its Lock.CHANGE.
 
     Raises:
@@ -274,11 +275,11 @@ def open_locked(path: Path) -> int:
         try:
             locks.wait_lock(fd, Lock.CHANGE)
             # While we waited, whoever had the lock may have replaced the file or moved it away.
-            if os.path.samestat(os.fstat(fd), os.stat(path)):
+            if os.path.samestat(os.fstat(fd), stat_at(path)):
                 # One with another name as well is somebody else's, too (`fusefs.cache.data`).
                 if stat.S_ISREG(os.fstat(fd).st_mode) and os.fstat(fd).st_nlink == 1:
                     return fd
-                os.unlink(path)
+                unlink_at(path)
         except FileNotFoundError:
             pass
         except BaseException:
@@ -297,7 +298,7 @@ def condemned(fd: int) -> bool:
     return header.startswith(_MAGIC) and header[_CONDEMNED_AT : _CONDEMNED_AT + 1] == _CONDEMNED
 
 
-def doubt(path: Path) -> None:
+def doubt(path: Where) -> None:
     """Let the hash decide once more over what is marked in the map file at `path`, whoever has it open.
 
     Raises:
@@ -312,14 +313,14 @@ def doubt(path: Path) -> None:
         os.close(fd)
 
 
-def _swap(fd: int, path: Path) -> int:
+def _swap(fd: int, path: Where) -> int:
     """Open the map anew, then close `fd`: an error leaves `fd` open, to be closed once, by whoever has it."""
     fresh = open_locked(path)
     os.close(fd)
     return fresh
 
 
-def peek(path: str | Path, blob: Blob) -> bytes:
+def peek(path: Where, blob: Blob) -> bytes:
     """The states in the map file at `path`, without taking part in anything; empty when it is not that blob's.
 
     Marks of an earlier boot are claims here, too.
@@ -349,7 +350,7 @@ def note_use(fd: int, seconds: int) -> None:
     pwrite_all(fd, memoryview(_USED.pack(seconds)), _USED_AT)
 
 
-def last_use(path: str | Path) -> int:
+def last_use(path: Where) -> int:
     """What a map file says of when its blob was read last, in seconds since 1970; 0 when it says nothing."""
     with contextlib.suppress(OSError):
         fd = open_inside(path, os.O_RDONLY | os.O_NONBLOCK)

@@ -8,19 +8,19 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from fusefs.cache.files import FOREIGN, SAFE, remove_foreign
+from fusefs.cache.files import FOREIGN, remove_foreign
+from fusefs.cache.spot import open_at, unlink_at
 from fusefs.errors import CacheError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from fusefs.cache.place import HeldPlace
+    from fusefs.cache.spot import Spot
 
-    from fusefs.cache.place import Place
 
-
-def open_regular(path: Path, size: int) -> int:
+def open_regular(path: Spot, size: int) -> int:
     """Open a plain file of `size` bytes for reading; -1 when it cannot be had."""
     with contextlib.suppress(OSError):
-        fd = os.open(path, os.O_RDONLY | SAFE | os.O_NONBLOCK)
+        fd = open_at(path, os.O_RDONLY | os.O_NONBLOCK)
         info = _status(fd)
         if stat.S_ISREG(info.st_mode) and info.st_size == size:
             return fd
@@ -28,28 +28,28 @@ def open_regular(path: Path, size: int) -> int:
     return -1
 
 
-def open_data(place: Place, size: int) -> tuple[int, bool, bool]:
+def open_data(place: HeldPlace, size: int) -> tuple[int, bool, bool]:
     """Open the blob's bytes: (fd, sealed, fresh); fresh says that nothing a map says of them can be true."""
     with contextlib.suppress(FileNotFoundError):
         fd = _open_sealed(place, size)
         if fd >= 0:
             return fd, True, False
     try:
-        fd = os.open(place.data, os.O_RDWR | SAFE)
+        fd = open_at(place.data, os.O_RDWR)
         info = _status(fd)
         # One that has another name as well (`cp -al` of a cache) is somebody else's, too: nothing is written to it.
         if stat.S_ISREG(info.st_mode) and info.st_size == size and info.st_nlink == 1:
             return fd, False, False
         # Replaced, not made longer: another process may have it open, and would read the new end as zeros.
         os.close(fd)
-        os.unlink(place.data)
+        unlink_at(place.data)
     except FileNotFoundError:
         pass
     except OSError as exc:
         if exc.errno not in FOREIGN:
             raise
         remove_foreign(place.data)
-    fd = os.open(place.data, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFE, 0o600)
+    fd = open_at(place.data, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
         os.ftruncate(fd, size)
     except OSError:
@@ -67,7 +67,7 @@ def _status(fd: int) -> os.stat_result:
         raise
 
 
-def _open_sealed(place: Place, size: int) -> int:
+def _open_sealed(place: HeldPlace, size: int) -> int:
     """Open the sealed blob; -1 when what has its name is not it, and was removed.
 
     A size that differs from the manifest's may be the manifest's lie: the final name was proved, so the hash decides
@@ -78,7 +78,7 @@ def _open_sealed(place: Place, size: int) -> int:
         CacheError: the blob is right and the size that was asked for is not.
     """
     try:
-        fd = os.open(place.sealed, os.O_RDONLY | SAFE | os.O_NONBLOCK)
+        fd = open_at(place.sealed, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as exc:
         if exc.errno not in FOREIGN:
             raise
@@ -95,5 +95,5 @@ def _open_sealed(place: Place, size: int) -> int:
     finally:
         os.close(fd)
     if not remove_foreign(place.sealed):
-        os.unlink(place.sealed)
+        unlink_at(place.sealed)
     return -1

@@ -15,8 +15,12 @@ import os
 import threading
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fusefs.cache.files import SAFE
+from fusefs.cache.spot import open_at
+
+if TYPE_CHECKING:
+    from fusefs.cache.spot import Where
 
 ALIGNMENT = 4096
 """Of offset and length; a multiple of what any disk asks for."""
@@ -38,7 +42,7 @@ class DirectWriter:
         path: its name, as long as it is written to.
     """
 
-    def __init__(self, fd: int, path: Path) -> None:
+    def __init__(self, fd: int, path: Where) -> None:
         self._file = fd
         self._path = path
         self._fd = -1
@@ -73,7 +77,7 @@ class DirectWriter:
             if self._fd < 0 and self._usable:
                 self._usable = False
                 with contextlib.suppress(OSError):  # it has another name by now, or a disk that cannot
-                    fd = os.open(self._path, os.O_WRONLY | os.O_DIRECT | SAFE)
+                    fd = open_at(self._path, os.O_WRONLY | os.O_DIRECT)
                     try:
                         self._usable = os.path.samestat(os.fstat(fd), os.fstat(self._file))
                     finally:

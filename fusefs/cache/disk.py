@@ -37,8 +37,9 @@ from fusefs.cache.memory import Memory
 from fusefs.cache.opening import open_chunker, pinned_list, pinned_voucher
 from fusefs.cache.parents import check_parents, make_parents
 from fusefs.cache.pins import Pins
-from fusefs.cache.place import Place
+from fusefs.cache.place import HeldPlace, Place
 from fusefs.cache.quota import DEFAULT_LIMITS, Limits, Quota
+from fusefs.cache.spot import Held, is_folder_at, names_at, replace_at, unlink_at
 from fusefs.cache.starts import Starts
 from fusefs.chunkpack import MAX_PACKED_SIZE
 from fusefs.digest import Digest
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
     from fusefs.cache.chunker import Chunker
     from fusefs.cache.files import Reader
+    from fusefs.cache.spot import Spot, Where
     from fusefs.chunks import Blob, ChunkList
     from fusefs.names import Name
     from fusefs.starts import Start
@@ -78,7 +80,8 @@ class DiskCache:
     """Blocking; thread-safe; several processes may use one directory at once.
 
     Attributes:
-        root: the directory, absolute.
+        root: the directory, absolute, as it was named; for messages.
+        held: the same, held open: everything is reached from here, and nothing by path.
         links: the manifests by name.
         memory: chunks that the disk would not take, and those that were fetched a moment ago.
         starts: in what order blobs were read before.
@@ -94,19 +97,19 @@ class DiskCache:
         stores: Sequence[Path] = (),
         limits: Limits = DEFAULT_LIMITS,
         shared: bool = False,
+        held: Held | None = None,
     ) -> None:
         self.root = root
+        self.held = held or Held(root)
         self._shared = shared
-        self.links = Links(root / "manifests", root / "partial")
+        self.links = Links(self.held / "manifests", self.held / "partial")
         self.memory = Memory(spill_capacity)
-        self.starts = Starts(root, stores)
-        self.pins = Pins(root / "pins", self.links, root / "partial")
+        self.starts = Starts(self.held.spot, stores)
+        self.pins = Pins(self.held / "pins", self.links, self.held / "partial")
         self.quota = Quota(self, limits)
         self._open_here: weakref.WeakSet[Chunker] = weakref.WeakSet()
         self._held: list[int] = []
         self._lock = threading.Lock()
-        # As text: `ls -lR` of a large store asks for each of 20,000 blobs, and joining a Path takes longer than a stat.
-        self._blobs, self._partial = f"{root}/blobs/", f"{root}/partial/"
 
     @classmethod
     def open(
@@ -129,32 +132,39 @@ class DiskCache:
         if not str(directory):
             raise CacheError("empty directory name for the cache")
         root = Path(os.path.abspath(directory))
+        held: Held | None = None
         try:
             check_parents(root)
             make_parents(root)
             root.mkdir(mode=0o700, exist_ok=True)
-            guard(root, shared=shared)
+            held = Held(root)
+            guard(held, shared=shared)
             for name in ("blobs", "manifests", "partial"):
-                make(root / name, shared=shared and name == "blobs")
-            with temporary_file(root / "partial"):
+                make(held / name, shared=shared and name == "blobs")
+            with temporary_file(held / "partial"):
                 pass  # a directory on a read-only disk exists, too
         except (FileExistsError, NotADirectoryError) as exc:
             raise CacheError(f"cache directory {root}: not a directory") from exc
         except OSError as exc:
             # A full disk is not an error (P8): what is there can be read, and the rest goes through memory.
-            if not os.path.isdir(root / "partial") or exc.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            full = exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+            if held is None or not full or not is_folder_at(held / "partial"):
                 reason = exc.strerror or str(exc)
                 raise CacheError(
                     f"cache directory {root} cannot be written ({reason}); name another with --cache-dir"
                 ) from exc
-        sweep(root / "partial")
-        return cls(root, spill_capacity=spill_capacity, stores=stores, limits=limits, shared=shared)
+        sweep(held / "partial")
+        return cls(root, spill_capacity=spill_capacity, stores=stores, limits=limits, shared=shared, held=held)
 
     # Whole blobs
 
+    def place(self, digest: Digest) -> HeldPlace:
+        """Where the files of a blob lie, or would."""
+        return Place(self.held.spot, digest)
+
     def path(self, digest: Digest) -> Path:
-        """Where the sealed blob lies, or would."""
-        return Place(self.root, digest).sealed
+        """Where others find the sealed blob, or would; for messages and links, and never to open it."""
+        return self.place(digest).sealed.path
 
     def get(self, digest: Digest) -> Entry:
         """Size and time of a sealed blob.
@@ -163,7 +173,8 @@ class DiskCache:
             NotCached: there is none, or it is empty, or the digest is all zeros.
         """
         try:
-            info = os.lstat(self._blobs + digest.file_name)
+            # As text: `ls -lR` of a large store asks for each of 20,000 blobs.
+            info = os.stat("blobs/" + digest.file_name, dir_fd=self.held.fd, follow_symlinks=False)
         except OSError:
             info = None
         if info is None or not stat.S_ISREG(info.st_mode) or not info.st_size or not int(digest.hex, 16):
@@ -190,7 +201,7 @@ class DiskCache:
         with contextlib.suppress(NotCached):
             if self.get(digest).size == size:
                 return False
-        with disk_errors(self.path(digest)), temporary_file(self.root / "partial") as (fd, temporary):
+        with disk_errors(self.path(digest)), temporary_file(self.held / "partial") as (fd, temporary):
             actual = copy_exactly(reader, fd, size, str(digest))
             if actual != digest:
                 raise DigestMismatch("blob", expected=digest, actual=actual)
@@ -205,19 +216,20 @@ class DiskCache:
         Raises:
             UnexpectedEnd, SizeMismatch, CacheFull, CacheError: and nothing has changed.
         """
-        with disk_errors(self.root), temporary_file(self.root / "partial") as (fd, temporary):
+        with disk_errors(self.root), temporary_file(self.held / "partial") as (fd, temporary):
             digest = copy_exactly(reader, fd, size, "import")
             self._publish(fd, temporary, digest)
         return digest
 
-    def _publish(self, fd: int, temporary: Path, digest: Digest, *, durable: bool = True) -> None:
+    def _publish(self, fd: int, temporary: Where, digest: Digest, *, durable: bool = True) -> None:
         os.fchmod(fd, 0o400)
         if durable:
             os.fsync(fd)
-        remove_foreign(self.path(digest))
-        os.replace(temporary, self.path(digest))
+        sealed = self.place(digest).sealed
+        remove_foreign(sealed)
+        replace_at(temporary, sealed)
         if durable:
-            sync_folder(self.path(digest).parent)
+            sync_folder(sealed.parent)
 
     def read(self, digest: Digest, limit: int) -> bytes:
         """A small blob, checked against its digest.
@@ -228,11 +240,12 @@ class DiskCache:
         """
         if self.get(digest).size > limit:
             raise NotCached(f"{digest}: longer than {limit} bytes")
-        with disk_errors(self.path(digest)):
-            data = read_plain(self.path(digest), limit)
+        sealed = self.place(digest).sealed
+        with disk_errors(sealed):
+            data = read_plain(sealed, limit)
         if Digest.of(data) != digest:
             with contextlib.suppress(OSError):
-                os.unlink(self.path(digest))  # or `put` would take it for the blob
+                unlink_at(sealed)  # or `put` would take it for the blob
             raise DigestMismatch("cached blob", expected=digest, actual=Digest.of(data))
         return data
 
@@ -276,7 +289,7 @@ class DiskCache:
 
     def pinned(self, blob: Blob) -> tuple[ChunkList, Voucher] | None:
         """The chunk list that lies beside the blob, and who stands behind it; None without one, or when it is torn."""
-        return pinned_list(Place(self.root, blob.digest), blob)
+        return pinned_list(self.place(blob.digest), blob)
 
     def pinned_list(self, blob: Blob) -> ChunkList | None:
         """The list alone."""
@@ -285,11 +298,11 @@ class DiskCache:
 
     def voucher(self, blob: Blob) -> Voucher:
         """Who stands behind the list that lies beside the blob, without reading it; short."""
-        return pinned_voucher(Place(self.root, blob.digest))
+        return pinned_voucher(self.place(blob.digest))
 
     def states(self, blob: Blob) -> bytes:
         """The states of the chunks of an unsealed blob, a byte each; opens and locks nothing, empty when unknown."""
-        return peek(f"{self._partial}{blob.digest.file_name}/map", blob)
+        return peek(self.held / f"partial/{blob.digest.file_name}/map", blob)
 
     def proved(self, blob: Blob) -> bool:
         """True when the blob is sealed, and every chunk of it was proved since the machine booted."""
@@ -310,7 +323,7 @@ class DiskCache:
         Raises:
             CacheError: the files of the blob cannot be used.
         """
-        place = Place(self.root, blob.digest)
+        place = self.place(blob.digest)
         chunker = open_chunker(place, blob, chunks, voucher, self.memory, self.quota, doubt=doubt)
         with self._lock:
             self._open_here.add(chunker)
@@ -325,7 +338,7 @@ class DiskCache:
         """Keep a sealed blob where it is until `release`: somebody was told its path.  False when that cannot be."""
         if len(self._held) >= _MOST_HELD:
             return False
-        place = Place(self.root, digest)
+        place = self.place(digest)
         try:
             fd = open_locked(place.map)
         except OSError:
@@ -337,13 +350,15 @@ class DiskCache:
         unlock(fd, Lock.CHANGE)
         return self._shared_out(place.sealed)
 
-    def _shared_out(self, path: Path) -> bool:
-        """Whether a sealed blob is there, which others may read from now on if the cache is shared."""
+    def _shared_out(self, spot: Spot) -> bool:
+        """Whether a sealed blob is there and where its path leads; others may read it from now on in a shared cache."""
         try:
-            fd = open_inside(path, os.O_RDONLY | os.O_NONBLOCK)
+            fd = open_inside(spot, os.O_RDONLY | os.O_NONBLOCK)
         except OSError:
             return False
         try:
+            if not os.path.samestat(os.lstat(spot.path), os.fstat(fd)):
+                return False
             if self._shared:
                 os.fchmod(fd, 0o444)
         except OSError:
@@ -376,7 +391,7 @@ class DiskCache:
         found = set()
         for folder in ("blobs", "partial"):
             with contextlib.suppress(OSError):
-                for name in os.listdir(self.root / folder):
+                for name in names_at(self.held / folder):
                     with contextlib.suppress(InvalidDigest):
                         if name.startswith("sha256-"):
                             found.add(Digest.parse(name))

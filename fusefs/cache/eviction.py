@@ -30,9 +30,9 @@ from typing import TYPE_CHECKING
 
 from fusefs.cache import locks
 from fusefs.cache.chunkmap import ABSENT, CLAIMED, PRESENT, Lock, chunk_lock, last_use, open_locked
-from fusefs.cache.files import SAFE, make_folder
-from fusefs.cache.place import Place
+from fusefs.cache.files import make_folder
 from fusefs.cache.sealing import reopen
+from fusefs.cache.spot import names_at, open_at, rename_at, rmdir_at, stat_at, unlink_at
 from fusefs.chunks import MAX_BLOB_SIZE, Blob, ChunkList
 from fusefs.digest import Digest
 from fusefs.errors import InvalidDigest
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from fusefs.cache.chunker import Chunker
     from fusefs.cache.chunkmap import ChunkMap
     from fusefs.cache.disk import DiskCache
+    from fusefs.cache.place import HeldPlace
+    from fusefs.cache.spot import Spot
 
 _SEALING = 0.05
 """Seconds to wait for who looks whether the blob can be sealed; what is being hashed whole is not evicted."""
@@ -76,15 +78,15 @@ def scan(cache: DiskCache) -> list[Held]:
     """What the cache holds, least recently used first.  Takes no lock, changes nothing."""
     found: dict[Digest, Held] = {}
     for folder in ("partial", "blobs"):
-        for digest, info in _look(cache.root / folder):
-            noted = last_use(Place(cache.root, digest).map) or info.st_mtime
+        for digest, info in _look(cache, folder):
+            noted = last_use(cache.place(digest).map) or info.st_mtime
             found[digest] = Held(digest, info.st_size, info.st_blocks * 512, folder == "blobs", noted)
     return sorted(found.values(), key=lambda held: held.last_use)
 
 
 def used(cache: DiskCache) -> int:
     """Bytes that all blobs take on disk."""
-    return sum(info.st_blocks * 512 for folder in ("partial", "blobs") for _, info in _look(cache.root / folder))
+    return sum(info.st_blocks * 512 for folder in ("partial", "blobs") for _, info in _look(cache, folder))
 
 
 def oldest_chunks(chunker: Chunker) -> list[tuple[int, list[int]]]:
@@ -119,7 +121,7 @@ def evict(cache: DiskCache, held: Held, wanted: int) -> int:
     if wanted < held.allocated and 0 < held.size <= MAX_BLOB_SIZE:
         chunks = cache.pinned_list(Blob(held.digest, held.size))
     if chunks is None:
-        return _remove(Place(cache.root, held.digest), held)
+        return _remove(cache.place(held.digest), held)
     chunker = cache.chunker(Blob(held.digest, held.size), chunks)
     try:
         freed = evict_chunks(chunker, range(len(chunks) - 1, -1, -1), wanted)
@@ -155,7 +157,7 @@ def evict_chunks(chunker: Chunker, indices: Iterable[int], wanted: int) -> int:
 
 def _punch_some(chunker: Chunker, indices: Iterable[int], wanted: int) -> int:
     _check_holes(chunker.fd)
-    own = os.open(chunker.place.map, os.O_RDWR | SAFE)
+    own = open_at(chunker.place.map, os.O_RDWR)
     try:
         victims = sorted(_take(chunker, own, indices, wanted))
         with chunker.prefix.lock:
@@ -213,9 +215,9 @@ def _check_holes(fd: int) -> None:
     _punch(fd, os.fstat(fd).st_size, 4096)
 
 
-def _same(fd: int, path: os.PathLike[str]) -> bool:
+def _same(fd: int, path: Spot) -> bool:
     with contextlib.suppress(OSError):
-        return os.path.samestat(os.fstat(fd), os.lstat(path))
+        return os.path.samestat(os.fstat(fd), stat_at(path))
     return False
 
 
@@ -230,21 +232,21 @@ def _nobody_has(chunker: Chunker) -> Iterator[bool]:
         yield False
         return
     place = chunker.place
-    os.rename(place.sealed, place.data)
+    rename_at(place.sealed, place.data)
     mine = False
     try:
         # Who had found the file before it was renamed waits for the lease by now, or is told that the name is gone.
         waited_for = fcntl.fcntl(chunker.fd, fcntl.F_GETLEASE) != fcntl.F_WRLCK
         _end_lease(chunker.fd)
         if not waited_for:
-            os.chmod(place.data, 0o600)
+            os.fchmod(chunker.fd, 0o600)
             reopen(chunker)
             mine = _leased(chunker.fd)
     finally:
         if not mine:
             chunker.sealed = True
-            os.chmod(place.data, 0o400)
-            os.rename(place.data, place.sealed)
+            os.fchmod(chunker.fd, 0o400)
+            rename_at(place.data, place.sealed)
     try:
         yield mine
     finally:
@@ -278,7 +280,7 @@ def _alone(chunk_map: ChunkMap) -> Iterator[bool]:
             locks.try_lock(chunk_map.fd, Lock.OPEN, shared=True)
 
 
-def _remove(place: Place, held: Held) -> int:
+def _remove(place: HeldPlace, held: Held) -> int:
     """Remove all of a blob that nobody has open through us; who opened the sealed file keeps what he has."""
     make_folder(place.folder)
     try:
@@ -291,25 +293,24 @@ def _remove(place: Place, held: Held) -> int:
         # The map last: a crash before that leaves one that speaks of data that is not there, which counts for nothing.
         for path in (place.sealed, place.data, place.chunks, place.map):
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+                unlink_at(path)
         with contextlib.suppress(OSError):
-            os.rmdir(place.folder)
+            rmdir_at(place.folder)
     finally:
         os.close(fd)
     return held.allocated
 
 
-def _look(folder: os.PathLike[str]) -> Iterator[tuple[Digest, os.stat_result]]:
+def _look(cache: DiskCache, folder: str) -> Iterator[tuple[Digest, os.stat_result]]:
     """Digest and status of each file of bytes in `blobs` or `partial`."""
     try:
-        entries = list(os.scandir(folder))
+        names = names_at(cache.held / folder)
     except OSError:
         return
-    for entry in entries:
+    for name in names:
         with contextlib.suppress(InvalidDigest, OSError):
-            if entry.name.startswith("sha256-"):
-                digest = Digest.parse(entry.name)
-                path = f"{entry.path}/data" if os.path.basename(folder) == "partial" else entry.path
-                info = os.lstat(path)
+            if name.startswith("sha256-"):
+                digest = Digest.parse(name)
+                info = stat_at(cache.held / (f"{folder}/{name}/data" if folder == "partial" else f"{folder}/{name}"))
                 if stat.S_ISREG(info.st_mode):
                     yield digest, info

@@ -11,19 +11,21 @@ import fcntl
 import functools
 import hashlib
 import os
+import secrets
 import stat
-import tempfile
 import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fusefs.cache.spot import is_link_at, mkdir_at, names_at, open_at, replace_at, rmdir_at, stat_at, unlink_at
 from fusefs.digest import Digest
 from fusefs.errors import CacheError, CacheFull, SizeMismatch, UnexpectedEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fusefs.cache.spot import Where
     from fusefs.chunks import Chunk
 
     Reader = Callable[[memoryview], int]
@@ -40,9 +42,6 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 FOREIGN = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR})
 """Opening a symbolic link, a socket, a folder: nothing that we made.  Any other error (too many open files) says
 nothing of the file."""
-
-# The same open flags everywhere: a symbolic link in the cache would lead out of it.
-SAFE = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def disk_errors(what: object) -> _DiskErrors:
@@ -88,7 +87,7 @@ def reader_of(data: bytes) -> Callable[[memoryview], int]:
     return reader
 
 
-def open_inside(path: str | Path, flags: int) -> int:
+def open_inside(path: Where, flags: int) -> int:
     """Open a file that is no symbolic link, in a folder that is none either; a new one is for us alone.
 
     What lies above that folder was checked when the cache was opened (`fusefs.cache.guard`), which also saw to it that
@@ -97,63 +96,62 @@ def open_inside(path: str | Path, flags: int) -> int:
     Raises:
         OSError: ELOOP for a link, ENOTDIR for one in place of the folder, or as the kernel says.
     """
-    folder = os.path.dirname(path)
-    if os.path.islink(folder):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder)
-    return os.open(path, flags | SAFE, 0o600)
+    if is_link_at(path.parent):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent))
+    return open_at(path, flags)
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Where) -> None:
     """Have a folder for us alone at `path`; a symbolic link there, which would lead out of the cache, is removed.
 
     Raises:
         OSError: as the kernel says.
     """
     try:
-        os.mkdir(path, 0o700)
+        mkdir_at(path)
     except FileNotFoundError:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.mkdir(path, 0o700)
+        make_folder(path.parent)
+        mkdir_at(path)
     except FileExistsError:
-        mode = os.lstat(path).st_mode
+        mode = stat_at(path).st_mode
         if stat.S_ISLNK(mode):
-            os.unlink(path)
-            os.mkdir(path, 0o700)
+            unlink_at(path)
+            mkdir_at(path)
         elif not stat.S_ISDIR(mode):
             raise
 
 
-def read_plain(path: str | Path, limit: int) -> bytes:
+def read_plain(path: Where, limit: int) -> bytes:
     """All of a plain file of at most `limit` bytes.
 
     Raises:
         OSError: as the kernel says, or it is something else (opening a FIFO would wait for ever).
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | SAFE)
+    fd = open_at(path, os.O_RDONLY | os.O_NONBLOCK)
     with open(fd, "rb") as file:
         info = os.fstat(fd)
         # The folder is looked at only now: most of the time there is no such file, and `ls` asks for very many.
-        if not stat.S_ISREG(info.st_mode) or info.st_size > limit or os.path.islink(os.path.dirname(path)):
+        if not stat.S_ISREG(info.st_mode) or info.st_size > limit or is_link_at(path.parent):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         return file.read(limit)
 
 
-def read_front(path: str | Path, size: int) -> bytes:
+def read_front(path: Where, size: int) -> bytes:
     """The first `size` bytes of a plain file, or all of it when it is shorter.
 
     Raises:
         OSError: as `read_plain`.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | SAFE)
+    fd = open_at(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode) or os.path.islink(os.path.dirname(path)):
+        if not stat.S_ISREG(os.fstat(fd).st_mode) or is_link_at(path.parent):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         return os.pread(fd, size, 0)
     finally:
         os.close(fd)
 
 
-def remove_foreign(path: str | Path) -> bool:
+def remove_foreign(path: Where) -> bool:
     """Remove what has the name of a plain file of ours and is none: a link (not what it leads to), an empty folder.
 
     Returns:
@@ -163,10 +161,10 @@ def remove_foreign(path: str | Path) -> bool:
         OSError: a folder that is not empty, or as the kernel says.
     """
     try:
-        mode = os.lstat(path).st_mode
+        mode = stat_at(path).st_mode
         if stat.S_ISREG(mode):
             return False
-        (os.rmdir if stat.S_ISDIR(mode) else os.unlink)(path)
+        (rmdir_at if stat.S_ISDIR(mode) else unlink_at)(path)
     except FileNotFoundError:
         return False
     return True
@@ -198,39 +196,44 @@ def preadv_all(fd: int, buffer: memoryview, off: int) -> int:
 
 
 @contextlib.contextmanager
-def temporary_file(folder: Path) -> Iterator[tuple[int, Path]]:
+def temporary_file(folder: Where) -> Iterator[tuple[int, Where]]:
     """A new locked file in `folder`, for renaming to its final name; gone afterwards when it was not renamed.
 
     The lock tells `sweep` that its owner is alive.
     """
-    fd, name = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
+    path = folder / f"{TEMPORARY}{secrets.token_hex(8)}"
+    fd = open_at(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
-        yield fd, Path(name)
+        yield fd, path
     finally:
         os.close(fd)
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+            unlink_at(path)
 
 
-def sweep(folder: Path) -> None:
+def temporaries(folder: Where) -> list[Where]:
+    """Temporary files in `folder`; a folder that cannot be listed has none."""
+    with contextlib.suppress(OSError):
+        return [folder / name for name in names_at(folder) if name.startswith(TEMPORARY)]
+    return []
+
+
+def sweep(folder: Where) -> None:
     """Remove temporary files in `folder` whose owner died."""
-    found: list[Path] = []
-    with contextlib.suppress(OSError):  # a folder that cannot be listed is swept another time
-        found.extend(folder.glob(TEMPORARY + "*"))
-    for path in found:
+    for path in temporaries(folder):
         with contextlib.suppress(OSError):
-            fd = os.open(path, os.O_RDWR | SAFE)
+            fd = open_at(path, os.O_RDWR)
             try:
                 # A file so young may be about to be locked by its owner.
                 if time.time() - os.fstat(fd).st_mtime > YOUNG:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink()
+                    unlink_at(path)
             finally:
                 os.close(fd)
 
 
-def write_atomically(path: Path, data: bytes, scratch: Path, *, durable: bool) -> None:
+def write_atomically(path: Where, data: bytes, scratch: Where, *, durable: bool) -> None:
     """Replace `path` by `data` by way of the folder `scratch`: whoever looks sees the old bytes or the new ones.
 
     `durable` makes that true of a power cut, too; without it, what a power cut leaves must carry its own checksum.
@@ -243,21 +246,21 @@ def write_atomically(path: Path, data: bytes, scratch: Path, *, durable: bool) -
         if durable:
             os.fsync(fd)
         remove_foreign(path)  # nothing can take the name of a folder
-        os.replace(temporary, path)
+        replace_at(temporary, path)
 
 
-def sync_file(path: str | Path) -> None:
+def sync_file(path: Where) -> None:
     """Make the bytes of a plain file durable."""
-    fd = os.open(path, os.O_RDONLY | SAFE)
+    fd = open_at(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
 
 
-def sync_folder(path: str | Path) -> None:
+def sync_folder(path: Where) -> None:
     """Make renames inside `path` durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = open_at(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
     finally:

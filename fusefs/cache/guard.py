@@ -12,10 +12,13 @@ import pwd
 import stat
 from typing import TYPE_CHECKING
 
+from fusefs.cache.spot import chmod_folder_at, mkdir_at, stat_at
 from fusefs.errors import CacheError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from fusefs.cache.spot import Held, Spot
 
 FOLDERS = ("blobs", "manifests", "partial", "pins", "quarantine", "starts")
 """All that we make in a cache directory."""
@@ -30,47 +33,60 @@ _OURS, _SHARED = 0o700, 0o711
 """A shared folder can be passed by who was told the name of what is in it, but not listed."""
 
 
-def guard(root: Path, *, shared: bool) -> None:
-    """Look who may do what with the cache directory `root`, and close it to others.
+def guard(root: Held, *, shared: bool) -> None:
+    """Look who may do what with the cache directory, and close it to others.
 
     Args:
-        root: an existing directory, or a symbolic link to one.
+        root: the directory, held open: what is looked at here is what is used afterwards.
         shared: others follow symbolic links to sealed blobs.
 
     Raises:
         CacheError: it is somebody else's, or others may write to it, or it has a link where a folder must be.
         OSError: it cannot be looked at.
     """
-    info = os.stat(root)
-    _check_owner(root, info)
-    names = os.listdir(root)
+    info = os.fstat(root.fd)
+    _check_owner(root.path, info)
+    names = os.listdir(root.fd)
     if info.st_mode & _OTHERS_WRITE and names:
-        raise _writable(root)
+        raise _writable(root.path)
     # A directory that has other things in it as well is not ours to close; the folders that we make in it are.
     if not set(names) - set(FOLDERS) - _NEIGHBOURS:
-        _close(root, info, shared=shared)
+        _close(root.spot, info, shared=shared)
     for name in FOLDERS:
         path = root / name
         with contextlib.suppress(FileNotFoundError):
-            inner = os.lstat(path)
+            inner = stat_at(path)
             if not stat.S_ISDIR(inner.st_mode):
                 raise CacheError(f"{path} is no folder, and links are not followed; remove it: rm {path}")
-            _check_owner(path, inner)
+            _check_owner(path.path, inner)
             if inner.st_mode & _OTHERS_WRITE and info.st_mode & _OTHERS_ENTER:
-                raise _writable(path)
+                raise _writable(path.path)
             _close(path, inner, shared=shared and name == "blobs")
 
 
-def make(path: Path, *, shared: bool) -> None:
+def check_ours(root: Held) -> None:
+    """Refuse a directory that is somebody else's, or that others may write to.
+
+    Raises:
+        CacheError: it is, with what to do.
+        OSError: it cannot be looked at.
+    """
+    info = os.fstat(root.fd)
+    _check_owner(root.path, info)
+    if info.st_mode & _OTHERS_WRITE:
+        raise _writable(root.path)
+
+
+def make(path: Spot, *, shared: bool) -> None:
     """Make the folder `path` unless it is there.
 
     Raises:
         OSError: it cannot be made.
     """
     with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=_OURS)
+        mkdir_at(path)
         if shared:
-            path.chmod(_SHARED)  # whatever the umask is
+            chmod_folder_at(path, _SHARED)  # whatever the umask is
 
 
 def _check_owner(path: Path, info: os.stat_result) -> None:
@@ -88,7 +104,7 @@ def _writable(path: Path) -> CacheError:
     )
 
 
-def _close(path: Path, info: os.stat_result, *, shared: bool) -> None:
+def _close(path: Spot, info: os.stat_result, *, shared: bool) -> None:
     mode = stat.S_IMODE(info.st_mode)
     wanted = _SHARED if shared else _OURS
     if mode & 0o077 & ~wanted == 0 and mode & wanted == wanted:
@@ -96,7 +112,7 @@ def _close(path: Path, info: os.stat_result, *, shared: bool) -> None:
     if mode == _SHARED:
         return  # another mount shares it
     with contextlib.suppress(OSError):  # a read-only disk, or one that has no modes
-        os.chmod(path, wanted)
+        chmod_folder_at(path, wanted)
 
 
 def _name(uid: int) -> str:

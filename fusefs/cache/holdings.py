@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import stat
 import time
 from dataclasses import dataclass
@@ -13,17 +12,17 @@ from typing import TYPE_CHECKING
 
 from fusefs.cache import locks
 from fusefs.cache.chunkmap import ABSENT, Lock
-from fusefs.cache.files import SAFE, TEMPORARY, YOUNG
-from fusefs.cache.place import Place
+from fusefs.cache.files import YOUNG, temporaries
 from fusefs.cache.presence import bytes_on_disk
+from fusefs.cache.spot import exists_at, names_at, open_at, remove_tree_at, stat_at, unlink_at
 from fusefs.chunks import MAX_BLOB_SIZE, Blob
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from fusefs.cache.disk import DiskCache
     from fusefs.cache.eviction import Held
+    from fusefs.cache.spot import Where
     from fusefs.digest import Digest
 
 
@@ -32,12 +31,12 @@ class Remnant:
     """What is no blob: in quarantine, or a temporary file of a process that died.
 
     Attributes:
-        path: a file or a folder.
+        spot: a file or a folder.
         allocated: bytes that it takes on disk.
         mtime: when it was changed last, in seconds since 1970.
     """
 
-    path: Path
+    spot: Where
     allocated: int
     mtime: float
 
@@ -61,7 +60,7 @@ def present(cache: DiskCache, held: Held) -> int:
 def in_use(cache: DiskCache, digest: Digest) -> bool:
     """True when somebody has the blob open, in this process or another."""
     with contextlib.suppress(OSError):
-        fd = os.open(Place(cache.root, digest).map, os.O_RDONLY | SAFE | os.O_NONBLOCK)
+        fd = open_at(cache.place(digest).map, os.O_RDONLY | os.O_NONBLOCK)
         try:
             return locks.is_locked(fd, Lock.OPEN)
         finally:
@@ -91,26 +90,27 @@ def quarantined(cache: DiskCache) -> list[Remnant]:
     """What was put aside because its list lied, oldest first."""
     found = []
     with contextlib.suppress(OSError):
-        for path in (cache.root / "quarantine").iterdir():
+        for name in names_at(cache.held / "quarantine"):
+            spot = cache.held / f"quarantine/{name}"
             with contextlib.suppress(OSError):
-                infos = [os.lstat(path)]
+                infos = [stat_at(spot)]
                 if stat.S_ISDIR(infos[0].st_mode):
-                    infos += [os.lstat(entry) for entry in os.scandir(path)]
+                    infos += [stat_at(spot / inner) for inner in names_at(spot)]
                 allocated = sum(info.st_blocks * 512 for info in infos if stat.S_ISREG(info.st_mode))
-                found.append(Remnant(path, allocated, max(info.st_mtime for info in infos)))
+                found.append(Remnant(spot, allocated, max(info.st_mtime for info in infos)))
     return sorted(found, key=lambda one: one.mtime)
 
 
 def left_behind(cache: DiskCache) -> Iterator[Remnant]:
     """Temporary files whose owner has died."""
-    for path in (cache.root / "partial").glob(TEMPORARY + "*"):
+    for spot in temporaries(cache.held / "partial"):
         with contextlib.suppress(OSError):
-            fd = os.open(path, os.O_RDONLY | SAFE | os.O_NONBLOCK)
+            fd = open_at(spot, os.O_RDONLY | os.O_NONBLOCK)
             try:
                 info = os.fstat(fd)
                 fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 if stat.S_ISREG(info.st_mode) and time.time() - info.st_mtime > YOUNG:
-                    yield Remnant(path, info.st_blocks * 512, info.st_mtime)
+                    yield Remnant(spot, info.st_blocks * 512, info.st_mtime)
             finally:
                 os.close(fd)
 
@@ -119,7 +119,7 @@ def discard(remnant: Remnant) -> bool:
     """Remove it; True when it is gone."""
     with contextlib.suppress(FileNotFoundError):
         try:
-            os.unlink(remnant.path)
+            unlink_at(remnant.spot)
         except IsADirectoryError:
-            shutil.rmtree(remnant.path, ignore_errors=True)
-    return not os.path.lexists(remnant.path)
+            remove_tree_at(remnant.spot)
+    return not exists_at(remnant.spot)

@@ -18,10 +18,9 @@ from fusefs.cache.files import disk_errors, reader_of, sync_file, sync_folder
 from fusefs.errors import CacheError, DigestMismatch, NotCached
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from fusefs.cache.disk import DiskCache
     from fusefs.cache.links import Links
+    from fusefs.cache.spot import Where
     from fusefs.digest import Digest
     from fusefs.names import Name
 
@@ -35,7 +34,7 @@ class Keeper:
         self._cache = cache
         self._waiting: deque[tuple[Name, Digest, bytes]] = deque()
         self._seen: dict[Digest, int] = {}
-        self._unsynced: deque[Path] = deque()
+        self._unsynced: deque[Where] = deque()
         self._writing = threading.Lock()
         self._closed = threading.Event()
 
@@ -72,7 +71,7 @@ class Keeper:
         with contextlib.suppress(NotCached, DigestMismatch):
             self._cache.read(digest, len(raw))  # which drops one that has changed on disk
         if self._cache.put(digest, reader_of(raw), len(raw), durable=False, mtime=self._seen[digest]):
-            self._unsynced.append(self._cache.path(digest))
+            self._unsynced.append(self._cache.place(digest).sealed)
         if name.digest is None:
             with disk_errors(links.root):
                 path = links.write(name, raw, durable=False)
@@ -88,7 +87,7 @@ class Keeper:
                 sync_file(self._unsynced.popleft())
         if not self._closed.is_set():
             with contextlib.suppress(OSError):
-                sync_folder(self._cache.root / "blobs")
+                sync_folder(self._cache.held / "blobs")
 
     def work(self) -> None:
         """Both.  Blocking."""

@@ -11,6 +11,17 @@ import os
 from typing import TYPE_CHECKING
 
 from fusefs.cache.files import make_folder, read_plain, write_atomically
+from fusefs.cache.spot import (
+    Spot,
+    exists_at,
+    folders_above,
+    is_link_at,
+    names_at,
+    open_at,
+    rmdir_at,
+    stat_at,
+    unlink_at,
+)
 from fusefs.digest import Digest
 from fusefs.errors import InvalidDigest, InvalidName, NotCached
 from fusefs.manifest import MAX_MANIFEST_SIZE
@@ -20,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from fusefs.cache.spot import Where
 
 _NOTED = "user.fusefs.digest"
 """An extended attribute of each link that we wrote: the digest of its bytes."""
@@ -28,10 +40,10 @@ _NOTED = "user.fusefs.digest"
 class Links:
     """The folder `root` of manifests; `scratch` holds files on their way into it."""
 
-    def __init__(self, root: Path, scratch: Path) -> None:
+    def __init__(self, root: Where, scratch: Where) -> None:
         self.root = root
         self._scratch = scratch
-        self._listed: dict[Path, dict[str, str]] | None = None
+        self._listed: dict[Where, dict[str, str]] | None = None
 
     def remembering(self) -> Links:
         """The same for many names in a row, for a short while: a folder is listed once, not once for each new name."""
@@ -61,20 +73,29 @@ class Links:
     def noted(self, name: Name) -> Digest | None:
         """The digest of the bytes that were written; None when somebody else wrote them, or the disk keeps no notes."""
         with contextlib.suppress(OSError, NotCached, InvalidDigest, UnicodeDecodeError):
-            return Digest.parse(os.getxattr(self._find(name), _NOTED, follow_symlinks=False).decode())
+            fd = open_at(self._find(name), os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                return Digest.parse(os.getxattr(fd, _NOTED).decode())
+            finally:
+                os.close(fd)
         return None
 
-    def path(self, name: Name) -> Path:
+    def spot(self, name: Name) -> Where:
         """Where the link lies, or would."""
         return self._locate(name)
+
+    def path(self, name: Name) -> Path:
+        """Where others find it; for messages."""
+        spot = self._locate(name)
+        return spot.path if isinstance(spot, Spot) else spot
 
     def mtime(self, name: Name) -> float | None:
         """When the link was written first, in seconds since 1970."""
         with contextlib.suppress(OSError, NotCached):
-            return self._find(name).stat().st_mtime
+            return stat_at(self._find(name)).st_mtime
         return None
 
-    def write(self, name: Name, data: bytes, *, durable: bool = True) -> Path | None:
+    def write(self, name: Name, data: bytes, *, durable: bool = True) -> Where | None:
         """Point `name` at `data`; the same content again changes nothing.
 
         Returns:
@@ -92,12 +113,12 @@ class Links:
             durable = True
         except OSError:
             pass  # there is none
-        for folder in reversed(list(path.parents)[: len(name.path)]):
+        for folder in reversed(folders_above(path, len(name.path))):
             make_folder(folder)
         write_atomically(path, data, self._scratch, durable=durable)
         _note(path, data)
         if self._listed is not None:
-            for below in (path, *list(path.parents)[:3]):
+            for below in (path, *folders_above(path, 3)):
                 self._listed.setdefault(below.parent, {})[below.name.lower()] = below.name
         return None if durable else path
 
@@ -105,22 +126,35 @@ class Links:
         """Remove the link and the folders that it leaves empty; True when it was there."""
         try:
             path = self._find(name)
-            path.unlink()
+            unlink_at(path)
         except (FileNotFoundError, NotCached):
             return False
         with contextlib.suppress(OSError):
-            for parent in list(path.parents)[:3]:
-                parent.rmdir()
+            for parent in folders_above(path, 3):
+                rmdir_at(parent)
         return True
 
     def __iter__(self) -> Iterator[Name]:
         """Every link, in order; files whose path is no name are passed over."""
-        for path in sorted(self.root.glob("*/*/*/*")):
-            with contextlib.suppress(InvalidName, NotCached):
-                self._check(path)
-                yield Name.from_path(*path.relative_to(self.root).parts)
+        for parts in sorted(self._below(self.root, 4)):
+            with contextlib.suppress(InvalidName):
+                yield Name.from_path(*parts)
 
-    def _find(self, name: Name) -> Path:
+    def _below(self, folder: Where, depth: int) -> list[tuple[str, ...]]:
+        """The parts of every path that is `depth` names long; links are not followed.
+
+        Raises:
+            OSError: the disk cannot say.
+        """
+        try:
+            names = names_at(folder)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return []
+        if depth == 1:
+            return [(name,) for name in names]
+        return [(name, *rest) for name in names for rest in self._below(folder / name, depth - 1)]
+
+    def _find(self, name: Name) -> Where:
         """The path of `name`, in the case in which it exists.
 
         Raises:
@@ -130,38 +164,38 @@ class Links:
         self._check(path)
         return path
 
-    def _check(self, path: Path) -> None:
-        for folder in path.parents:
-            if folder == self.root:
-                break
-            if folder.is_symlink():
+    def _check(self, path: Where) -> None:
+        for folder in folders_above(path, 3):
+            if is_link_at(folder):
                 raise NotCached(f"{folder}: a symbolic link in the cache, which is not followed")
 
-    def _locate(self, name: Name) -> Path:
+    def _locate(self, name: Name) -> Where:
         """The path of `name`, in the case in which it exists."""
         path = self.root
         for part in name.path:
             exact = path / part
-            path = exact if os.path.lexists(exact) else path / self._entries(path).get(part.lower(), part)
+            path = exact if exists_at(exact) else path / self._entries(path).get(part.lower(), part)
         return path
 
-    def _entries(self, folder: Path) -> dict[str, str]:
+    def _entries(self, folder: Where) -> dict[str, str]:
         """What is in `folder`: lower-case to actual, of several the first in order."""
         if self._listed is not None and folder in self._listed:
             return self._listed[folder]
         entries = {}
         with contextlib.suppress(OSError):
-            entries = {entry.lower(): entry for entry in sorted(os.listdir(folder), reverse=True)}
+            entries = {entry.lower(): entry for entry in sorted(names_at(folder), reverse=True)}
         if self._listed is not None:
             self._listed[folder] = entries
         return entries
 
 
-def _note(path: Path, data: bytes) -> None:
+def _note(path: Where, data: bytes) -> None:
     """Note what was written, where the disk can."""
     digest = str(Digest.of(data)).encode()
     with contextlib.suppress(OSError):
-        if _NOTED not in os.listxattr(path, follow_symlinks=False) or (
-            os.getxattr(path, _NOTED, follow_symlinks=False) != digest
-        ):
-            os.setxattr(path, _NOTED, digest, follow_symlinks=False)
+        fd = open_at(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            if _NOTED not in os.listxattr(fd) or os.getxattr(fd, _NOTED) != digest:
+                os.setxattr(fd, _NOTED, digest)
+        finally:
+            os.close(fd)

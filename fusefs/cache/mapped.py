@@ -9,23 +9,27 @@ import errno
 import mmap
 import os
 import stat
+from typing import TYPE_CHECKING
 
-from fusefs.cache.files import SAFE
+from fusefs.cache.spot import is_link_at, open_at
+
+if TYPE_CHECKING:
+    from fusefs.cache.spot import Where
 
 _SHORT = 1 << 18
 """Bytes that are read: for so few a mapping costs more than it saves."""
 
 
-def read_mapped(path: str, limit: int) -> bytes | memoryview:
+def read_mapped(path: Where, limit: int) -> bytes | memoryview:
     """All of a plain file of at most `limit` bytes: read, or as a view of a mapping when there are many.
 
     Raises:
         OSError: as the kernel says, or it is something else (opening a FIFO would wait for ever).
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | SAFE)
+    fd = open_at(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode) or info.st_size > limit or os.path.islink(os.path.dirname(path)):
+        if not stat.S_ISREG(info.st_mode) or info.st_size > limit or is_link_at(path.parent):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         if info.st_size > _SHORT:
             return memoryview(mmap.mmap(fd, info.st_size, prot=mmap.PROT_READ))

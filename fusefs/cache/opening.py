@@ -17,19 +17,27 @@ from fusefs.cache.files import disk_errors, make_folder, read_front, write_atomi
 from fusefs.cache.locks import try_lock, unlock
 from fusefs.cache.mapped import read_mapped
 from fusefs.cache.sealing import put_aside
+from fusefs.cache.spot import exists_at, unlink_at
 from fusefs.chunkpack import FRONT, MAX_PACKED_SIZE, fingerprint, pack, unpack, voucher_of
 from fusefs.errors import CacheError, CacheFull, InvalidChunkList
 from fusefs.voucher import BOUND, NOBODY, Voucher
 
 if TYPE_CHECKING:
     from fusefs.cache.memory import Memory
-    from fusefs.cache.place import Place
+    from fusefs.cache.place import HeldPlace
     from fusefs.cache.quota import Quota
     from fusefs.chunks import Blob, ChunkList
 
 
 def open_chunker(
-    place: Place, blob: Blob, chunks: ChunkList, voucher: Voucher, memory: Memory, quota: Quota, *, doubt: bool = False
+    place: HeldPlace,
+    blob: Blob,
+    chunks: ChunkList,
+    voucher: Voucher,
+    memory: Memory,
+    quota: Quota,
+    *,
+    doubt: bool = False,
 ) -> Chunker:
     """Open `blob`; `chunks` is pinned with its `voucher`.  Blocking, but short.
 
@@ -49,6 +57,9 @@ def open_chunker(
             return _without_disk(place, blob, chunks, voucher, memory, quota, exc)
         except CacheError as exc:
             if isinstance(exc.__cause__, FileNotFoundError):
+                if not exists_at(place.folder.parent):  # nor can it be made: somebody has removed the whole cache
+                    gone = CacheFull(f"{place.root}: the cache directory was removed")
+                    return _without_disk(place, blob, chunks, voucher, memory, quota, gone)
                 continue  # the folder was put into quarantine just now, or all of it was evicted
             raise
         try:
@@ -59,15 +70,15 @@ def open_chunker(
             return chunker
 
 
-def pinned_list(place: Place, blob: Blob) -> tuple[ChunkList, Voucher] | None:
+def pinned_list(place: HeldPlace, blob: Blob) -> tuple[ChunkList, Voucher] | None:
     """The chunk list that lies beside the blob, and who stands behind it; None without one, or when it is torn."""
     with contextlib.suppress(OSError, InvalidChunkList):
-        packed = read_mapped(str(place.chunks), MAX_PACKED_SIZE)
+        packed = read_mapped(place.chunks, MAX_PACKED_SIZE)
         return unpack(packed, blob.size, mapped=not isinstance(packed, bytes))
     return None
 
 
-def pinned_voucher(place: Place) -> Voucher:
+def pinned_voucher(place: HeldPlace) -> Voucher:
     """Who stands behind the list that lies beside a blob, without reading the list."""
     with contextlib.suppress(OSError, InvalidChunkList):
         return voucher_of(read_front(place.chunks, FRONT))
@@ -75,7 +86,7 @@ def pinned_voucher(place: Place) -> Voucher:
 
 
 def _open(
-    place: Place,
+    place: HeldPlace,
     blob: Blob,
     chunks: ChunkList,
     voucher: Voucher,
@@ -98,7 +109,7 @@ def _open(
             if ChunkMap.in_use_otherwise(map_fd, blob, chunks):
                 # What that list lets through would be written over what this one has proved: not into one file.
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(place.data)
+                    unlink_at(place.data)
             data_fd, sealed, fresh = open_data(place, blob.size)
             chunks, voucher = _pin(place, blob, chunks, voucher)
             # Without digests only the whole can be proved: which part of it had arrived, a lost map cannot say.
@@ -122,7 +133,7 @@ def _open(
     return Chunker(blob, chunks, place, chunk_map, data_fd, memory, quota, voucher=voucher, sealed=sealed)
 
 
-def _pin(place: Place, blob: Blob, chunks: ChunkList, voucher: Voucher) -> tuple[ChunkList, Voucher]:
+def _pin(place: HeldPlace, blob: Blob, chunks: ChunkList, voucher: Voucher) -> tuple[ChunkList, Voucher]:
     """Have the list beside the blob; gives it as it lies there, and the better of its vouchers if it did already.
 
     Raises:
@@ -143,7 +154,7 @@ def _pin(place: Place, blob: Blob, chunks: ChunkList, voucher: Voucher) -> tuple
 
 
 def _without_disk(
-    place: Place, blob: Blob, chunks: ChunkList, voucher: Voucher, memory: Memory, quota: Quota, reason: CacheFull
+    place: HeldPlace, blob: Blob, chunks: ChunkList, voucher: Voucher, memory: Memory, quota: Quota, reason: CacheFull
 ) -> Chunker:
     """What the disk has can be read; what comes lives in memory."""
     fd, sealed = open_regular(place.sealed, blob.size), True

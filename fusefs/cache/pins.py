@@ -11,8 +11,8 @@ from fusefs.manifest import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+    from fusefs.cache.spot import Where
     from fusefs.digest import Digest
     from fusefs.names import Name
 
@@ -26,7 +26,7 @@ class Pins:
         scratch: holds files on their way.
     """
 
-    def __init__(self, root: Path, links: Links, scratch: Path) -> None:
+    def __init__(self, root: Where, links: Links, scratch: Where) -> None:
         self._pins = Links(root, scratch)
         self._links = links
 

@@ -145,11 +145,11 @@ class Quota:
         return disk if self.limits.size is None else min(disk, self.limits.size)
 
     def _free(self) -> int:
-        found = os.statvfs(self._cache.root)
+        found = os.fstatvfs(self._cache.held.fd)
         return found.f_bavail * found.f_frsize
 
     def _disk(self) -> int:
-        found = os.statvfs(self._cache.root)
+        found = os.fstatvfs(self._cache.held.fd)
         return found.f_blocks * found.f_frsize
 
     def _full(self, size: int) -> CacheFull:

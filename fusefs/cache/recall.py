@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from typing import TYPE_CHECKING, Literal
 
 from fusefs.cache.files import disk_errors, reader_of, remove_foreign
+from fusefs.cache.spot import exists_at
 from fusefs.digest import Digest
 from fusefs.errors import DigestMismatch, NotCached
 from fusefs.manifest import MAX_MANIFEST_SIZE
@@ -65,13 +65,13 @@ def mend(cache: DiskCache, name: Name) -> Finding:
             pass
         return "good"
     copy = _copy(cache, name)
-    with disk_errors(links.path(name)):
+    with disk_errors(links.spot(name)):
         if copy is not None:
             links.write(name, copy)
             return "mended"
         if data and links.noted(name) is None:
             return "unknown"
-        remove_foreign(links.path(name))
+        remove_foreign(links.spot(name))
         links.remove(name)
     return "dropped"
 
@@ -87,7 +87,7 @@ def _vouched(cache: DiskCache, name: Name, data: bytes) -> bool:
     digest, noted = Digest.of(data), cache.links.noted(name)
     if noted is not None:
         return digest == noted
-    return os.path.lexists(cache.path(digest))
+    return exists_at(cache.place(digest).sealed)
 
 
 def _copy(cache: DiskCache, name: Name) -> bytes | None:

@@ -16,20 +16,19 @@ import contextlib
 import errno
 import logging
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 from fusefs.cache.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, Lock
-from fusefs.cache.files import SAFE, disk_errors, make_folder, read_plain, sync_folder, write_atomically
+from fusefs.cache.files import disk_errors, make_folder, read_plain, sync_folder, write_atomically
+from fusefs.cache.spot import open_at, remove_tree_at, rename_at, stat_at, unlink_at
 from fusefs.chunkpack import MAX_PACKED_SIZE, pack, unpack
 from fusefs.errors import BlobQuarantined, DigestMismatch, InvalidChunkList
 from fusefs.voucher import BOUND, Proof
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from fusefs.cache.chunker import Chunker
-    from fusefs.cache.place import Place
+    from fusefs.cache.place import HeldPlace
+    from fusefs.cache.spot import Spot
     from fusefs.chunks import ChunkList
 
 log = logging.getLogger(__name__)
@@ -79,26 +78,26 @@ def unseal(chunker: Chunker) -> None:
     log.warning("%s: the sealed blob has changed on disk; it will be repaired", chunker.blob.digest)
     with contextlib.suppress(OSError), chunker.map.locked(Lock.CHANGE):
         info = os.fstat(chunker.fd)
-        if not os.path.samestat(info, os.lstat(place.sealed)):
+        if not os.path.samestat(info, stat_at(place.sealed)):
             return  # replaced since: whoever opens the blob next looks at what lies there
         if info.st_nlink > 1:
             _copy(chunker.fd, place.data)  # somebody else's, too (`cp -al`): a repair would write to his
-            os.unlink(place.sealed)
+            unlink_at(place.sealed)
         else:
-            os.rename(place.sealed, place.data)
+            rename_at(place.sealed, place.data)
             os.fchmod(chunker.fd, 0o600)
         reopen(chunker)
 
 
-def _copy(fd: int, path: Path) -> None:
+def _copy(fd: int, path: Spot) -> None:
     """Copy all of a file to `path`.
 
     Raises:
         OSError: the disk does not take it; there is nothing at `path`.
     """
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    copy = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE, 0o600)
+        unlink_at(path)
+    copy = open_at(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         off, size = 0, os.fstat(fd).st_size
         while off < size:
@@ -108,7 +107,7 @@ def _copy(fd: int, path: Path) -> None:
             off += done
         os.ftruncate(copy, size)
     except OSError:
-        os.unlink(path)
+        unlink_at(path)
         raise
     finally:
         os.close(copy)
@@ -120,7 +119,7 @@ def reopen(chunker: Chunker) -> None:
     Raises:
         OSError: it cannot be opened so.
     """
-    fd = os.open(chunker.place.data, os.O_RDWR | SAFE)
+    fd = open_at(chunker.place.data, os.O_RDWR)
     # The same number: readers that are just using it go on with the same file.
     try:
         os.dup2(fd, chunker.fd, inheritable=False)
@@ -135,7 +134,7 @@ def _sealed_by_another(chunker: Chunker) -> bool:
     """True when another process has sealed this very file meanwhile."""
     place = chunker.place
     try:
-        if not os.path.samestat(os.fstat(chunker.fd), os.lstat(place.sealed)):
+        if not os.path.samestat(os.fstat(chunker.fd), stat_at(place.sealed)):
             return False
         if not chunker.chunks.proved or chunker.by_whole:
             chunks, voucher = unpack(read_plain(place.chunks, MAX_PACKED_SIZE), chunker.blob.size)
@@ -197,20 +196,20 @@ def quarantine(chunker: Chunker) -> None:
 def _put_aside(chunker: Chunker) -> None:
     place = chunker.place
     with contextlib.suppress(OSError), chunker.map.locked(Lock.CHANGE):
-        if not os.path.samestat(os.fstat(chunker.map.fd), os.lstat(place.map)):
+        if not os.path.samestat(os.fstat(chunker.map.fd), stat_at(place.map)):
             return  # another process was faster, and what lies there now may be right
         put_aside(place)
 
 
-def put_aside(place: Place) -> None:
+def put_aside(place: HeldPlace) -> None:
     """Move data, list and map of a blob into quarantine.  The caller holds `Lock.CHANGE`.
 
     Raises:
         OSError: as the kernel says.
     """
     make_folder(place.quarantine.parent)
-    shutil.rmtree(place.quarantine, ignore_errors=True)
-    os.rename(place.folder, place.quarantine)
+    remove_tree_at(place.quarantine)
+    rename_at(place.folder, place.quarantine)
 
 
 def _finish(chunker: Chunker) -> None:
@@ -232,10 +231,10 @@ def _finish(chunker: Chunker) -> None:
             _pin_bound(chunker, chunker.chunks)
         chunker.voucher = BOUND
         if not chunker.sealed:
-            if not os.path.samestat(os.fstat(chunker.fd), os.lstat(place.data)):
+            if not os.path.samestat(os.fstat(chunker.fd), stat_at(place.data)):
                 raise OSError(errno.ESTALE, "somebody has replaced the data of this blob")
             os.fchmod(chunker.fd, 0o400)
-            os.rename(place.data, place.sealed)
+            rename_at(place.data, place.sealed)
             sync_folder(place.sealed.parent)
             chunker.sealed = True
             if chunker.direct:  # as long as it is open nobody can tell whether others have the file (`eviction`)

@@ -13,7 +13,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from fusefs.cache.files import make_folder, read_plain, write_atomically
-from fusefs.cache.place import Place
+from fusefs.cache.spot import names_at, stat_at, unlink_at
 from fusefs.errors import InvalidStart
 from fusefs.starts import MAX_PACKED_SIZE, pack, unpack
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from fusefs.cache.spot import Where
     from fusefs.chunks import Blob
     from fusefs.starts import Start
 
@@ -40,7 +41,7 @@ class Starts:
         others: other stores, to read from; one that is a cache of fusefs, too, has starts.
     """
 
-    def __init__(self, root: Path, others: Sequence[Path] = ()) -> None:
+    def __init__(self, root: Where, others: Sequence[Path] = ()) -> None:
         self._root = root
         self._others = tuple(others)
 
@@ -69,29 +70,28 @@ class Starts:
             log.debug("The start of %s is not kept: %s", blob.digest.short, exc.strerror or exc)
 
 
-def _path(root: Path, blob: Blob) -> Path:
+def _path(root: Where, blob: Blob) -> Where:
     """Where the start of `blob` lies in a plain folder of `root`.
 
     Raises:
         OSError: there is none, or it is a symbolic link, which could lead out of the cache.
     """
-    path = Place(root, blob.digest).start
-    if not stat.S_ISDIR(os.lstat(path.parent).st_mode):
+    path = root / "starts" / blob.digest.file_name
+    if not stat.S_ISDIR(stat_at(path.parent).st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent))
     return path
 
 
-def _trim(folder: Path) -> None:
+def _trim(folder: Where) -> None:
     """Remove the oldest files until `MAX_BYTES` hold the rest."""
     found = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            with contextlib.suppress(FileNotFoundError):  # another process trims, too
-                info = entry.stat(follow_symlinks=False)
-                found.append((info.st_mtime_ns, max(info.st_size, _BLOCK), entry.path))
+    for name in names_at(folder):
+        with contextlib.suppress(FileNotFoundError):  # another process trims, too
+            info = stat_at(folder / name)
+            found.append((info.st_mtime_ns, max(info.st_size, _BLOCK), name))
     left = MAX_BYTES
-    for _, size, path in sorted(found, reverse=True):
+    for _, size, name in sorted(found, reverse=True):
         left -= size
         if left < 0:
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                unlink_at(folder / name)

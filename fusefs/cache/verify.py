@@ -9,19 +9,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fusefs.cache.chunkmap import ABSENT, PRESENT, doubt, peek
-from fusefs.cache.files import PIECE, SAFE, disk_errors, read_plain, remove_foreign
-from fusefs.cache.place import Place
+from fusefs.cache.files import PIECE, disk_errors, read_plain, remove_foreign
 from fusefs.cache.sealing import unseal
+from fusefs.cache.spot import exists_at, open_at, stat_at, unlink_at
 from fusefs.chunkpack import MAX_PACKED_SIZE, size_of, unpack
 from fusefs.chunks import MAX_BLOB_SIZE, Blob, ChunkList
 from fusefs.errors import InvalidChunkList
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from fusefs.cache.chunker import Chunker
     from fusefs.cache.disk import DiskCache
+    from fusefs.cache.place import HeldPlace
+    from fusefs.cache.spot import Spot
     from fusefs.digest import Digest
 
     Progress = Callable[[int], None]
@@ -58,7 +59,7 @@ def verify(cache: DiskCache, progress: Progress = lambda _: None) -> Iterator[Ve
         CacheError: the disk cannot be read or written.
     """
     for digest in cache.digests():
-        place = Place(cache.root, digest)
+        place = cache.place(digest)
         with disk_errors(place.folder):
             listed, broken = _look(place)
         found = _verify_one(cache, place, listed, progress)
@@ -68,15 +69,15 @@ def verify(cache: DiskCache, progress: Progress = lambda _: None) -> Iterator[Ve
             yield Verified(digest, listed, 0, 0, "partial", broken=broken)
 
 
-def _look(place: Place) -> tuple[int, int]:
+def _look(place: HeldPlace) -> tuple[int, int]:
     """Remove what is no file of ours, and a list that has rotted.
 
     Returns:
         The blob's size as its list says it, 0 without one, and how many files were removed.
     """
     broken = sum(map(remove_foreign, (place.sealed, place.data, place.chunks, place.map)))
-    if os.path.lexists(place.sealed) and not _size(place.sealed):
-        os.unlink(place.sealed)  # no blob is empty
+    if exists_at(place.sealed) and not _size(place.sealed):
+        unlink_at(place.sealed)  # no blob is empty
         broken += 1
     try:
         packed = read_plain(place.chunks, MAX_PACKED_SIZE)
@@ -88,16 +89,16 @@ def _look(place: Place) -> tuple[int, int]:
     except InvalidChunkList:
         size = 0
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(place.chunks)
+            unlink_at(place.chunks)
             broken += 1
     return size, broken
 
 
-def _verify_one(cache: DiskCache, place: Place, listed: int, progress: Progress) -> Verified | None:
+def _verify_one(cache: DiskCache, place: HeldPlace, listed: int, progress: Progress) -> Verified | None:
     """One blob; None when nothing of it is here."""
     digest, sealed, data = place.digest, _size(place.sealed), _size(place.data)
     size = sealed or data
-    if listed not in (0, size) and not sealed and os.path.lexists(place.data):
+    if listed not in (0, size) and not sealed and exists_at(place.data):
         # Cut off, or longer than it can be: opening it replaces it, for which part of it is right nobody can say.
         cache.chunker(Blob(digest, listed), ChunkList.uniform(listed, listed)).close()
         return Verified(digest, listed, 0, data or listed, "partial")
@@ -112,7 +113,7 @@ def _verify_one(cache: DiskCache, place: Place, listed: int, progress: Progress)
             chunker.close()
     if sealed:
         return _verify_whole(place, size, progress)
-    if os.path.lexists(place.map):
+    if exists_at(place.map):
         with disk_errors(place.map):
             doubt(place.map)  # it cannot be checked now, so it is when its list has come again
     return Verified(digest, size, _allocated(place.data), 0, "unproved")
@@ -120,14 +121,14 @@ def _verify_one(cache: DiskCache, place: Place, listed: int, progress: Progress)
 
 def total(cache: DiskCache) -> int:
     """Bytes on disk, about as many as `verify` will hash."""
-    places = [Place(cache.root, digest) for digest in cache.digests()]
+    places = [cache.place(digest) for digest in cache.digests()]
     return sum(_allocated(place.sealed) + _allocated(place.data) for place in places)
 
 
 def _chunk_list(cache: DiskCache, blob: Blob) -> ChunkList | None:
     """The list to verify by: the pinned one, or the blob's own digest where it is its own only chunk."""
     pinned = cache.pinned_list(blob)
-    if pinned is None and len(peek(Place(cache.root, blob.digest).map, blob)) == 1:
+    if pinned is None and len(peek(cache.place(blob.digest).map, blob)) == 1:
         return ChunkList.single(blob)
     return pinned
 
@@ -156,11 +157,11 @@ def _verify_chunks(chunker: Chunker, progress: Progress) -> Verified:
     return Verified(chunker.blob.digest, chunker.blob.size, present, dropped, state, busy)
 
 
-def _verify_whole(place: Place, size: int, progress: Progress) -> Verified:
+def _verify_whole(place: HeldPlace, size: int, progress: Progress) -> Verified:
     """A sealed blob that has no list (somebody else's store): its own digest decides, and a wrong one is removed."""
     digest = hashlib.sha256()
     with disk_errors(place.sealed):
-        fd = os.open(place.sealed, os.O_RDONLY | SAFE)
+        fd = open_at(place.sealed, os.O_RDONLY)
         with open(fd, "rb", buffering=0) as file:
             buffer = memoryview(bytearray(PIECE))
             while got := file.readinto(buffer):
@@ -168,17 +169,17 @@ def _verify_whole(place: Place, size: int, progress: Progress) -> Verified:
                 progress(got)
         if digest.hexdigest() == place.digest.hex:
             return Verified(place.digest, size, size, 0, "sealed")
-        os.unlink(place.sealed)
+        unlink_at(place.sealed)
     return Verified(place.digest, size, 0, size, "partial")
 
 
-def _size(path: Path) -> int:
+def _size(path: Spot) -> int:
     with contextlib.suppress(OSError):
-        return os.lstat(path).st_size
+        return stat_at(path).st_size
     return 0
 
 
-def _allocated(path: Path) -> int:
+def _allocated(path: Spot) -> int:
     with contextlib.suppress(OSError):
-        return os.lstat(path).st_blocks * 512
+        return stat_at(path).st_blocks * 512
     return 0

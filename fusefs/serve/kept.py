@@ -13,22 +13,25 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
-from contextlib import suppress
+import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from fusefs.chunks import ChunkList
+from fusefs.cache.files import read_plain, sweep, write_atomically
+from fusefs.cache.guard import check_ours
+from fusefs.cache.parents import check_parents
+from fusefs.cache.spot import Held
+from fusefs.chunks import MAX_CHUNKS, ChunkList
 from fusefs.digest import Digest
-from fusefs.errors import FusefsError
+from fusefs.errors import CacheError, FusefsError
 from fusefs.serve.index import Stamp, fitting_chunk_size
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 _MAGIC = "fusefs-kept 1"
+
+_MOST = 32 * MAX_CHUNKS + 1024
+"""Bytes of a kept file, its first line included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +52,23 @@ class Entry:
 
 
 class KeptDigests:
-    """The folder of kept files.  Thread-safe; a folder that cannot be used is a warning, once, and nothing is kept."""
+    """The folder of kept files.  Thread-safe; a folder that cannot be used is a warning, once, and nothing is kept.
+
+    What is kept is believed, so the folder is opened once, checked and held, as the cache is (`fusefs.cache.spot`).
+    """
 
     def __init__(self, root: Path, chunk_size: int) -> None:
-        self._root = root
+        self._root = Path(os.path.abspath(root))
         self._chunk_size = chunk_size
         self._warned = False
+        self._held: Held | None = None
+        self._opening = threading.Lock()
 
     def load(self, path: Path, stamp: Stamp) -> Entry | None:
         """What is kept of `path`, provided that it was hashed when it had this stamp."""
         try:
-            raw = self._file(path).read_bytes()
-        except OSError:
+            raw = read_plain(self._folder() / self._name(path), _MOST)
+        except (OSError, CacheError):
             return None
         head, _, packed = raw.partition(b"\n")
         chunk_size = fitting_chunk_size(stamp.size, self._chunk_size)
@@ -77,25 +85,36 @@ class KeptDigests:
         """Keep `entry`, in place of what was kept of its path."""
         packed = entry.chunks.packed()[1] or b""
         facts = _facts(entry.stamp, fitting_chunk_size(entry.stamp.size, self._chunk_size))
-        target = self._file(entry.path)
-        temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")
+        data = f"{facts} {entry.digest} {Digest.of(packed)}\n".encode() + packed
         try:
-            # Each of them, whatever the umask is: a cache that others can write to is refused (`fusefs.cache.guard`).
-            for folder in (self._root.parent, self._root):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
-                temporary.write_bytes(f"{facts} {entry.digest} {Digest.of(packed)}\n".encode() + packed)
-                temporary.replace(target)
-            finally:
-                with suppress(OSError):
-                    temporary.unlink(missing_ok=True)
-        except OSError as exc:
+            folder = self._folder(make=True)
+            write_atomically(folder / self._name(entry.path), data, folder.spot, durable=False)
+        except (OSError, CacheError) as exc:
             if not self._warned:
                 self._warned = True
                 log.warning("Digests cannot be kept in %s (%s); the next start computes them again.", self._root, exc)
 
-    def _file(self, path: Path) -> Path:
-        return self._root / f"{Digest.of(os.fsencode(path)).hex}-{self._chunk_size}"
+    def _folder(self, *, make: bool = False) -> Held:
+        """The folder, from when it is there.
+
+        Raises:
+            OSError, CacheError: it is not, or others could change what is in it.
+        """
+        with self._opening:
+            if self._held is None:
+                check_parents(self._root)
+                if make:
+                    # Each of them, whatever the umask is: a cache that others can write to is refused.
+                    for folder in (self._root.parent, self._root):
+                        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                held = Held(self._root)
+                check_ours(held)
+                sweep(held.spot)
+                self._held = held
+            return self._held
+
+    def _name(self, path: Path) -> str:
+        return f"{Digest.of(os.fsencode(path)).hex}-{self._chunk_size}"
 
 
 def _facts(stamp: Stamp, chunk_size: int) -> str:

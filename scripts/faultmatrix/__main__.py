@@ -21,6 +21,7 @@ OTHERS = (
     *(f"tests/faults/test_{area}.py" for area in ("schedule", "full_disk", "load")),
     "tests/faults/test_lying_list.py",
     "tests/faults/test_two_parsers.py",
+    "tests/faults/test_moved_cache.py",
     "tests/faults/test_hostile_list.py",
     "tests/faults/test_starving_readers.py",
     "tests/faults/test_name_server.py",

@@ -44,6 +44,7 @@ AREAS = {
     "lying_list": "lying list",
     "two_parsers": "two parsers",
     "name_server": "a silent name server",
+    "moved_cache": "another cache in the place of ours",
     "atheris": "fuzzing (inputs)",
 }
 """What an area is called in the README."""

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -68,10 +68,14 @@ def test_open_creates_what_a_store_consists_of(tmp_path: Path) -> None:
 
 
 def test_open_says_which_directory_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    real = os.open
 
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    def refuse(name: str, flags: int, *args: int, **kwargs: Any) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(name, flags, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(CacheError, match=r"cannot be written .*--cache-dir"):
         DiskCache.open(tmp_path / "cache")
 

@@ -6,7 +6,7 @@ F6, F7 and what F8 and F11 say of HTTP are in `test_registry_client.py`.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -220,11 +220,11 @@ async def test_f13_nothing_bears_the_final_name_while_it_is_being_proved(
     seen: list[bytes] = []
     rename = os.rename
 
-    def watched(old: Path, new: Path) -> None:
-        if new == place_of(tmp_path, DATA).sealed:
-            seen.append(old.read_bytes())
-            assert not new.exists()
-        rename(old, new)
+    def watched(old: str, new: str, **kwargs: Any) -> None:
+        if tmp_path / new == place_of(tmp_path, DATA).sealed:
+            seen.append((tmp_path / old).read_bytes())
+            assert not (tmp_path / new).exists()
+        rename(old, new, **kwargs)
 
     monkeypatch.setattr(os, "rename", watched)
     async with running(tmp_path, DATA) as world:

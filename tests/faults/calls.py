@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from unittest.mock import patch
 
 import fusefs
-from fusefs.cache import eviction
+from fusefs.cache import eviction, spot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 _PACKAGE = Path(fusefs.__file__).parent
 ROOMS = ("cache", "fetch")
 _PASSED_THROUGH = frozenset(
-    module.__file__ for module in (os, os.path, genericpath, glob, io, pathlib, shutil, tempfile) if module.__file__
+    module.__file__
+    for module in (os, os.path, genericpath, glob, io, pathlib, shutil, tempfile, spot)
+    if module.__file__
 ) | {"<frozen posixpath>", "<frozen genericpath>", "<frozen os>"}
 
 OF_OS = {

@@ -253,12 +253,12 @@ def sweep_old(root: Path) -> None:
 
 
 def files_open(root: Path) -> list[str]:
-    """Files below `root` that this process has open."""
+    """Files below `root` that this process has open; the directory itself is held for as long as the cache lives."""
     found = []
     for fd in os.listdir("/proc/self/fd"):
         with suppress(OSError):
             path = os.readlink(f"/proc/self/fd/{fd}")
-            if path.startswith(str(root)):
+            if path.startswith(f"{root}/"):
                 found.append(path)
     return found
 

@@ -42,14 +42,14 @@ HARMLESS_NOW: frozenset[Damage] = frozenset(
 _STATES_AT = 128  # the header of a map, see fusefs.cache.chunkmap
 
 
-def apply(kind: Damage, place: Place, where: int) -> None:
+def apply(kind: Damage, place: Place[Path], where: int) -> None:
     """Do it, if the file is there; `where` is a byte of the blob."""
     target, change = _CHANGES[kind]
     with contextlib.suppress(FileNotFoundError):
         change(target(place), where)
 
 
-def spared(place: Place, data: bytes, chunk_size: int, done: set[Damage]) -> set[int]:
+def spared(place: Place[Path], data: bytes, chunk_size: int, done: set[Damage]) -> set[int]:
     """Chunks that are right on disk and known to be there, so that nobody may fetch them again.
 
     Args:
@@ -123,7 +123,7 @@ def _writable(change: Callable[[Path, int], None]) -> Callable[[Path, int], None
     return changed
 
 
-_CHANGES: dict[Damage, tuple[Callable[[Place], Path], Callable[[Path, int], None]]] = {
+_CHANGES: dict[Damage, tuple[Callable[[Place[Path]], Path], Callable[[Path, int], None]]] = {
     "flip-data": (lambda place: place.data, _flip),
     "zero-data": (lambda place: place.data, _zero),
     "cut-data": (lambda place: place.data, _cut),

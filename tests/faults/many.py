@@ -98,7 +98,7 @@ class Many:
         return process
 
 
-def kill(process: BaseProcess, place: Place, count: int) -> set[int]:
+def kill(process: BaseProcess, place: Place[Path], count: int) -> set[int]:
     """kill -9; the chunks that somebody was at, which may have been this one."""
     assert process.pid is not None
     os.kill(process.pid, signal.SIGSTOP)
@@ -109,7 +109,7 @@ def kill(process: BaseProcess, place: Place, count: int) -> set[int]:
     return at
 
 
-def _locked(place: Place, count: int) -> set[int]:
+def _locked(place: Place[Path], count: int) -> set[int]:
     """Chunks that any process has locked now."""
     try:
         fd = os.open(place.map, os.O_RDWR)

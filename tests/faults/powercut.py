@@ -150,7 +150,8 @@ class Recorder:
 
     def _mkdir(self, call: Call) -> Any:
         made = call.make()
-        self._made(call.args[0], os.stat(call.args[0]), None)
+        folder = call.kwargs.get("dir_fd")
+        self._made(call.args[0], os.stat(call.args[0], dir_fd=folder), folder)
         return made
 
     def _made(self, path: Any, info: os.stat_result, folder: int | None) -> None:
@@ -200,8 +201,9 @@ class Recorder:
 
     def _rename(self, call: Call) -> Any:
         source, target = call.args
-        before, after = self._parent(source), self._parent(target)
-        number = self._number(os.lstat(source))
+        old, new = call.kwargs.get("src_dir_fd"), call.kwargs.get("dst_dir_fd")
+        before, after = self._parent(source, old), self._parent(target, new)
+        number = self._number(os.stat(source, dir_fd=old, follow_symlinks=False))
         made = call.make()
         self.changes.append(Named(((*before, None), (*after, number))))
         return made

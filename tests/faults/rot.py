@@ -135,7 +135,7 @@ class Caches:
         self.root = root
         self._made: set[Shape] = set()
 
-    def copy(self, shape: Shape, to: Path) -> Place:
+    def copy(self, shape: Shape, to: Path) -> Place[Path]:
         """A cache of that shape in the new directory `to`, all of it proved in this boot."""
         if shape not in self._made:
             trio.run(self._make, shape)
@@ -169,14 +169,14 @@ def setting(shape: Shape) -> dict[str, Any]:
     return common | {"listed": shape != "unlisted", "connections": SETTINGS.connections}
 
 
-def path_of(place: Place, which: Which) -> Path:
+def path_of(place: Place[Path], which: Which) -> Path:
     """The file that `which` names."""
     path = getattr(place, which)
     assert isinstance(path, Path)
     return path
 
 
-def wrong_chunks(place: Place, shape: Shape) -> set[int]:
+def wrong_chunks(place: Place[Path], shape: Shape) -> set[int]:
     """Chunks that the map says are there, and whose bytes are others; {-1} when the file is no file of that size."""
     for path in (place.sealed, place.data):
         if not os.path.lexists(path):

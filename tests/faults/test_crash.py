@@ -155,7 +155,7 @@ class Rounds:
             record(f"faults.{name}", number)
 
 
-def _marked(place: Place, data: bytes, chunk: int) -> set[int]:
+def _marked(place: Place[Path], data: bytes, chunk: int) -> set[int]:
     count = -(-len(data) // chunk)
     states = peek(place.map, Blob(place.digest, len(data)))
     # What is rotten, in a blob that has another boot's marks, is found and fetched.

@@ -136,11 +136,13 @@ def test_p5_rot_is_found_at_the_stated_moment_and_never_served(
     tally.record(record_property)
 
 
-def _do(place: Place, one: Rot, secret: Secret) -> bool:
+def _do(place: Place[Path], one: Rot, secret: Secret) -> bool:
     return rot(path_of(place, one.which), one.kind, one.where, one.bit, other=OTHER, secret=secret)
 
 
-async def _survive(place: Place, shape: Shape, done: list[Rot], moment: Moment, *, online: bool, tally: Tally) -> None:
+async def _survive(
+    place: Place[Path], shape: Shape, done: list[Rot], moment: Moment, *, online: bool, tally: Tally
+) -> None:
     tally.rounds += 1
     tally.injected += len(done)
     changes = setting(shape) | {"verify": "always" if moment == "always" else "boot"}
@@ -164,7 +166,7 @@ async def _survive(place: Place, shape: Shape, done: list[Rot], moment: Moment, 
     assert all(not found.dropped and not found.broken for found in verify(DiskCache.open(place.root)))
 
 
-def _verify(place: Place, shape: Shape, wrong: set[int]) -> None:
+def _verify(place: Place[Path], shape: Shape, wrong: set[int]) -> None:
     """`fusefs verify` says what is wrong, and leaves nothing of it that would be served."""
     listed = os.path.lexists(place.chunks)
     rotten = listed and not _is_list(place.chunks)
@@ -189,7 +191,7 @@ def _is_list(path: Path) -> bool:
 
 
 async def _offline(
-    place: Place, changes: dict[str, Any], shape: Shape, wrong: set[int], done: list[Rot], tally: Tally
+    place: Place[Path], changes: dict[str, Any], shape: Shape, wrong: set[int], done: list[Rot], tally: Tally
 ) -> None:
     """Right bytes or an error, and right bytes where nothing was damaged."""
     source = FakeSource()

@@ -164,7 +164,7 @@ def test_a_disk_that_takes_no_new_map_is_told_and_closes_each_file_once(
         closed.append(number)
         close(number)
 
-    def refuse(*args: object) -> int:
+    def refuse(*args: object, **kwargs: object) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     with monkeypatch.context() as patch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -103,10 +103,10 @@ def test_p5_trouble_with_opening_never_deletes_what_is_there(
     path = place.sealed if sealed else place.data
     real = os.open
 
-    def refuse(what: Path, *args: int) -> int:
-        if what == path:
+    def refuse(what: str, *args: int, **kwargs: Any) -> int:
+        if what == str(path.relative_to(tmp_path)):
             raise OSError(number, os.strerror(number))
-        return real(what, *args)
+        return real(what, *args, **kwargs)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", refuse)

@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -129,12 +129,12 @@ def test_p2_a_program_that_opens_the_sealed_file_as_it_goes_has_it_whole_or_not_
     asking = threading.Thread(target=lambda: got.append(place_of(tmp_path, DATA).sealed.read_bytes()))
     rename = os.rename
 
-    def late(source: Path, target: Path) -> None:
+    def late(source: str, target: str, **kwargs: Any) -> None:
         monkeypatch.setattr(os, "rename", rename)
         asking.start()
         while fcntl.fcntl(cache.open_here()[0].fd, fcntl.F_GETLEASE) == fcntl.F_WRLCK:
             pass
-        rename(source, target)
+        rename(source, target, **kwargs)
 
     monkeypatch.setattr(os, "rename", late)
     assert evict(cache, held(cache, DATA), 10 * CHUNK) == 0

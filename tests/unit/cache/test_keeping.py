@@ -46,9 +46,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def counted(name: str) -> None:
         real = getattr(os, name)
 
-        def call(*args: object) -> object:
+        def call(*args: object, **kwargs: object) -> object:
             made.append(name)
-            return real(*args)
+            return real(*args, **kwargs)
 
         monkeypatch.setattr(os, name, call)
 

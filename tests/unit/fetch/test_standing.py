@@ -60,7 +60,7 @@ def test_stat_of_an_absent_blob_is_two_looks_at_the_cache(cache: DiskCache, look
     for _ in range(3):
         looks.clear()
         assert fs.lookup(ROOT_INODE, b"blob").blocks == 0
-        assert [look.split()[0] for look in looks] == ["lstat", "open"]
+        assert [look.split()[0] for look in looks] == ["stat", "open"]
 
 
 def test_a_blob_that_another_process_has_sealed_is_seen_at_the_next_stat(cache: DiskCache) -> None:

@@ -141,11 +141,12 @@ async def cancelled_at(step: int, read: Callable[[], Awaitable[None]]) -> bool:
 
 
 def open_files(root: Path) -> list[str]:
+    """Files below `root`; the directory itself is held for as long as the cache lives."""
     links = []
     for number in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):
             links.append(os.readlink(f"/proc/self/fd/{number}"))
-    return [link for link in links if link.startswith(str(root))]
+    return [link for link in links if link.startswith(f"{root}/")]
 
 
 @pytest.mark.parametrize("state", ["absent", "unlisted", "claimed", "sealed-claimed"])
