@@ -153,23 +153,25 @@ def umount(mountpoint: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
 @click.option("--watch", is_flag=True, help="Redraw twice a second, until Ctrl-C or the mount ends.")
 @click.option("--all", "everything", is_flag=True, help="Show every file, however many there are.")
-def status(mountpoint: Path | None, *, as_json: bool, watch: bool, everything: bool) -> None:
+def status(mountpoint: Path | None, *, as_json: bool, watch: bool, everything: bool) -> int:
     """Show what is mounted and which parts of each file are present.
 
     A file's bar has a block for each part of the file: ` ` nothing of it is there, `░▒▓` some, `█` all.
+    Exits with 1 when the daemon of the mount that was named died or does not answer.
     """
     from fusefs.status import gather
 
     if watch and not as_json and sys.stdout.isatty():
         _watch(mountpoint, everything=everything)
-        return
+        return 0
     report = gather(mountpoint)
     if as_json:
         write_json(report)
-        return
-    from fusefs.view.terminal import show
+    else:
+        from fusefs.view.terminal import show
 
-    show(report, everything=everything)
+        show(report, everything=everything)
+    return FAILED if mountpoint is not None and any(one.state in ("dead", "silent") for one in report.mounts) else 0
 
 
 def _watch(mountpoint: Path | None, *, everything: bool) -> None:

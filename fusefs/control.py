@@ -38,8 +38,11 @@ CONNECTIONS = 16
 PATIENCE = 10.0
 """Seconds an asker has to take the document."""
 
-MAX_DOCUMENT = 256 << 20
-"""Bytes: 65,536 files with their presence are about 30 MB."""
+MAX_DOCUMENT = 32 << 20
+"""Bytes of an answer that are read: 65,536 files, the most of one model, are about 30 MB with their presence.
+
+It is decoded in the asker's memory, at some ten times its size at the worst, and another user may have written it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +233,7 @@ def _connected(mount: Mounted, timeout: float) -> Iterator[tuple[socket.socket, 
             if uid in (0, mount.user):
                 yield sock, Peer(pid, uid)
                 return
-    raise MountError(f"no daemon answers for {mount.mountpoint}")
+    raise MountError("its daemon does not answer questions")
 
 
 def daemon_of(mount: Mounted, timeout: float = 2.0) -> Peer | None:
@@ -253,16 +256,18 @@ def query(mount: Mounted, timeout: float = 3.0) -> MountReport:
     total = 0
     with _connected(mount, timeout) as (sock, _):
         try:
-            while total < MAX_DOCUMENT and (piece := sock.recv(1 << 20)):
+            while piece := sock.recv(1 << 20):
                 pieces.append(piece)
                 total += len(piece)
+                if total > MAX_DOCUMENT:
+                    raise MountError(f"its daemon said more than {MAX_DOCUMENT >> 20} MiB")
                 left = deadline - time.monotonic()
                 if left <= 0:  # one byte at a time would hold the asker for ever
                     raise TimeoutError
                 sock.settimeout(left)
         except OSError as exc:
-            raise MountError(f"the daemon of {mount.mountpoint} does not answer") from exc
+            raise MountError("its daemon does not answer questions") from exc
     try:
         return decode(b"".join(pieces))
     except InvalidInput as exc:
-        raise MountError(f"the daemon of {mount.mountpoint} gave an answer that is no report") from exc
+        raise MountError("its daemon gave an answer that is no report") from exc

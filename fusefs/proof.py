@@ -31,18 +31,22 @@ class Process:
         pidfd: closed by `close`.
         pid: of the same process.
         uid: whose mount it serves.
+
+    Attributes:
+        pidfd: see above.
+        pid: see above; to be shown, never to be signalled.
     """
 
     def __init__(self, pidfd: int, pid: int, uid: int) -> None:
         self.pidfd = pidfd
-        self._pid = pid
+        self.pid = pid
         self._uid = uid
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, unless it has ended, or runs a program of other rights by now."""
         import signal as signals
 
-        if _owner(self._pid) == {self._uid} and alive(self.pidfd):
+        if _owner(self.pid) == {self._uid} and alive(self.pidfd):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 signals.pidfd_send_signal(self.pidfd, number)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fusefs.control import daemon_of, query
 from fusefs.errors import MountError
 from fusefs.fuse.mountpoint import mounted, mounted_at
+from fusefs.proof import prove
 from fusefs.report import MountReport, StatusReport
 
 if TYPE_CHECKING:
@@ -44,21 +45,38 @@ def _ours() -> Iterable[Mounted]:
 def report_of(mount: Mounted, timeout: float) -> MountReport:
     """What the daemon of one mount says, or what can be said without it."""
     try:
-        return query(mount, timeout)
-    except MountError:
-        pass
-    peer = daemon_of(mount)
+        return _of_this(mount, query(mount, timeout))
+    except MountError as exc:
+        answer = str(exc)
     here = mount.mountpoint
-    report = MountReport(mountpoint=str(here), sources=(mount.source,), pid=peer.pid if peer else 0)
+    peer = daemon_of(mount) if mount.user == os.geteuid() else None
+    report = _of_this(mount, MountReport(mountpoint=str(here), sources=(mount.source,), pid=peer.pid if peer else 0))
     if mount.user != os.geteuid() != 0:
         state, problem = "denied", f"mounted by user {mount.user}; ask as that user or as root"
     else:
         state, problem = {
             "dead": ("dead", f"its daemon died; clean up with `fusefs umount {here}` and mount again"),
-            "up": ("silent", "it is mounted, but its daemon does not answer questions; look again in a moment"),
-            "silent": ("silent", f"its daemon hangs; `fusefs umount {here}` ends it"),
+            "up": ("silent", f"it is mounted, but {answer}; look again in a moment"),
+            "silent": ("silent", f"its daemon hangs or is stopped; `fusefs umount {here}` ends it"),
         }[probe(here)]
     return _with(report, state, problem)
+
+
+def _of_this(mount: Mounted, said: MountReport) -> MountReport:
+    """What is said of a mount, with the kernel's word for whatever a person acts on.
+
+    Where it is mounted is known.  Which process to signal, and what to do about it, is no other user's to say: his
+    daemon answers, so it is up, and its pid is shown where it is proved.
+    """
+    import msgspec
+
+    said = msgspec.structs.replace(said, mountpoint=str(mount.mountpoint))
+    if mount.user == os.geteuid():
+        return said
+    process = prove(mount)
+    if process:
+        process.close()
+    return msgspec.structs.replace(said, state="up", problem="", pid=process.pid if process else 0)
 
 
 def _with(report: MountReport, state: str, problem: str) -> MountReport:

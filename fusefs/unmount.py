@@ -68,7 +68,7 @@ def _insist(mount: Mounted, process: Process | None) -> None:
     Where no process is proved to be its daemon the kernel's own means are the only ones.
     """
     if process is not None:
-        process.signal(signal.SIGTERM)
+        _ask_to_end(process)
         wait_end(process.pidfd, PATIENCE)
         if not _is_there(mount):
             return
@@ -77,16 +77,27 @@ def _insist(mount: Mounted, process: Process | None) -> None:
         detach(mount.mountpoint, lazy=True)
     if process is not None:
         # It had its time to end in good order; nothing that it still does can be of use to anybody.
-        process.signal(signal.SIGKILL)
+        _kill(process)
 
 
 def _wait_daemon(process: Process) -> None:
     """The mount is gone; what its daemon still holds (locks, a port, memory) shall be gone too when we return."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    process.signal(signal.SIGCONT)  # one that was stopped does not notice by itself that it has nothing to serve
+    for end in (_ask_to_end, _kill):
         if wait_end(process.pidfd, PATIENCE):
             return
-        process.signal(number)
+        end(process)
     wait_end(process.pidfd, PATIENCE)
+
+
+def _ask_to_end(process: Process) -> None:
+    """One that was stopped (SIGSTOP, Ctrl-Z) has to go on for that."""
+    process.signal(signal.SIGTERM)
+    process.signal(signal.SIGCONT)
+
+
+def _kill(process: Process) -> None:
+    process.signal(signal.SIGKILL)
 
 
 def _is_there(mount: Mounted) -> bool:

@@ -174,6 +174,25 @@ def test_p10_an_answer_of_one_byte_at_a_time_holds_nobody_beyond_his_time(runtim
     thread.join(10)
 
 
+def test_p10_an_answer_without_end_is_read_as_far_as_the_longest_report_and_no_further(runtime: Path) -> None:
+    """A report of 65,536 files is 30 MB: one of 40 MB, which would be a report as well, is none."""
+    sent = []
+    long = encode(MountReport(mountpoint="/mnt/x", problem="x" * (40 << 20)))
+
+    def pour(asker: socket.socket) -> None:
+        view = memoryview(long)
+        while view:
+            sent.append(asker.send(view[: 1 << 20]))
+            view = view[sent[-1] :]
+
+    thread = listening(runtime, pour)
+    with pytest.raises(MountError, match="said more than 32 MiB"):
+        control.query(mount_of(), timeout=30)
+    thread.join(10)
+    assert not thread.is_alive()
+    assert sum(sent) < 36 << 20  # what is beyond the limit lay in the socket's buffers
+
+
 def test_p10_a_socket_in_a_folder_that_others_may_write_to_is_not_asked(runtime: Path) -> None:
     thread = listening(runtime, lambda asker: None)
     (runtime / "fusefs").chmod(0o777)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Shell
 
 
-def status(fusefs: Shell, mnt: Path) -> dict[str, Any]:
-    (mount,) = json.loads(fusefs("status", mnt, "--json").stdout)["mounts"]
+def status(fusefs: Shell, mnt: Path, *, code: int = 0) -> dict[str, Any]:
+    (mount,) = json.loads(fusefs("status", mnt, "--json", code=code).stdout)["mounts"]
     assert isinstance(mount, dict)
     return mount
 
@@ -112,10 +113,50 @@ def test_p11_umount_ends_a_mount_whose_daemon_hangs(fusefs: Shell, mnt: Path, en
     pid = status(fusefs, mnt)["pid"]
     os.kill(pid, signal.SIGSTOP)
     with Busy(mnt):
-        assert status(fusefs, mnt)["state"] == "silent"
+        assert status(fusefs, mnt, code=1)["state"] == "silent"
         fusefs("umount", mnt)
     assert not mounted(mnt)
     assert ends(0)
+
+
+@pytest.fixture
+def reader(mnt: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process of its own that has a file of `mnt` open: to close it asks the daemon, which may not answer."""
+    hold = "import sys, time; file = open(sys.argv[1], 'rb'); print('open', flush=True); time.sleep(600)"
+    made = subprocess.Popen(
+        [sys.executable, "-c", hold, str(mnt / "config.json")], stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    with made:
+        assert made.stdout is not None
+        assert made.stdout.readline() == "open\n"
+        yield made
+        if mounted(mnt):
+            subprocess.run(["umount", "--lazy", mnt], check=False, timeout=10)
+        made.kill()
+
+
+@pytest.mark.parametrize("in_use", [False, True])
+def test_p11_a_stopped_daemon_is_silent_to_status_and_ended_by_umount_in_seconds(
+    request: pytest.FixtureRequest, fusefs: Shell, mnt: Path, ends: Callable[[float], bool], *, in_use: bool
+) -> None:
+    """It goes on for its end (SIGCONT), and takes the mount away in good order."""
+    if in_use:
+        request.getfixturevalue("reader")
+    pid = status(fusefs, mnt)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        found = status(fusefs, mnt, code=1)
+        assert (found["state"], found["pid"]) == ("silent", pid)
+        assert found["problem"] == f"its daemon hangs or is stopped; `fusefs umount {mnt}` ends it"
+        began = time.monotonic()
+        assert fusefs("umount", mnt, timeout=30).stderr == ""
+        assert time.monotonic() - began < 4  # a daemon that does not go on takes 5 s and more
+        assert ends(0)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert not mounted(mnt)
+    assert list((fusefs.root / "runtime" / "fusefs").iterdir()) == []
 
 
 class Busy:
@@ -133,7 +174,7 @@ class Busy:
 def test_p11_a_daemon_that_died_is_cleaned_up_though_the_mount_is_in_use(fusefs: Shell, mnt: Path) -> None:
     with Busy(mnt):
         crash(status(fusefs, mnt)["pid"])
-        assert status(fusefs, mnt)["state"] == "dead"
+        assert status(fusefs, mnt, code=1)["state"] == "dead"
         assert "daemon died" in fusefs("status").stdout
         fusefs("umount", mnt)
         assert not mounted(mnt)
