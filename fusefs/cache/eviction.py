@@ -25,6 +25,7 @@ import fcntl
 import os
 import signal
 import stat
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ from fusefs.cache.chunkmap import ABSENT, CLAIMED, PRESENT, Lock, chunk_lock, la
 from fusefs.cache.files import make_folder
 from fusefs.cache.sealing import reopen
 from fusefs.cache.spot import names_at, open_at, rename_at, rmdir_at, stat_at, unlink_at
+from fusefs.cache.usage import order
 from fusefs.chunks import MAX_BLOB_SIZE, Blob, ChunkList
 from fusefs.digest import Digest
 from fusefs.errors import InvalidDigest
@@ -75,13 +77,14 @@ class Held:
 
 
 def scan(cache: DiskCache) -> list[Held]:
-    """What the cache holds, least recently used first.  Takes no lock, changes nothing."""
+    """What the cache holds, least recently used first (see `usage.order`).  Takes no lock, changes nothing."""
     found: dict[Digest, Held] = {}
     for folder in ("partial", "blobs"):
         for digest, info in _look(cache, folder):
             noted = last_use(cache.place(digest).map) or info.st_mtime
             found[digest] = Held(digest, info.st_size, info.st_blocks * 512, folder == "blobs", noted)
-    return sorted(found.values(), key=lambda held: held.last_use)
+    now = time.time()
+    return sorted(found.values(), key=lambda held: order(held.last_use, now))
 
 
 def used(cache: DiskCache) -> int:

@@ -226,7 +226,7 @@ def sweep(folder: Where) -> None:
             fd = open_at(path, os.O_RDWR)
             try:
                 # A file so young may be about to be locked by its owner.
-                if time.time() - os.fstat(fd).st_mtime > YOUNG:
+                if abs(time.time() - os.fstat(fd).st_mtime) > YOUNG:  # from the future: the clock was set back
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     unlink_at(path)
             finally:

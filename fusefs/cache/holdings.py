@@ -109,7 +109,7 @@ def left_behind(cache: DiskCache) -> Iterator[Remnant]:
             try:
                 info = os.fstat(fd)
                 fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                if stat.S_ISREG(info.st_mode) and time.time() - info.st_mtime > YOUNG:
+                if stat.S_ISREG(info.st_mode) and abs(time.time() - info.st_mtime) > YOUNG:
                     yield Remnant(spot, info.st_blocks * 512, info.st_mtime)
             finally:
                 os.close(fd)

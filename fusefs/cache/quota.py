@@ -21,6 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fusefs.cache.eviction import evict, evict_chunks, oldest_chunks, scan, used
+from fusefs.cache.usage import order
 from fusefs.errors import CacheFull
 
 if TYPE_CHECKING:
@@ -165,7 +166,8 @@ class Quota:
             self._told = True
             log.info("%s: no room; what was not used for longest makes room from now on", self._cache.root)
         freed = 0
-        for _, free in sorted(self._victims(), key=lambda victim: victim[0]):
+        now = time.time()
+        for _, free in sorted(self._victims(), key=lambda victim: order(victim[0], now)):
             with contextlib.suppress(OSError):
                 freed += free(wanted - freed)
             if freed >= wanted:

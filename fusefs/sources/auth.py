@@ -87,7 +87,7 @@ class Authenticator:
         transport: Transport,
         keys: KeyRing,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make one; files are read when a challenge comes.
 
@@ -95,7 +95,7 @@ class Authenticator:
             registry: the origin that everything secret stays with.
             transport: asks for tokens.
             keys: where credentials lie.
-            clock: seconds since the epoch.
+            clock: seconds, monotonic: a token lives for a duration, whatever becomes of the time of day.
         """
         self._registry = registry
         self._transport = transport
@@ -185,7 +185,7 @@ class Authenticator:
 
     def _signed(self, realm: Url, challenge: Challenge, signer: Signer) -> tuple[Url, Secret]:
         nonce = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
-        url = _token_url(realm, challenge, ts=str(int(self._clock())), nonce=nonce)
+        url = _token_url(realm, challenge, ts=str(int(time.time())), nonce=nonce)
         return url, signer.authorization(str(url))
 
     def _ask(self, url: Url, secret: Secret | None, *, sent: bool = False) -> _Pass:

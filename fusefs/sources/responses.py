@@ -88,7 +88,8 @@ def error_of(response: Response) -> SourceError:
     if 200 <= status < 400:
         return WrongResponse(text, source=source)
     temporary = status >= 500 or status in (408, 429)
-    wait = retry_after(response.headers.get("Retry-After")) if temporary else None
+    headers = response.headers
+    wait = retry_after(headers.get("Retry-After"), now=_date(headers.get("Date"))) if temporary else None
     if wait:
         text += f" (it asks to be left alone for {wait:.0f} s)"
     if wait and status in (429, 503):
@@ -121,19 +122,32 @@ def _texts(entry: dict[str, Any], key: str) -> tuple[str, str]:
 
 
 def retry_after(header: str | None, *, now: datetime | None = None) -> float | None:
-    """Seconds to wait, from `Retry-After` as seconds or as an HTTP date; None when it says nothing usable."""
+    """Seconds to wait, from `Retry-After` as seconds or as an HTTP date; None when it says nothing usable.
+
+    Args:
+        header: as it came.
+        now: by the clock of who wrote the header (its `Date`), since ours may be wrong by a year; None for ours.
+    """
     header = (header or "").strip()
     if header.isascii() and header.isdecimal():
         return float(header.lstrip("0")[:_MAX_DIGITS] or 0)
+    when = _date(header)
+    try:
+        return None if when is None else max(0.0, (when - (now or datetime.now(UTC))).total_seconds())
+    except OverflowError:
+        return None
+
+
+def _date(header: str | None) -> datetime | None:
+    """An HTTP date; None when it is none."""
+    header = (header or "").strip()
     if not 0 < len(header) <= _MAX_DATE:
         return None
     try:
         when = parsedate_to_datetime(header)
-        if when.tzinfo is None:
-            when = when.replace(tzinfo=UTC)
-        return max(0.0, (when - (now or datetime.now(UTC))).total_seconds())
     except (ValueError, OverflowError):
         return None
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when
 
 
 def check_range(response: Response, chunk: Chunk, size: int) -> None:

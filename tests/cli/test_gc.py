@@ -184,12 +184,13 @@ def test_a_link_in_quarantine_goes_and_not_what_it_leads_to(fusefs: Shell, cache
 def test_temporary_files_of_the_dead_go_and_others_stay(fusefs: Shell, cached: Cached) -> None:
     import fcntl
 
-    dead, alive, young = (leftover(cached, name) for name in ("dead", "alive", "young"))
+    dead, future, alive, young = (leftover(cached, name) for name in ("dead", "future", "alive", "young"))
+    os.utime(future, (time.time() + 366 * DAY,) * 2)  # the clock was set back
     os.utime(young)
     with alive.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert re.search(r"^temporary files +100 KiB$", fusefs("gc").stdout, re.MULTILINE)
-    assert [path.exists() for path in (dead, alive, young)] == [False, True, True]
+        assert re.search(r"^temporary files +200 KiB$", fusefs("gc").stdout, re.MULTILINE)
+    assert [path.exists() for path in (dead, future, alive, young)] == [False, False, True, True]
 
 
 @pytest.mark.parametrize(

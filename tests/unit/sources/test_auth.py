@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.util
 import json
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -145,6 +147,27 @@ def test_a_token_is_used_until_shortly_before_its_end(keys: KeyRing, answer: dic
         now[0] += 2
         assert auth.current(REPOSITORY) is None
         assert auth.current("library/other") is None
+
+
+def test_p6_a_clock_set_back_or_forward_by_a_year_changes_no_token_s_life(
+    keys: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The module is loaded anew, so that whatever it keeps of `time.time` is the clock that is set here."""
+    offset, real = [0.0], time.time
+    monkeypatch.setattr(time, "time", lambda: real() + offset[0])
+    spec = importlib.util.find_spec("fusefs.sources.auth")
+    assert spec is not None
+    assert spec.loader is not None
+    anew = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(anew)
+    with (
+        FaultyRegistry(token="t", token_answer={"token": "t", "expires_in": 300}) as registry,
+        closing(Transport(SETTINGS)) as transport,
+    ):
+        auth = anew.Authenticator(Url.parse(registry.url).origin, transport, keys)
+        assert auth.renew(REPOSITORY, f'Bearer realm="{registry.url}/token"', None)
+        for offset[0] in (366 * 86400.0, -366 * 86400.0):
+            assert auth.current(REPOSITORY) == Secret("Bearer t")
 
 
 def test_who_comes_later_takes_the_token_that_is_there(keys: KeyRing) -> None:
