@@ -35,7 +35,7 @@ def open_data(place: HeldPlace, size: int) -> tuple[int, bool, bool]:
         if fd >= 0:
             return fd, True, False
     try:
-        fd = open_at(place.data, os.O_RDWR)
+        fd = _open_writable(place.data)
         info = _status(fd)
         # One that has another name as well (`cp -al` of a cache) is somebody else's, too: nothing is written to it.
         if stat.S_ISREG(info.st_mode) and info.st_size == size and info.st_nlink == 1:
@@ -56,6 +56,27 @@ def open_data(place: HeldPlace, size: int) -> tuple[int, bool, bool]:
         os.close(fd)
         raise
     return fd, False, True
+
+
+def _open_writable(spot: Spot) -> int:
+    """Open our own file for writing, though a crash amid sealing, repair or eviction may have left it as sealed ones are.
+
+    Only a process with cap_dac_override does not notice.
+
+    Raises:
+        OSError: there is none, or it is somebody else's.
+    """
+    try:
+        return open_at(spot, os.O_RDWR)
+    except PermissionError:
+        fd = open_at(spot, os.O_RDONLY | os.O_NONBLOCK)
+        if _status(fd).st_nlink > 1:
+            return fd  # somebody else's mode, too; it is not written to
+        try:
+            os.fchmod(fd, 0o600)
+        finally:
+            os.close(fd)
+        return open_at(spot, os.O_RDWR)
 
 
 def _status(fd: int) -> os.stat_result:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -239,6 +242,38 @@ def test_p5_a_crash_at_any_step_of_sealing_without_a_list_loses_nothing(
         assert all(chunker.present(i) or (chunker.claimed(i) and chunker.prove(i)) for i in range(10))
         assert seal(chunker)
         assert chunker.pread(0, 1000) == DATA
+
+
+REOPEN = """
+import os
+import sys
+from pathlib import Path
+from fusefs.cache.disk import DiskCache
+from tests.chunkers import blob_of
+from tests.fake_source import chunk_list
+data = bytes(range(256)) * 4
+cache = DiskCache.open(Path(sys.argv[1]))
+chunker = cache.chunker(blob_of(data), chunk_list(data, 100))
+print(oct(os.fstat(chunker.fd).st_mode)[-3:])
+"""
+
+
+def test_p5_a_crash_before_a_sealed_file_gets_its_name_keeps_nobody_out(tmp_path: Path) -> None:
+    """It may not be written to any more; root with all its power would not notice."""
+    data = bytes(range(256)) * 4
+    with opened(tmp_path, data) as chunker:
+        fill(chunker, data)
+    place_of(tmp_path, data).data.chmod(0o400)
+    weak = ("setpriv", "--bounding-set=-dac_override") if os.getuid() == 0 else ()
+    done = subprocess.run(
+        [*weak, sys.executable, "-c", REOPEN, tmp_path],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "600\n", done.stderr
 
 
 def test_p8_no_room_for_the_computed_list_does_not_stop_the_proof(
