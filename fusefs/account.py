@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs import __version__, logs
+from fusefs import __version__, hardening, logs
 from fusefs.report import CELLS, FileReport, MountReport, encode
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Account:
             files.append(self._file(node))
             await trio.lowlevel.checkpoint()
         options = self._options
+        capabilities, may_gain = hardening.rights()
         report = MountReport(
             mountpoint=str(options.mountpoint),
             pid=os.getpid(),
@@ -79,6 +80,8 @@ class Account:
             or self._fetcher.last_error
             or None,
             sources_state=self._pool.states(),
+            capabilities=capabilities,
+            no_new_privileges=not may_gain,
         )
         return encode(report)
 

@@ -205,7 +205,9 @@ def _listen(path: Path) -> trio.SocketListener:
         fresh.rename(path)
     except OSError as exc:
         raw.close()
-        raise MountError(f"cannot make the control socket {path}: {exc.strerror}") from exc
+        raise MountError(
+            f"cannot make the control socket {path}: {exc.strerror}; make room there, or set XDG_RUNTIME_DIR"
+        ) from exc
     return trio.SocketListener(trio.socket.from_stdlib_socket(raw))
 
 

@@ -47,15 +47,14 @@ def gain_no_privileges() -> bool:
 
 
 KEPT = {
-    "cap_dac_override": 1,
     "cap_dac_read_search": 2,
-    "cap_fowner": 3,
     "cap_sys_admin": 21,
 }
 """The capabilities that a daemon of root keeps, by their number in linux/capability.h.
 
-cap_sys_admin mounts and unmounts.  cap_dac_override, cap_dac_read_search and cap_fowner open stores, certificates and
-credentials of users whose models root mounts, and keep the modes of what lies in the cache.
+cap_sys_admin mounts and unmounts.  cap_dac_read_search reads stores, certificates and credentials of users whose models
+root mounts, and finds mount points in their folders.  What is written (cache, log, socket) belongs to root, as that of
+an ordinary user belongs to him, so that neither cap_dac_override nor cap_fowner is needed.
 """
 
 
@@ -84,6 +83,16 @@ def keep_few_capabilities() -> tuple[str, ...]:
     sets[:] = [low, low, 0, high, high, 0]
     _must(libc.capset(header, sets))
     return tuple(name for name, number in KEPT.items() if left >> number & 1)
+
+
+def rights() -> tuple[tuple[str, ...], bool]:
+    """The capabilities that this process has, and whether what it starts can gain any.  Source: proc(5), status."""
+    status = Path("/proc/self/status").read_text(errors="replace")
+    fields = dict(line.partition(":")[::2] for line in status.splitlines())
+    has = int(fields["CapPrm"], 16)
+    names = {number: name for name, number in KEPT.items()}
+    found = tuple(names.get(number, f"cap_{number}") for number in range(has.bit_length()) if has >> number & 1)
+    return found, fields.get("NoNewPrivs", "").strip() != "1"
 
 
 def _must(failed: int) -> None:

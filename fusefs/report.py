@@ -85,6 +85,9 @@ class MountReport(msgspec.Struct, frozen=True, kw_only=True):
         overdue: reads that should have been answered long ago (see `fusefs.watchdog`).
         last_error: what reads wait for that are overdue, else the last failed read or fetch; None when there was none.
         sources_state: every registry and mirror that was asked, in the order in which they are.
+        capabilities: what the daemon has kept of root's power, by the names of capabilities(7); an ordinary user's has
+            none.
+        no_new_privileges: no program that it starts has more rights than it.
     """
 
     mountpoint: str
@@ -106,6 +109,8 @@ class MountReport(msgspec.Struct, frozen=True, kw_only=True):
     overdue: Count = 0
     last_error: str | None = None
     sources_state: tuple[SourceState, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    no_new_privileges: bool = False
 
 
 class StatusReport(msgspec.Struct, frozen=True):

@@ -98,15 +98,18 @@ def capabilities(task: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("way", ["umount", "umount in use", "SIGTERM", "the system's umount"])
-def test_p11_no_thread_of_a_daemon_of_root_has_more_than_four_capabilities_and_every_way_to_unmount_works(
+def test_p11_no_thread_of_a_daemon_of_root_has_more_than_two_capabilities_and_every_way_to_unmount_works(
     fusefs: Shell, model: str, content: dict[str, bytes], way: str
 ) -> None:
-    """cap_dac_override, cap_dac_read_search, cap_fowner, cap_sys_admin."""
+    """cap_dac_read_search and cap_sys_admin, and its status says so."""
     mnt = fusefs.folder("mnt")
     fusefs("mount", model, mnt)
-    pid = json.loads(fusefs("status", mnt, "--json").stdout)["mounts"][0]["pid"]
+    report = json.loads(fusefs("status", mnt, "--json").stdout)["mounts"][0]
+    pid = report["pid"]
+    assert report["capabilities"] == ["cap_dac_read_search", "cap_sys_admin"]
+    assert report["no_new_privileges"] is True
     assert (mnt / "config.json").read_bytes() == content["config.json"]
-    few = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 21
+    few = 1 << 2 | 1 << 21
     tasks = list(Path(f"/proc/{pid}/task").iterdir())
     assert len(tasks) > 1
     for task in tasks:
@@ -129,6 +132,31 @@ def test_p11_no_thread_of_a_daemon_of_root_has_more_than_four_capabilities_and_e
     finally:
         os.close(daemon)
     assert str(mnt) not in Path("/proc/mounts").read_text()
+
+
+def test_the_daemon_of_an_ordinary_user_has_no_capability_and_says_so(user: Ordinary, model: str) -> None:
+    said = user(f"fusefs mount {model} mnt; fusefs status --json mnt; fusefs umount mnt").stdout
+    (report,) = json.loads(said)["mounts"]
+    assert (report["capabilities"], report["no_new_privileges"]) == ([], False)
+
+
+def test_a_daemon_of_root_serves_a_user_s_model_below_the_user_s_folder_that_is_closed_to_others(
+    fusefs: Shell, user: Ordinary, model: str, content: dict[str, bytes]
+) -> None:
+    """What cap_dac_read_search is for: root is not the owner of the store, and of nothing on the way to mount point."""
+    cache, mnt = user.root / "models", user.root / "mnt"
+    user(f"fusefs pull {model} --cache-dir {cache}")
+    user.root.chmod(0o700)
+    closed = "http://127.0.0.1:9/local/tiny"
+    shelf = cache / "manifests"
+    (host,) = shelf.iterdir()
+    host.rename(shelf / "127.0.0.1:9")
+    fusefs("mount", closed, mnt, "--store", cache, "--timeout", "1s")
+    try:
+        assert {path: (mnt / path).read_bytes() for path in content} == content
+        assert next(path for path in cache.rglob("sha256*") if path.is_file()).stat().st_uid == UID
+    finally:
+        fusefs("umount", mnt)
 
 
 @pytest.mark.parametrize("command", ["mount", "pull"])
