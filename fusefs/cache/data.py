@@ -59,7 +59,7 @@ def open_data(place: HeldPlace, size: int) -> tuple[int, bool, bool]:
 
 
 def _open_writable(spot: Spot) -> int:
-    """Open our own file for writing, though a crash amid sealing, repair or eviction may have left it as sealed ones are.
+    """Open our own file for writing, though a crash amid sealing, repair or eviction may have left its mode 0400.
 
     Only a process with cap_dac_override does not notice.
 
