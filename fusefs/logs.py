@@ -15,10 +15,10 @@ from fusefs.control import mount_id, own_runtime_dir
 from fusefs.errors import FusefsError, MountError
 from fusefs.ownfile import make_folder, open_to_append
 from fusefs.places import state_home
-from fusefs.printable import printable
+from fusefs.printable import contained, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 FORM = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -242,6 +242,11 @@ class _Lines(logging.Formatter):
         """The line."""
         record.message = printable(record.message)
         return super().formatMessage(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and what goes with it: the lines that `details` hands over, or a traceback."""
+        details: Sequence[str] = getattr(record, "details", ())
+        return contained("\n".join([super().format(record), *(f"  {printable(line)}" for line in details)]))
 
 
 def formatter() -> logging.Formatter:

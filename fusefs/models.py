@@ -125,7 +125,13 @@ class SourcePool:
 
 
 async def resolve_all(
-    names: Sequence[Name], pool: SourcePool, cache: DiskCache, keeper: Keeper, *, patience: float = math.inf
+    names: Sequence[Name],
+    pool: SourcePool,
+    cache: DiskCache,
+    keeper: Keeper,
+    *,
+    patience: float = math.inf,
+    failed: dict[Name, FusefsError] | None = None,
 ) -> list[Model]:
     """The models of `names`, in their order.
 
@@ -136,6 +142,7 @@ async def resolve_all(
         keeper: who keeps the manifests for when nobody does; of few names they are written when this returns.
         patience: seconds for the network, for all names together; after that the manifests that the cache has are
             used, and a name that it does not have is waited for as long as it takes.
+        failed: takes the names that cannot be had, with the reason; the others go on.  None: the first one ends it.
 
     Raises:
         FusefsError: a name that nobody knows, or that cannot be asked for now; of several the first that said so.
@@ -154,6 +161,9 @@ async def resolve_all(
                 try:
                     found[name] = await _resolve_until(deadline, name, pool, cache, keeper)
                 except FusefsError as exc:
+                    if failed is not None:
+                        failed[name] = exc
+                        continue
                     failures.append(exc)
                     nursery.cancel_scope.cancel()
 
@@ -163,7 +173,7 @@ async def resolve_all(
         raise failures[0]
     if len(names) <= AT_ONCE:
         await trio.to_thread.run_sync(keeper.write)
-    return [Model(name, found[name], keeper.seen(found[name].digest) * 10**9) for name in names]
+    return [Model(name, found[name], keeper.seen(found[name].digest) * 10**9) for name in names if name in found]
 
 
 def _ask_stores(
