@@ -183,7 +183,8 @@ def _watch(mountpoint: Path | None, *, everything: bool) -> None:
 
     gather(mountpoint)  # a mount that never was is an error; one that ends while we look is not
     try:
-        watch(lambda: gather(mountpoint), everything=everything)
+        with streams.ended_by_sigterm():
+            watch(lambda: gather(mountpoint), everything=everything)
     except MountError:
         say(f"{mountpoint} is no longer mounted")
     except KeyboardInterrupt:
@@ -249,7 +250,7 @@ def verify(cache_dir: Path | None, *, as_json: bool, verbose: bool) -> int:
     from fusefs.view.summary import not_verified, verified
 
     to_stderr(verbose=verbose, quiet=True)
-    with screen(time.monotonic(), silent=as_json) as shown:
+    with streams.ended_by_sigterm(), screen(time.monotonic(), silent=as_json) as shown:
         report = verify_all(cache_dir_of(cache_dir), lambda items: shown.show(items, time.monotonic()))
     return finish(report, verified(report), not_verified(report), as_json=as_json)
 

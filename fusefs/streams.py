@@ -10,10 +10,12 @@ import codecs
 import contextlib
 import io
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import TextIO
 
 PLAIN = {
@@ -60,6 +62,16 @@ def finish() -> None:
             stream.flush()
         except (OSError, ValueError):
             give_up(stream)
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM is a KeyboardInterrupt meanwhile: a picture that moves has hidden the cursor, and must show it again."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _open_if_closed(number: int) -> None:

@@ -261,6 +261,17 @@ def test_ctrl_c_leaves_a_clean_screen_and_says_what_is_kept(fusefs: Shell) -> No
     assert screen[-2] == "fusefs: interrupted; 1.0 MiB kept; run again to go on"
 
 
+def test_sigterm_ends_a_watch_and_shows_the_cursor(fusefs: Shell, model: str) -> None:
+    mnt = fusefs.folder("mnt")
+    fusefs("mount", model, mnt)
+    with Terminal(fusefs, "status", mnt, "--watch") as terminal:
+        terminal.until(rb"weights\.bin")
+        terminal.process.terminate()
+        assert terminal.end() == 0
+    assert terminal.seen.rfind(SHOW_CURSOR) > terminal.seen.rfind(HIDE_CURSOR)
+    fusefs("umount", mnt)
+
+
 @pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"NO_COLOR": "1"}], ids=["dumb", "no colour"])
 def test_a_dumb_terminal_gets_no_escapes_and_no_color_no_colours(
     fusefs: Shell, model: str, env: dict[str, str]
