@@ -320,10 +320,15 @@ def decode(raw: bytes) -> MountReport:
         InvalidInput: it is not a report.
     """
     try:
-        return msgspec.convert(json.loads(raw), MountReport) if b"\\ud" in raw.lower() else _decode(raw)
+        if b"\\ud" in raw.lower():
+            return _decode_odd(raw)
+        return msgspec.json.decode(raw, type=MountReport)
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         raise InvalidInput(f"no report: {str(exc)[:200]}") from exc
 
 
-def _decode(raw: bytes) -> MountReport:
-    return msgspec.json.decode(raw, type=MountReport)
+def _decode_odd(raw: bytes) -> MountReport:
+    """What `encode` makes of paths that are not UTF-8, and nothing that a stricter reader would refuse besides."""
+    document = json.loads(raw)
+    json.dumps(document, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogateescape")
+    return msgspec.convert(document, MountReport)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Shell
 
 
-def status(fusefs: Shell, mnt: Path) -> dict[str, Any]:
-    (mount,) = json.loads(fusefs("status", mnt, "--json").stdout)["mounts"]
+def status(fusefs: Shell, mnt: Path, *, code: int = 0) -> dict[str, Any]:
+    (mount,) = json.loads(fusefs("status", mnt, "--json", code=code).stdout)["mounts"]
     assert isinstance(mount, dict)
     return mount
 
@@ -133,8 +133,8 @@ class Busy:
 def test_p11_a_daemon_that_died_is_cleaned_up_though_the_mount_is_in_use(fusefs: Shell, mnt: Path) -> None:
     with Busy(mnt):
         crash(status(fusefs, mnt)["pid"])
-        assert status(fusefs, mnt)["state"] == "dead"
-        assert "daemon died" in fusefs("status").stdout
+        assert status(fusefs, mnt, code=1)["state"] == "dead"
+        assert "daemon died" in fusefs("status", code=1).stdout
         fusefs("umount", mnt)
         assert not mounted(mnt)
 

@@ -34,6 +34,7 @@ EVIL = [
     "\u200b",
     "\x85",
     "\ud800",
+    "\udc80",
     "[bold]x[/bold]",
 ]
 TEXTS = st.lists(st.sampled_from(EVIL) | st.text(max_size=8), max_size=6).map("".join)
@@ -54,8 +55,8 @@ def test_p10_json_is_exact_for_a_program_and_inert_on_a_terminal(text: str) -> N
     # Halves of a surrogate that were apart before are one character when they meet in JSON.
     same = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     assert json.loads(document)["mounts"][0]["mountpoint"] == same
-    mount = MountReport(mountpoint=text)
-    assert decode(encode(mount)).mountpoint == same
+    if "\ud800" not in text:  # of no path
+        assert decode(encode(MountReport(mountpoint=text))).mountpoint == text
 
 
 @given(TEXTS)
