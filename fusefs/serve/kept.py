@@ -54,7 +54,9 @@ class Entry:
 class KeptDigests:
     """The folder of kept files.  Thread-safe; a folder that cannot be used is a warning, once, and nothing is kept.
 
-    Of a user who has no place for one, nothing is kept either.  What is kept is believed, so the folder is opened once, checked and held, as the cache is (`fusefs.cache.spot`).
+    Of a user who has no place for one, nothing is kept either.
+
+    What is kept is believed, so the folder is opened once, checked and held, as the cache is (`fusefs.cache.spot`).
     """
 
     def __init__(self, root: Path | None, chunk_size: int) -> None:
