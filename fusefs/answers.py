@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
 from typing import TYPE_CHECKING
-
-import click
 
 from fusefs.printable import escaped_json, printable
 
@@ -21,9 +21,9 @@ def finish(report: Report, lines: Sequence[str], failure: str, *, as_json: bool)
     """Say what long work came to, for a program or for a person; a failure in the one line on stderr."""
     if as_json:
         write_json(report)
-    elif not failure or len(lines) > 1:
+    else:
         for line in lines:
-            click.echo(printable(line))
+            say(line)
     if failure:
         fail(failure)
         return FAILED
@@ -35,14 +35,30 @@ def write_json(report: Report) -> None:
     from fusefs.report import encode
 
     sys.stdout.flush()
-    sys.stdout.buffer.write(escaped_json(encode(report)) + b"\n")
+    document = escaped_json(encode(report)).decode()
+    try:
+        document.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:  # exact, whatever the terminal's encoding is
+        document = json.dumps(json.loads(document), separators=(",", ":"))
+    sys.stdout.write(document + "\n")
 
 
 def warn(text: str) -> None:
     """One line on stderr about something that a person should know although it worked."""
-    click.echo(f"fusefs: warning: {printable(' '.join(text.split()))}", err=True)
+    tell(f"warning: {' '.join(text.split())}")
 
 
 def fail(text: str) -> None:
     """Exactly one line, whatever is in the text: parts of it may come from the network."""
-    click.echo(f"fusefs: error: {printable(' '.join(text.split()))}", err=True)
+    tell(f"error: {' '.join(text.split())}")
+
+
+def say(text: str) -> None:
+    """One line on stdout, in its own encoding: click's echo would write UTF-8 to a terminal of ASCII."""
+    sys.stdout.write(printable(text) + "\n")
+
+
+def tell(text: str) -> None:
+    """One line of ours on stderr; where that is full or gone, nobody can be told."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"fusefs: {printable(text)}\n")

@@ -5,15 +5,14 @@ Heavy imports are made inside the commands, so that `fusefs --help` and `fusefs 
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from fusefs import __version__, hardening
-from fusefs.answers import DONE, FAILED, fail, finish, warn, write_json
+from fusefs import __version__, hardening, streams
+from fusefs.answers import DONE, FAILED, fail, finish, say, tell, warn, write_json
 from fusefs.cli_cache import COMMANDS
 from fusefs.config import MIB
 from fusefs.errors import FusefsError
@@ -24,20 +23,24 @@ from fusefs.parameters import (
     SIZE,
     cache_dir_of,
     cache_option,
+    check_both,
     fetch_options,
     lists_option,
+    places_arguments,
     settings_of,
     sources_argument,
     verbose_option,
 )
+from fusefs.printable import contained
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from fusefs.names import Name
+    from fusefs.report import Item
 
-WRONG_USAGE, INTERRUPTED = 2, 130
+WRONG_USAGE, INTERRUPTED, READER_GONE = 2, 130, 141
 
 
 class _Commands(click.Group):
@@ -65,8 +68,7 @@ def cli() -> None:
 
 
 @cli.command(short_help="Mount models at an empty folder.")
-@sources_argument
-@click.argument("mountpoint", type=PATH)
+@places_arguments
 @cache_option
 @fetch_options
 @click.option(
@@ -116,6 +118,7 @@ def mount(sources: tuple[Name, ...], mountpoint: Path, **options: Any) -> None:
     """
     from fusefs.mount import MountOptions, start
 
+    check_both(sources, mountpoint)
     if options["verify"] == "always" and options["sealed"] == "symlink":
         raise click.UsageError("--verify always cannot hash what --sealed symlink leads to: leave one of them out")
     start(
@@ -157,21 +160,22 @@ def status(mountpoint: Path | None, *, as_json: bool, watch: bool, everything: b
     """Show what is mounted and which parts of each file are present.
 
     A file's bar has a block for each part of the file: ` ` nothing of it is there, `░▒▓` some, `█` all.
-    Exits with 1 when the daemon of the mount that was named died or does not answer.
+    Exits with 1 when a daemon died, or that of the mount that was named does not answer.
     """
     from fusefs.status import gather
+    from fusefs.view.terminal import moves, show
 
-    if watch and not as_json and sys.stdout.isatty():
+    if watch and not as_json and moves(sys.stdout):
         _watch(mountpoint, everything=everything)
-        return 0
+        return DONE
     report = gather(mountpoint)
     if as_json:
         write_json(report)
     else:
-        from fusefs.view.terminal import show
-
         show(report, everything=everything)
-    return FAILED if mountpoint is not None and any(one.state in ("dead", "silent") for one in report.mounts) else 0
+    # A silent one counts only if it was named: every mount is that for a moment, while it is being made.
+    failed = ("dead",) if mountpoint is None else ("dead", "silent")
+    return FAILED if any(mount.state in failed for mount in report.mounts) else DONE
 
 
 def _watch(mountpoint: Path | None, *, everything: bool) -> None:
@@ -181,9 +185,10 @@ def _watch(mountpoint: Path | None, *, everything: bool) -> None:
 
     gather(mountpoint)  # a mount that never was is an error; one that ends while we look is not
     try:
-        watch(lambda: gather(mountpoint), everything=everything)
+        with streams.ended_by_sigterm():
+            watch(lambda: gather(mountpoint), everything=everything)
     except MountError:
-        click.echo(f"{mountpoint} is no longer mounted")
+        say(f"{mountpoint} is no longer mounted")
     except KeyboardInterrupt:
         pass
 
@@ -198,23 +203,36 @@ def pull(sources: tuple[Name, ...], **options: Any) -> int:
     """Fetch models whole, prove every byte, and keep them in the cache.
 
     Goes on where an earlier pull or a mount stopped, and shares the cache with mounts that run now.
-    Exits with 1 when a blob could not be fetched or proved, and says which and why.
+    Exits with 1 when a model or a blob could not be fetched or proved, and says which and why.
     """
     import time
 
     from fusefs.logs import to_stderr
-    from fusefs.pull import PullOptions
+    from fusefs.pull import PullOptions, all_failed
     from fusefs.pull import pull as work
     from fusefs.view.screen import screen
-    from fusefs.view.summary import not_pulled, pulled
+    from fusefs.view.summary import kept, not_pulled, pulled
 
     to_stderr(verbose=options["verbose"], quiet=True)
-    with screen(time.monotonic(), silent=options["as_json"]) as shown:
-        report = work(
-            PullOptions(sources, cache_dir_of(options["cache_dir"]), options["stores"], settings_of(options)),
-            lambda items: shown.show(items, time.monotonic()),
-        )
-    return finish(report, [pulled(report)], not_pulled(report), as_json=options["as_json"])
+    wanted = PullOptions(sources, cache_dir_of(options["cache_dir"]), options["stores"], settings_of(options))
+    last: Sequence[Item] = ()
+
+    def look(items: Sequence[Item]) -> None:
+        nonlocal last
+        last = items
+        shown.show(items, time.monotonic())
+
+    try:
+        with screen(time.monotonic(), silent=options["as_json"]) as shown:
+            report = work(wanted, look)
+    except KeyboardInterrupt:
+        tell(kept(last))
+        return INTERRUPTED
+    except FusefsError as exc:
+        if options["as_json"]:
+            write_json(all_failed(sources, exc))
+        raise
+    return finish(report, pulled(report), not_pulled(report), as_json=options["as_json"])
 
 
 @cli.command(short_help="Hash everything in the cache; drop what does not match.")
@@ -234,7 +252,7 @@ def verify(cache_dir: Path | None, *, as_json: bool, verbose: bool) -> int:
     from fusefs.view.summary import not_verified, verified
 
     to_stderr(verbose=verbose, quiet=True)
-    with screen(time.monotonic(), silent=as_json) as shown:
+    with streams.ended_by_sigterm(), screen(time.monotonic(), silent=as_json) as shown:
         report = verify_all(cache_dir_of(cache_dir), lambda items: shown.show(items, time.monotonic()))
     return finish(report, verified(report), not_verified(report), as_json=as_json)
 
@@ -272,7 +290,8 @@ def serve(directory: Path, *, listen: tuple[str, int], chunk_size: int, verbose:
 
     def ready(url: str) -> None:
         progress.clear()
-        click.echo(url)
+        say(url)
+        sys.stdout.flush()
 
     run(directory, *listen, chunk_size=chunk_size, on_ready=ready, progress=progress)
 
@@ -299,7 +318,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 done, 1 failed, 2 wrong usage, 130 interrupted; what went wrong stands on stderr, in one line.
+        0 done, 1 failed, 2 wrong usage, 130 interrupted, 141 whoever read our output has seen enough; what went wrong
+        stands on stderr, in one line.
     """
     try:
         result = cli.main(args=arguments, prog_name="fusefs", standalone_mode=False)
@@ -308,10 +328,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _usage(exc)
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; the interpreter's own flush at exit must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+    except SystemExit:  # click's answer to a broken pipe
+        return READER_GONE
     except Exception as exc:
         return _failed(exc)
     return result if isinstance(result, int) else DONE
@@ -321,6 +339,9 @@ def _usage(exc: click.ClickException) -> int:
     context = exc.ctx if isinstance(exc, click.UsageError) else None
     if isinstance(exc, click.exceptions.NoArgsIsHelpError):
         click.echo(exc.format_message(), err=True)
+        return WRONG_USAGE
+    if isinstance(exc, click.NoSuchOption) and context is not None and context.parent is None:
+        fail(f"No such option {exc.option_name} before the command; options stand behind it: fusefs COMMAND --help")
         return WRONG_USAGE
     help_command = f" (see {context.command_path} --help)" if context else ""
     fail(exc.format_message().rstrip(".") + help_command)
@@ -333,9 +354,11 @@ def _failed(exc: BaseException) -> int:
         exc = exc.exceptions[0]
     if isinstance(exc, KeyboardInterrupt):
         return INTERRUPTED
+    if isinstance(exc, BrokenPipeError):
+        return READER_GONE
     verbose = any(argument in ("-v", "--verbose") for argument in sys.argv)
     if verbose:
-        traceback.print_exception(exc)
+        sys.stderr.write(contained("".join(traceback.format_exception(exc))))
     if isinstance(exc, FusefsError):
         fail(str(exc))
     elif isinstance(exc, OSError) and exc.strerror:
@@ -350,4 +373,7 @@ def _failed(exc: BaseException) -> int:
 def main() -> NoReturn:
     """The program."""
     hardening.allow_descriptors()
-    sys.exit(run())
+    streams.prepare()
+    code = run()
+    streams.finish()
+    sys.exit(code)

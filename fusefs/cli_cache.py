@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fusefs.answers import finish, write_json
+from fusefs.answers import finish, say, write_json
 from fusefs.parameters import AGE, SIZE, cache_dir_of, cache_option, sources_argument
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def pin(sources: tuple[Name, ...], cache_dir: Path | None) -> None:
 
     work(cache_dir_of(cache_dir), sources)
     for name in sources:
-        click.echo(f"{name.short}: pinned")
+        say(f"{name.short}: pinned")
 
 
 @click.command(short_help="Let pinned models be evicted again.")
@@ -110,7 +110,7 @@ def unpin(sources: tuple[Name, ...], cache_dir: Path | None) -> None:
 
     work(cache_dir_of(cache_dir), sources)
     for name in sources:
-        click.echo(f"{name.short}: not pinned any more")
+        say(f"{name.short}: not pinned any more")
 
 
 COMMANDS = (list_, gc, pin, unpin)

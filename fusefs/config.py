@@ -80,7 +80,9 @@ def parse_size(text: str) -> int:
     """
     match = _SIZE.fullmatch(text.strip())
     if not match:
-        raise InvalidSetting(f"invalid size {text[:40]!r}: want something like 64MiB")
+        raise InvalidSetting(
+            f"invalid size {text[:40]!r}: want something like 64MiB; units are B, K, M, G and T, each also as KiB or KB"
+        )
     number, unit, binary, byte = match.groups()
     base = 1000 if unit and byte and not binary else 1024
     size = int(float(number) * base ** (" KMGT".index(unit.upper()) if unit else 0))
@@ -98,7 +100,7 @@ def parse_seconds(text: str) -> float:
     match = _SECONDS.fullmatch(text.strip())
     seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
     if not 0 < seconds <= MAX_SECONDS:
-        raise InvalidSetting(f"invalid time {text[:40]!r}: want something like 30s or 5m")
+        raise InvalidSetting(f"invalid time {text[:40]!r}: want something like 30s or 5m; units are s, m and h")
     return seconds
 
 
@@ -111,5 +113,7 @@ def parse_age(text: str) -> float:
     match = _AGE.fullmatch(text.strip())
     seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[match[2]] if match else 0.0
     if seconds <= 0:
-        raise InvalidSetting(f"invalid age {text[:40]!r}: want something like 12h or 7d")
+        raise InvalidSetting(
+            f"invalid age {text[:40]!r}: want something like 12h or 7d; units are s, m (minutes), h, d and w"
+        )
     return seconds

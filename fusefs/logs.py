@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, TextIO
 from fusefs.control import mount_id, own_runtime_dir
 from fusefs.errors import FusefsError, MountError
 from fusefs.ownfile import make_folder, open_to_append
-from fusefs.printable import printable
+from fusefs.places import state_home
+from fusefs.printable import contained, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 FORM = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -41,13 +42,11 @@ def default_log(mountpoint: Path) -> Path | None:
 
     `$XDG_STATE_HOME/fusefs/<mount id>.log`, else beside the control socket (a user without a home).
     """
-    import platformdirs
-
     name = f"{mount_id(mountpoint)}.log"
-    with contextlib.suppress(OSError):
-        directory = platformdirs.user_state_path("fusefs", appauthor=False)
-        make_folder(directory)
-        return check_log(directory / name)
+    if (directory := state_home()) is not None:
+        with contextlib.suppress(OSError):
+            make_folder(directory)
+            return check_log(directory / name)
     with contextlib.suppress(OSError, FusefsError):
         return check_log(own_runtime_dir() / name)
     return None
@@ -243,6 +242,11 @@ class _Lines(logging.Formatter):
         """The line."""
         record.message = printable(record.message)
         return super().formatMessage(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and what goes with it: the lines that `details` hands over, or a traceback."""
+        details: Sequence[str] = getattr(record, "details", ())
+        return contained("\n".join([super().format(record), *(f"  {printable(line)}" for line in details)]))
 
 
 def formatter() -> logging.Formatter:

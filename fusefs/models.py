@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.errors import CacheError, FusefsError, NotFound, SourceError
+from fusefs.errors import CacheError, FusefsError, InvalidName, NotFound, SourceError
 from fusefs.fetch.resolve import ask, last_known, resolve
 from fusefs.fetch.worker import Origin
 from fusefs.report import SourceState
@@ -21,7 +21,7 @@ from fusefs.sources.retry import Retrying
 from fusefs.vfs.layout import Model, layout_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from fusefs.cache.disk import DiskCache
@@ -125,7 +125,13 @@ class SourcePool:
 
 
 async def resolve_all(
-    names: Sequence[Name], pool: SourcePool, cache: DiskCache, keeper: Keeper, *, patience: float = math.inf
+    names: Sequence[Name],
+    pool: SourcePool,
+    cache: DiskCache,
+    keeper: Keeper,
+    *,
+    patience: float = math.inf,
+    failed: dict[Name, FusefsError] | None = None,
 ) -> list[Model]:
     """The models of `names`, in their order.
 
@@ -136,9 +142,11 @@ async def resolve_all(
         keeper: who keeps the manifests for when nobody does; of few names they are written when this returns.
         patience: seconds for the network, for all names together; after that the manifests that the cache has are
             used, and a name that it does not have is waited for as long as it takes.
+        failed: takes the names that cannot be had, with the reason; the others go on.  None: the first one ends it.
 
     Raises:
         FusefsError: a name that nobody knows, or that cannot be asked for now; of several the first that said so.
+        InvalidName: two names that differ in case alone are two models.
     """
     deadline = trio.current_time() + patience
     local: dict[Name, Manifest] = {}
@@ -154,6 +162,9 @@ async def resolve_all(
                 try:
                     found[name] = await _resolve_until(deadline, name, pool, cache, keeper)
                 except FusefsError as exc:
+                    if failed is not None:
+                        failed[name] = exc
+                        continue
                     failures.append(exc)
                     nursery.cancel_scope.cancel()
 
@@ -161,9 +172,26 @@ async def resolve_all(
             nursery.start_soon(work)
     if failures:
         raise failures[0]
+    _check_case(found)
     if len(names) <= AT_ONCE:
         await trio.to_thread.run_sync(keeper.write)
-    return [Model(name, found[name], keeper.seen(found[name].digest) * 10**9) for name in names]
+    return [Model(name, found[name], keeper.seen(found[name].digest) * 10**9) for name in names if name in found]
+
+
+def _check_case(found: Mapping[Name, Manifest]) -> None:
+    """To Ollama and to the cache names that differ in case alone are one, to other registries two models.
+
+    Raises:
+        InvalidName: they are two: without a network the one would be taken for the other.
+    """
+    first: dict[tuple[str, ...], Name] = {}
+    for name, manifest in found.items():
+        other = first.setdefault((name.scheme, *name.key), name)
+        if found[other].digest != manifest.digest and name.path != other.path and not (name.digest and other.digest):
+            raise InvalidName(
+                f"{other.short} and {name.short} differ in case alone and are two models, which a cache keeps as one; "
+                "name both by digest, or take a cache for each"
+            )
 
 
 def _ask_stores(

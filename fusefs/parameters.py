@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,10 @@ import click
 from fusefs.config import Settings, parse_age, parse_seconds, parse_size
 from fusefs.errors import InvalidInput, InvalidSetting
 from fusefs.names import BaseUrl, Name
+from fusefs.places import needed_cache_home
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 DEFAULT_LISTEN = "127.0.0.1:8080"
 
@@ -49,6 +51,31 @@ def _parse_path(text: str) -> Path:
     return Path(text)
 
 
+def _parse_mountpoint(text: str) -> Path:
+    """A path; a URL in its place is a source behind which the mount point was forgotten.  It may hold a password."""
+    if "://" in text and not text.startswith(_PATH_LIKE):
+        raise InvalidSetting("Missing argument 'MOUNTPOINT': the last word is a SOURCE")
+    return _parse_path(text)
+
+
+_PATH_LIKE = ("/", ".", "~")
+"""What a path begins with that nobody means as the name of a model."""
+
+
+def check_both(sources: Sequence[Name], mountpoint: Path) -> None:
+    """The last word is the mount point; where one was forgotten, say which.
+
+    Raises:
+        click.UsageError: it was.
+    """
+    text = str(mountpoint)
+    is_folder = text.startswith(_PATH_LIKE) or os.path.isdir(text)
+    if not sources:
+        raise click.UsageError("Missing argument 'SOURCE...'" if is_folder else "Missing argument 'MOUNTPOINT'")
+    if not is_folder and ":" in text:
+        raise click.UsageError(f"Missing argument 'MOUNTPOINT': {text[:80]!r} is no folder but a SOURCE")
+
+
 SOURCE = _Text("source", Name.parse)
 SIZE = _Text("size", parse_size)
 SECONDS = _Text("seconds", parse_seconds)
@@ -56,6 +83,7 @@ AGE = _Text("age", parse_age)
 LISTEN = _Text("host:port", _parse_listen)
 REGISTRY = _Text("url", lambda text: str(BaseUrl.parse(text)))
 PATH = _Text("path", _parse_path)
+MOUNTPOINT = _Text("path", _parse_mountpoint)
 
 _Command = Any  # click's decorators change the type of what they wrap
 
@@ -70,6 +98,11 @@ def _together(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command
 
 
 sources_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE)
+places_arguments = _together(
+    # Not required here: of a single word click would say that the source is missing; `check_both` looks which it is.
+    click.argument("sources", metavar="SOURCE...", nargs=-1, required=False, type=SOURCE),
+    click.argument("mountpoint", type=MOUNTPOINT),
+)
 cache_option = click.option(
     "--cache-dir",
     type=PATH,
@@ -144,9 +177,7 @@ def cache_dir_of(given: Path | None) -> Path:
     """The cache directory: what was named, else the place for caches of this user."""
     if given is not None:
         return given
-    import platformdirs
-
-    return platformdirs.user_cache_path("fusefs", appauthor=False)
+    return needed_cache_home()
 
 
 def settings_of(options: dict[str, Any]) -> Settings:

@@ -24,6 +24,19 @@ def line_of(text: str, longest: int = 300) -> str:
     return shown if len(shown) <= longest else shown[:longest] + "…"
 
 
+def contained(text: str) -> str:
+    """Lines of ours with text of others in them, for example a traceback: no line begins as one of the log does.
+
+    A line goes on from the one before it when it begins with a blank; the heading of a traceback is known to be one.
+    """
+    head, *rest = text.split("\n")
+    lines = [line if line in ("", _TRACEBACK) or line.startswith(" ") else f"  {line}" for line in rest]
+    return "\n".join(map(printable, [head, *lines]))
+
+
+_TRACEBACK = "Traceback (most recent call last):"
+
+
 def escaped_json(document: bytes) -> bytes:
     """A JSON document with what is not printable escaped: the same to a program, inert on a terminal."""
     text = document.decode()

@@ -17,17 +17,19 @@ from fusefs.errors import CacheFull, FusefsError
 from fusefs.fetch.fetcher import Fetcher
 from fusefs.fetch.flight import Priority
 from fusefs.models import SourcePool, check_stores, in_thread, labels_of, origins, resolve_all, sole_error
-from fusefs.report import Item, PullReport
+from fusefs.report import Item, PullReport, SourceProblem
 from fusefs.stats import Counters
+from fusefs.vfs.layout import layout_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from fusefs.chunks import Blob
     from fusefs.config import Settings
     from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.names import Name
+    from fusefs.vfs.layout import Model
 
     Show = Callable[[Sequence[Item]], None]
     """Told the newest state of all items, a few times a second."""
@@ -65,7 +67,7 @@ def pull(options: PullOptions, show: Show) -> PullReport:
         What became of each blob; what could not be had is in there, too.
 
     Raises:
-        FusefsError: a model could not be found, or the cache cannot be used.
+        FusefsError: the cache cannot be used.
         KeyboardInterrupt: SIGINT or SIGTERM; what has arrived is kept.
     """
     stores = check_stores(options.stores)
@@ -102,7 +104,8 @@ async def _pull(options: PullOptions, stores: Sequence[Path], show: Show) -> Pul
         pool = SourcePool(stores, options.settings, counters)
         stack.push_async_callback(in_thread, pool.close)
         keeper = Keeper(cache)
-        models = await resolve_all(options.names, pool, cache, keeper)
+        failed: dict[Name, FusefsError] = {}
+        models = _showable(await resolve_all(options.names, pool, cache, keeper, failed=failed), failed)
         await trio.to_thread.run_sync(keeper.work)
 
         fetcher = Fetcher(cache, options.settings, counters)
@@ -124,8 +127,35 @@ async def _pull(options: PullOptions, stores: Sequence[Path], show: Show) -> Pul
         await done.wait()
         files = tuple(job.item for job in jobs)
         seconds = trio.current_time() - began
-        return PullReport(tuple(map(str, options.names)), files, counters.snapshot(), seconds)
+        return PullReport(_texts(options.names), files, counters.snapshot(), seconds, _problems(options.names, failed))
     raise AssertionError  # the stack swallows nothing
+
+
+def all_failed(names: Iterable[Name], reason: FusefsError) -> PullReport:
+    """The report of a pull that could not begin."""
+    texts = _texts(names)
+    return PullReport(texts, (), {}, 0.0, tuple(SourceProblem(text, str(reason)) for text in texts))
+
+
+def _texts(names: Iterable[Name]) -> tuple[str, ...]:
+    return tuple(map(str, names))
+
+
+def _problems(names: Iterable[Name], failed: Mapping[Name, FusefsError]) -> tuple[SourceProblem, ...]:
+    return tuple(SourceProblem(str(name), str(failed[name])) for name in dict.fromkeys(names) if name in failed)
+
+
+def _showable(models: Iterable[Model], failed: dict[Name, FusefsError]) -> list[Model]:
+    """Those that could be mounted; a manifest with names that cannot be is no reason to leave the others out."""
+    good = []
+    for model in models:
+        try:
+            layout_of([model])
+        except FusefsError as exc:
+            failed[model.name] = exc
+        else:
+            good.append(model)
+    return good
 
 
 def _open_cache(options: PullOptions) -> DiskCache:

@@ -6,6 +6,7 @@ not know are ignored, so that `status` works while an old daemon still runs.
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -140,6 +141,13 @@ class Item(msgspec.Struct, kw_only=True):
     problem: str = ""
 
 
+class SourceProblem(msgspec.Struct, frozen=True):
+    """A name of which nothing could be fetched, and why."""
+
+    name: str
+    problem: str
+
+
 class PullReport(msgspec.Struct, frozen=True):
     """What became of a pull: the document of `fusefs pull --json`.
 
@@ -148,12 +156,14 @@ class PullReport(msgspec.Struct, frozen=True):
         blobs: each distinct blob.
         counters: see `fusefs.stats.Counters`.
         seconds: how long it took.
+        problems: those of the names of which nobody knows what they mean.
     """
 
     sources: tuple[str, ...]
     blobs: tuple[Item, ...]
     counters: dict[str, int]
     seconds: float
+    problems: tuple[SourceProblem, ...] = ()
 
 
 class VerifyReport(msgspec.Struct, frozen=True):
@@ -302,7 +312,10 @@ Report = MountReport | StatusReport | PullReport | VerifyReport | HoldingsReport
 
 def encode(report: Report) -> bytes:
     """The report as JSON."""
-    return msgspec.json.encode(report)
+    try:
+        return msgspec.json.encode(report)
+    except UnicodeEncodeError:  # a path that is not UTF-8: each odd byte is half a surrogate, as everywhere in Python
+        return json.dumps(msgspec.to_builtins(report), separators=(",", ":")).encode()
 
 
 def decode(raw: bytes) -> MountReport:
@@ -312,6 +325,15 @@ def decode(raw: bytes) -> MountReport:
         InvalidInput: it is not a report.
     """
     try:
+        if b"\\ud" in raw.lower():
+            return _decode_odd(raw)
         return msgspec.json.decode(raw, type=MountReport)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         raise InvalidInput(f"no report: {str(exc)[:200]}") from exc
+
+
+def _decode_odd(raw: bytes) -> MountReport:
+    """What `encode` makes of paths that are not UTF-8, and nothing that a stricter reader would refuse besides."""
+    document = json.loads(raw)
+    json.dumps(document, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogateescape")
+    return msgspec.convert(document, MountReport)

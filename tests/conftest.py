@@ -65,7 +65,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 
 def fusefs_mounts() -> list[str]:
     """The mount points of fusefs that the kernel knows."""
-    fields = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    fields = [line.split() for line in Path("/proc/mounts").read_text(errors="surrogateescape").splitlines()]
     return [field[1].encode().decode("unicode_escape") for field in fields if field[2] == "fuse.fusefs"]
 
 

@@ -45,6 +45,7 @@ _HINTS = (
     ("user_allow_other", "add the line user_allow_other to /etc/fuse.conf, or leave --allow-other out"),
     ("not permitted", "run as root (in a container: with --cap-add SYS_ADMIN)"),
     ("permission denied", "choose a mount point of your own, or run as root"),
+    ("could not determine username", "it wants a line for this uid in /etc/passwd; add one, or run as root"),
     ("fusermount3", "install the package fuse3, or run as root"),
     ("no such device", "run: modprobe fuse"),
     ("not connected", "a mount was left there by a crash; run: fusefs umount"),

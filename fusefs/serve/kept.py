@@ -54,11 +54,13 @@ class Entry:
 class KeptDigests:
     """The folder of kept files.  Thread-safe; a folder that cannot be used is a warning, once, and nothing is kept.
 
+    Of a user who has no place for one, nothing is kept either.
+
     What is kept is believed, so the folder is opened once, checked and held, as the cache is (`fusefs.cache.spot`).
     """
 
-    def __init__(self, root: Path, chunk_size: int) -> None:
-        self._root = Path(os.path.abspath(root))
+    def __init__(self, root: Path | None, chunk_size: int) -> None:
+        self._root = Path(os.path.abspath(root)) if root is not None else None
         self._chunk_size = chunk_size
         self._warned = False
         self._held: Held | None = None
@@ -66,8 +68,10 @@ class KeptDigests:
 
     def load(self, path: Path, stamp: Stamp) -> Entry | None:
         """What is kept of `path`, provided that it was hashed when it had this stamp."""
+        if self._root is None:
+            return None
         try:
-            raw = read_plain(self._folder() / self._name(path), _MOST)
+            raw = read_plain(self._folder(self._root) / self._name(path), _MOST)
         except (OSError, CacheError):
             return None
         head, _, packed = raw.partition(b"\n")
@@ -83,18 +87,20 @@ class KeptDigests:
 
     def save(self, entry: Entry) -> None:
         """Keep `entry`, in place of what was kept of its path."""
+        if self._root is None:
+            return
         packed = entry.chunks.packed()[1] or b""
         facts = _facts(entry.stamp, fitting_chunk_size(entry.stamp.size, self._chunk_size))
         data = f"{facts} {entry.digest} {Digest.of(packed)}\n".encode() + packed
         try:
-            folder = self._folder(make=True)
+            folder = self._folder(self._root, make=True)
             write_atomically(folder / self._name(entry.path), data, folder.spot, durable=False)
         except (OSError, CacheError) as exc:
             if not self._warned:
                 self._warned = True
                 log.warning("Digests cannot be kept in %s (%s); the next start computes them again.", self._root, exc)
 
-    def _folder(self, *, make: bool = False) -> Held:
+    def _folder(self, root: Path, *, make: bool = False) -> Held:
         """The folder, from when it is there.
 
         Raises:
@@ -102,12 +108,12 @@ class KeptDigests:
         """
         with self._opening:
             if self._held is None:
-                check_parents(self._root)
+                check_parents(root)
                 if make:
                     # Each of them, whatever the umask is: a cache that others can write to is refused.
-                    for folder in (self._root.parent, self._root):
+                    for folder in (root.parent, root):
                         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                held = Held(self._root)
+                held = Held(root)
                 check_ours(held)
                 sweep(held.spot)
                 self._held = held

@@ -9,11 +9,11 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
-import platformdirs
 import trio
 
 from fusefs.config import MIB
 from fusefs.errors import InvalidSetting, ServeError
+from fusefs.places import cache_home
 from fusefs.serve.app import make_app
 from fusefs.serve.connections import serve_connections
 from fusefs.serve.indexer import Indexer
@@ -47,7 +47,7 @@ def run(
         chunk_size: bytes of a chunk in the lists that are computed.
         on_ready: called once, with the URL, when requests are answered.
         progress: called while a file is hashed: its path, bytes done, bytes in all; from any thread.
-        index_dir: where digests are kept; None for the user's cache directory.
+        index_dir: where digests are kept; None for the user's cache directory, where there is one.
 
     Raises:
         ServeError: the directory cannot be served, or the address cannot be had.
@@ -78,7 +78,7 @@ class Server:
         if chunk_size < 1:
             raise InvalidSetting(f"invalid chunk size {chunk_size}: it must be at least one byte")
         self._directory = _checked(directory)
-        kept = KeptDigests(index_dir or platformdirs.user_cache_path("fusefs") / "serve", chunk_size)
+        kept = KeptDigests(index_dir or _index_dir(), chunk_size)
         self.indexer = Indexer(kept, chunk_size, progress)
         self._socket = _bound(host, port)
         shown = f"[{host}]" if ":" in host else host
@@ -164,3 +164,8 @@ def _bound(host: str, port: int) -> socket.socket:
         sock.close()
         raise ServeError(f"cannot listen at {host}:{port}: {exc.strerror}; choose another with --listen") from exc
     return sock
+
+
+def _index_dir() -> Path | None:
+    place = cache_home()
+    return place / "serve" if place is not None else None

@@ -23,9 +23,14 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
 
+from fusefs.places import home
+
 log = logging.getLogger(__name__)
 
 _MAX_FILE = 1 << 20
+
+_NOWHERE = Path("/nonexistent")
+"""The home of who has none, by Debian's convention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +49,9 @@ class KeyRing:
     @classmethod
     def default(cls) -> KeyRing:
         """The places that Ollama and Docker use."""
-        docker = os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker"
-        return cls(Path.home() / ".ollama" / "id_ed25519", Path(docker) / "config.json")
+        own = home() or _NOWHERE
+        docker = os.environ.get("DOCKER_CONFIG") or own / ".docker"
+        return cls(own / ".ollama" / "id_ed25519", Path(docker) / "config.json")
 
     def passwords(self) -> KeyRing:
         """The same without the key, for a mirror: who it is that asks is the named registry's business."""
@@ -63,7 +69,8 @@ class KeyRing:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as exc:
-            self._complain(f"The Docker configuration {self.docker_config} cannot be read: {_kind(exc)}.")
+            if not _is_out_of_reach(self.docker_config):
+                self._complain(f"The Docker configuration {self.docker_config} cannot be read: {_kind(exc)}.")
             return None
         entries = document.get("auths") if isinstance(document, dict) else None
         for key, entry in entries.items() if isinstance(entries, dict) else ():
@@ -88,13 +95,23 @@ class KeyRing:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as exc:
-            self._complain(f"The key {self.ollama_key} cannot be read: {_kind(exc)}.")
+            if not _is_out_of_reach(self.ollama_key):
+                self._complain(f"The key {self.ollama_key} cannot be read: {_kind(exc)}.")
             return None
         return Signer(key) if isinstance(key, Ed25519PrivateKey) else None
 
     def _complain(self, text: str) -> None:
         if self._said.first(text):
             log.warning("%s", text)
+
+
+def _is_out_of_reach(path: Path) -> bool:
+    """Whether this user may not even look into the folder: a container's HOME is often somebody else's."""
+    try:
+        path.parent.lstat()
+        return not os.access(path.parent, os.X_OK)
+    except OSError:
+        return True
 
 
 class _Said:

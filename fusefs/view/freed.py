@@ -65,14 +65,15 @@ def _rows(report: GcReport, now: float, width: int | None) -> Iterator[Line]:
         if size
     ]
     room = max([*map(len, labels), *(len(label) for label, _ in extras)], default=0)
+    dated = width is None or width - _REST >= min(room, 16)
     if width is not None:
-        room = min(room, max(16, width - _REST))
+        room = min(room, max(8, width - (_REST if dated else _REST - 26)))
     for label, size, one in rows:
         shown = label if width is None else words.elide(label, room)
         yield [
             (f"{shown:<{room}}", ""),
             (f"  {words.size(size):>8}", "cyan"),
-            (f"  {'last used ' + words.ago(now - one.last_use):<24}", "dim"),
+            (f"  {'last used ' + words.ago(now - one.last_use):<24}" if dated else "", "dim"),
             ("  forgot" if one.forgotten else "", "yellow"),
         ]
     for label, size in extras:

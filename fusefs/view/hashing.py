@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.printable import printable
 from fusefs.view import words
+from fusefs.view.terminal import moves
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -31,7 +32,7 @@ class HashingView:
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stderr
-        self._moves = self._out.isatty()
+        self._moves = moves(self._out)
         self._lock = threading.Lock()
         self._next = time.monotonic() + (_FRAME if self._moves else _LINE)
         self._shown = False

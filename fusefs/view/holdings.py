@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fusefs.printable import printable
@@ -36,43 +37,63 @@ def holdings(report: HoldingsReport, now: float, width: int | None, *, everythin
     return [[(printable(text), style) for text, style in line] for line in lines]
 
 
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """How wide the label is, and which of the others there is room for."""
+
+    label: int
+    size: bool = True
+    use: bool = True
+
+
+def _columns(labels: Sequence[str], width: int | None) -> _Columns:
+    """Where there is not room for all, the last use goes first, then the size; the label is elided."""
+    longest = max(5, *map(len, labels))
+    if width is None:
+        return _Columns(longest)
+    wanted = min(longest, 16)
+    for columns, others in ((_Columns(0), _NUMBERS), (_Columns(0, use=False), _NUMBERS - 16)):
+        if width - others >= wanted:
+            return replace(columns, label=min(longest, width - others))
+    return _Columns(min(longest, max(8, width - (_NUMBERS - 26))), size=False, use=False)
+
+
 def _models(report: HoldingsReport, now: float, width: int | None, *, everything: bool) -> Iterator[Line]:
     unnamed = report.unnamed if everything else ()
     labels = [model.short for model in report.models] + [one.digest for one in unnamed]
     if not labels:
         yield [("the cache has no models; `fusefs pull` or `fusefs mount` brings one", "dim")]
         return
-    room = max(5, *map(len, labels))
-    if width is not None:
-        room = min(room, max(16, width - _NUMBERS))
-    elided = width is not None
-    yield [(f"{'MODEL':<{room}}  {'SIZE':>8}  {'HERE':>8}        LAST USE", "dim")]
+    columns, elided = _columns(labels, width), width is not None
+    size, use = f"  {'SIZE':>8}" if columns.size else "", "        LAST USE" if columns.use else ""
+    yield [(f"{'MODEL':<{columns.label}}{size}  {'HERE':>8}{use}", "dim")]
     for model in report.models:
-        yield _row(model, room, now, elided=elided)
+        yield _row(model, columns, now, elided=elided)
     for one in unnamed:
-        label = words.elide(one.digest, room) if elided else one.digest
+        label = words.elide(one.digest, columns.label) if elided else one.digest
         yield [
-            (f"{label:<{room}}", "dim"),
-            (_numbers(one.size, one.present), ""),
-            (f"  {words.ago(now - one.last_use)}", "dim"),
+            (f"{label:<{columns.label}}", "dim"),
+            (_numbers(one.size, one.present, columns), ""),
+            (f"  {words.ago(now - one.last_use)}" if columns.use else "", "dim"),
         ]
 
 
-def _row(model: ModelReport, room: int, now: float, *, elided: bool) -> Line:
-    label = words.elide(model.short, room) if elided else model.short
+def _row(model: ModelReport, columns: _Columns, now: float, *, elided: bool) -> Line:
+    label = words.elide(model.short, columns.label) if elided else model.short
     if model.problem:
-        return [(f"{label:<{room}}  ", ""), (model.problem, "red")]
+        return [(f"{label:<{columns.label}}  ", ""), (model.problem, "red")]
     style = "green" if model.present >= model.size else "cyan" if model.present else "dim"
     return [
-        (f"{label:<{room}}", ""),
-        (_numbers(model.size, model.present), style),
-        (f"  {words.ago(now - model.last_use):<14}", ""),
+        (f"{label:<{columns.label}}", ""),
+        (_numbers(model.size, model.present, columns), style),
+        (f"  {words.ago(now - model.last_use):<14}" if columns.use else "", ""),
         ("  pinned" if model.pinned else "", "yellow"),
     ]
 
 
-def _numbers(size: int, present: int) -> str:
-    return f"  {words.size(size):>8}  {words.size(present):>8}  {words.percent(present, size):>4}"
+def _numbers(size: int, present: int, columns: _Columns) -> str:
+    whole = f"  {words.size(size):>8}" if columns.size else ""
+    return f"{whole}  {words.size(present):>8}  {words.percent(present, size):>4}"
 
 
 def _totals(report: HoldingsReport, now: float) -> Iterator[Line]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
+_STATE, _SHORTEST_BAR = 8, 8
+"""Columns of a state; those of a bar below which it says nothing, and goes."""
+
 BUSY = ("fetching", "proving", "checking")
 """States in which something happens now; their colour is that of a file that is partly there."""
 
@@ -56,12 +59,15 @@ class Tally:
         """Seconds until all is done at this rate; None when nothing comes."""
         return (self.size - self.done) / self.rate if self.rate >= 1 else None
 
-    def line(self) -> str:
-        """`812 MiB of 1.3 GiB, 62%, 23.5 MiB/s, 22 s left`."""
+    def line(self, room: int | None = None) -> str:
+        """`812 MiB of 1.3 GiB, 62%, 23.5 MiB/s, 22 s left`; what matters least goes where `room` is too small."""
         parts = [f"{words.size(self.done)} of {words.size(self.size)}", words.percent(self.done, self.size)]
         if self.done < self.size:
             parts.append(words.rate(self.rate))
             parts.append("stalled" if self.left is None else f"{words.seconds(self.left + 0.5)} left")
+        for least in (2, 0):  # the rate, then the bytes
+            if room is not None and len(", ".join(parts)) > room and len(parts) > max(1, least):
+                del parts[least]
         return ", ".join(parts)
 
 
@@ -76,18 +82,21 @@ def frame(items: Sequence[Item], tally: Tally, *, width: int, rows: int) -> list
     """What stands on a terminal at one moment: at most `rows` items, those at work first, and the sum."""
     order = sorted(items, key=lambda item: _rank(item))
     shown = order[: max(1, rows)]
-    label_width = min(max((len(printable(item.label)) for item in shown), default=4), max(8, width // 3))
-    state_width = 8
-    cells = max(8, min(40, width - label_width - state_width - 25))
-    lines = [_item(item, label_width, state_width, cells) for item in shown]
+    longest = max((len(printable(item.label)) for item in shown), default=4)
+    label_width = min(longest, max(8, width // 3))
+    cells = min(40, width - label_width - _STATE - 25)
+    if cells < _SHORTEST_BAR:
+        cells, label_width = 0, min(longest, max(8, width - _STATE - 19))
+    lines = [_item(item, label_width, cells) for item in shown]
     if hidden := order[len(shown) :]:
         finished = sum(item.state in ("sealed", "good") for item in hidden)
         waiting = len(hidden) - finished
         parts = [f"{finished} done" if finished else "", f"{waiting} to come" if waiting else ""]
         lines.append([(f"  … and {', '.join(filter(None, parts))}", "dim")])
-    text = tally.line()
-    cells = max(8, min(40, width - len(text) - 6))
-    lines.append([("  ▕", "dim"), (meter(tally.done, tally.size, cells), "bold green"), ("▏ ", "dim"), (text, "bold")])
+    text = tally.line(width - 2)
+    cells = min(40, width - len(text) - 6)
+    bar = [("▕", "dim"), (meter(tally.done, tally.size, cells), "bold green"), ("▏ ", "dim")]
+    lines.append([("  ", ""), *(bar if cells >= _SHORTEST_BAR else []), (text, "bold")])
     return lines
 
 
@@ -106,14 +115,12 @@ def style_of(state: str) -> str:
     return STATES["partial"] if state in BUSY else STATES["absent"]
 
 
-def _item(item: Item, label_width: int, state_width: int, cells: int) -> Line:
+def _item(item: Item, label_width: int, cells: int) -> Line:
     style = style_of(item.state)
     return [
         (f"  {words.elide(printable(item.label), label_width):<{label_width}}  ", ""),
         (f"{words.size(item.size):>8}  ", ""),
         (f"{words.percent(item.done, item.size):>4}  ", style),
-        (f"{item.state:<{state_width}} ", style),
-        ("▕", "dim"),
-        (meter(item.done, item.size, cells), style),
-        ("▏", "dim"),
+        (f"{item.state:<{_STATE}} ", style),
+        *([("▕", "dim"), (meter(item.done, item.size, cells), style), ("▏", "dim")] if cells else []),
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from fusefs.printable import printable
 from fusefs.view import words
 from fusefs.view.progress import Tally, frame
+from fusefs.view.terminal import moves, styled, unechoed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,7 @@ def screen(started: float, *, silent: bool = False, out: TextIO | None = None) -
     out = out or sys.stdout
     if silent:
         return Silent()
-    return Picture(started) if out.isatty() else Lines(started, out)
+    return Picture(started) if moves(out) else Lines(started, out)
 
 
 class Silent:
@@ -77,6 +78,8 @@ class Lines:
 
     def show(self, items: Sequence[Item], now: float) -> None:
         """Write what is new since the last time."""
+        if not items:
+            return
         self._tally.look(items, now)
         for number, item in enumerate(items):
             if item.state in FINAL and number not in self._told:
@@ -117,10 +120,11 @@ class Picture:
 
     def show(self, items: Sequence[Item], now: float) -> None:
         """Redraw."""
-        from fusefs.view.terminal import styled
-
         assert self._live is not None
+        if not items:
+            return
         self._tally.look(items, now)
         rows = max(3, self._console.height - 4)
-        lines = frame(items, self._tally, width=self._console.width, rows=rows)
-        self._live.update(styled(lines), refresh=True)
+        columns = self._console.width
+        lines = frame(items, self._tally, width=columns - 2, rows=rows)
+        self._live.update(unechoed(styled(lines), columns), refresh=True)

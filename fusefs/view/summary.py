@@ -7,28 +7,48 @@ from typing import TYPE_CHECKING
 from fusefs.view import words
 
 if TYPE_CHECKING:
-    from fusefs.report import PullReport, VerifyReport
+    from collections.abc import Sequence
+
+    from fusefs.report import Item, PullReport, VerifyReport
 
 
-def pulled(report: PullReport) -> str:
-    """`llama3.2:1b: 5 blobs, 1.2 GiB, sealed; fetched 812 MiB in 38 s`."""
+def pulled(report: PullReport) -> list[str]:
+    """`llama3.2:1b: 5 blobs, 1.2 GiB, sealed; fetched 812 MiB in 38 s`; nothing where a blob could not be had."""
+    failed = {one.name for one in report.problems}
+    good = [source for source in report.sources if source not in failed]
+    if not good or any(blob.state != "sealed" for blob in report.blobs):
+        return []
     sealed = [blob for blob in report.blobs if blob.state == "sealed"]
     fetched = report.counters.get("bytes_fetched", 0)
     what = f"fetched {words.size(fetched)} in {words.seconds(report.seconds)}" if fetched else "nothing to fetch"
-    return (
-        f"{', '.join(report.sources)}: {_blobs(len(sealed))}, {words.size(sum(b.size for b in sealed))}, sealed; {what}"
-    )
+    return [f"{', '.join(good)}: {_blobs(len(sealed))}, {words.size(sum(b.size for b in sealed))}, sealed; {what}"]
+
+
+def kept(items: Sequence[Item]) -> str:
+    """What a pull that was interrupted leaves for the next one: `12 MiB kept; run again to go on`."""
+    return f"interrupted; {words.size(sum(item.done for item in items))} kept; run again to go on"
 
 
 def not_pulled(report: PullReport) -> str:
     """Why the pull failed; empty when it did not."""
     failed = [blob for blob in report.blobs if blob.state != "sealed"]
+    if report.problems:
+        names = len(report.sources)
+        if names == 1:
+            return report.problems[0].problem
+        more = f", and {len(failed)} of {_blobs(len(report.blobs))} of the others" if failed else ""
+        return f"could not pull {len(report.problems)} of {names} models{more}; the first: {_problem(report)}"
     if not failed:
         return ""
     first = f"{failed[0].label}: {failed[0].problem}"
     if len(failed) == 1:
         return f"could not pull {first}"
     return f"could not pull {len(failed)} of {_blobs(len(report.blobs))}; the first: {first}"
+
+
+def _problem(report: PullReport) -> str:
+    first = report.problems[0]
+    return first.problem if first.name in first.problem else f"{first.name}: {first.problem}"
 
 
 def verified(report: VerifyReport) -> list[str]:

@@ -70,7 +70,7 @@ def text_of(line: Line) -> str:
 
 
 def _mount(mount: MountReport, shape: Shape) -> Iterator[Line]:
-    yield _title(mount, shape)
+    yield from _title(mount, shape)
     if mount.state != "up":
         yield [("  ", ""), (mount.problem, "yellow" if mount.state == "denied" else "red")]
         return
@@ -90,7 +90,7 @@ def _mount(mount: MountReport, shape: Shape) -> Iterator[Line]:
     yield from _files(mount.files, shape)
 
 
-def _title(mount: MountReport, shape: Shape) -> Line:
+def _title(mount: MountReport, shape: Shape) -> Iterator[Line]:
     sources = printable(", ".join(mount.sources))
     right = ""
     if mount.pid:
@@ -102,8 +102,13 @@ def _title(mount: MountReport, shape: Shape) -> Line:
     if shape.width:
         sources = words.elide(sources, max(16, shape.width - len(mount.mountpoint) - len(right) - 6))
     used = 2 + len(mount.mountpoint) + 2 + len(sources)
+    if shape.width and used + 2 + len(right) > shape.width:  # a line for each
+        yield [(f"{sign} ", style), (mount.mountpoint, "bold")]
+        yield [("  ", ""), (words.elide(printable(", ".join(mount.sources)), max(16, shape.width - 2)), "cyan")]
+        yield from ([[("  ", ""), (right, "dim")]] if right else [])
+        return
     gap = max(2, (shape.width or 0) - used - len(right))
-    return [
+    yield [
         (f"{sign} ", style),
         (mount.mountpoint, "bold"),
         ("  ", ""),
@@ -172,21 +177,45 @@ def _not_tuned(mount: MountReport) -> Iterator[tuple[str, str]]:
             yield f"{name} is {knob.get('actual')}, not {knob.get('wanted')}", str(knob["why_not"])
 
 
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """How wide the columns of the files are; a column of no width is left out."""
+
+    path: int
+    size: int
+    state: int
+    bar: int
+
+
+def _columns(files: Sequence[FileReport], width: int | None) -> _Columns:
+    """Where there is not room for all, the bar goes first, then the size; the name is elided."""
+    longest = max(4, *(len(printable(file.path)) for file in files))
+    state = max(6, *(len(file.state) for file in files))
+    if width is None:
+        return _Columns(longest, 8, state, PLAIN_BAR)
+    room = width - (2 + 2 + 8 + 2 + 4 + 2 + state)  # all but the path and the bar
+    path = min(longest, max(8, (room - 4) * 3 // 5))
+    if room - 4 - path >= NARROW_BAR:
+        return _Columns(path, 8, state, min(WIDE_BAR, room - 4 - path))
+    if room >= min(longest, 12):
+        return _Columns(min(longest, room), 8, state, 0)
+    return _Columns(min(longest, max(4, room + 10)), 0, state, 0)
+
+
 def _files(files: Sequence[FileReport], shape: Shape) -> Iterator[Line]:
     if not files:
         return
     shown, hidden = _choose(files, shape.files)
-    path_width = max(4, *(len(printable(file.path)) for file in shown))
-    state_width = max(6, *(len(file.state) for file in shown))
-    cells = PLAIN_BAR
-    if shape.width:
-        room = shape.width - (2 + 2 + 8 + 2 + 4 + 2 + state_width + 2 + 2)  # all but the path and the bar's cells
-        path_width = min(path_width, max(8, room * 3 // 5))
-        cells = max(NARROW_BAR, min(WIDE_BAR, room - path_width))
+    columns = _columns(shown, shape.width)
     yield []
-    yield [(f"  {'FILE':<{path_width}}  {'SIZE':>8}  {'HERE':>4}  {'STATE':<{state_width}}  PARTS", "dim")]
+    yield [
+        (f"  {'FILE':<{columns.path}}  ", "dim"),
+        (f"{'SIZE':>8}  " if columns.size else "", "dim"),
+        (f"{'HERE':>4}  {'STATE':<{columns.state}}", "dim"),
+        ("  PARTS" if columns.bar else "", "dim"),
+    ]
     for file in shown:
-        yield _row(file, path_width, state_width, cells, elided=shape.width is not None)
+        yield _row(file, columns, elided=shape.width is not None)
     if hidden:
         states = Counter(file.state for file in hidden)
         what = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
@@ -201,18 +230,16 @@ def _choose(files: Sequence[FileReport], limit: int | None) -> tuple[Sequence[Fi
     return busy[:limit], busy[limit:]
 
 
-def _row(file: FileReport, path_width: int, state_width: int, cells: int, *, elided: bool) -> Line:
+def _row(file: FileReport, columns: _Columns, *, elided: bool) -> Line:
     path = printable(file.path)
     if elided:
-        path = words.elide(path, path_width)
+        path = words.elide(path, columns.path)
     style = STATES.get(file.state, "")
     presence = [percent / 100 for percent in file.presence]
     return [
-        (f"  {path:<{path_width}}  ", ""),
-        (f"{words.size(file.size):>8}  ", ""),
+        (f"  {path:<{columns.path}}  ", ""),
+        (f"{words.size(file.size):>8}  " if columns.size else "", ""),
         (f"{words.percent(file.present, file.size):>4}  ", style),
-        (f"{file.state:<{state_width}}  ", style),
-        ("▕", "dim"),
-        (bar(presence, cells), style),
-        ("▏", "dim"),
+        (f"{file.state:<{columns.state}}", style),
+        *([("  ▕", "dim"), (bar(presence, columns.bar), style), ("▏", "dim")] if columns.bar else []),
     ]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from fusefs.view.table import Shape, picture, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.console import RenderableType
     from rich.text import Text
 
     from fusefs.report import StatusReport
@@ -34,6 +36,21 @@ def show(report: StatusReport, *, everything: bool) -> None:
     console = Console(highlight=False)
     shape = Shape(console.width, None if everything else ROWS)
     console.print(styled(picture(report, shape)), soft_wrap=True)
+
+
+def moves(out: TextIO) -> bool:
+    """Whether `out` is a terminal on which the cursor can be moved, so that a picture can be drawn again in place."""
+    return out.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+
+
+def unechoed(picture: Text, columns: int) -> RenderableType:
+    """The picture for a terminal where Ctrl-C may be pressed: its echo, `^C`, must not begin a new line below it.
+
+    The next picture would be drawn one line too low, and leave the first line of this one above it.
+    """
+    from rich.constrain import Constrain
+
+    return Constrain(picture, max(1, columns - 2))
 
 
 def width() -> int | None:
@@ -73,7 +90,8 @@ def watch(look: Callable[[], StatusReport], *, everything: bool, pause: Callable
             report = look()
             mounts = max(1, len(report.mounts))
             rows = max(3, (console.height - 1) // mounts - 9)
-            live.update(styled(picture(report, Shape(console.width, None if everything else rows))), refresh=True)
+            shown = styled(picture(report, Shape(console.width - 2, None if everything else rows)))
+            live.update(unechoed(shown, console.width), refresh=True)
             pause(FRAME)
 
 

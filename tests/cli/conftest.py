@@ -93,7 +93,7 @@ class Shell:
 def fusefs(tmp_path: Path) -> Iterator[Shell]:
     """The command."""
     yield Shell(tmp_path)
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
         if (where := line.split(" ")[4]).startswith(str(tmp_path)):
             subprocess.run(["umount", "--lazy", where], check=False, timeout=10)
 

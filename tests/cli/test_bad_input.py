@@ -52,8 +52,17 @@ def test_a_wrong_name_is_wrong_usage(fusefs: Shell, command: str, name: str, say
         (["mount", "m", "mnt", "--layout", "cubist"], "'cubist' is not one of 'files', 'ollama'"),
         (["mount", "m", "mnt", "--mirror", "http://h/v2"], "invalid registry URL 'http://h/v2'"),
         (["pull", "m", "--mirror", "h:5000"], "invalid registry URL 'h:5000'"),
-        (["mount", "m"], "Missing argument"),
+        (["mount", "m"], "Missing argument 'MOUNTPOINT'"),
+        (["mount", "http://127.0.0.1:1/local/x"], "Missing argument 'MOUNTPOINT'"),
+        (["mount", "m", "http://u:secret@127.0.0.1:1/local/x"], "Missing argument 'MOUNTPOINT'"),
+        (["mount", "m", "llama3.2:1b"], "Missing argument 'MOUNTPOINT'"),
+        (["mount", "/mnt"], "Missing argument 'SOURCE...'"),
         (["mount"], "Missing argument"),
+        (["pull", "m", "--timeout", "3y"], "units are s, m and h"),
+        (["gc", "--older-than", "3y"], "units are s, m (minutes), h, d and w"),
+        (["gc", "--cache-size", "3PiB"], "units are B, K, M, G and T"),
+        (["-v", "status"], "options stand behind it"),
+        (["--json", "status"], "options stand behind it"),
         (["umount"], "Missing argument 'MOUNTPOINT'"),
         (["serve", ".", "--listen", "here"], "invalid address 'here'"),
         (["index", "x", "--chunk-size", "-1"], "invalid size '-1'"),
@@ -130,6 +139,7 @@ def test_p11_a_mount_point_that_is_stale_after_a_crash(fusefs: Shell, model: str
     with pytest.raises(OSError, match="not connected"):
         os.listdir(mnt)
     assert f"left there by a crash; clean up first: fusefs umount {mnt}" in fusefs.fails("mount", model, mnt)
+    fusefs("status", mnt, code=1)
     report = json.loads(fusefs("status", "--json", mnt, code=1).stdout)["mounts"][0]
     assert report["state"] == "dead"
     assert f"fusefs umount {mnt}" in report["problem"]
@@ -264,3 +274,30 @@ def test_a_reader_of_our_output_that_has_seen_enough(fusefs: Shell) -> None:
 def _index(fusefs: Shell) -> list[str]:
 
     return [sys.executable, "-m", "fusefs", "index", str(fusefs.root / "file"), "--chunk-size", "16"]
+
+
+def test_p10_a_password_is_not_repeated_when_the_mount_point_is_missing(fusefs: Shell) -> None:
+    assert "secret" not in fusefs.fails("mount", "m", "http://u:secret@127.0.0.1:1/local/x", code=2)
+
+
+def test_pull_of_a_bad_and_a_good_model_fetches_the_good_one(fusefs: Shell, model: str) -> None:
+    bad = model.replace("tiny", "huge")
+    done = fusefs("pull", bad, model, code=1)
+    assert done.stderr.startswith("fusefs: error: could not pull 1 of 2 models; the first: ")
+    assert "local/huge" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert f"{model}:latest: 3 blobs, 293 KiB, sealed; fetched" in done.stdout
+    report = json.loads(fusefs("pull", model, bad, "--json", code=1).stdout)
+    assert {blob["state"] for blob in report["blobs"]} == {"sealed"}
+    assert [one["name"] for one in report["problems"]] == [f"{bad}:latest"]
+
+
+def test_pull_json_of_what_fails_is_json_all_the_same(fusefs: Shell, model: str) -> None:
+    done = fusefs("pull", "--json", model.replace("tiny", "huge"), code=1)
+    report = json.loads(done.stdout)
+    assert report["blobs"] == []
+    assert "not found" in report["problems"][0]["problem"]
+    assert done.stderr.count("\n") == 1
+    (fusefs.root / "file").touch()
+    done = fusefs("pull", "--json", model, "--cache-dir", fusefs.root / "file", code=1)
+    assert json.loads(done.stdout)["problems"][0]["problem"] in done.stderr

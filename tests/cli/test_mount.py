@@ -175,7 +175,7 @@ def test_p11_a_daemon_that_died_is_cleaned_up_though_the_mount_is_in_use(fusefs:
     with Busy(mnt):
         crash(status(fusefs, mnt)["pid"])
         assert status(fusefs, mnt, code=1)["state"] == "dead"
-        assert "daemon died" in fusefs("status").stdout
+        assert "daemon died" in fusefs("status", code=1).stdout
         fusefs("umount", mnt)
         assert not mounted(mnt)
 

@@ -71,6 +71,7 @@ def test_sigusr1_tells_what_is_going_on(fusefs: Shell, mnt: Path) -> None:
     for part in ("tasks:", "fusefs.mount.run: mount.py:", "reads that wait: 0", "memory:", "VmRSS", "counters:"):
         assert part in text
     assert len(text) < 64 << 10
+    assert "\n  counters:\n" in text, "a line for each"
     fusefs("umount", mnt)
 
 

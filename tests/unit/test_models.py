@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from fusefs.cache.disk import DiskCache
 from fusefs.cache.keeping import Keeper
 from fusefs.config import Settings
 from fusefs.digest import Digest
-from fusefs.errors import FusefsError, ModelNotFound, SourceError
+from fusefs.errors import FusefsError, InvalidName, ModelNotFound, SourceError
 from fusefs.models import AT_ONCE, SourcePool, resolve_all
 from fusefs.names import Name
 from fusefs.stats import Counters
@@ -158,3 +159,27 @@ async def test_an_error_is_one_of_ours_not_a_group_of_them(cache: DiskCache) -> 
     with pytest.raises(FusefsError) as caught:
         await resolve_all(NAMES, Pool(Broken()), cache, Keeper(cache))
     assert str(caught.value) == "store: Input/output error"
+
+
+class Exact(FakeSource):
+    """A registry to which names that differ in case are two, as OCI's specification has it."""
+
+    def __init__(self, manifests: dict[str, bytes]) -> None:
+        super().__init__("far.invalid")
+        self.by_tag = manifests
+
+    def manifest(self, name: Name) -> bytes:
+        return self.by_tag[name.tag]
+
+
+async def test_p2_two_models_whose_names_differ_in_case_alone_are_refused_by_their_names(cache: DiskCache) -> None:
+    """The cache has one place for both; without a network the one would be mounted as the other."""
+    names = [Name.parse(f"http://far.invalid/library/m:{tag}") for tag in ("v1", "V1")]
+    far = Exact({name.tag: manifest_of(replace(name, model=name.tag)) for name in names})
+    with pytest.raises(InvalidName, match=r"m:[vV]1 and .*m:[vV]1 differ in case alone and are two models"):
+        await resolve_all(names, Pool(far), cache, Keeper(cache))
+    by_digest = [name.pinned(Digest.of(far.by_tag[name.tag])) for name in names]
+    models = await resolve_all(by_digest, Pool(far), cache, Keeper(cache))
+    assert [model.manifest.digest for model in models] == [name.digest for name in by_digest]
+    far.by_tag["V1"] = far.by_tag["v1"]
+    assert len(await resolve_all(names, Pool(far), cache, Keeper(cache))) == 2, "one model by two names"
