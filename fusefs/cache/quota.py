@@ -21,7 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fusefs.cache.eviction import evict, evict_chunks, oldest_chunks, scan, used
-from fusefs.errors import CacheFull
+from fusefs.errors import CacheError, CacheFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,6 +115,12 @@ class Quota:
             with self._lock:
                 self._promised -= size
 
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """While this lasts no room is made, so that nobody looks for it at a blob that is being closed."""
+        with self._lock:
+            yield
+
     def excess(self) -> int:
         """Bytes that would have to go for the limits to hold; negative when there is room."""
         return -self._room()
@@ -166,7 +172,7 @@ class Quota:
             log.info("%s: no room; what was not used for longest makes room from now on", self._cache.root)
         freed = 0
         for _, free in sorted(self._victims(), key=lambda victim: victim[0]):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, CacheError):  # it could not be opened: the next one
                 freed += free(wanted - freed)
             if freed >= wanted:
                 break
