@@ -48,8 +48,6 @@ class Opener:
         async with self._lock(fetch):
             if fetch.chunker is None:
                 await self._idle.make_room()
-                if fetch.left is not None and await self._threads.run(fetch.left.convicted):
-                    fetch.convict()
                 listed = await self._idle.patiently(partial(self._threads.run, fetch.local_list))
                 if listed is None:
                     listed = await trio.to_thread.run_sync(fetch.remote_list, limiter=self._asking_of(fetch))
@@ -58,7 +56,13 @@ class Opener:
             return fetch.chunker
 
     async def _open(self, fetch: BlobFetch, listed: Listed) -> None:
-        fetch.chunker = await self._idle.patiently(partial(self._threads.run_to_end, fetch.open_chunker, listed))
+        chunker = await self._idle.patiently(partial(self._threads.run_to_end, fetch.open_chunker, listed))
+        # No await from here on: nobody may read by the new list before handles of the old one are known to be old.
+        # From here on the map tells of verdicts; before that, the quarantine.
+        if fetch.left is not None and fetch.left.convicted():
+            fetch.convict()
+        fetch.left = None
+        fetch.chunker = chunker
         self._idle.opened(fetch)
 
     async def relist(self, fetch: BlobFetch, chunker: Chunker, mismatch: DigestMismatch) -> bool:

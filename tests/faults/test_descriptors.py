@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -19,10 +20,12 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+import fusefs
 from fusefs import control, dump
 from fusefs.cache import locks
 from fusefs.cache.chunkmap import Lock, open_locked
 from fusefs.cache.disk import DiskCache
+from fusefs.cache.sealing import quarantine
 from fusefs.config import Settings
 from fusefs.daemon import notify
 from fusefs.errors import CacheError, FusefsError, TransportError
@@ -156,9 +159,11 @@ async def test_what_is_in_use_is_not_closed_when_descriptors_run_out(tmp_path: P
 
 
 @pytest.mark.logs("quarantine")
-async def test_p2_a_list_that_another_process_finds_lying_is_told_of_after_the_blob_was_closed(tmp_path: Path) -> None:
-    from fusefs.cache.sealing import quarantine
-
+@pytest.mark.parametrize("again", [False, True], ids=["nobody reads it", "the next read"])
+async def test_p2_a_list_that_another_process_finds_lying_is_told_of_after_the_blob_was_closed(
+    tmp_path: Path, again: bool
+) -> None:
+    """Handles that were open before are of another version, and the kernel's pages have to go."""
     told: list[Blob] = []
     async with running(tmp_path, DATA) as world:
         world.fetcher.lied = told.append
@@ -166,15 +171,23 @@ async def test_p2_a_list_that_another_process_finds_lying_is_told_of_after_the_b
         await until(lambda: is_idle(world.fetch))
         await world.fetcher._idle._give_back(0)
         assert world.fetch.chunker is None
-        lies = world.file.lies
-        cache = DiskCache.open(tmp_path)
-        listed = cache.pinned(world.blob)
-        assert listed is not None
-        other = cache.chunker(world.blob, *listed)
-        quarantine(other)
-        other.close()
-        await until(lambda: world.file.lies == lies + 1)
+        _condemn(DiskCache.open(tmp_path), world.blob)
+        if again:
+            await world.read(0, 1_000)
+            assert world.fetch.left is None
+        else:
+            await until(lambda: bool(told))
         assert told == [world.blob]
+        assert world.file.lies == 1
+
+
+def _condemn(cache: DiskCache, blob: Blob) -> None:
+    """As another process does that has hashed the whole."""
+    listed = cache.pinned(blob)
+    assert listed is not None
+    chunker = cache.chunker(blob, *listed)
+    quarantine(chunker)
+    chunker.close()
 
 
 # Running out is no error of the file
@@ -259,6 +272,13 @@ def test_p9_no_descriptor_and_no_lock_is_left_whichever_call_of_an_opening_fails
 
 
 # Locks
+
+
+def test_p9_no_lock_is_waited_for_in_the_kernel() -> None:
+    """There a process that waits for itself, or for one that was stopped, waits for ever."""
+    package = Path(fusefs.__file__).parent
+    found = [str(path) for path in package.rglob("*.py") if re.search(r"SETLKW|lockf\(", path.read_text())]
+    assert found == []
 
 
 def test_p9_a_second_descriptor_of_a_process_never_waits_for_ever_for_the_first(
