@@ -50,7 +50,8 @@ class Opener:
                 await self._idle.make_room()
                 listed = await self._idle.patiently(partial(self._threads.run, fetch.local_list))
                 if listed is None:
-                    listed = await trio.to_thread.run_sync(fetch.remote_list, limiter=self._asking_of(fetch))
+                    ask = partial(trio.to_thread.run_sync, fetch.remote_list, limiter=self._asking_of(fetch))
+                    listed = await self._idle.patiently(ask)
                 await self._open(fetch, listed)
             assert fetch.chunker is not None
             return fetch.chunker

@@ -271,6 +271,30 @@ def test_p9_no_descriptor_and_no_lock_is_left_whichever_call_of_an_opening_fails
     assert failed > 4
 
 
+async def test_p6_whichever_call_fails_for_want_of_a_descriptor_the_read_is_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a first read, of a read in another mount, and of sealing: each opens something."""
+    monkeypatch.setattr(os, "fsync", lambda fd: None)  # nobody cuts the power, so nobody waits for the disk
+    nth, injected = 0, True
+    while injected:
+        nth += 1
+        root = tmp_path / str(nth)
+        failing = Failing(Fault("open", nth, errno.EMFILE, forever=False))
+        cache = DiskCache.open(root)  # its own failures are the command's to tell
+        with watched(failing):
+            for chunk in (0, 1_000):
+                async with running(root, DATA, cache=cache) as world:
+                    await world.read(chunk, 1_000)
+                    if chunk:
+                        await world.read(0, len(DATA))
+                        await world.sealed()
+        injected = bool(failing.injected)
+        await until(lambda root=root: files_open(root) == [])  # type: ignore[misc]  # a thread may just be ending
+        assert locks_left(root, everything=True) == ()
+    assert nth > 10
+
+
 # Locks
 
 
