@@ -11,11 +11,12 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fusefs.cache.spot import stat_at
 from fusefs.voucher import Proof
 
 if TYPE_CHECKING:
     from fusefs.cache.chunker import Chunker
-    from fusefs.cache.place import Place
+    from fusefs.cache.place import HeldPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Left:
         folder: which folder it was.
     """
 
-    place: Place
+    place: HeldPlace
     folder: os.stat_result
 
     @classmethod
@@ -36,11 +37,11 @@ class Left:
         if chunker.voucher.proof == Proof.BOUND:
             return None
         with contextlib.suppress(OSError):
-            return cls(chunker.place, os.stat(chunker.place.folder))
+            return cls(chunker.place, stat_at(chunker.place.folder))
         return None
 
     def convicted(self) -> bool:
         """Whether it is in quarantine by now.  Blocking, but short; takes no descriptor."""
         with contextlib.suppress(OSError):
-            return os.path.samestat(os.stat(self.place.quarantine), self.folder)
+            return os.path.samestat(stat_at(self.place.quarantine), self.folder)
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import itertools
 import os
 import resource
@@ -21,6 +22,7 @@ def open_now() -> set[int]:
 @contextlib.contextmanager
 def at_most(more: int) -> Iterator[None]:
     """This process may open `more` files beyond those that it has."""
+    gc.collect()  # what other tests have left would give its descriptors back at any time
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # The limit is above the numbers that are given out, and those that are open may lie above it.
     taken = open_now()
