@@ -160,15 +160,16 @@ async def serving(
     """
     import trio
 
+    from fusefs.accepting import Acceptor
+
     path = own_runtime_dir() / f"{mount_id(mountpoint)}.sock"
     listener = _listen(path)
     inode = path.stat().st_ino
-    limit = trio.CapacityLimiter(CONNECTIONS)
 
     async def answer(stream: trio.SocketStream) -> None:
         try:
             with trio.move_on_after(PATIENCE):
-                async with limit, stream:
+                async with stream:
                     await stream.send_all(await document())
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             log.debug("Whoever asked for the status did not wait for it.")
@@ -176,10 +177,11 @@ async def serving(
             log.exception("The status could not be told.")
 
     scope = trio.CancelScope()
+    acceptor = Acceptor(listener, CONNECTIONS, "the status")
 
     async def accept() -> None:
         with scope:
-            await trio.serve_listeners(answer, [listener])
+            await acceptor.serve(answer)
 
     nursery.start_soon(accept, name="control socket")
     try:

@@ -169,6 +169,10 @@ def notify(message: str, *, wait: bool = True) -> None:
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock, contextlib.suppress(OSError):
+    # Round the socket, too: that there is no descriptor for it is no reason to end the mount.
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
+    ):
         sock.setblocking(wait)
         sock.sendto(message.encode(), "\0" + address[1:] if address[0] == "@" else address)

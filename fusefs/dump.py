@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from fusefs import descriptors
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -40,7 +42,7 @@ def dump(reads: Reads, fetcher: Fetcher, pool: SourcePool, counters: Counters) -
         (f"reads that wait: {len(reads)}", (f"{read}, for {now - read.since:.1f} s" for read in reads)),
         (f"chunks on their way, requests: {fetcher.in_flight}", fetcher.flights()),
         ("requests", pool.in_flight()),
-        ("memory", _memory()),
+        ("memory", (*_memory(), f"open blobs {fetcher.open_blobs}")),
         ("counters", (f"{name} {count}" for name, count in counters.snapshot().items())),
     ]
     return "\n".join(line for title, lines in parts for line in (f"{title}:", *_bounded(lines)))
@@ -77,8 +79,11 @@ def _described(task: trio.lowlevel.Task) -> str:
 
 
 def _memory() -> Iterator[str]:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name in _OF_INTEREST:
-            yield f"{name} {value.strip()}"
-    yield f"file descriptors {sum(1 for _ in Path('/proc/self/fd').iterdir())}"
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name in _OF_INTEREST:
+                yield f"{name} {value.strip()}"
+        yield f"file descriptors {sum(1 for _ in Path('/proc/self/fd').iterdir())} of {descriptors.limit()}"
+    except OSError as exc:  # most of all when there is no descriptor left this text is wanted
+        yield f"not to be had: {exc.strerror}; {descriptors.limit()} file descriptors are allowed"

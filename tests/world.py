@@ -106,12 +106,14 @@ async def running(
     listed: bool = True,
     settings: Settings = SETTINGS,
     spill: int = 1 << 20,
+    cache: DiskCache | None = None,
     **changes: object,
 ) -> AsyncIterator[World]:
     """A running fetcher over the cache `root`, with one blob; ends as unmount ends."""
     settings = replace(settings, **changes)  # type: ignore[arg-type]  # a test names a setting wrongly: it says so
     limits = Limits(settings.cache_size, settings.keep_free)
-    cache = await trio.to_thread.run_sync(lambda: DiskCache.open(root, spill_capacity=spill, limits=limits))
+    if cache is None:
+        cache = await trio.to_thread.run_sync(lambda: DiskCache.open(root, spill_capacity=spill, limits=limits))
     source = source or FakeSource()
     blob = source.add(data, (chunks or chunk_list(data, chunk_size)) if listed else None)
     fetcher = Fetcher(cache, settings, Counters())

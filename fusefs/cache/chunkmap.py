@@ -246,8 +246,13 @@ class ChunkMap:
 
     @contextlib.contextmanager
     def locked(self, lock: Lock) -> Iterator[None]:
-        """Hold one of the blob's locks, waiting for other processes, and for other threads of this one."""
-        with self._threads[lock]:  # one open file has a lock once, whichever thread asks for it
+        """Hold one of the blob's locks, waiting for other processes, and for other threads of this one.
+
+        Raises:
+            LockHeld: it was not to be had within `locks.PATIENCE`, twice that when a thread had it first.
+            OSError: as the kernel says.
+        """
+        with locks.turn(self._threads[lock]):  # one open file has a lock once, whichever thread asks for it
             if self.fd < 0:
                 yield
                 return
@@ -262,6 +267,7 @@ def open_locked(path: Where) -> int:
     """Open the map file at `path`, made if need be, and hold its Lock.CHANGE.
 
     Raises:
+        LockHeld: somebody else has it for too long.
         OSError: as the kernel says.
     """
     while True:

@@ -97,11 +97,14 @@ class DirectWriter:
 
 @cache
 def _file_system(device: int) -> str:
-    """The type of the file system with this st_dev; empty when it is not known."""
+    """The type of the file system with this st_dev; empty when it is none of a mount.
+
+    Raises:
+        OSError: it cannot be known now; not remembered, for a little later there may be a descriptor to look with.
+    """
     wanted = f"{os.major(device)}:{os.minor(device)}"
-    with contextlib.suppress(OSError):
-        for line in _MOUNTS.read_text(errors="surrogateescape").splitlines():
-            fields = line.split(" ")
-            if fields[2] == wanted and "-" in fields:
-                return fields[fields.index("-") + 1]
+    for line in _MOUNTS.read_text(errors="surrogateescape").splitlines():
+        fields = line.split(" ")
+        if fields[2] == wanted and "-" in fields:
+            return fields[fields.index("-") + 1]
     return ""

@@ -19,6 +19,7 @@ from fusefs.cache.mapped import read_mapped
 from fusefs.cache.sealing import put_aside
 from fusefs.cache.spot import exists_at, unlink_at
 from fusefs.chunkpack import FRONT, MAX_PACKED_SIZE, fingerprint, pack, unpack, voucher_of
+from fusefs.descriptors import ran_out
 from fusefs.errors import CacheError, CacheFull, InvalidChunkList
 from fusefs.voucher import BOUND, NOBODY, Voucher
 
@@ -71,10 +72,20 @@ def open_chunker(
 
 
 def pinned_list(place: HeldPlace, blob: Blob) -> tuple[ChunkList, Voucher] | None:
-    """The chunk list that lies beside the blob, and who stands behind it; None without one, or when it is torn."""
-    with contextlib.suppress(OSError, InvalidChunkList):
+    """The chunk list that lies beside the blob, and who stands behind it; None without one, or when it is torn.
+
+    Raises:
+        CacheError: there is no descriptor left to look: that says nothing of the list, and another one, or none, would
+            be used in its place.
+    """
+    try:
         packed = read_mapped(place.chunks, MAX_PACKED_SIZE)
         return unpack(packed, blob.size, mapped=not isinstance(packed, bytes))
+    except OSError as exc:
+        if ran_out(exc):
+            raise CacheError(f"{place.chunks}: {exc.strerror}") from exc
+    except InvalidChunkList:
+        pass
     return None
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.cache.eviction import evict, evict_chunks, oldest_chunks, scan, used
 from fusefs.cache.usage import order
-from fusefs.errors import CacheFull
+from fusefs.errors import CacheError, CacheFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,6 +116,12 @@ class Quota:
             with self._lock:
                 self._promised -= size
 
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """While this lasts no room is made, so that nobody looks for it at a blob that is being closed."""
+        with self._lock:
+            yield
+
     def excess(self) -> int:
         """Bytes that would have to go for the limits to hold; negative when there is room."""
         return -self._room()
@@ -168,7 +174,7 @@ class Quota:
         freed = 0
         now = time.time()
         for _, free in sorted(self._victims(), key=lambda victim: order(victim[0], now)):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, CacheError):  # it could not be opened: the next one
                 freed += free(wanted - freed)
             if freed >= wanted:
                 break

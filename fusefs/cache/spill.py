@@ -70,6 +70,11 @@ class Spill:
     def __contains__(self, key: tuple[Hashable, int]) -> bool:
         return key in self._chunks
 
+    def has_any_of(self, owner: Hashable) -> bool:
+        """Whether a chunk of `owner` is here."""
+        with self._lock:
+            return any(key[0] is owner for key in self._chunks)
+
     def __len__(self) -> int:
         return len(self._chunks)
 

@@ -35,6 +35,7 @@ class Usage:
 
     Attributes:
         seconds: when each chunk was read or written last, in seconds since 1970.
+        latest: when any byte was read last, in seconds since 1970.
         evictions: how often chunks were taken off the disk; who reads looks at it before and after.
         readers: ranges [start, stop) for whose bytes somebody waits: none of them goes before he has them.
     """
@@ -46,11 +47,12 @@ class Usage:
         self._map = chunk_map
         self._noted = min(chunk_map.last_use, self._now())  # the note may have rotted, or the clock been wrong
         self.seconds = array("I", [self._noted]) * len(chunks)
+        self.latest = self._noted
         self.readers: list[tuple[int, int]] = []
 
     def read(self, off: int, stop: int) -> None:
         """Bytes [off, stop) are read now."""
-        now = self._now()
+        self.latest = now = self._now()
         for index in self._chunks.covering(off, stop - off):
             self.seconds[index] = now
         if abs(now - self._noted) >= _NOTED_EVERY:  # the clock may have been set back

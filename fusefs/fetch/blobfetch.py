@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 from typing import TYPE_CHECKING
 
 from fusefs.cache import presence
 from fusefs.chunks import ChunkList
 from fusefs.digest import Digest
-from fusefs.errors import (
-    BlobQuarantined,
-    BlobUnproved,
-    FusefsError,
-    NotCached,
-)
+from fusefs.errors import BlobQuarantined, BlobUnproved, CacheError, FusefsError, NotCached
+from fusefs.fetch.foresight import prefetch_of
+from fusefs.fetch.left import Left
 from fusefs.fetch.listing import find_list, lied
-from fusefs.fetch.prefetch import Prefetch
 from fusefs.fetch.rounds import voucher_of
+from fusefs.fetch.use import Use
 from fusefs.voucher import BOUND, NOBODY, UNKNOWN, Proof, registry_of
 
 if TYPE_CHECKING:
@@ -33,6 +29,7 @@ if TYPE_CHECKING:
     from fusefs.chunks import Blob, Starts
     from fusefs.config import Settings
     from fusefs.fetch.flight import Flight
+    from fusefs.fetch.prefetch import Prefetch
     from fusefs.fetch.worker import Origin
     from fusefs.starts import Start
     from fusefs.voucher import Voucher
@@ -41,12 +38,6 @@ if TYPE_CHECKING:
     """A chunk list, and who stands behind it."""
 
 log = logging.getLogger(__name__)
-
-_AHEAD = 4
-"""This part of the cache's limit is fetched ahead of a reader at most."""
-
-_COLD = 10
-"""A load begins cold when less than this part of the blob is on disk."""
 
 
 class BlobFetch:
@@ -62,6 +53,8 @@ class BlobFetch:
         keeping: the record of this load is being written.
         readers: byte ranges [start, stop) that somebody waits for.
         retired: chunkers whose list lied; threads may still use them.
+        use: who has something to do with the chunker.
+        left: what is remembered of the chunker that was closed last; None when nothing need be.
         quarantined: why no byte of it is served any more.
         lies: how many lists by which it was served have turned out to be wrong.
     """
@@ -76,8 +69,11 @@ class BlobFetch:
         self.keeping = False
         self.readers: list[tuple[int, int]] = []
         self.retired: list[Chunker] = []
+        self.use = Use()
+        self.left: Left | None = None
         self.quarantined: FusefsError | None = None
         self.lies = 0
+        self._was_open = False
         self._pinned_name = ""
         self._caught_lying = caught_lying
         self._cache = cache
@@ -149,9 +145,24 @@ class BlobFetch:
         finally:
             wanted.discard(self.blob.digest)
 
+    def detach(self) -> Chunker:
+        """Take the chunker of an idle blob away, for the caller to close; whoever comes next opens another."""
+        chunker, self.chunker = self.chunker, None
+        assert chunker is not None
+        self._list = None  # or a list that another process finds lying from now on would be used again
+        self.left = Left.by(chunker)
+        return chunker
+
+    def convict(self) -> None:
+        """Another process has found its list lying since it was closed: what was served may have been wrong."""
+        self.left = None
+        self.lies += 1
+        self._caught_lying(self.blob)
+
     def local_list(self) -> Listed | None:
-        """The chunk list as far as it can be known without the network.  Blocking, but short."""
+        """The chunk list as far as it can be known without the network.  Blocking, but short; raises CacheError."""
         blob = self.blob
+        self._list = None  # what `ls` has seen may be in quarantine by now
         if blob.size <= self._settings.single_chunk_limit:
             return ChunkList.single(blob), BOUND
         pinned = self._pinned()
@@ -204,7 +215,9 @@ class BlobFetch:
             CacheFull: there is no room, and without a chunk list memory will not do.
             CacheError: the cache's files cannot be used.
         """
-        chunker = self._cache.chunker(self.blob, *listed, doubt=self._settings.verify == "always")
+        # Once a mount: what was hashed since is not hashed again because the blob was closed meanwhile.
+        doubt = self._settings.verify == "always" and not self._was_open
+        chunker = self._cache.chunker(self.blob, *listed, doubt=doubt)
         chunker.usage.readers = self.readers
         chunker.serve_unproved = self._settings.unproved == "allow"
         chunker.bound_only = self.bound_only or self._is_anothers(chunker.voucher)
@@ -212,15 +225,10 @@ class BlobFetch:
             # It can only be proved as a whole, and for that it must lie somewhere; the next read looks for room again.
             chunker.close()
             raise chunker.full
-        self.prefetch = self._prefetch_of(chunker)
+        if self.prefetch is None or not self._was_open:
+            self.prefetch = prefetch_of(chunker, self._cache, self._settings)
+        self._was_open = True
         return chunker
-
-    def _prefetch_of(self, chunker: Chunker) -> Prefetch:
-        cold = not chunker.sealed and _COLD * chunker.present_bytes < self.blob.size
-        kept = self._cache.start(self.blob) if cold else None
-        # What was fetched ahead must not make room for what is fetched further ahead.
-        most = min(self._settings.readahead_max, (self._settings.cache_size or math.inf) // _AHEAD)
-        return Prefetch(chunker.chunks, int(most), kept=kept, cold=cold)
 
     def keep(self, start: Start) -> None:
         """Keep the record of a load for the next one, as far as the disk takes it.  Blocking, but short."""
@@ -317,6 +325,7 @@ class BlobFetch:
         """Whoever comes next opens the blob anew; threads may still use `chunker`, so it is closed at the end."""
         self._list = None
         self.chunker = None
+        self._was_open = False  # another list has other chunks
         self.retired.append(chunker)
 
     # What can be said of it without opening anything
@@ -383,6 +392,8 @@ class BlobFetch:
         elif len(states) == 1:
             starts = range(0, self.blob.size, self.blob.size)
         else:
-            pinned = self._pinned() if states else None
+            pinned = None
+            with contextlib.suppress(CacheError):  # no descriptor to look with: `stat` says it a little later
+                pinned = self._pinned() if states else None
             starts = (pinned[0] if pinned is not None else self._unlisted()).starts
         return (starts, states) if len(starts) == len(states) else (range(0), b"")

@@ -164,6 +164,7 @@ class Dispatcher:
     def _spawn(self, first: Flight, flights: dict[int, Flight], buffer: mmap.mmap, *, prefetch: bool) -> None:
         assert self._nursery is not None
         worker = self._shares.begin(first.host, first.blob, trio.current_time(), prefetch=prefetch)
+        first.fetch.use.hold()
         self._nursery.start_soon(self._work, first, flights, buffer, worker)
 
     async def _work(self, first: Flight, flights: dict[int, Flight], memory: mmap.mmap, worker: Worker) -> None:
@@ -190,6 +191,7 @@ class Dispatcher:
         finally:
             self._buffers.give(cast("mmap.mmap", buffer.obj))
             self._shares.end(worker)
+            first.fetch.use.let_go()
             self._wake.set()
 
     def _landed(self, flight: Flight, error: BaseException | None) -> None:

@@ -28,7 +28,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
@@ -37,6 +37,7 @@ from fusefs.fetch.blobfetch import BlobFetch
 from fusefs.fetch.dispatcher import Dispatcher
 from fusefs.fetch.flight import Flight, Priority, again
 from fusefs.fetch.foresight import Foresight
+from fusefs.fetch.idle import IdleBlobs
 from fusefs.fetch.opening import Opener
 from fusefs.fetch.proving import Prover
 from fusefs.fetch.threads import CacheThreads
@@ -49,9 +50,12 @@ if TYPE_CHECKING:
     from fusefs.chunks import Blob
     from fusefs.config import Settings
     from fusefs.digest import Digest
+    from fusefs.fetch.left import Left
     from fusefs.stats import Counters
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _ALL_AHEAD = 256 << 20
 """Bytes queued at a time when all of a blob is fetched: enough for every worker, and the queue stays short."""
@@ -62,7 +66,7 @@ def _nobody_listens(_blob: Blob) -> None:
 
 
 _GLANCE = 1.0
-"""Seconds between two looks at whether another process has found a list lying."""
+"""Seconds between two looks at what is open, and at whether another process has found a list lying."""
 
 _SEAL_TRIES = 3
 """Rounds of fetching and sealing: a chunk may rot, or a list turn out to lie, between the two."""
@@ -87,7 +91,8 @@ class Fetcher:
         self._settings = settings
         self._dispatcher = Dispatcher(settings, counters, self.land, self.requeue)
         self._blobs: dict[Digest, BlobFetch] = {}
-        self._opener = Opener(self.threads)
+        self._idle = IdleBlobs(self.threads, cache.quota, settings.timeout)
+        self._opener = Opener(self.threads, self._idle)
         self._foresight = Foresight(self)
         self._closed = False
         self._nursery: trio.Nursery | None = None
@@ -108,19 +113,34 @@ class Fetcher:
         try:
             async with trio.open_nursery() as self._nursery:
                 self._prover = Prover(self, self._nursery, self._settings.timeout)
-                self._nursery.start_soon(self._watch_verdicts)
+                self._nursery.start_soon(self._watch)
                 task_status.started()
                 await self._dispatcher.run(self._nursery)
         finally:
             self._nursery = None
 
-    async def _watch_verdicts(self) -> None:
-        """Another process may find a list lying, while the kernel answers our readers from pages that it has kept."""
+    async def _watch(self) -> None:
+        """Now and then: close what nobody uses, and look for what other processes have found out.
+
+        They may find a list lying, while the kernel answers our readers from pages that it has kept.
+        """
         while True:
             await trio.sleep(_GLANCE)
+            await self._idle.look()
+            left = []
             for fetch in list(self._blobs.values()):
                 if fetch.chunker is not None and fetch.chunker.quarantined:
                     fetch.distrust(fetch.chunker)
+                elif fetch.chunker is None and fetch.left is not None:
+                    left.append((fetch, fetch.left))
+            if left:
+                await self._look_at(left)
+
+    async def _look_at(self, left: list[tuple[BlobFetch, Left]]) -> None:
+        verdicts = await self.threads.run(lambda: [closed.convicted() for _, closed in left])
+        for (fetch, closed), convicted in zip(left, verdicts, strict=True):
+            if convicted and fetch.left is closed:
+                fetch.convict()
 
     def close(self) -> None:
         """Close every blob in the cache, after `run` has ended and as soon as no thread uses them.  Idempotent."""
@@ -135,6 +155,7 @@ class Fetcher:
                     chunker.close()
             fetch.chunker = None
             fetch.keep_last()
+        self._idle.close_detached()
 
     @property
     def prover(self) -> Prover:
@@ -169,6 +190,15 @@ class Fetcher:
                 how = "under way" if flight.started else "queued"
                 yield f"{fetch.blob.digest.short} chunk {flight.index}: {flight.priority.name.lower()}, {how}"
 
+    @property
+    def open_blobs(self) -> int:
+        """Blobs whose files are open."""
+        return len(self._idle)
+
+    async def patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do `work`, and again while there is no descriptor for it: see `IdleBlobs.patiently`."""
+        return await self._idle.patiently(work)
+
     async def await_foreign(self, flight: Flight) -> None:
         """Wait for a chunk that another process has locked."""
         await self._dispatcher.await_foreign(flight)
@@ -196,7 +226,7 @@ class Fetcher:
             ReadTimeout: `--timeout` seconds passed (for a blob without a list: passed without progress).
             FusefsError: why it cannot be had now; the next call tries again.
         """
-        with trio.move_on_after(self._settings.timeout) as scope:
+        with fetch.use.lasting(), trio.move_on_after(self._settings.timeout) as scope:
             chunker = await self.open(fetch)
             chunker.watched = True
             while missing := chunker.missing(off, size):
@@ -318,14 +348,15 @@ class Fetcher:
         Raises:
             FusefsError: why it cannot be had or proved.
         """
-        for _ in range(_SEAL_TRIES):
-            chunker = await self.open(fetch)
-            if not await self._all(fetch, chunker, priority):
-                continue
-            if chunker.full is not None and not chunker.complete:
-                raise again(chunker.full)
-            if chunker.sealed or await self.prover.seal(fetch, chunker):
-                return
+        with fetch.use.lasting():
+            for _ in range(_SEAL_TRIES):
+                chunker = await self.open(fetch)
+                if not await self._all(fetch, chunker, priority):
+                    continue
+                if chunker.full is not None and not chunker.complete:
+                    raise again(chunker.full)
+                if chunker.sealed or await self.prover.seal(fetch, chunker):
+                    return
         raise CacheError(f"{fetch.blob.digest}: could not be sealed")
 
     async def _all(self, fetch: BlobFetch, chunker: Chunker, priority: Priority) -> bool:

@@ -47,6 +47,7 @@ class HeaderReader:
         elsewhere = off >= first.stop and 0 not in fetch.flights and first.size <= _CHEAP
         if elsewhere or chunker.present(0):
             prefetch.header_begun()
+            fetch.use.hold()
             self._fetcher.start_soon(partial(self._read, fetch, chunker, prefetch))
 
     async def _read(self, fetch: BlobFetch, chunker: Chunker, prefetch: Prefetch) -> None:
@@ -64,6 +65,8 @@ class HeaderReader:
         else:
             log.debug("%s: %d tensors", fetch.blob.digest.short, len(extents))
             prefetch.header_read(extents)
+        finally:
+            fetch.use.let_go()
 
     async def _extents(self, fetch: BlobFetch, chunker: Chunker) -> Extents:
         found = read_header(b"", fetch.blob.size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from fusefs.cache.chunker import Chunker
     from fusefs.digest import Digest
     from fusefs.errors import DigestMismatch
-    from fusefs.fetch.blobfetch import BlobFetch
+    from fusefs.fetch.blobfetch import BlobFetch, Listed
+    from fusefs.fetch.idle import IdleBlobs
     from fusefs.fetch.threads import CacheThreads
 
 log = logging.getLogger(__name__)
@@ -25,8 +27,9 @@ _MOST_ASKING = 16
 class Opener:
     """Opens the blobs of one fetcher."""
 
-    def __init__(self, threads: CacheThreads) -> None:
+    def __init__(self, threads: CacheThreads, idle: IdleBlobs) -> None:
         self._threads = threads
+        self._idle = idle
         # Threads of their own: what is present must open while others wait for a dead network (P7), and what another
         # host has while they wait for a dead host.
         self._asking: dict[str, trio.CapacityLimiter] = {}
@@ -44,11 +47,24 @@ class Opener:
             raise again(fetch.quarantined)
         async with self._lock(fetch):
             if fetch.chunker is None:
-                listed = await self._threads.run(fetch.local_list)
+                await self._idle.make_room()
+                listed = await self._idle.patiently(partial(self._threads.run, fetch.local_list))
                 if listed is None:
-                    listed = await trio.to_thread.run_sync(fetch.remote_list, limiter=self._asking_of(fetch))
-                fetch.chunker = await self._threads.run_to_end(fetch.open_chunker, listed)
+                    ask = partial(trio.to_thread.run_sync, fetch.remote_list, limiter=self._asking_of(fetch))
+                    listed = await self._idle.patiently(ask)
+                await self._open(fetch, listed)
+            assert fetch.chunker is not None
             return fetch.chunker
+
+    async def _open(self, fetch: BlobFetch, listed: Listed) -> None:
+        chunker = await self._idle.patiently(partial(self._threads.run_to_end, fetch.open_chunker, listed))
+        # No await from here on: nobody may read by the new list before handles of the old one are known to be old.
+        # From here on the map tells of verdicts; before that, the quarantine.
+        if fetch.left is not None and fetch.left.convicted():
+            fetch.convict()
+        fetch.left = None
+        fetch.chunker = chunker
+        self._idle.opened(fetch)
 
     async def relist(self, fetch: BlobFetch, chunker: Chunker, mismatch: DigestMismatch) -> bool:
         """Every source has bytes that the pinned list rejects: the list may have been damaged on its way to us.
@@ -65,7 +81,7 @@ class Opener:
             if fetch.chunker is chunker:
                 log.warning("%s: its chunk list was wrong; %s has another one by now", fetch.blob.digest, listed[1].who)
                 fetch.retire(chunker)
-                fetch.chunker = await self._threads.run_to_end(fetch.open_chunker, listed)
+                await self._open(fetch, listed)
         return True
 
     def _asking_of(self, fetch: BlobFetch) -> trio.CapacityLimiter:

@@ -10,6 +10,7 @@ Four jobs, each in a thread, each at most once at a time for a chunk or a blob:
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -58,6 +59,7 @@ class Prover:
     def prove(self, flight: Flight) -> None:
         """Land `flight` when its chunk turns out to be right, else queue it to be fetched."""
         flight.started = True
+        flight.fetch.use.hold()
         self._nursery.start_soon(self._prove, flight)
 
     async def _prove(self, flight: Flight) -> None:
@@ -75,6 +77,7 @@ class Prover:
             return
         finally:
             chunker.unlock(index)
+            flight.fetch.use.let_go()
         if right:
             self._fetcher.land(flight)
         else:
@@ -102,6 +105,7 @@ class Prover:
             self._tending[digest] = True
         elif not chunker.quarantined and (chunker.behind or chunker.hashed):
             self._tending[digest] = False
+            fetch.use.hold()
             self._nursery.start_soon(self._tend, fetch, chunker)
 
     async def _tend(self, fetch: BlobFetch, chunker: Chunker) -> None:
@@ -122,6 +126,7 @@ class Prover:
             self._fetcher.report(exc)
         finally:
             self._tending.pop(digest, None)
+            fetch.use.let_go()
 
     async def seal(self, fetch: BlobFetch, chunker: Chunker) -> bool:
         """Prove the whole blob now; False when chunks are missing after all.
@@ -132,7 +137,7 @@ class Prover:
             CacheError: the disk does not let us.
         """
         try:
-            return bool(await self._fetcher.threads.run_long(seal, chunker))
+            return await self._fetcher.patiently(partial(self._fetcher.threads.run_long, seal, chunker))
         except BlobQuarantined:
             fetch.distrust(chunker)
             raise
@@ -150,6 +155,7 @@ class Prover:
         whole = self._wholes.get(digest)
         if whole is None:
             whole = self._wholes[digest] = _Whole()
+            fetch.use.hold()
             self._nursery.start_soon(self._fetch_whole, fetch, chunker, whole)
         whole.waiters.add(scope)
         try:
@@ -167,6 +173,7 @@ class Prover:
         finally:
             del self._wholes[fetch.blob.digest]
             whole.done.set()
+            fetch.use.let_go()
 
     async def _until_sealed(self, fetch: BlobFetch, chunker: Chunker, whole: _Whole) -> None:
         error: FusefsError = CacheError(f"{fetch.blob.digest}: could not be sealed")

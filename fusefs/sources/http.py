@@ -21,6 +21,7 @@ import urllib3
 from urllib3.util import Timeout, make_headers, parse_url
 
 from fusefs import __version__
+from fusefs.descriptors import ran_out
 from fusefs.errors import FusefsError, SourceError, TransportError, WrongResponse
 from fusefs.sources.addresses import is_public, literal
 from fusefs.sources.circuit import Untold
@@ -287,7 +288,10 @@ class Transport:
         try:
             response = self._urlopen(url, headers, authorization, flight)
         except TransportError as exc:
-            circuit.failed(exc)
+            if ran_out(exc):
+                circuit.left()  # of descriptors: the host was not even asked
+            else:
+                circuit.failed(exc)
             raise
         except BaseException:
             circuit.left()

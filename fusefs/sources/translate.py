@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from urllib3 import exceptions as u3
 
+from fusefs.descriptors import ran_out
 from fusefs.errors import SourceError, StallTimeout, TlsError, TransportError, WrongResponse
 from fusefs.printable import line_of
 
@@ -34,6 +35,8 @@ def translated(flight: Flight, source: str) -> Iterator[None]:
 
 def _translate(exc: Exception, source: str) -> SourceError:
     causes = list(_causes(exc))
+    if any(ran_out(cause) for cause in causes):
+        return TransportError("cannot be asked: this process may open no more files (ulimit -n)", source=source)
     for cause in causes:
         # urllib3 counts every failure to connect among its timeouts.
         if isinstance(cause, (TimeoutError, u3.TimeoutError)) and not isinstance(cause, u3.NewConnectionError):

@@ -98,16 +98,25 @@ class BlobFile:
         ahead = self._pages.observe(off, size, math.inf)
         if ahead:
             behind = range(max(0, off - 2 * len(ahead)), max(0, off - _STILL_READ))
-            self._fetcher.start_soon(partial(self._fetcher.threads.run, advise, chunker.fd, ahead, behind))
+            self._fetch.use.hold()
+            self._fetcher.start_soon(partial(self._advised, chunker, ahead, behind))
+
+    async def _advised(self, chunker: Chunker, ahead: range, behind: range) -> None:
+        try:
+            await self._fetcher.threads.run(advise, chunker.fd, ahead, behind)
+        finally:
+            self._fetch.use.let_go()
 
     def open(self) -> None:
         """Somebody opened the file; with `--fill` the rest of it follows, once."""
+        self._fetch.use.handles += 1
         if self._fill and not self._filling and self.state != "sealed":
             self._filling = True
             self._fetcher.start_soon(self._fill_up)
 
     def release(self) -> None:
-        """Somebody closed the file.  Nothing to let go of: what it caused to be fetched is wanted anyway."""
+        """Somebody closed the file.  What it caused to be fetched is wanted anyway."""
+        self._fetch.use.handles -= 1
         self._fetcher.keep_start(self._fetch)
 
     async def _fill_up(self) -> None:

@@ -26,6 +26,7 @@ from fusefs.cache.verify import total, verify
 from fusefs.chunks import Blob
 from fusefs.digest import Digest
 from fusefs.errors import FusefsError
+from fusefs.fetch.idle import IdleBlobs
 from fusefs.starts import Start
 from tests.chunkers import corrupt
 from tests.fake_source import chunk_list
@@ -332,8 +333,18 @@ ACTS = {
 
 
 def without_waiting(patch: pytest.MonkeyPatch) -> None:
-    """From here on fsync does nothing: who has no power cut sees no difference, and no disk is waited for."""
+    """From here on fsync does nothing, and nobody waits long for a descriptor when there will never be one.
+
+    Who has no power cut sees no difference, and no disk is waited for.
+    """
     patch.setattr(os, "fsync", lambda fd: None)
+    patiently = IdleBlobs.patiently
+
+    async def briefly(idle: IdleBlobs, work: Callable[[], Awaitable[object]]) -> object:
+        idle._timeout = 0.1
+        return await patiently(idle, work)
+
+    patch.setattr(IdleBlobs, "patiently", briefly)
 
 
 def prepare(root: Path, goods: Goods = GOODS) -> None:

@@ -1,0 +1,44 @@
+"""Use: who has something to do with an open blob, so that it is not closed under him."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Use:
+    """Of one blob; on the event loop.
+
+    A task that is started for a blob is counted by whoever starts it: until it runs, nothing else would tell of it.
+
+    Attributes:
+        handles: how many have the file open in the mount.
+    """
+
+    def __init__(self) -> None:
+        self.handles = 0
+        self._held = 0
+
+    def __bool__(self) -> bool:
+        """Whether a task or a thread is at work on it; those who have the file open may be doing nothing."""
+        return self._held > 0
+
+    def hold(self) -> None:
+        """A task or a thread begins, until `let_go`."""
+        self._held += 1
+
+    def let_go(self) -> None:
+        """It is done."""
+        self._held -= 1
+
+    @contextlib.contextmanager
+    def lasting(self) -> Iterator[None]:
+        """Hold it for the block."""
+        self.hold()
+        try:
+            yield
+        finally:
+            self.let_go()
