@@ -50,7 +50,7 @@ def report_of(mount: Mounted, timeout: float) -> MountReport:
         answer = str(exc)
     here = mount.mountpoint
     peer = daemon_of(mount) if mount.user == os.geteuid() else None
-    report = _of_this(mount, MountReport(mountpoint=str(here), sources=(mount.source,), pid=peer.pid if peer else 0))
+    report = _of_this(mount, MountReport(mountpoint=_text_of(here), sources=(mount.source,), pid=peer.pid if peer else 0))
     if mount.user != os.geteuid() != 0:
         state, problem = "denied", f"mounted by user {mount.user}; ask as that user or as root"
     else:
@@ -70,13 +70,18 @@ def _of_this(mount: Mounted, said: MountReport) -> MountReport:
     """
     import msgspec
 
-    said = msgspec.structs.replace(said, mountpoint=str(mount.mountpoint))
+    said = msgspec.structs.replace(said, mountpoint=_text_of(mount.mountpoint))
     if mount.user == os.geteuid():
         return said
     process = prove(mount)
     if process:
         process.close()
     return msgspec.structs.replace(said, state="up", problem="", pid=process.pid if process else 0)
+
+
+def _text_of(path: Path) -> str:
+    """A path as a report has it: read as UTF-8 whatever the locale is, and exact where it is not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
 
 
 def _with(report: MountReport, state: str, problem: str) -> MountReport:
