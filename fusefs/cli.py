@@ -274,15 +274,28 @@ for _command in COMMANDS:
     show_default=True,
     help="Bytes a chunk: what a reader fetches and proves at least.",
 )
+@click.option("--hidden", is_flag=True, help="Serve hidden files and folders, too.")
+@click.option(
+    "--private", is_flag=True, help="Serve what others may not read, and what is named like keys or passwords, too."
+)
 @verbose_option
-def serve(directory: Path, *, listen: tuple[str, int], chunk_size: int, verbose: bool) -> None:
+def serve(  # one for each option
+    directory: Path,
+    *,
+    listen: tuple[str, int],
+    chunk_size: int,
+    hidden: bool,
+    private: bool,
+    verbose: bool,
+) -> None:
     """Serve the models in DIR to other machines, as a registry.
 
     DIR is an OLLAMA_MODELS store, or a folder with a folder for each model; the latter are served as
-    `local/<folder>:latest`.  Digests are computed once and kept.  Ends with Ctrl-C.
+    `local/<folder>:latest`.  Digests are computed once and kept.  What is hidden, private or a tool's leaving is left
+    out, and one line says so.  Nobody is asked who they are.  Ends with Ctrl-C.
     """
     from fusefs.logs import to_stderr
-    from fusefs.serve import run
+    from fusefs.serve import Allowed, run
     from fusefs.view.hashing import HashingView
 
     to_stderr(verbose=verbose, quiet=True)
@@ -293,7 +306,19 @@ def serve(directory: Path, *, listen: tuple[str, int], chunk_size: int, verbose:
         say(url)
         sys.stdout.flush()
 
-    run(directory, *listen, chunk_size=chunk_size, on_ready=ready, progress=progress)
+    def warn(line: str) -> None:
+        progress.clear()
+        click.echo(f"fusefs: warning: {line}", err=True)
+
+    run(
+        directory,
+        *listen,
+        chunk_size=chunk_size,
+        on_ready=ready,
+        allowed=Allowed(hidden=hidden, private=private),
+        warn=warn,
+        progress=progress,
+    )
 
 
 @cli.command(short_help="Print a file's chunksums.")

@@ -14,13 +14,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from fusefs.chunks import Chunk
+from fusefs.chunks import Blob, Chunk, ChunkList
 from fusefs.digest import Digest
 from fusefs.errors import Cancelled, FusefsError, InvalidDigest, InvalidName
 from fusefs.names import Name
 from fusefs.serve.body import FileResponse, OpenFile, TextResponse
 from fusefs.serve.catalog import Document, Refused
 from fusefs.serve.index import open_regular
+from fusefs.serve.proved import ProvedFile
 from fusefs.serve.ranges import Unsatisfiable, matches, requested_range
 
 if TYPE_CHECKING:
@@ -28,14 +29,17 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from fusefs.chunks import ChunkList
+    from fusefs.serve.body import Source
     from fusefs.serve.catalog import Catalog, StoredFile
 
     Endpoint = Callable[[Request], Awaitable[Response]]
 
 _CODES = {400: "BAD_REQUEST", 404: "NOT_FOUND", 405: "UNSUPPORTED"}
-_LINES = 4096
-"""Lines of chunksums sent at a time, about 350 KiB."""
+_LINES = 2048
+"""Lines of chunksums sent at a time, about 180 KiB."""
+
+_READERS = 16
+"""Threads that read and hash for all clients together: enough to wait for a disk, and a piece each takes its turn."""
 
 
 def make_app(catalog: Catalog) -> Starlette:
@@ -64,6 +68,7 @@ class Registry:
         self._catalog = catalog
         # Hashing a large file takes minutes: it must not take the threads that read blobs for others.
         self._slow = trio.CapacityLimiter(32)
+        self._readers = trio.CapacityLimiter(_READERS)
 
     async def version(self, _request: Request) -> Response:
         """`/v2/`: this is a registry."""
@@ -91,10 +96,11 @@ class Registry:
         found = await trio.to_thread.run_sync(self._open, repository, digest)
         if isinstance(found, Document):
             return _document(request, found)
+        file, place = found
         try:
-            return _file(request, found, digest)
+            return self._file(request, file, place, digest)
         except BaseException:
-            found.close()
+            file.close()
             raise
 
     async def chunksums(self, request: Request) -> Response:
@@ -130,11 +136,44 @@ class Registry:
             case _:
                 return _error(500, "UNKNOWN", str(exc))
 
-    def _open(self, repository: str, digest: Digest) -> Document | OpenFile:
+    def _file(self, request: Request, file: OpenFile, place: StoredFile, digest: Digest) -> Response:
+        etag, size = f'"{digest}"', file.stamp.size
+        headers = {"ETag": etag, "Docker-Content-Digest": str(digest), "Accept-Ranges": "bytes"}
+        if matches(request.headers.get("if-none-match"), etag):
+            file.close()
+            return Response(status_code=304, headers=headers)
+        try:
+            chunk = _range(request, etag, size)
+        except Unsatisfiable:
+            file.close()
+            return _unsatisfiable(size)
+        headers |= {"Content-Type": "application/octet-stream", "Content-Length": str(chunk.size if chunk else size)}
+        if chunk is not None:
+            headers["Content-Range"] = f"bytes {chunk}/{size}"
+        wanted = chunk or (Chunk(0, size - 1) if size else None)
+        source = self._proved(file, place, wanted, digest)
+        return FileResponse(source, wanted, 200 if chunk is None else 206, headers)
+
+    def _proved(self, file: OpenFile, place: StoredFile, wanted: Chunk | None, digest: Digest) -> Source:
+        """`file`, hashed as it is sent.
+
+        Where no chunk list is known yet (a large blob of a store whose list nobody asked for), the digest of the whole
+        proves the whole; a part of it is sent as it lies, and the client's own list decides.
+        """
+        chunks = place.chunks
+        if chunks is None and wanted is not None and wanted.size == file.stamp.size:
+            chunks = ChunkList.single(Blob(digest, file.stamp.size))
+        if chunks is None or wanted is None:
+            return file
+        return ProvedFile(file, chunks, wanted, place.distrust, self._readers)
+
+    def _open(self, repository: str, digest: Digest) -> Document | tuple[OpenFile, StoredFile]:
         for place in self._catalog.blobs(repository, digest):
-            found = place if isinstance(place, Document) else _opened(place)
-            if found is not None:
-                return found
+            if isinstance(place, Document):
+                return place
+            file = _opened(place)
+            if file is not None:
+                return file, place
         raise Refused("BLOB_UNKNOWN", f"the file with the digest {digest} changed; ask for the manifest again")
 
 
@@ -187,24 +226,7 @@ def _document(request: Request, document: Document) -> Response:
     if chunk is None:
         return Response(document.raw, headers=headers)
     headers["Content-Range"] = f"bytes {chunk}/{len(document.raw)}"
-    return Response(document.raw[chunk.start : chunk.stop], 206, headers)
-
-
-def _file(request: Request, file: OpenFile, digest: Digest) -> Response:
-    etag, size = f'"{digest}"', file.stamp.size
-    headers = {"ETag": etag, "Docker-Content-Digest": str(digest), "Accept-Ranges": "bytes"}
-    if matches(request.headers.get("if-none-match"), etag):
-        file.close()
-        return Response(status_code=304, headers=headers)
-    try:
-        chunk = _range(request, etag, size)
-    except Unsatisfiable:
-        file.close()
-        return _unsatisfiable(size)
-    headers |= {"Content-Type": "application/octet-stream", "Content-Length": str(chunk.size if chunk else size)}
-    if chunk is None:
-        return FileResponse(file, Chunk(0, size - 1) if size else None, 200, headers)
-    return FileResponse(file, chunk, 206, headers | {"Content-Range": f"bytes {chunk}/{size}"})
+    return Response(memoryview(document.raw)[chunk.start : chunk.stop], 206, headers)
 
 
 def _range(request: Request, etag: str, size: int) -> Chunk | None:

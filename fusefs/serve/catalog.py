@@ -9,6 +9,7 @@ from fusefs.digest import Digest
 from fusefs.errors import ServeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from fusefs.chunks import ChunkList
@@ -54,10 +55,14 @@ class StoredFile:
     Attributes:
         path: where it lies.
         stamp: what it looked like when it had the digest; anything else must not be served as that.
+        chunks: by which its bytes are proved as they are sent; None when no list is known yet.
+        distrust: call it when the bytes are others than `chunks` says.  Blocking.
     """
 
     path: Path
     stamp: Stamp
+    chunks: ChunkList | None
+    distrust: Callable[[], None]
 
 
 class Catalog(Protocol):

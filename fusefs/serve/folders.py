@@ -1,4 +1,4 @@
-"""Which models a plain folder holds, and which files a model has.  Looks at names and kinds, reads no content."""
+"""Which models a plain folder holds, and which files a model has.  Looks at names, kinds and modes, not into files."""
 
 from __future__ import annotations
 
@@ -7,69 +7,100 @@ import os
 import re
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fusefs.errors import InvalidName, ServeError
 from fusefs.manifest import MAX_LAYERS
 from fusefs.names import Name
+from fusefs.serve.leftout import Reason, is_hidden, is_key, is_leaving
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from fusefs.serve.leftout import Allowed, LeftOut
 
 NAMESPACE = "local"
-
-_LEFT_OUT = frozenset({".git", "__pycache__"})
-"""Folders that are never part of a model."""
-
 
 _DEEPEST = 64
 """Components of a file's name at most: what a mount takes."""
 
-
-class Warnings:
-    """Says each thing once: folders are looked at again for every manifest that somebody asks for."""
-
-    def __init__(self) -> None:
-        self._said: set[str] = set()
-
-    def warn(self, text: str) -> None:
-        """Log `text` unless it was logged before."""
-        if text not in self._said:
-            self._said.add(text)
-            log.warning("%s", text)
+_WHY = {
+    Reason.HIDDEN: "it is hidden",
+    Reason.KEY: "it is named like a key or a password",
+    Reason.LEAVING: "it is what a tool leaves behind",
+}
 
 
-def models_in(directory: Path, warnings: Warnings) -> dict[str, Path]:
-    """Names of models and their folders.
+class Folder:
+    """A directory of models.
 
-    `directory` is itself one model when it has a regular file at its top (hidden ones do not count: a `.DS_Store`
-    makes no model); otherwise each folder in it is one.
-
-    Raises:
-        ServeError: the directory cannot be read.
+    Attributes:
+        path: where it lies.
     """
-    try:
-        with os.scandir(directory) as entries:
-            found = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
-            if any(e.is_file() for e in found):
-                return _named({directory: directory.resolve().name}, warnings)
-            folders = {Path(e.path): e.name for e in found if e.name not in _LEFT_OUT and e.is_dir()}
-            return _named(folders, warnings)
-    except OSError as exc:
-        raise ServeError(f"cannot read {directory}: {exc.strerror}") from exc
 
+    def __init__(self, path: Path, allowed: Allowed, left_out: LeftOut) -> None:
+        self.path = path
+        self._allowed = allowed
+        self._left_out = left_out
 
-def _named(folders: dict[Path, str], warnings: Warnings) -> dict[str, Path]:
-    models: dict[str, Path] = {}
-    for folder, folder_name in folders.items():
+    def models(self) -> dict[str, Path]:
+        """Names of models and their folders.
+
+        The directory is itself one model when it has a regular file at its top; otherwise each folder in it is one.
+        What is hidden, a key or a leaving by its name makes no model of it (a `.DS_Store`), whatever may be served.
+
+        Raises:
+            ServeError: the directory cannot be read.
+        """
         try:
-            name = model_name(folder_name)
-        except InvalidName:
-            warnings.warn(f"The folder {folder} is not served: its name has no letter, digit or underscore.")
-            continue
-        if name.lower() in {other.lower() for other in models}:
-            warnings.warn(f"The folder {folder} is not served: there is another model called {name}.")
-            continue
-        models[name] = folder
-    return models
+            with os.scandir(self.path) as entries:
+                found = sorted(entries, key=lambda e: e.name)
+            if any(e.is_file() for e in found if not (is_hidden(e.name) or is_key(e.name) or is_leaving(e.name))):
+                return self._named({self.path: self.path.resolve().name})
+            folders = [e for e in found if self._takes(e.name) and e.is_dir()]
+            return self._named({Path(e.path): e.name for e in folders if self._may_enter(Path(e.path), e.name)})
+        except OSError as exc:
+            raise ServeError(f"cannot read {self.path}: {exc.strerror}") from exc
+
+    def files_of(self, folder: Path) -> dict[str, Path]:
+        """Relative names (with `/`) of a model's regular files, in order, and where each really lies.
+
+        Symbolic links are followed as long as they stay inside the directory.
+
+        Raises:
+            ServeError: a folder cannot be read, or there are more files or levels than any model has.
+        """
+        walk = _Walk(self.path, self._allowed, self._left_out)
+        walk.take(folder, "", ())
+        return dict(sorted(walk.found.items()))
+
+    def _takes(self, name: str) -> bool:
+        objection = self._allowed.objection(name)
+        if objection is not None:
+            self._left_out.add(objection, name, f"{str(self.path / name)!r} is left out: {_WHY[objection]}.")
+        return objection is None
+
+    def _may_enter(self, path: Path, name: str) -> bool:
+        if self._allowed.private or _mode(path) & stat.S_IXOTH:
+            return True
+        self._left_out.add(Reason.CLOSED, name, f"{str(path)!r} is left out: others may not enter it.")
+        return False
+
+    def _named(self, folders: dict[Path, str]) -> dict[str, Path]:
+        models: dict[str, Path] = {}
+        for folder, folder_name in folders.items():
+            try:
+                name = model_name(folder_name)
+            except InvalidName:
+                self._refuse(folder, "its name has no letter, digit or underscore")
+                continue
+            if name.lower() in {other.lower() for other in models}:
+                self._refuse(folder, f"there is another model called {name}")
+                continue
+            models[name] = folder
+        return models
+
+    def _refuse(self, folder: Path, why: str) -> None:
+        text = f"The folder {folder} is not served: {why}."
+        self._left_out.add(Reason.MODEL, folder.name, text, level=logging.WARNING)
 
 
 def model_name(folder_name: str) -> str:
@@ -82,33 +113,26 @@ def model_name(folder_name: str) -> str:
     return Name.from_path("localhost", NAMESPACE, text, "latest").model
 
 
-def files_of(root: Path, folder: Path, warnings: Warnings) -> dict[str, Path]:
-    """Relative names (with `/`) of a model's regular files, in order, and where each really lies.
-
-    Symbolic links are followed as long as they stay inside `root`.  Sockets, fifos and devices are left out.
-
-    Raises:
-        ServeError: a folder cannot be read, or there are more files or levels than any model has.
-    """
-    walk = _Walk(root.resolve(), warnings)
-    walk.take(folder, "", ())
-    return dict(sorted(walk.found.items()))
-
-
 class _Walk:
     """One look at a model's folder and all below it."""
 
-    def __init__(self, root: Path, warnings: Warnings) -> None:
+    def __init__(self, top: Path, allowed: Allowed, left_out: LeftOut) -> None:
         self.found: dict[str, Path] = {}
-        self._root = root
-        self._warnings = warnings
+        self._top = top
+        self._root = top.resolve()
+        self._allowed = allowed
+        self._left_out = left_out
+        self._open: dict[Path, bool] = {}
 
     def take(self, folder: Path, prefix: str, above: tuple[Path, ...]) -> None:
         real_folder = self._resolve(folder)
         if real_folder is None:
             return
         if real_folder in above:
-            self._warnings.warn(f"The link {folder} is left out: it leads back to a folder above it.")
+            self._warn(Reason.LOOP, folder, f"The link {folder} is left out: it leads back to a folder above it.")
+            return
+        if not self._others_may(real_folder, stat.S_IXOTH):
+            self._note(Reason.CLOSED, folder, "others may not enter it")
             return
         if len(above) >= _DEEPEST:
             raise ServeError(f"{folder} lies deeper than {_DEEPEST} levels")
@@ -116,35 +140,90 @@ class _Walk:
             names = sorted(os.listdir(real_folder))
         except OSError as exc:
             raise ServeError(f"cannot read {folder}: {exc.strerror}") from exc
+        if not names and prefix:
+            self._note(Reason.EMPTY, folder, "it is empty")
         for name in names:
             self._take_one(folder / name, prefix, (*above, real_folder))
 
     def _take_one(self, path: Path, prefix: str, above: tuple[Path, ...]) -> None:
         if not _is_text(path.name):
-            self._warnings.warn(
-                f"The file {str(path)!r} is left out: its name is not UTF-8 without control characters."
-            )
+            text = f"The file {str(path)!r} is left out: its name is not UTF-8 without control characters."
+            self._warn(Reason.NAME, path, text)
+            return
+        objection = self._allowed.objection(path.name, path.parent.name)
+        if objection is not None:
+            self._note(objection, path, _WHY[objection])
             return
         real = self._resolve(path)
         mode = _mode(real) if real is not None else 0
-        if real is not None and stat.S_ISREG(mode):
-            self.found[prefix + path.name] = real
+        if stat.S_ISDIR(mode):
+            self.take(path, f"{prefix}{path.name}/", above)
+        elif real is not None and stat.S_ISREG(mode):
+            self._take_file(path, real, prefix + path.name)
+        elif mode:
+            self._note(Reason.SPECIAL, path, "it is no file")
+
+    def _take_file(self, path: Path, real: Path, name: str) -> None:
+        # The mode that is looked at here stays with the file: a chmod moves ctime, and so its stamp.
+        if not self._others_may(real, stat.S_IROTH):
+            self._note(Reason.CLOSED, path, "others may not read it")
+        elif is_key(real.name) and not self._allowed.private:
+            self._note(Reason.KEY, path, f"it leads to {real.name!r}, which is named like a key or a password")
+        else:
+            self.found[name] = real
             if len(self.found) > MAX_LAYERS:
                 raise ServeError(f"it has more than {MAX_LAYERS} files")
-        elif stat.S_ISDIR(mode) and path.name not in _LEFT_OUT:
-            self.take(path, f"{prefix}{path.name}/", above)
+
+    def _others_may(self, real: Path, bit: int) -> bool:
+        return self._allowed.private or others_may(real, bit, self._root, self._open)
 
     def _resolve(self, path: Path) -> Path | None:
         """Where `path` really lies; None, and a warning, when that is nowhere or outside."""
         try:
             real = path.resolve(strict=True)
         except (OSError, RuntimeError):  # RuntimeError: how Python 3.11 reports a loop of links
-            self._warnings.warn(f"The link {str(path)!r} is left out: it leads nowhere.")
+            self._warn(Reason.NOWHERE, path, f"The link {str(path)!r} is left out: it leads nowhere.")
             return None
         if real.is_relative_to(self._root):
             return real
-        self._warnings.warn(f"The link {str(path)!r} is left out: it leads out of the served directory.")
+        text = f"The link {str(path)!r} is left out: it leads out of the served directory."
+        self._warn(Reason.OUT, path, text)
         return None
+
+    def _warn(self, reason: Reason, path: Path, text: str) -> None:
+        self._left_out.add(reason, self._below(path), text, level=logging.WARNING)
+
+    def _note(self, reason: Reason, path: Path, why: str) -> None:
+        self._left_out.add(reason, self._below(path), f"{str(path)!r} is left out: {why}.")
+
+    def _below(self, path: Path) -> str:
+        return str(path.relative_to(self._top))
+
+
+def others_may(real: Path, bit: int, root: Path, known: dict[Path, bool]) -> bool:
+    """Whether others may read or enter (`bit`) what lies at `real`, as far as the way to it below `root` says.
+
+    `root` itself and what is above it does not count: a home directory is usually closed to others, and who names a
+    folder in it means that folder.
+
+    Args:
+        real: a path without links.
+        bit: S_IROTH or S_IXOTH.
+        root: a folder above it, without links.
+        known: which folders others may enter; filled here.
+    """
+    if real == root:
+        return True
+    if not _mode(real) & bit:
+        return False
+    for folder in real.parents:
+        if folder == root:
+            break
+        if folder not in known:
+            known[folder] = bool(_mode(folder) & stat.S_IXOTH)
+        if not known[folder]:
+            return False
+    return True
 
 
 def _mode(path: Path) -> int:

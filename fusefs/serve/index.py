@@ -31,18 +31,20 @@ class Stamp:
 
     Attributes:
         size: in bytes.
-        mtime_ns: time of the last change, nanoseconds.
+        mtime_ns: time of the last change of the content, nanoseconds; whoever may write the file can set it.
+        ctime_ns: time of the last change of content, mode or mtime, nanoseconds; nobody can set it.
         inode: another file that took its name has another one.
     """
 
     size: int
     mtime_ns: int
+    ctime_ns: int
     inode: int
 
     @classmethod
     def of(cls, status: os.stat_result) -> Self:
         """The stamp in what stat said."""
-        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 def open_regular(path: Path) -> tuple[int, Stamp]:

@@ -70,6 +70,12 @@ class Indexer:
             self._entries.pop(path, None)
             self._hashing.pop(path, None)
 
+    def distrust(self, path: Path) -> None:
+        """The file is not what its digest says, though its stamp is the same: it is hashed again when it is needed."""
+        self._kept.drop(path)
+        with self._lock:
+            self._entries.pop(path, None)
+
     def stop(self) -> None:
         """End the hashing that is under way, and refuse more."""
         self._stopped.set()

@@ -3,7 +3,7 @@ r"""KeptDigests: digests and chunk lists on disk, so that a second start hashes 
 One small file per served file and chunk size.  Its name is the sha256 of the path; its first line says what the file
 looked like, and 32 bytes a chunk follow:
 
-    fusefs-kept 1 <size> <mtime_ns> <inode> <chunk size> <digest of the file> <digest of what follows>\n
+    fusefs-kept 2 <size> <mtime_ns> <ctime_ns> <inode> <chunk size> <digest of the file> <digest of what follows>\n
 
 A kept file that is torn, foreign or out of date counts as absent.  It is replaced by rename, and never synced: a lost
 one costs hashing, nothing else.
@@ -14,13 +14,14 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from fusefs.cache.files import read_plain, sweep, write_atomically
 from fusefs.cache.guard import check_ours
 from fusefs.cache.parents import check_parents
-from fusefs.cache.spot import Held
+from fusefs.cache.spot import Held, unlink_at
 from fusefs.chunks import MAX_CHUNKS, ChunkList
 from fusefs.digest import Digest
 from fusefs.errors import CacheError, FusefsError
@@ -28,7 +29,7 @@ from fusefs.serve.index import Stamp, fitting_chunk_size
 
 log = logging.getLogger(__name__)
 
-_MAGIC = "fusefs-kept 1"
+_MAGIC = "fusefs-kept 2"
 
 _MOST = 32 * MAX_CHUNKS + 1024
 """Bytes of a kept file, its first line included."""
@@ -100,6 +101,12 @@ class KeptDigests:
                 self._warned = True
                 log.warning("Digests cannot be kept in %s (%s); the next start computes them again.", self._root, exc)
 
+    def drop(self, path: Path) -> None:
+        """Keep nothing of `path` any more."""
+        if self._root is not None:
+            with suppress(OSError, CacheError):
+                unlink_at(self._folder(self._root) / self._name(path))
+
     def _folder(self, root: Path, *, make: bool = False) -> Held:
         """The folder, from when it is there.
 
@@ -124,4 +131,4 @@ class KeptDigests:
 
 
 def _facts(stamp: Stamp, chunk_size: int) -> str:
-    return f"{_MAGIC} {stamp.size} {stamp.mtime_ns} {stamp.inode} {chunk_size}"
+    return f"{_MAGIC} {stamp.size} {stamp.mtime_ns} {stamp.ctime_ns} {stamp.inode} {chunk_size}"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fusefs.digest import Digest
@@ -12,14 +15,17 @@ from fusefs.errors import InvalidManifest, ServeError
 from fusefs.manifest import DOCKER_MANIFEST, TITLE, Manifest
 from fusefs.names import DEFAULT_TAG
 from fusefs.serve.catalog import Document, Refused, StoredFile
-from fusefs.serve.folders import NAMESPACE, Warnings, files_of, models_in
+from fusefs.serve.folders import NAMESPACE
+from fusefs.serve.leftout import Reason
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fusefs.chunks import ChunkList
+    from fusefs.serve.folders import Folder
     from fusefs.serve.indexer import Indexer
     from fusefs.serve.kept import Entry
+    from fusefs.serve.leftout import LeftOut
 
 FILE_TYPE = "application/vnd.fusefs.file"
 
@@ -44,10 +50,10 @@ class _Slot:
 class PlainCatalog:
     """A Catalog over plain folders.  A folder is looked at again whenever its manifest is asked for."""
 
-    def __init__(self, directory: Path, indexer: Indexer) -> None:
-        self._directory = directory
+    def __init__(self, folder: Folder, indexer: Indexer, left_out: LeftOut) -> None:
+        self._top = folder
         self._indexer = indexer
-        self._warnings = Warnings()
+        self._left_out = left_out
         self._slots: dict[Path, _Slot] = {}
         self._lock = threading.Lock()
 
@@ -58,21 +64,23 @@ class PlainCatalog:
             ServeError: there is no model at all.
             Cancelled: the indexer was told to stop.
         """
-        folders = models_in(self._directory, self._warnings)
         served = 0
-        for name, folder in folders.items():
+        for name, folder in self._top.models().items():
             try:
                 self._refresh(folder)
             except (ServeError, InvalidManifest) as exc:
-                self._warnings.warn(f"The model {NAMESPACE}/{name} is not served: {exc}.")
+                reason = Reason.EMPTY if _is_empty(folder) else Reason.MODEL
+                text = f"The model {NAMESPACE}/{name} is not served: {exc}."
+                self._left_out.add(reason, folder.name, text, level=logging.WARNING)
             else:
                 served += 1
         if not served:
-            raise ServeError(f"{self._directory} holds no model: want a folder of files, or folders of files")
+            what = self._left_out.line() or "want a folder of files, or folders of files"
+            raise ServeError(f"{self._top.path} holds no model: {what}")
 
     def repositories(self) -> list[str]:
         """See Catalog."""
-        return sorted(f"{NAMESPACE}/{name}" for name in models_in(self._directory, self._warnings))
+        return sorted(f"{NAMESPACE}/{name}" for name in self._top.models())
 
     def tags(self, repository: str) -> list[str]:
         """See Catalog."""
@@ -95,14 +103,26 @@ class PlainCatalog:
         model = self._model(repository)
         if model.manifest.digest == digest:
             return [model.manifest]
-        return [StoredFile(entry.path, entry.stamp) for entry in self._entries(model, repository, digest)]
+        return [
+            StoredFile(entry.path, entry.stamp, entry.chunks, partial(self._distrust, entry.path))
+            for entry in self._entries(model, repository, digest)
+        ]
 
     def chunk_list(self, repository: str, digest: Digest) -> ChunkList:
         """See Catalog."""
         return self._entries(self._model(repository), repository, digest)[0].chunks
 
+    def _distrust(self, path: Path) -> None:
+        self._indexer.distrust(path)
+        with self._lock:
+            slots = list(self._slots.values())
+        for slot in slots:
+            with slot.lock:
+                if slot.model is not None and any(entry.path == path for entry in slot.model.files.values()):
+                    slot.model = None
+
     def _folder(self, repository: str) -> Path:
-        for name, folder in models_in(self._directory, self._warnings).items():
+        for name, folder in self._top.models().items():
             if f"{NAMESPACE}/{name}".lower() == repository.lower():
                 return folder
         raise Refused("NAME_UNKNOWN", f"there is no model {repository}")
@@ -127,15 +147,22 @@ class PlainCatalog:
         with self._lock:
             slot = self._slots.setdefault(folder, _Slot())
         with slot.lock:
-            paths = files_of(self._directory, folder, self._warnings)
+            paths = self._top.files_of(folder)
             if not paths:
-                raise Refused("MANIFEST_UNKNOWN", f"the folder of {folder.name} holds no file")
+                raise Refused("MANIFEST_UNKNOWN", f"the folder of {folder.name} holds no file that may be served")
             files = {name: self._indexer.entry(path) for name, path in paths.items()}
             if slot.model is None or slot.model.files != files:
                 for gone in {e.path for e in (slot.model.files.values() if slot.model else ())} - set(paths.values()):
                     self._indexer.forget(gone)
                 slot.model = _model_of(files)
             return slot.model
+
+
+def _is_empty(folder: Path) -> bool:
+    try:
+        return not os.listdir(folder)
+    except OSError:
+        return False
 
 
 def _model_of(files: dict[str, Entry]) -> _Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import signal
 import socket
@@ -16,8 +17,10 @@ from fusefs.errors import InvalidSetting, ServeError
 from fusefs.places import cache_home
 from fusefs.serve.app import make_app
 from fusefs.serve.connections import serve_connections
+from fusefs.serve.folders import Folder
 from fusefs.serve.indexer import Indexer
 from fusefs.serve.kept import KeptDigests
+from fusefs.serve.leftout import Allowed, LeftOut
 from fusefs.serve.plain import PlainCatalog
 from fusefs.serve.store import StoreCatalog, is_store
 
@@ -35,6 +38,8 @@ def run(
     *,
     chunk_size: int = MIB,
     on_ready: Callable[[str], None],
+    allowed: Allowed | None = None,
+    warn: Callable[[str], None] | None = None,
     progress: Progress | None = None,
     index_dir: Path | None = None,
 ) -> None:
@@ -46,6 +51,8 @@ def run(
         port: 0 picks a free one.
         chunk_size: bytes of a chunk in the lists that are computed.
         on_ready: called once, with the URL, when requests are answered.
+        allowed: what is served beyond the default.
+        warn: called before `on_ready` with each line that the person should see.
         progress: called while a file is hashed: its path, bytes done, bytes in all; from any thread.
         index_dir: where digests are kept; None for the user's cache directory, where there is one.
 
@@ -53,7 +60,16 @@ def run(
         ServeError: the directory cannot be served, or the address cannot be had.
         InvalidSetting: a port or a chunk size that cannot be.
     """
-    server = Server(directory, host, port, chunk_size=chunk_size, progress=progress, index_dir=index_dir)
+    server = Server(
+        directory,
+        host,
+        port,
+        chunk_size=chunk_size,
+        allowed=allowed,
+        warn=warn,
+        progress=progress,
+        index_dir=index_dir,
+    )
     server.run(on_ready)
 
 
@@ -63,6 +79,7 @@ class Server:
     Attributes:
         url: where it is (or will be) reachable.
         indexer: what hashes the files.
+        left_out: what of the directory is not served.
     """
 
     def __init__(
@@ -72,12 +89,17 @@ class Server:
         port: int = 0,
         *,
         chunk_size: int = MIB,
+        allowed: Allowed | None = None,
+        warn: Callable[[str], None] | None = None,
         progress: Progress | None = None,
         index_dir: Path | None = None,
     ) -> None:
         if chunk_size < 1:
             raise InvalidSetting(f"invalid chunk size {chunk_size}: it must be at least one byte")
+        self.left_out = LeftOut()
         self._directory = _checked(directory)
+        self._allowed = allowed or Allowed()
+        self._warn = warn or _say_nothing
         kept = KeptDigests(index_dir or _index_dir(), chunk_size)
         self.indexer = Indexer(kept, chunk_size, progress)
         self._socket = _bound(host, port)
@@ -91,11 +113,12 @@ class Server:
     def run(self, on_ready: Callable[[str], None]) -> None:
         """Hash what must be hashed, then serve until `stop` or, in the main thread, SIGINT or SIGTERM."""
         with self._socket:
-            if is_store(self._directory):
-                catalog: StoreCatalog | PlainCatalog = StoreCatalog(self._directory, self.indexer)
-            else:
-                catalog = PlainCatalog(self._directory, self.indexer)
-                catalog.prepare()
+            catalog = self._catalog()
+            catalog.prepare()
+            if line := self.left_out.line():
+                self._warn(line)
+            if not _is_loopback(self._socket):
+                self._warn(f"whoever can reach {self.url} may read all that is served: there is no authentication")
             trio.run(self._serve, catalog, on_ready)
 
     def stop(self) -> None:
@@ -106,6 +129,12 @@ class Server:
             if self._token is not None and self._stop_loop is not None:
                 with contextlib.suppress(trio.RunFinishedError):
                     self._token.run_sync_soon(self._stop_loop.set)
+
+    def _catalog(self) -> StoreCatalog | PlainCatalog:
+        if is_store(self._directory):
+            return StoreCatalog(self._directory, self.indexer, self._allowed, self.left_out)
+        folder = Folder(self._directory, self._allowed, self.left_out)
+        return PlainCatalog(folder, self.indexer, self.left_out)
 
     async def _serve(self, catalog: StoreCatalog | PlainCatalog, on_ready: Callable[[str], None]) -> None:
         stop = trio.Event()
@@ -135,6 +164,15 @@ class Server:
     async def _stop_on(self, signals: AsyncIterator[int]) -> None:
         async for _ in signals:
             self.stop()
+
+
+def _say_nothing(_line: str) -> None:
+    pass
+
+
+def _is_loopback(sock: socket.socket) -> bool:
+    address = ipaddress.ip_address(sock.getsockname()[0].partition("%")[0])
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def _checked(directory: Path) -> Path:

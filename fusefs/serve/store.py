@@ -8,6 +8,10 @@ from __future__ import annotations
 import logging
 import os
 import re
+import stat
+import threading
+from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,16 +23,20 @@ from fusefs.errors import FusefsError, InvalidManifest, InvalidName, ServeError
 from fusefs.manifest import DOCKER_MANIFEST, MAX_MANIFEST_SIZE, Manifest
 from fusefs.names import DEFAULT_HOST, Name
 from fusefs.serve.catalog import Document, Refused, StoredFile
+from fusefs.serve.folders import others_may
 from fusefs.serve.index import open_regular
 from fusefs.serve.indexer import stamp_of
+from fusefs.serve.leftout import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from fusefs.chunks import ChunkList
+    from fusefs.serve.index import Stamp
     from fusefs.serve.indexer import Indexer
     from fusefs.serve.kept import Entry
+    from fusefs.serve.leftout import Allowed, LeftOut
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +45,10 @@ _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,12
 
 _PROVED_FIRST = 64 * MIB
 """A blob up to this size is hashed before it is served.  Nobody asks for the chunk list of one, and it takes 0.1 s."""
+
+
+_LISTS = 8
+"""Pinned chunk lists that stay in memory: those of the blobs that are being read; a list is at most 84 MiB."""
 
 
 class _Head(msgspec.Struct, rename="camel"):
@@ -54,11 +66,27 @@ def is_store(directory: Path) -> bool:
 class StoreCatalog:
     """A Catalog over a store.  Nothing is hashed before somebody asks for it: the names say the digests."""
 
-    def __init__(self, directory: Path, indexer: Indexer) -> None:
+    def __init__(self, directory: Path, indexer: Indexer, allowed: Allowed, left_out: LeftOut) -> None:
         self._directory = directory
         self._real = directory.resolve()
         self._indexer = indexer
+        self._allowed = allowed
+        self._left_out = left_out
         self._said: set[Path] = set()
+        self._lock = threading.Lock()
+        self._documents: dict[Path, tuple[Stamp, Document]] = {}
+        self._lists: OrderedDict[Path, tuple[Stamp, ChunkList | None]] = OrderedDict()
+        self._distrusted: set[Path] = set()
+
+    def prepare(self) -> None:
+        """Look at what the names lead to, without reading a blob: what will be refused is known from the start."""
+        for link in self._links():
+            for document in self._manifests([link]):
+                for blob in Manifest.parse(document.raw).blobs():
+                    path = self._directory / "blobs" / blob.digest.file_name
+                    if path.exists() and self._closed(path.resolve()):
+                        name = str(path.relative_to(self._directory))
+                        self._left_out.add(Reason.CLOSED, name, f"{str(path)!r} is left out: others may not read it.")
 
     def repositories(self) -> list[str]:
         """See Catalog."""
@@ -91,17 +119,19 @@ class StoreCatalog:
                     return [document]
             raise
         stamp = stamp_of(path)
-        entry = self._indexer.entry(path) if stamp.size <= _PROVED_FIRST else self._indexer.known(path)
-        if entry is None:
-            return [StoredFile(path, stamp)]
-        self._check(entry, digest)
-        return [StoredFile(path, entry.stamp)]
+        first = stamp.size <= _PROVED_FIRST or path in self._distrusted
+        entry = self._indexer.entry(path) if first else self._indexer.known(path)
+        if entry is not None:
+            self._check(entry, digest)
+            stamp = entry.stamp
+        chunks = self._pinned_list(digest, path, stamp.size) or (entry.chunks if entry else None)
+        return [StoredFile(path, stamp, chunks, partial(self._distrust, path))]
 
     def chunk_list(self, repository: str, digest: Digest) -> ChunkList:
         """See Catalog."""
         self._links_of(repository)
         path = self._blob(repository, digest)
-        pinned = self._pinned_list(digest, stamp_of(path).size)
+        pinned = self._pinned_list(digest, path, stamp_of(path).size)
         if pinned is not None:
             return pinned
         entry = self._indexer.entry(path)
@@ -116,7 +146,17 @@ class StoreCatalog:
             raise Refused("BLOB_UNKNOWN", f"{repository} has no blob {digest}") from None
         if not real.is_relative_to(self._real):
             raise Refused("BLOB_UNKNOWN", f"the blob {digest} is a link that leads out of the served directory")
+        if self._closed(real):
+            raise Refused("DENIED", f"others may not read the blob {digest}: serve with --private", status=403)
         return real
+
+    def _closed(self, real: Path) -> bool:
+        return not (self._allowed.private or others_may(real, stat.S_IROTH, self._real, {}))
+
+    def _distrust(self, path: Path) -> None:
+        """From now on the whole file decides: its pinned list may be what is wrong, too."""
+        self._distrusted.add(path)
+        self._indexer.distrust(path)
 
     def _check(self, entry: Entry, digest: Digest) -> None:
         if entry.digest == digest:
@@ -126,14 +166,21 @@ class StoreCatalog:
             log.warning("%s is damaged and not served: its content has the digest %s.", entry.path, entry.digest)
         raise Refused("BLOB_UNKNOWN", f"the blob {digest} is damaged in this store")
 
-    def _pinned_list(self, digest: Digest, size: int) -> ChunkList | None:
+    def _pinned_list(self, digest: Digest, blob: Path, size: int) -> ChunkList | None:
         path = self._directory / "partial" / digest.file_name / "chunks"
-        try:
-            with path.open("rb") as file:
-                chunks, _ = unpack(file.read(MAX_PACKED_SIZE + 1), size)
-        except (OSError, FusefsError):
+        if blob in self._distrusted:
             return None
-        return chunks if chunks.proved else None
+        try:
+            stamp = stamp_of(path)
+        except ServeError:
+            return None
+        with self._lock:  # also while it is read: many readers of one blob must not unpack its list many times
+            known = self._lists.pop(path, None)
+            chunks = known[1] if known is not None and known[0] == stamp else _unpacked(path, size)
+            self._lists[path] = (stamp, chunks)
+            if len(self._lists) > _LISTS:
+                self._lists.popitem(last=False)
+        return chunks
 
     def _links(self) -> list[tuple[Name, Path]]:
         """Every name and its manifest file; the public registry's first, so that it wins where two hosts collide."""
@@ -159,11 +206,35 @@ class StoreCatalog:
     def _manifests(self, links: list[tuple[Name, Path]]) -> Iterator[Document]:
         for _, path in links:
             try:
-                yield _read_manifest(self._real, path)
+                yield self._read_manifest(path)
             except (ServeError, InvalidManifest) as exc:
-                if path not in self._said:
-                    self._said.add(path)
-                    log.warning("The manifest %s is not served: %s.", path, exc)
+                reason = Reason.CLOSED if isinstance(exc, _Closed) else Reason.MODEL
+                name = str(path.relative_to(self._directory))
+                text = f"The manifest {path} is not served: {exc}."
+                self._left_out.add(reason, name, text, level=logging.WARNING)
+
+    def _read_manifest(self, path: Path) -> Document:
+        """The same object as long as the file is the same: what many clients are sent is in memory once."""
+        real = path.resolve()
+        if not real.is_relative_to(self._real):
+            raise ServeError("it is a link that leads out of the served directory")
+        if self._closed(real):
+            raise _Closed("others may not read it")
+        fd, stamp = open_regular(real)
+        with open(fd, "rb") as file:
+            known = self._documents.get(path)
+            if known is not None and known[0] == stamp:
+                return known[1]
+            raw = file.read(MAX_MANIFEST_SIZE + 1)
+        Manifest.parse(raw)
+        media_type = _head.decode(raw).media_type
+        document = Document(raw, media_type if _MEDIA_TYPE.fullmatch(media_type) else DOCKER_MANIFEST)
+        self._documents[path] = stamp, document
+        return document
+
+
+class _Closed(ServeError):
+    """Others may not read it."""
 
 
 def _listed(folder: Path) -> list[str]:
@@ -173,12 +244,10 @@ def _listed(folder: Path) -> list[str]:
         return []  # a stray file, or a folder that is just being removed
 
 
-def _read_manifest(root: Path, path: Path) -> Document:
-    if not path.resolve().is_relative_to(root):
-        raise ServeError("it is a link that leads out of the served directory")
-    fd, _ = open_regular(path)
-    with open(fd, "rb") as file:
-        raw = file.read(MAX_MANIFEST_SIZE + 1)
-    Manifest.parse(raw)
-    media_type = _head.decode(raw).media_type
-    return Document(raw, media_type if _MEDIA_TYPE.fullmatch(media_type) else DOCKER_MANIFEST)
+def _unpacked(path: Path, size: int) -> ChunkList | None:
+    try:
+        with path.open("rb") as file:
+            chunks, _ = unpack(file.read(MAX_PACKED_SIZE + 1), size)
+    except (OSError, FusefsError):
+        return None
+    return chunks if chunks.proved else None

@@ -22,7 +22,7 @@ def filled(models: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str,
     """The base of the names of a server that has ended, and a cache with everything of `tree` and `minilm`."""
     world = World(tmp_path_factory.mktemp("filled"))
     cache = world.root / "cache"
-    with fusefs_serve(models) as address:
+    with fusefs_serve(models, "--hidden") as address:
         base = f"http://{address}/local"
         for name in ("tree", "minilm"):
             with world.mount(f"{base}/{name}:latest", cache=cache) as mounted:
@@ -73,7 +73,7 @@ def test_a_filled_cache_is_an_ollama_models_directory(filled: tuple[str, Path]) 
 def test_p7_a_filled_cache_can_be_served_again(world: World, filled: tuple[str, Path], models: Path) -> None:
     """The cache of one machine is the registry of the next: for a mount, and whole for a pull."""
     _, cache = filled
-    with fusefs_serve(cache) as address:
+    with fusefs_serve(cache, "--private") as address:  # a cache is closed to others
         with world.mount(f"http://{address}/local/minilm:latest") as mounted:
             run("diff", "-r", mounted.path, models / "minilm")
         run(

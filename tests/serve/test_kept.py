@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pytest
 
 DATA = b"x" * 3000
-STAMP = Stamp(len(DATA), 1, 2)
+STAMP = Stamp(len(DATA), 1, 2, 3)
 CHUNK = 1000
 
 

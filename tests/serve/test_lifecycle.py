@@ -86,7 +86,7 @@ def test_kept_digests_that_are_torn_or_rotten_count_as_absent(models: Path, tmp_
                 "cut": raw[:-1],
                 "longer": raw + b"x",
                 "flipped": raw[:-1] + bytes([raw[-1] ^ 1]),
-                "head": raw.replace(b"fusefs-kept 1", b"fusefs-kept 2"),
+                "head": raw.replace(b"fusefs-kept 2", b"fusefs-kept 1"),
                 "foreign": b"\xff" * 100,
             }[damage]
         )
@@ -176,7 +176,7 @@ def test_p11_it_stops_within_two_seconds_though_a_client_does_not_read(tmp_path:
         idle = socket.create_connection(("127.0.0.1", port))
         stuck = socket.create_connection(("127.0.0.1", port))
         with idle, stuck:
-            stuck.sendall(f"GET /v2/local/m/blobs/{Digest.of(content)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            stuck.sendall(f"GET /v2/local/m/blobs/{Digest.of(content)} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert stuck.recv(10) == b"HTTP/1.1 2"
             assert running.client.get("/v2/").status == 200
             begun = time.monotonic()
@@ -192,7 +192,7 @@ def test_a_client_that_goes_away_frees_its_file(tmp_path: Path) -> None:
         port = int(running.server.url.rsplit(":", 1)[1])
         for _ in range(5):
             with socket.create_connection(("127.0.0.1", port)) as sock:
-                sock.sendall(f"GET /v2/local/m/blobs/{Digest.of(content)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                sock.sendall(f"GET /v2/local/m/blobs/{Digest.of(content)} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                 assert sock.recv(10) == b"HTTP/1.1 2"
                 assert path in open_files()
         deadline = time.monotonic() + 10
@@ -219,7 +219,8 @@ def test_a_file_that_changes_while_it_is_sent_ends_the_answer_short(tmp_path: Pa
         port = int(running.server.url.rsplit(":", 1)[1])
         with socket.create_connection(("127.0.0.1", port)) as sock:
             sock.sendall(
-                f"GET /v2/local/m/blobs/{Digest.of(content)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+                f"GET /v2/local/m/blobs/{Digest.of(content)} HTTP/1.1\r\n".encode()
+                + b"Host: localhost\r\nConnection: close\r\n\r\n"
             )
             got = bytearray(sock.recv(1 << 16))
             with (tmp_path / "models" / "m" / "f").open("r+b") as file:
@@ -235,7 +236,7 @@ def test_a_file_that_changes_while_it_is_sent_ends_the_answer_short(tmp_path: Pa
         assert right
 
 
-TRICK = b"GET /v2/local/m/blobs/../../../../../../../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n"
+TRICK = b"GET /v2/local/m/blobs/../../../../../../../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def test_nonsense_on_the_wire_is_answered_and_harms_nobody(models: Path, tmp_path: Path) -> None:
@@ -266,7 +267,7 @@ def test_a_connection_is_kept_for_the_next_request(models: Path, tmp_path: Path)
         port = int(running.server.url.rsplit(":", 1)[1])
         with socket.create_connection(("127.0.0.1", port)) as sock, sock.makefile("rb") as answers:
             for _ in range(3):
-                sock.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+                sock.sendall(b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert answers.readline().startswith(b"HTTP/1.1 200")
                 while answers.readline() != b"\r\n":
                     pass
@@ -278,7 +279,9 @@ def test_a_connection_is_closed_after_the_answer_when_the_client_asks_for_it(mod
     with serving(models, tmp_path / "index") as running:
         port = int(running.server.url.rsplit(":", 1)[1])
         with socket.create_connection(("127.0.0.1", port), timeout=10) as sock, sock.makefile("rb") as answer:
-            request = f"GET /v2/local/m/blobs/{Digest.of(content)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            request = (
+                f"GET /v2/local/m/blobs/{Digest.of(content)} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            )
             sock.sendall(request.encode())
             assert answer.read().endswith(b"\r\n\r\n" + content)
 

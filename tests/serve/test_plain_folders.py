@@ -16,6 +16,7 @@ from fusefs.errors import ServeError
 from fusefs.manifest import Manifest
 from fusefs.serve.folders import model_name
 from fusefs.serve.index import fitting_chunk_size
+from fusefs.serve.leftout import Allowed
 from tests.serve.world import CHUNK, noise, serving, touch_later, write_tree
 
 if TYPE_CHECKING:
@@ -40,13 +41,13 @@ ODD = {
 
 def test_every_file_of_a_tree_comes_back_under_its_relative_name(tmp_path: Path) -> None:
     write_tree(tmp_path / "models" / "odd", ODD)
-    with serving(tmp_path / "models", tmp_path / "index") as running:
+    with serving(tmp_path / "models", tmp_path / "index", allowed=Allowed(hidden=True)) as running:
         assert running.client.tree("local/odd") == ODD
 
 
 def test_the_manifest_is_one_that_our_own_client_reads(tmp_path: Path) -> None:
     write_tree(tmp_path / "models" / "odd", ODD)
-    with serving(tmp_path / "models", tmp_path / "index") as running:
+    with serving(tmp_path / "models", tmp_path / "index", allowed=Allowed(hidden=True)) as running:
         answer = running.client.get("/v2/local/odd/manifests/latest")
         manifest = Manifest.parse(answer.body)
         assert {layer.name for layer in manifest.layers} == set(ODD)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +20,6 @@ from fusefs.serve import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from fusefs.serve.indexer import Progress
 
 CHUNK = 1024
 SHOWN_TIMEOUT = 30.0
@@ -91,6 +90,16 @@ class Running:
     client: Client
     thread: threading.Thread
 
+    def raw(self, sent: bytes = b"", source: str = "127.0.0.1") -> socket.socket:
+        """A connection on which `sent` was sent."""
+        sock = socket.create_connection(("127.0.0.1", self.port), SHOWN_TIMEOUT, (source, 0))
+        sock.sendall(sent)
+        return sock
+
+    @property
+    def port(self) -> int:
+        return int(self.server.url.rsplit(":", 1)[1])
+
     def stop(self, within: float = SHOWN_TIMEOUT) -> None:
         self.server.stop()
         self.thread.join(within)
@@ -99,10 +108,10 @@ class Running:
 
 @contextmanager
 def serving(
-    directory: Path, index_dir: Path, *, chunk_size: int = CHUNK, progress: Progress | None = None
+    directory: Path, index_dir: Path, host: str = "127.0.0.1", *, chunk_size: int = CHUNK, **options: Any
 ) -> Iterator[Running]:
-    """Serve `directory` on a free port."""
-    server = Server(directory, chunk_size=chunk_size, index_dir=index_dir, progress=progress)
+    """Serve `directory` on a free port; `options` are those of Server."""
+    server = Server(directory, host, chunk_size=chunk_size, index_dir=index_dir, **options)
     failed: list[Exception] = []
     ready = threading.Event()
 
@@ -127,6 +136,17 @@ def serving(
         client.close()
         running.stop()
     assert not failed, failed
+
+
+def read_all(sock: socket.socket) -> bytes:
+    """Everything until the other side ends the connection, or resets it."""
+    got = bytearray()
+    try:
+        while piece := sock.recv(1 << 16):
+            got += piece
+    except ConnectionResetError:
+        pass
+    return bytes(got)
 
 
 def write_tree(folder: Path, files: dict[str, bytes]) -> None:
