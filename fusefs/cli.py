@@ -278,6 +278,14 @@ for _command in COMMANDS:
 @click.option(
     "--private", is_flag=True, help="Serve what others may not read, and what is named like keys or passwords, too."
 )
+@click.option(
+    "--host",
+    "names",
+    metavar="NAME",
+    multiple=True,
+    help="A name by which clients call this server, beside its address, this machine's own name and localhost; may be "
+    "given several times.",
+)
 @verbose_option
 def serve(  # one for each option
     directory: Path,
@@ -286,6 +294,7 @@ def serve(  # one for each option
     chunk_size: int,
     hidden: bool,
     private: bool,
+    names: tuple[str, ...],
     verbose: bool,
 ) -> None:
     """Serve the models in DIR to other machines, as a registry.
@@ -316,6 +325,7 @@ def serve(  # one for each option
         chunk_size=chunk_size,
         on_ready=ready,
         allowed=Allowed(hidden=hidden, private=private),
+        names=names,
         warn=warn,
         progress=progress,
     )

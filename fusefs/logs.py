@@ -33,7 +33,7 @@ EVERY = 60.0
 MOST_WARNINGS = 20
 """How many warnings of a set-up are told to whoever waits for it; the log has all."""
 
-LIBRARIES = ("urllib3", "hypercorn", "asyncio")
+LIBRARIES = ("urllib3", "asyncio")
 """Their warnings tell of single connections, which we retry and count ourselves."""
 
 

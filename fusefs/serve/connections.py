@@ -1,71 +1,81 @@
-"""Connections: hypercorn's HTTP/1.1 on every accepted connection, and an end within seconds.
-
-`hypercorn.trio.serve` is not used, because it shields what it sends from cancellation: a client that stopped reading
-would keep a server from stopping for ever.  Here each connection is known, so that it can be closed.
-"""
+"""Connections: a place for each, as many as the limits say, and an end of all of them within seconds."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import trio
-from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
-from hypercorn.utils import wrap_app
+
+from fusefs.serve.connection import Connection
+from fusefs.serve.seats import Seats
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from hypercorn.typing import Framework
     from starlette.types import ASGIApp
+
+    from fusefs.serve.hosts import Hosts
+    from fusefs.serve.limits import Limits
 
 log = logging.getLogger(__name__)
 
 _GRACE = 1.0
 """Seconds that answers under way get to end in when the server stops."""
 
-_KEEP_ALIVE = 75.0
-"""Seconds a connection may be idle, as with nginx: longer than a reader thinks between two chunks."""
+_WAITING = 1024
+"""Connections that the kernel keeps until we accept them: of a flood, too, or the others' would be lost in it."""
+
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 
 
 async def serve_connections(
-    app: ASGIApp, listening: socket.socket, stop: trio.Event, ready: Callable[[], None]
+    app: ASGIApp,
+    listening: socket.socket,
+    hosts: Hosts,
+    limits: Limits,
+    stop: trio.Event,
+    ready: Callable[[], None],
 ) -> None:
     """Serve `app` on a bound socket until `stop` is set; within `_GRACE` seconds after that all is closed."""
-    listening.listen(128)
+    listening.listen(_WAITING)
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
-    open_streams: set[trio.SocketStream] = set()
-    config = _config()
-    context = WorkerContext(None)
-    wrapped = wrap_app(cast("Framework", app), config.wsgi_max_body_size, "asgi")
+    seats = Seats(limits)
 
     async def serve_one(stream: trio.SocketStream) -> None:
-        open_streams.add(stream)
-        try:
-            await TCPServer(wrapped, config, context, ConnectionState({}), stream)  # type: ignore[arg-type]
-        except Exception:
-            # One connection must not end the others; hypercorn handles what it expects, so that this is a bug.
-            log.exception("A connection failed.")
-        finally:
-            open_streams.discard(stream)
-            stream.socket.close()
+        with stream.socket:
+            await _serve_stream(stream, seats, app, hosts, limits)
 
-    accept, answer = trio.CancelScope(), trio.CancelScope()
+    accept = trio.CancelScope()
     async with trio.open_nursery() as helpers:
         helpers.start_soon(_cancel_when, stop, accept)
-        with answer:
-            async with trio.open_nursery() as connections:
-                ready()
-                with accept:
-                    await trio.serve_listeners(serve_one, [listener], handler_nursery=connections)
-                await listener.aclose()
-                await context.terminated.set()
-                helpers.start_soon(_close_all, open_streams, answer)
+        async with trio.open_nursery() as connections:
+            ready()
+            with accept:
+                await trio.serve_listeners(serve_one, [listener], handler_nursery=connections)
+            await listener.aclose()
+            helpers.start_soon(_end, seats)
         helpers.cancel_scope.cancel()
+
+
+async def _serve_stream(stream: trio.SocketStream, seats: Seats, app: ASGIApp, hosts: Hosts, limits: Limits) -> None:
+    try:
+        seat = seats.take(stream.socket.getpeername()[0])
+    except OSError:
+        return  # reset before it was accepted
+    if seat is None:
+        with contextlib.suppress(OSError):
+            await stream.socket.send(_FULL)  # a fresh connection has room for it
+        return
+    try:
+        await Connection(stream, seat, app, hosts, limits).serve()
+    except Exception:
+        # One connection must not end the others; what can go wrong with a client is handled, so that this is a bug.
+        log.exception("A connection failed.")
+    finally:
+        seats.leave(seat)
 
 
 async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
@@ -73,19 +83,7 @@ async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _close_all(open_streams: set[trio.SocketStream], answer: trio.CancelScope) -> None:
+async def _end(seats: Seats) -> None:
+    seats.end_idle()
     await trio.sleep(_GRACE)
-    answer.cancel()
-    for stream in list(open_streams):
-        stream.socket.close()  # wakes a send that is shielded from cancellation
-
-
-def _config() -> Config:
-    config = Config()
-    config.accesslog = None
-    config.errorlog = logging.getLogger("fusefs.serve.http")
-    config.loglevel = "WARNING"
-    config.include_server_header = False
-    config.keep_alive_timeout = _KEEP_ALIVE
-    config.keep_alive_max_requests = 1_000_000  # a reader of a large blob keeps its connection
-    return config
+    seats.end_all()

@@ -18,9 +18,11 @@ from fusefs.places import cache_home
 from fusefs.serve.app import make_app
 from fusefs.serve.connections import serve_connections
 from fusefs.serve.folders import Folder
+from fusefs.serve.hosts import Hosts
 from fusefs.serve.indexer import Indexer
 from fusefs.serve.kept import KeptDigests
 from fusefs.serve.leftout import Allowed, LeftOut
+from fusefs.serve.limits import Limits
 from fusefs.serve.plain import PlainCatalog
 from fusefs.serve.store import StoreCatalog, is_store
 
@@ -39,6 +41,7 @@ def run(
     chunk_size: int = MIB,
     on_ready: Callable[[str], None],
     allowed: Allowed | None = None,
+    names: tuple[str, ...] = (),
     warn: Callable[[str], None] | None = None,
     progress: Progress | None = None,
     index_dir: Path | None = None,
@@ -52,13 +55,14 @@ def run(
         chunk_size: bytes of a chunk in the lists that are computed.
         on_ready: called once, with the URL, when requests are answered.
         allowed: what is served beyond the default.
+        names: by which clients may call the server, beside its address and those of loopback.
         warn: called before `on_ready` with each line that the person should see.
         progress: called while a file is hashed: its path, bytes done, bytes in all; from any thread.
         index_dir: where digests are kept; None for the user's cache directory, where there is one.
 
     Raises:
         ServeError: the directory cannot be served, or the address cannot be had.
-        InvalidSetting: a port or a chunk size that cannot be.
+        InvalidSetting: a port, a name or a chunk size that cannot be.
     """
     server = Server(
         directory,
@@ -66,6 +70,7 @@ def run(
         port,
         chunk_size=chunk_size,
         allowed=allowed,
+        names=names,
         warn=warn,
         progress=progress,
         index_dir=index_dir,
@@ -90,6 +95,8 @@ class Server:
         *,
         chunk_size: int = MIB,
         allowed: Allowed | None = None,
+        names: tuple[str, ...] = (),
+        limits: Limits | None = None,
         warn: Callable[[str], None] | None = None,
         progress: Progress | None = None,
         index_dir: Path | None = None,
@@ -99,6 +106,8 @@ class Server:
         self.left_out = LeftOut()
         self._directory = _checked(directory)
         self._allowed = allowed or Allowed()
+        self._hosts = Hosts(host, names)
+        self._limits = (limits or Limits()).within_descriptors()
         self._warn = warn or _say_nothing
         kept = KeptDigests(index_dir or _index_dir(), chunk_size)
         self.indexer = Indexer(kept, chunk_size, progress)
@@ -158,7 +167,9 @@ class Server:
         async with trio.open_nursery() as nursery:
             if signals is not None:
                 nursery.start_soon(self._stop_on, signals)
-            await serve_connections(make_app(catalog), self._socket, stop, lambda: on_ready(self.url))
+            await serve_connections(
+                make_app(catalog), self._socket, self._hosts, self._limits, stop, lambda: on_ready(self.url)
+            )
             nursery.cancel_scope.cancel()
 
     async def _stop_on(self, signals: AsyncIterator[int]) -> None:

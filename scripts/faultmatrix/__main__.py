@@ -25,6 +25,7 @@ OTHERS = (
     "tests/faults/test_hostile_list.py",
     "tests/faults/test_starving_readers.py",
     "tests/faults/test_name_server.py",
+    "tests/serve/test_serve_floods.py",
     "tests/fuzz/test_atheris.py",
 )
 """Every other attack whose tests count what they did."""

@@ -45,6 +45,7 @@ AREAS = {
     "two_parsers": "two parsers",
     "name_server": "a silent name server",
     "moved_cache": "another cache in the place of ours",
+    "serve_floods": "serve floods",
     "atheris": "fuzzing (inputs)",
 }
 """What an area is called in the README."""

@@ -91,7 +91,8 @@ def staged(world: World, root: Path) -> Iterator[Stage]:
         server = stack.enter_context(Process(["unshare", "--mount", "--net", *script]))
         server.wait_for_line("silent")
         inside: list[str | Path] = ["nsenter", f"--target={server.pid}", "--mount", "--net", f"--wd={Path.cwd()}"]
-        registry = Process([*inside, *FUSEFS, "serve", root / "models", "--listen", "127.0.0.1:8080"], env=world.env)
+        serve: list[str | Path] = ["serve", root / "models", "--listen", "127.0.0.1:8080", "--host", "registry.test"]
+        registry = Process([*inside, *FUSEFS, *serve], env=world.env)
         stack.enter_context(registry)
         registry.wait_for_line("http://127.0.0.1:8080")
         name = "http://registry.test:8080/local/tiny"
