@@ -11,16 +11,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from fusefs import __version__, hardening, streams
+from fusefs import __version__, cli_cache, cli_serve, hardening, streams
 from fusefs.answers import DONE, FAILED, fail, finish, say, tell, warn, write_json
-from fusefs.cli_cache import COMMANDS
-from fusefs.config import MIB
 from fusefs.errors import FusefsError
 from fusefs.parameters import (
-    DEFAULT_LISTEN,
-    LISTEN,
     PATH,
-    SIZE,
     cache_dir_of,
     cache_option,
     check_both,
@@ -257,93 +252,8 @@ def verify(cache_dir: Path | None, *, as_json: bool, verbose: bool) -> int:
     return finish(report, verified(report), not_verified(report), as_json=as_json)
 
 
-for _command in COMMANDS:
+for _command in (*cli_cache.COMMANDS, *cli_serve.COMMANDS):
     cli.add_command(_command)
-
-
-@cli.command(short_help="Serve the models of a folder, as a registry.")
-@click.argument("directory", metavar="DIR", type=PATH)
-@click.option(
-    "--listen", type=LISTEN, metavar="HOST:PORT", default=DEFAULT_LISTEN, show_default=True, help="Where to listen."
-)
-@click.option(
-    "--chunk-size",
-    type=SIZE,
-    metavar="SIZE",
-    default="1MiB",
-    show_default=True,
-    help="Bytes a chunk: what a reader fetches and proves at least.",
-)
-@click.option("--hidden", is_flag=True, help="Serve hidden files and folders, too.")
-@click.option(
-    "--private", is_flag=True, help="Serve what others may not read, and what is named like keys or passwords, too."
-)
-@click.option(
-    "--host",
-    "names",
-    metavar="NAME",
-    multiple=True,
-    help="A name by which clients call this server, beside its address, this machine's own name and localhost; may be "
-    "given several times.",
-)
-@verbose_option
-def serve(  # one for each option
-    directory: Path,
-    *,
-    listen: tuple[str, int],
-    chunk_size: int,
-    hidden: bool,
-    private: bool,
-    names: tuple[str, ...],
-    verbose: bool,
-) -> None:
-    """Serve the models in DIR to other machines, as a registry.
-
-    DIR is an OLLAMA_MODELS store, or a folder with a folder for each model; the latter are served as
-    `local/<folder>:latest`.  Digests are computed once and kept.  What is hidden, private or a tool's leaving is left
-    out, and one line says so.  Nobody is asked who they are.  Ends with Ctrl-C.
-    """
-    from fusefs.logs import to_stderr
-    from fusefs.serve import Allowed, run
-    from fusefs.view.hashing import HashingView
-
-    to_stderr(verbose=verbose, quiet=True)
-    progress = HashingView()
-
-    def ready(url: str) -> None:
-        progress.clear()
-        say(url)
-        sys.stdout.flush()
-
-    def warn(line: str) -> None:
-        progress.clear()
-        click.echo(f"fusefs: warning: {line}", err=True)
-
-    run(
-        directory,
-        *listen,
-        chunk_size=chunk_size,
-        on_ready=ready,
-        allowed=Allowed(hidden=hidden, private=private),
-        names=names,
-        warn=warn,
-        progress=progress,
-    )
-
-
-@cli.command(short_help="Print a file's chunksums.")
-@click.argument("file", metavar="FILE", type=PATH)
-@click.option("--chunk-size", type=SIZE, metavar="SIZE", default=f"{MIB}", help="Bytes a chunk. [default: 1MiB]")
-def index(file: Path, *, chunk_size: int) -> None:
-    """Print FILE's chunksums: a line `<digest> <first byte>-<last byte>` for each chunk."""
-    from fusefs.serve.index import chunk_list_of
-    from fusefs.view.hashing import HashingView
-
-    progress = HashingView()
-    _, chunks = chunk_list_of(file, chunk_size, lambda done, size: progress(str(file), done, size))
-    progress.clear()
-    for line in chunks.format():
-        sys.stdout.write(line)
 
 
 # ---- the one error boundary
