@@ -50,7 +50,9 @@ def report_of(mount: Mounted, timeout: float) -> MountReport:
         answer = str(exc)
     here = mount.mountpoint
     peer = daemon_of(mount) if mount.user == os.geteuid() else None
-    report = _of_this(mount, MountReport(mountpoint=_text_of(here), sources=(mount.source,), pid=peer.pid if peer else 0))
+    report = _of_this(
+        mount, MountReport(mountpoint=_text_of(here), sources=(mount.source,), pid=peer.pid if peer else 0)
+    )
     if mount.user != os.geteuid() != 0:
         state, problem = "denied", f"mounted by user {mount.user}; ask as that user or as root"
     else:

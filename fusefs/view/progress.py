@@ -86,7 +86,7 @@ def frame(items: Sequence[Item], tally: Tally, *, width: int, rows: int) -> list
     label_width = min(longest, max(8, width // 3))
     cells = min(40, width - label_width - _STATE - 25)
     if cells < _SHORTEST_BAR:
-        cells, label_width = 0, min(longest, max(8, width - _STATE - 19))
+        cells, label_width = 0, min(longest, max(8, width - _STATE - 20))
     lines = [_item(item, label_width, cells) for item in shown]
     if hidden := order[len(shown) :]:
         finished = sum(item.state in ("sealed", "good") for item in hidden)

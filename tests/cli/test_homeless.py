@@ -34,7 +34,7 @@ def homeless(fusefs: Shell) -> Shell:
         del fusefs.env[name]
     fusefs.root.chmod(0o755)
     for above in fusefs.root.parents:
-        if above.stat().st_uid == 0 and above.name.startswith("pytest"):
+        if above.stat().st_uid == 0 and above.name.startswith(("pytest", "popen")):
             above.chmod(0o755)
     os.chown(fusefs.root, 12345, 12345)
     return fusefs

@@ -49,5 +49,5 @@ def packaged_minilm() -> Path:
 @pytest.fixture(scope="session")
 def server(models: Path) -> Iterator[str]:
     """`fusefs serve` over `models`; the base of their names."""
-    with fusefs_serve(models, "--hidden") as address:
+    with fusefs_serve(models, "--hidden", "--private") as address:
         yield f"http://{address}/local"
