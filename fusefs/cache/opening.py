@@ -20,7 +20,7 @@ from fusefs.cache.sealing import put_aside
 from fusefs.cache.spot import exists_at, unlink_at
 from fusefs.chunkpack import FRONT, MAX_PACKED_SIZE, fingerprint, pack, unpack, voucher_of
 from fusefs.descriptors import ran_out
-from fusefs.errors import CacheError, CacheFull, InvalidChunkList
+from fusefs.errors import BlobQuarantined, CacheError, CacheFull, InvalidChunkList
 from fusefs.voucher import BOUND, NOBODY, Voucher
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def open_chunker(
     With `doubt` what was proved before is only claimed from now on, although it was in this boot.
 
     Raises:
+        BlobQuarantined: the list that lay there was found lying; what the caller has may be the same.
         CacheError: the files of the blob cannot be used.
     """
     while True:
@@ -64,11 +65,9 @@ def open_chunker(
                 continue  # the folder was put into quarantine just now, or all of it was evicted
             raise
         try:
-            chunker = _open(place, blob, chunks, voucher, memory, quota, fd, doubt=doubt)
+            return _open(place, blob, chunks, voucher, memory, quota, fd, doubt=doubt)
         except CacheFull as exc:
             return _without_disk(place, blob, chunks, voucher, memory, quota, exc)
-        if chunker is not None:
-            return chunker
 
 
 def pinned_list(place: HeldPlace, blob: Blob) -> tuple[ChunkList, Voucher] | None:
@@ -106,17 +105,13 @@ def _open(
     map_fd: int,
     *,
     doubt: bool,
-) -> Chunker | None:
-    """Open data and map; `map_fd` holds Lock.CHANGE.  None when what lay there had to go: look again."""
+) -> Chunker:
+    """Open data and map; `map_fd` holds Lock.CHANGE."""
     data_fd = -1
     chunk_map = None
     try:
         with disk_errors(place.folder):
-            if condemned(map_fd):
-                # Whoever found its list lying has died before all of it was out of the way.
-                put_aside(place)
-                os.close(map_fd)
-                return None
+            _look_for_verdict(place, blob, map_fd)
             if ChunkMap.in_use_otherwise(map_fd, blob, chunks):
                 # What that list lets through would be written over what this one has proved: not into one file.
                 with contextlib.suppress(FileNotFoundError):
@@ -142,6 +137,13 @@ def _open(
                 os.close(fd)
         raise
     return Chunker(blob, chunks, place, chunk_map, data_fd, memory, quota, voucher=voucher, sealed=sealed)
+
+
+def _look_for_verdict(place: HeldPlace, blob: Blob, map_fd: int) -> None:
+    """Whoever found the list lying may have died before all of it was out of the way."""
+    if condemned(map_fd):
+        put_aside(place)
+        raise BlobQuarantined(f"{blob.digest}: its chunk list was found to be wrong and is asked for again")
 
 
 def _pin(place: HeldPlace, blob: Blob, chunks: ChunkList, voucher: Voucher) -> tuple[ChunkList, Voucher]:

@@ -217,6 +217,7 @@ class BlobFetch:
         """
         # Once a mount: what was hashed since is not hashed again because the blob was closed meanwhile.
         doubt = self._settings.verify == "always" and not self._was_open
+        self._list = None  # the chunker has it from here on; and what turns out to be a lie now is not used again
         chunker = self._cache.chunker(self.blob, *listed, doubt=doubt)
         chunker.usage.readers = self.readers
         chunker.serve_unproved = self._settings.unproved == "allow"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -190,13 +189,10 @@ def test_p2_under_a_limit_of_address_space_reads_are_right_or_an_errno_and_the_d
     with FaultyRegistry() as registry:
         model = registry.add_model("library/m:latest", {**files, "lost.bin": some_bytes(PAGE * readers)})
         registry.fault("silence-before", f"/blobs/{model.blobs['lost.bin'].digest}", times=None)
-        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        limited = ("prlimit", f"--as={limit}:")  # as `ulimit -v`
         with ExitStack() as stack:
-            resource.setrlimit(resource.RLIMIT_AS, (limit, hard))  # inherited, as from `ulimit -v`
-            try:
-                mount = stack.enter_context(world.mount(str(model.name), options=("--timeout", "4"), logs="."))
-            finally:
-                resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+            limits = ("--timeout", "4")
+            mount = stack.enter_context(world.mount(str(model.name), options=limits, logs=".", prefix=limited))
             pid = mount.status()["pid"]
             stack.enter_context(waiting(mount, mount.path / "lost.bin", readers))
             for name, data in files.items():

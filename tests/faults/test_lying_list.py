@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 import trio
 
+from fusefs.cache.chunkmap import _CONDEMNED_AT
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.place import Place
 from fusefs.chunkpack import fingerprint, pack, unpack
@@ -211,6 +212,21 @@ async def test_p1_what_was_proved_whole_once_is_bound_and_needs_nobody(tmp_path:
         assert await read(fs, handle_of(fs), 0, 150) == DATA[:150]
         assert fs.getxattr(fs.tree.files[0].inode, "user.fusefs.proof") == b"bound"
     assert chunks == chunk_list(DATA, CHUNK)
+
+
+@pytest.mark.logs(VERDICT)
+async def test_p1_a_list_whose_verdict_was_cut_off_by_a_crash_is_not_served_by_again(tmp_path: Path) -> None:
+    liar, honest = Scene(False, "lie"), Scene(False, "right")
+    async with process(tmp_path, liar) as fs:
+        assert await read(fs, handle_of(fs), 0, 150) == LIE[:150]
+    with Place(tmp_path, BLOB.digest).map.open("r+b") as file:
+        file.seek(_CONDEMNED_AT)
+        file.write(b"\x01")
+    async with process(tmp_path, honest) as fs:
+        handle = handle_of(fs)
+        assert await read(fs, handle, 0, 150) is None, "what was asked for by it is not to be had"
+        assert await read(fs, handle, 0, 150) == DATA[:150]
+    assert (tmp_path / "quarantine" / BLOB.digest.file_name / "chunks").exists()
 
 
 async def _sealed(fs: FileSystem) -> None:

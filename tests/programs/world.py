@@ -135,11 +135,11 @@ class World:
         }
 
     def fusefs(
-        self, *args: str | Path, code: int = 0, env: Mapping[str, str] | None = None
+        self, *args: str | Path, code: int = 0, env: Mapping[str, str] | None = None, prefix: tuple[str, ...] = ()
     ) -> subprocess.CompletedProcess[str]:
-        """Run one command; it must end with `code`."""
+        """Run one command, by way of the program `prefix`; it must end with `code`."""
         done = subprocess.run(
-            [*FUSEFS, *args],
+            [*prefix, *FUSEFS, *args],
             env={**self.env, **(env or {})},
             timeout=60,
             capture_output=True,
@@ -158,6 +158,7 @@ class World:
         options: tuple[str | Path, ...] = (),
         env: Mapping[str, str] | None = None,
         logs: str | None = None,
+        prefix: tuple[str, ...] = (),
     ) -> Iterator[Mounted]:
         """Mount with the real command, and unmount with it.
 
@@ -169,7 +170,9 @@ class World:
         mountpoint.mkdir()
         cache = cache or self.root / f"cache{self._mounts}"
         log = self.root / f"log{self._mounts}"
-        self.fusefs("mount", *sources, mountpoint, "--cache-dir", cache, "--log-file", log, *options, env=env)
+        self.fusefs(
+            "mount", *sources, mountpoint, "--cache-dir", cache, "--log-file", log, *options, env=env, prefix=prefix
+        )
         mounted = Mounted(mountpoint, cache, self)
         try:
             pid = mounted.status()["pid"]
