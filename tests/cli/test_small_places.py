@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,14 +13,13 @@ import pytest
 from tests.cli.conftest import REPOSITORY
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.cli.conftest import Shell
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root to mount small file systems")
 
 STAGE = """
 mount --make-rprivate /; mount --bind "$1" /mnt; cd /mnt
+mkdir -p code; mount --bind "$2" code  # which may lie below what is spoilt
 for name in cache state data config run mount home; do mkdir -p stage/$name; chmod 700 stage/$name; done
 cd stage
 export HOME=/mnt/stage/home XDG_RUNTIME_DIR=/mnt/stage/run
@@ -43,10 +43,13 @@ spoil_in_use() {  # likewise, but what is in it stays
 
 def run(root: Path, script: str) -> subprocess.CompletedProcess[str]:
     env = {name: value for name, value in os.environ.items() if name.lower() not in ("http_proxy", "all_proxy")}
-    env |= {"PYTHONPATH": str(REPOSITORY), "LC_ALL": "C.UTF-8"}
-    prologue = STAGE + f'fusefs() {{ {sys.executable} -m fusefs "$@"; }}\n'
+    env |= {"PYTHONPATH": "/mnt/code", "LC_ALL": "C.UTF-8"}
+    python = Path(sys.executable)
+    if python.is_relative_to(REPOSITORY):
+        python = "/mnt/code" / python.relative_to(REPOSITORY)
+    prologue = STAGE + f'fusefs() {{ {python} -m fusefs "$@"; }}\n'
     return subprocess.run(
-        ["unshare", "--mount", "sh", "-c", prologue + script, "sh", str(root)],
+        ["unshare", "--mount", "sh", "-c", prologue + script, "sh", str(root), str(REPOSITORY)],
         env=env,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -21,7 +21,7 @@ from fusefs.cache.chunkmap import ABSENT, peek
 from fusefs.cache.place import Place
 from fusefs.config import Settings
 from fusefs.digest import Digest
-from fusefs.errors import FusefsError
+from fusefs.errors import FusefsError, NotFound, SourceError, Unauthorized
 from fusefs.fuse.errnos import errno_of
 from fusefs.models import sole_error
 from fusefs.mount import MountOptions
@@ -301,12 +301,18 @@ class Player:
         watchdog = threading.Timer(HANGS, os.kill, (os.getpid(), signal.SIGTERM))
         watchdog.start()
         try:
-            return pull(PullOptions((self._scene.name,), self._cache, (), self._settings), lambda _items: None)
+            report = pull(PullOptions((self._scene.name,), self._cache, (), self._settings), lambda _items: None)
         except KeyboardInterrupt:
             pytest.fail(f"the pull did not end in {HANGS:g} s")
         finally:
             watchdog.cancel()
             watchdog.join()
+        for said in report.problems:  # a pull tells its names' troubles as text
+            for text, kind in (("not found", NotFound), ("status 401", Unauthorized), ("status 403", Unauthorized)):
+                if text in said.problem:
+                    raise kind(said.problem)
+            raise SourceError(said.problem)
+        return report
 
     # What must hold
 

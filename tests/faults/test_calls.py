@@ -203,7 +203,7 @@ def test_what_fails_is_every_call_that_the_cache_is_known_to_make(theatre: Theat
 @pytest.mark.logs(".")
 @pytest.mark.parametrize(
     "injection",
-    ["pwrite64:error=ENOSPC:when=9+", "fsync:error=EIO", "fallocate:error=EDQUOT", "rename:error=EROFS:when=3"],
+    ["pwrite64:error=ENOSPC:when=9+", "fsync:error=EIO", "fallocate:error=EDQUOT", "renameat:error=EROFS:when=3"],
 )
 def test_p2_the_kernel_itself_refuses(tmp_path: Path, injection: str) -> None:
     """The same with strace in place of our own hands: what is watched here is what the kernel is asked."""
