@@ -314,6 +314,7 @@ async def test_p1_whoever_lies_no_wrong_byte_is_served_under_a_pinned_digest(
         record_property(f"faults.{name}", count)
 
 
+@pytest.mark.slow
 @pytest.mark.logs(VERDICT)
 def test_p2_pages_that_the_kernel_kept_of_a_lie_are_gone_with_it(world: World) -> None:
     """The real kernel, two mounts of one cache: a mapping of the wrong bytes does not show them for ever."""
