@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.config import KIB, MIB
-from fusefs.serve.proof import RangeProof
+from fusefs.serve.rangeproof import RangeProof
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from fusefs.chunkpack import pack
 from fusefs.chunks import Chunk, ChunkList
 from fusefs.digest import Digest
 from fusefs.serve.index import Stamp
-from fusefs.serve.proof import RangeProof
+from fusefs.serve.rangeproof import RangeProof
 from fusefs.voucher import NOBODY
 from tests.serve.world import noise, read_all, serving, write_store, write_tree
 
