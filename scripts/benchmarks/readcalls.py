@@ -152,7 +152,7 @@ class Profiler:
         read.way.extend(file for file in reversed(stack) if file not in read.way)
 
 
-HAND_OVERS = ("Dispatcher.push", "Dispatcher._spawn")
+HAND_OVERS = ("Flights.want", "Dispatcher._spawn")
 """Where a chunk goes from the reader to the dispatcher's task, and from there to the worker's thread."""
 
 
