@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fusefs.errors import FusefsError
 
 if TYPE_CHECKING:
-    from fusefs.cache.chunker import Chunker
+    from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.fetch.flight import Flight, Priority
     from fusefs.fetch.flights import Flights

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from fusefs.cache.sealing import unseal
+from fusefs.cache.blob.sealing import unseal
 from fusefs.fetch.flight import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusefs.digest import Digest
     from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.fetch.completion import Completion
     from fusefs.fetch.flight import Flight
     from fusefs.fetch.flights import Flights
     from fusefs.fetch.tasks import Tasks
+    from fusefs.values.digest import Digest
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from fusefs.fetch.bulk import fetch_all
 from fusefs.fetch.flight import Priority, again
 
 if TYPE_CHECKING:
-    from fusefs.cache.chunker import Chunker
+    from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.fetch.flights import Flights
-    from fusefs.fetch.opening import Opener
+    from fusefs.fetch.opener import Opener
     from fusefs.fetch.proving import Prover
 
 _SEAL_TRIES = 3

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, cast
 
 import trio
 
-from fusefs.cache.files import PIECE
+from fusefs.cache.memory.buffers import Buffers
 from fusefs.errors import CacheError
-from fusefs.fetch.buffers import Buffers
 from fusefs.fetch.flight import Priority
 from fusefs.fetch.shares import Shares
 from fusefs.fetch.spans import plan, span_limit
 from fusefs.fetch.worker import fetch_span
+from fusefs.system.files import PIECE
 
 if TYPE_CHECKING:
     import mmap
 
-    from fusefs.config import Settings
     from fusefs.fetch.flight import Flight
     from fusefs.fetch.flights import Flights
     from fusefs.fetch.shares import Worker
     from fusefs.fetch.tasks import Tasks
-    from fusefs.stats import Counters
+    from fusefs.values.counters import Counters
+    from fusefs.values.settings import Settings
 
 
 class Dispatcher:

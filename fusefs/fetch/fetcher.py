@@ -37,26 +37,26 @@ from fusefs.fetch.blobfetch import BlobFetch
 from fusefs.fetch.claims import Claims
 from fusefs.fetch.completion import Completion
 from fusefs.fetch.dispatcher import Dispatcher
+from fusefs.fetch.driver import Foresight
 from fusefs.fetch.flight import Priority
 from fusefs.fetch.flights import Flights
-from fusefs.fetch.foresight import Foresight
 from fusefs.fetch.idle import IdleBlobs
-from fusefs.fetch.opening import Opener
+from fusefs.fetch.opener import Opener
 from fusefs.fetch.proving import Prover
 from fusefs.fetch.tasks import Tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fusefs.cache.chunker import Chunker
+    from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
-    from fusefs.chunks import Blob
-    from fusefs.config import Settings
-    from fusefs.digest import Digest
     from fusefs.fetch.flight import Flight
     from fusefs.fetch.left import Left
     from fusefs.fetch.threads import CacheThreads
-    from fusefs.stats import Counters
+    from fusefs.values.chunks import Blob
+    from fusefs.values.counters import Counters
+    from fusefs.values.digest import Digest
+    from fusefs.values.settings import Settings
 
 
 def _nobody_listens(_blob: Blob) -> None:

@@ -10,9 +10,9 @@ import trio
 from fusefs.fetch.use import Use
 
 if TYPE_CHECKING:
-    from fusefs.cache.chunker import Chunker
-    from fusefs.digest import Digest
+    from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.worker import Origin
+    from fusefs.values.digest import Digest
 
 
 class Priority(enum.IntEnum):

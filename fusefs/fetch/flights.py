@@ -14,12 +14,12 @@ import trio
 from fusefs.errors import CacheError
 from fusefs.fetch.flight import Flight, Priority
 from fusefs.fetch.queue import Queue
-from fusefs.stats import Rate
+from fusefs.values.counters import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusefs.cache.chunker import Chunker
+    from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.flight import BlobFlights
     from fusefs.fetch.tasks import Tasks
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from fusefs.fetch.prefetch import Prefetch
+from fusefs.prefetch.policy import Prefetch
 
 if TYPE_CHECKING:
-    from fusefs.cache.chunker import Chunker
+    from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
-    from fusefs.config import Settings
+    from fusefs.values.settings import Settings
 
 _AHEAD = 4
 """This part of the cache's limit is fetched ahead of a reader at most."""

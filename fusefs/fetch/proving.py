@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.cache.sealing import seal
+from fusefs.cache.blob.sealing import seal
 from fusefs.errors import BlobQuarantined, CacheError, DigestMismatch, FusefsError
 from fusefs.fetch.bulk import fetch_all
 from fusefs.fetch.flight import Priority, again
 
 if TYPE_CHECKING:
-    from fusefs.cache.chunker import Chunker
-    from fusefs.digest import Digest
+    from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.blobfetch import BlobFetch
+    from fusefs.fetch.driver import Foresight
     from fusefs.fetch.flights import Flights
-    from fusefs.fetch.foresight import Foresight
     from fusefs.fetch.idle import IdleBlobs
     from fusefs.fetch.tasks import Tasks
+    from fusefs.values.digest import Digest
 
 _STEP = 8
 """Chunks that the running hash reads back in one go; between steps others get their turn at the disk."""

@@ -27,18 +27,18 @@ import trio
 import trio.testing
 
 import fusefs
+from fusefs.artifacts.manifest import Layer
 from fusefs.cache.disk import DiskCache
-from fusefs.chunks import Blob
-from fusefs.config import Settings
-from fusefs.digest import Digest
 from fusefs.fetch.blobfetch import BlobFetch
 from fusefs.fetch.fetcher import Fetcher
 from fusefs.fetch.worker import Origin
 from fusefs.fuse.operations import FuseOperations
-from fusefs.manifest import Layer
-from fusefs.names import Name
-from fusefs.sources.open import open_sources
-from fusefs.stats import Counters
+from fusefs.sources.order import open_sources
+from fusefs.values.chunks import Blob
+from fusefs.values.counters import Counters
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
+from fusefs.values.settings import Settings
 from fusefs.vfs.blobfile import BlobFile
 from fusefs.vfs.filesystem import FileSystem
 from fusefs.vfs.layout import File

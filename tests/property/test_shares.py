@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.digest import Digest
 from fusefs.fetch.flight import BlobFlights, Flight, Priority
 from fusefs.fetch.queue import Queue
 from fusefs.fetch.shares import SILENT, Shares
+from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
-    from fusefs.cache.chunker import Chunker
+    from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.shares import Worker
 
 CONNECTIONS = 4

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from fusefs.digest import Digest
 from fusefs.fetch.flight import BlobFlights, Flight, Priority
 from fusefs.fetch.queue import Queue
+from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
-    from fusefs.cache.chunker import Chunker
+    from fusefs.cache.blob.chunker import Chunker
 
 
 def flight(index: int, priority: Priority, *, host: str = "one", blob: bytes = b"") -> Flight:

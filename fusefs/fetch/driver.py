@@ -1,0 +1,84 @@
+"""Foresight: turns what the policies of `fusefs.prefetch.policy` say into flights, and runs their errands.
+
+Nothing in here is waited for by a reader, and nothing fails: a hint that comes to nothing costs bytes at most.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from fusefs.fetch.flight import Priority
+from fusefs.fetch.headerreader import HeaderReader
+
+if TYPE_CHECKING:
+    from fusefs.cache.blob.chunker import Chunker
+    from fusefs.fetch.blobfetch import BlobFetch
+    from fusefs.fetch.flights import Flights
+    from fusefs.fetch.tasks import Tasks
+    from fusefs.prefetch.policy import Prefetch
+    from fusefs.values.trace import Start
+
+_EARLY = 64
+"""Reads remembered that came before their blob was open."""
+
+
+class Foresight:
+    """Belongs to one fetcher; lives on the event loop."""
+
+    def __init__(self, flights: Flights, tasks: Tasks) -> None:
+        self._flights = flights
+        self._tasks = tasks
+        self._headers = HeaderReader(flights, tasks)
+
+    def observe(self, fetch: BlobFetch, off: int, size: int) -> None:
+        """Somebody asks for [off, off+size) of a blob: want what comes next."""
+        chunker, prefetch = fetch.chunker, fetch.prefetch
+        if chunker is None or prefetch is None:
+            if len(fetch.early) < _EARLY:
+                fetch.early.append((off, size))
+            return
+        if chunker.sealed or chunker.by_whole:
+            return
+        rate = self._flights.rate.at(trio.current_time())
+        for ahead in prefetch.observe(off, size, rate, tight=chunker.full is not None):
+            for index in chunker.missing(ahead.start, len(ahead)):
+                self._flights.want(fetch.flights, chunker, index, Priority.READ_AHEAD)
+        if prefetch.wants_header:
+            self._headers.start(fetch, chunker, prefetch, off)
+        if prefetch.record_grown:
+            self.keep(fetch)
+
+    def served(self, fetch: BlobFetch, chunker: Chunker, off: int) -> None:
+        """What was asked for at `off` is here: perhaps it begins with a header."""
+        prefetch = fetch.prefetch
+        if prefetch is not None and prefetch.wants_header:
+            self._headers.start(fetch, chunker, prefetch, off)
+
+    def opened(self, fetch: BlobFetch, chunker: Chunker) -> None:
+        """The blob is open: those who asked for it meanwhile count."""
+        early, fetch.early = fetch.early, []
+        if not chunker.sealed:
+            for off, size in early:
+                self.observe(fetch, off, size)
+
+    def keep(self, fetch: BlobFetch) -> None:
+        """Keep the record of this load for the next one, if it is worth it, and if the mount goes on."""
+        prefetch = fetch.prefetch
+        if prefetch is None or fetch.keeping or not self._tasks.may_start:
+            return
+        start = prefetch.unsaved_record()
+        if start is not None:
+            fetch.keeping = True
+            self._tasks.start_soon(self._keep, fetch, prefetch, start)
+
+    async def _keep(self, fetch: BlobFetch, prefetch: Prefetch, start: Start) -> None:
+        try:
+            await self._tasks.threads.run(fetch.keep, start)
+        except Exception as exc:  # it must not end the mount
+            self._tasks.report(exc)
+        else:
+            prefetch.record_saved(start)
+        finally:
+            fetch.keeping = False
