@@ -74,7 +74,8 @@ def mount(sources: tuple[Name, ...], mountpoint: Path, **options: Any) -> None:
     Returns when the mount answers; a daemon serves it until `fusefs umount`.  One model shows its files at the root
     of the mount, several a folder each.  A file appears with its final size; reading it fetches what is missing.
     """
-    from fusefs.daemon.mounting import MountOptions, start
+    from fusefs.daemon.mounting import start
+    from fusefs.engine.options import MountOptions
 
     check_both(sources, mountpoint)
     if options["verify"] == "always" and options["sealed"] == "symlink":

@@ -13,9 +13,9 @@ from fusefs.daemon import hardening, logs
 from fusefs.values.report import CELLS, FileReport, MountReport, encode
 
 if TYPE_CHECKING:
-    from fusefs.daemon.mounting import MountOptions
     from fusefs.daemon.watchdog import Watchdog
-    from fusefs.engine.models import SourcePool
+    from fusefs.engine.options import MountOptions
+    from fusefs.engine.pool import SourcePool
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.fuse import kernel
     from fusefs.values.chunks import Blob
