@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from fusefs.values.chunks import Blob
     from fusefs.values.digest import Digest
     from fusefs.values.settings import Settings
-    from fusefs.vfs.layout import File
+    from fusefs.values.snapshot import File
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +191,7 @@ async def _keep(keeper: Keeper) -> None:
 
 def _links(files: Iterable[File], cache: DiskCache) -> dict[Digest, Path]:
     """Blobs that can be shown as symbolic links: who follows one is beyond our reach, so only what is proved now."""
-    found = {file.content.blob for file in files if not isinstance(file.content, bytes)}
+    found = {file.content.blob for file in files if not isinstance(file.content, bytes) and file.content.is_whole}
     blobs = sorted(found, key=lambda blob: blob.size, reverse=True)  # only so many can be held: those that gain most
     return {blob.digest: cache.path(blob.digest) for blob in blobs if cache.proved(blob) and cache.hold(blob.digest)}
 

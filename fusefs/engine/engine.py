@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fusefs.engine.options import MountOptions, PullOptions
     from fusefs.values.chunks import Blob
     from fusefs.values.names import Name
-    from fusefs.vfs.layout import Model
+    from fusefs.values.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,11 @@ class Engine:
 
     async def resolve(
         self, names: Sequence[Name], *, patience: float = math.inf, failed: dict[Name, FusefsError] | None = None
-    ) -> list[Model]:
+    ) -> list[Snapshot]:
         """The models of `names`, in their order; see `resolve_all`."""
         return await resolve_all(names, self.pool, self.cache, self.keeper, patience=patience, failed=failed)
 
-    def offer(self, models: Iterable[Model]) -> dict[Blob, str]:
+    def offer(self, models: Iterable[Snapshot]) -> dict[Blob, str]:
         """Tell the fetcher where each blob of the models can be had.
 
         Returns:

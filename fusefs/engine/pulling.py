@@ -15,7 +15,6 @@ from fusefs.engine.pool import check_stores
 from fusefs.errors import CacheFull, FusefsError
 from fusefs.fetch.flight import Priority
 from fusefs.values.report import Item, PullReport, SourceProblem
-from fusefs.vfs.layout import layout_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.values.chunks import Blob
     from fusefs.values.names import Name
-    from fusefs.vfs.layout import Model
 
     Show = Callable[[Sequence[Item]], None]
     """Told the newest state of all items, a few times a second."""
@@ -79,7 +77,7 @@ async def _pull(options: PullOptions, show: Show) -> PullReport:
     began = trio.current_time()
     async with Engine.running(options) as engine:
         failed: dict[Name, FusefsError] = {}
-        models = _showable(await engine.resolve(options.names, failed=failed), failed)
+        models = await engine.resolve(options.names, failed=failed)
         await trio.to_thread.run_sync(engine.keeper.work)
         fetcher, blobs = engine.fetcher, engine.offer(models)
         _check_room(blobs, options.settings.cache_size)
@@ -111,19 +109,6 @@ def _texts(names: Iterable[Name]) -> tuple[str, ...]:
 
 def _problems(names: Iterable[Name], failed: Mapping[Name, FusefsError]) -> tuple[SourceProblem, ...]:
     return tuple(SourceProblem(str(name), str(failed[name])) for name in dict.fromkeys(names) if name in failed)
-
-
-def _showable(models: Iterable[Model], failed: dict[Name, FusefsError]) -> list[Model]:
-    """Those that could be mounted; a manifest with names that cannot be is no reason to leave the others out."""
-    good = []
-    for model in models:
-        try:
-            layout_of([model])
-        except FusefsError as exc:
-            failed[model.name] = exc
-        else:
-            good.append(model)
-    return good
 
 
 def _check_room(blobs: Iterable[Blob], limit: int | None) -> None:

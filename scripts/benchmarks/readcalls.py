@@ -27,7 +27,6 @@ import trio
 import trio.testing
 
 import fusefs
-from fusefs.artifacts.manifest import Layer
 from fusefs.cache.disk import DiskCache
 from fusefs.fetch.blobfetch import BlobFetch
 from fusefs.fetch.fetcher import Fetcher
@@ -39,9 +38,9 @@ from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
 from fusefs.values.names import Name
 from fusefs.values.settings import Settings
+from fusefs.values.snapshot import File, Slice
 from fusefs.vfs.blobfile import BlobFile
 from fusefs.vfs.filesystem import FileSystem
-from fusefs.vfs.layout import File
 from fusefs.vfs.tree import Tree
 
 CHUNK = 4096
@@ -218,7 +217,7 @@ async def mounted(root: Path, name: Name, blob: Blob) -> AsyncIterator[tuple[Fus
     fetch = fetcher.track(blob)
     for source in sources:
         fetch.add_origin(Origin(source, name))
-    tree = Tree([File("model.bin", Layer("", blob), 0)])
+    tree = Tree([File("model.bin", Slice.whole(blob))])
     file_system = FileSystem(tree, lambda _: BlobFile(fetcher, fetch), counters)
     async with trio.open_nursery() as nursery:
         await nursery.start(fetcher.run)
