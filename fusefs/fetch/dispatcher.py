@@ -42,6 +42,7 @@ class Dispatcher:
         self._shares = Shares(settings.connections)
         self._threads = trio.CapacityLimiter(math.inf)  # the shares are the limit
         self._short = False  # a reader lacks memory
+        self._waiting = False  # flights could not start when they were looked at last
 
     @property
     def in_flight(self) -> int:
@@ -52,21 +53,22 @@ class Dispatcher:
         """Start workers until cancelled."""
         self._token = trio.lowlevel.current_trio_token()
         while True:
-            waiting = self._start_all()
-            soonest = self._shares.look(trio.current_time()) if waiting else math.inf
+            self._waiting = self._start_all()
+            soonest = self._shares.look(trio.current_time()) if self._waiting else math.inf
             # Nobody announces that a worker has become silent, at which others may start.
             with trio.move_on_at(soonest):
-                await self._flights.stirred()
+                await self._flights.stirred.wait()
+            self._flights.stirred = trio.Event()
 
     def _start_all(self) -> bool:
         """Start what may start; True when something is left that waits."""
+        self._shares.look(trio.current_time())
         while True:
-            self._shares.look(trio.current_time())
             self._short = False
             offers = list(self._flights.queue.offers())
             if not any(map(self._start, offers)):
                 break
-        self._shares.idle(flight.host for flight in offers)
+        self._shares.idle(offers)
         return bool(offers)
 
     def _start(self, flight: Flight) -> bool:
@@ -77,12 +79,8 @@ class Dispatcher:
         if not self._shares.may_start(flight.host, flight.blob, prefetch=prefetch):
             return False
         chunker = flight.chunker
-        if chunker.present(flight.index):
-            flight.started = True
-            self._flights.land(flight)
-            return True
         span = self._plan(flight)
-        need = max(chunker.chunks[i].size for i in span)
+        need = max(map(chunker.chunks.size_of, span))
         if need > self._buffers.capacity:
             need = PIECE  # too large for memory: it is streamed to its unmarked region
         buffer = self._buffers.take(need)
@@ -93,14 +91,16 @@ class Dispatcher:
             self._short = not prefetch  # the memory that comes free next is a reader's
             return False
         self._flights.queue.served(flight)
-        flights = {i: flight.of[i] for i in span}
-        for one in flights.values():
+        locked: dict[int, Flight] = {}
+        for index in span:
+            one = flight.of[index]
             one.started = True
-        locked = [i for i in span if self._lock(flights[i])]
-        if not locked:
+            if self._lock(one):
+                locked[index] = one
+        if locked:
+            self._spawn(flight, locked, buffer, prefetch=prefetch)
+        else:
             self._buffers.give(buffer)
-            return True
-        self._spawn(flight, {i: flights[i] for i in locked}, buffer, prefetch=prefetch)
         return True
 
     def _plan(self, flight: Flight) -> range:
@@ -110,6 +110,8 @@ class Dispatcher:
             other = flights.get(index)
             return other is not None and not other.started and other.chunker is chunker
 
+        if not wanted(flight.index + 1):
+            return range(flight.index, flight.index + 1)
         limit = span_limit(self._flights.rate.at(trio.current_time()), self._settings.span_size)
         return plan(chunker.chunks, flight.index, limit, wanted)
 
@@ -160,13 +162,14 @@ class Dispatcher:
             self._buffers.give(cast("mmap.mmap", buffer.obj))
             self._shares.end(worker)
             first.of.use.let_go()
-            self._flights.stir()
+            if self._waiting or self._shares.running:  # else there is nothing to start, and nothing to be idle beside
+                self._flights.stirred.set()
 
     def _landed(self, flight: Flight, error: BaseException | None) -> None:
         """One chunk of a span is over (on the event loop)."""
         flight.chunker.unlock(flight.index)
         if error is None:
-            size, now = flight.chunker.chunks[flight.index].size, trio.current_time()
+            size, now = flight.chunker.chunks.size_of(flight.index), trio.current_time()
             self._flights.rate.add(size, now)
             self._shares.lanes(flight.host).landed(size, now)
         self._flights.land(flight, error)

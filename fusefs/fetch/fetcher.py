@@ -46,7 +46,7 @@ from fusefs.fetch.proving import Prover
 from fusefs.fetch.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
@@ -73,6 +73,7 @@ class Fetcher:
     Attributes:
         counters: what happened so far.
         tasks: what runs for it.
+        foresight: is told of reads, and fetches ahead of them.
         timeout: seconds that a reader waits without success before it fails.
         lied: told of a blob by whose chunk list wrong bytes may have been served.
     """
@@ -86,11 +87,11 @@ class Fetcher:
         self._settings = settings
         self._blobs: dict[Digest, BlobFetch] = {}
         self._flights = Flights(self.tasks, self._present)
-        self._foresight = Foresight(self._flights, self.tasks)
+        self.foresight = Foresight(self._flights, self.tasks)
         self._dispatcher = Dispatcher(settings, counters, self._flights, self.tasks)
         self._idle = IdleBlobs(self.tasks.threads, cache.quota, settings.timeout)
-        self._prover = Prover(self._flights, self.tasks, self._idle, self._foresight, settings.timeout)
-        self._opener = Opener(self.tasks.threads, self._idle, self._foresight, self._prover)
+        self._prover = Prover(self._flights, self.tasks, self._idle, self.foresight, settings.timeout)
+        self._opener = Opener(self.tasks.threads, self._idle, self.foresight, self._prover)
         self._completion = Completion(self._flights, self._opener, self._prover, settings.timeout)
         self._claims = Claims(self._flights, self.tasks, self._completion, self._blobs.__getitem__)
         self._closed = False
@@ -202,7 +203,7 @@ class Fetcher:
         """
         return await self._opener.open(fetch)
 
-    async def ensure(self, fetch: BlobFetch, chunker: Chunker, missing: list[int], scope: trio.CancelScope) -> None:
+    async def ensure(self, fetch: BlobFetch, chunker: Chunker, missing: Sequence[int], scope: trio.CancelScope) -> None:
         """One round of making chunks servable that a reader lacks: when it ends, look again.
 
         Args:
@@ -234,18 +235,6 @@ class Fetcher:
                 break
         if mismatch is not None and not await self._opener.relist(fetch, chunker, mismatch):
             raise mismatch
-
-    def observe(self, fetch: BlobFetch, off: int, size: int) -> None:
-        """A reader asks for [off, off+size), which lies in the blob: fetch ahead of it what it will want."""
-        self._foresight.observe(fetch, off, size)
-
-    def served(self, fetch: BlobFetch, chunker: Chunker, off: int) -> None:
-        """What a reader lacked at `off` is here."""
-        self._foresight.served(fetch, chunker, off)
-
-    def keep_start(self, fetch: BlobFetch) -> None:
-        """A reader is done with a blob: the order in which it was wanted is kept for the next."""
-        self._foresight.keep(fetch)
 
     async def complete(self, fetch: BlobFetch, priority: Priority = Priority.READ_AHEAD) -> None:
         """Fetch all of a blob and seal it (`pull`, `--fill`).

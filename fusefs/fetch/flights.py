@@ -34,6 +34,7 @@ class Flights:
         queue: flights that wait for a worker.
         claims: flights whose chunk was marked in an earlier boot, and waits to be hashed.
         rate: bytes per second that arrive verified.
+        stirred: set when something has changed by which a flight may start; the dispatcher puts another in its place.
     """
 
     def __init__(self, tasks: Tasks, present: Callable[[Flight], None]) -> None:
@@ -48,7 +49,7 @@ class Flights:
         self._claimed, self.claims = trio.open_memory_channel[Flight](math.inf)
         self._tasks = tasks
         self._present = present
-        self._stirred = trio.Event()
+        self.stirred = trio.Event()
 
     def want(self, of: BlobFlights, chunker: Chunker, index: int, priority: Priority) -> Flight:
         """The flight of a chunk that is missing: the one that is under way, or a new one."""
@@ -58,7 +59,7 @@ class Flights:
             self.requeue(flight)
         elif priority < flight.priority:
             self.queue.promote(flight, priority)
-            self.stir()
+            self.stirred.set()
         return flight
 
     def requeue(self, flight: Flight) -> None:
@@ -68,7 +69,7 @@ class Flights:
             self._claimed.send_nowait(flight)
         else:
             self.queue.push(flight)
-            self._stirred.set()
+            self.stirred.set()
 
     def land(self, flight: Flight, error: BaseException | None = None) -> None:
         """A flight is over; only here does it leave the table."""
@@ -80,15 +81,6 @@ class Flights:
     def park(self, flight: Flight) -> None:
         """Another process has locked the chunk: wait for it to be present, or start again when the lock is free."""
         self._tasks.start_soon(self._await_foreign, flight)
-
-    def stir(self) -> None:
-        """Something has changed by which a flight may start."""
-        self._stirred.set()
-
-    async def stirred(self) -> None:
-        """Wait until something has changed since the last time."""
-        await self._stirred.wait()
-        self._stirred = trio.Event()
 
     async def _await_foreign(self, flight: Flight) -> None:
         pause, longest = _FOREIGN_POLL

@@ -66,7 +66,7 @@ class Prover:
             whole.progress(self._timeout)
         elif digest in self._tending:
             self._tending[digest] = True
-        elif not chunker.quarantined and (chunker.behind or chunker.hashed):
+        elif (chunker.behind or chunker.hashed) and not chunker.quarantined:
             self._tending[digest] = False
             fetch.use.hold()
             self._tasks.start_soon(self._tend, fetch, chunker)

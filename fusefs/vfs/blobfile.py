@@ -16,6 +16,8 @@ from fusefs.system.files import advise
 from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.fetch.fetcher import Fetcher
@@ -40,6 +42,7 @@ class BlobFile:
     def __init__(self, fetcher: Fetcher, fetch: BlobFetch, *, fill: bool = False) -> None:
         self.blob: Blob = fetch.blob
         self._fetcher = fetcher
+        self._foresight = fetcher.foresight
         self._fetch = fetch
         self._fill = fill
         self._filling = False
@@ -56,27 +59,29 @@ class BlobFile:
             return b""
         chunker = self._fetch.chunker
         if chunker is None or chunker.quarantined:
-            self._fetcher.observe(self._fetch, off, size)
+            self._foresight.observe(self._fetch, off, size)
             return await self._wait(off, size)
         # Looked at before the map is: what is evicted after that is noticed by the number.
         evictions = chunker.usage.evictions
         missing = chunker.missing(off, size)
         if missing:
-            self._fetcher.observe(self._fetch, off, size)
-            return await self._wait(off, size, missing)
+            self._foresight.observe(self._fetch, off, size)
+            return await self._wait(off, size, chunker, missing)
         if chunker.sealed:
             self._advise(chunker, off, size)
         else:
-            self._fetcher.observe(self._fetch, off, size)
+            self._foresight.observe(self._fetch, off, size)
         data = await self._pread(chunker, off, size)
         if data is None or chunker.usage.evictions != evictions:
             return await self._wait(off, size)
         return data
 
-    async def _wait(self, off: int, size: int, missing: list[int] | None = None) -> bytes | bytearray | memoryview:
+    async def _wait(
+        self, off: int, size: int, chunker: Chunker | None = None, missing: Sequence[int] = ()
+    ) -> bytes | bytearray | memoryview:
         """The same when it takes the network or the disk: nothing of it is evicted meanwhile.
 
-        The one loop that looks again, after every wait.  With `missing` the first look was taken just now.
+        The one loop that looks again, after every wait.  The first look was taken where `missing` says what lacks.
 
         Raises:
             ReadTimeout: `--timeout` seconds passed (for a blob without a list: passed without progress).
@@ -84,23 +89,19 @@ class BlobFile:
         fetch, fetcher = self._fetch, self._fetcher
         with fetch.reading(off, off + size), trio.move_on_after(fetcher.timeout) as scope:
             while True:
-                chunker = fetch.chunker
-                if chunker is None or chunker.quarantined:
-                    chunker, missing = await fetcher.open(fetch), None
-                evictions = chunker.usage.evictions
-                if missing is None:
-                    missing = chunker.missing(off, size)
-                if missing:
+                if chunker is not None and missing:
                     await fetcher.ensure(fetch, chunker, missing, scope)
-                    missing = None
+                chunker = await fetcher.open(fetch)
+                evictions = chunker.usage.evictions
+                missing = chunker.missing(off, size)
+                if missing:
                     continue
-                fetcher.served(fetch, chunker, off)
+                self._foresight.served(fetch, chunker, off)
                 data = await self._pread(chunker, off, size)
                 if data is not None and chunker.usage.evictions == evictions:
                     return data
                 # All of it was here, and left before it was read: the time to wait begins anew.
                 scope.deadline = trio.current_time() + fetcher.timeout
-                missing = None
         raise ReadTimeout(f"{self.blob.digest.short}…: bytes {off}-{off + size - 1} took over {fetcher.timeout:g} s")
 
     async def _pread(self, chunker: Chunker, off: int, size: int) -> bytes | bytearray | memoryview | None:
@@ -136,7 +137,7 @@ class BlobFile:
     def release(self) -> None:
         """Somebody closed the file.  What it caused to be fetched is wanted anyway."""
         self._fetch.use.handles -= 1
-        self._fetcher.keep_start(self._fetch)
+        self._foresight.keep(self._fetch)
 
     async def _fill_up(self) -> None:
         try:

@@ -257,7 +257,7 @@ async def measure(profiler: Profiler) -> list[Read]:
             await read("warm read, not sealed", 9)
             for index in range(CHUNKS):
                 await operations.read(handle, index * CHUNK, CHUNK)
-            await until(lambda: fetch.state == "sealed")
+            await until(lambda: fetch.state == "sealed" and not (fetch.use or fetcher.threads.busy))
             await read("warm read, sealed", 9)
     return reads
 
