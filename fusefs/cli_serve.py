@@ -12,6 +12,7 @@ import click
 
 from fusefs.answers import say, warn
 from fusefs.config import MIB
+from fusefs.errors import MissingExtra
 from fusefs.parameters import DEFAULT_LISTEN, LISTEN, PATH, SIZE, verbose_option
 
 if TYPE_CHECKING:
@@ -56,36 +57,46 @@ def serve(
 ) -> None:
     """Serve the models in DIR to other machines, as a registry.
 
-    DIR is an OLLAMA_MODELS store, or a folder with a folder for each model; the latter are served as
-    `local/<folder>:latest`.  Digests are computed once and kept.  What is hidden, private or a tool's leaving is left
-    out, and one line says so.  Nobody is asked who they are.  Ends with Ctrl-C.
+    DIR is an OLLAMA_MODELS store, a folder with a folder for each model, or a cache of the Hugging Face Hub; all but
+    the first are served as `local/<folder>:latest`.  Digests are computed once and kept, those first that somebody
+    waits for.  What is hidden, private or a tool's leaving is left out, and one line says so.  Nobody is asked who they
+    are.  Ends with Ctrl-C.
     """
     from fusefs.logs import to_stderr
-    from fusefs.serve import Allowed, run
-    from fusefs.view.hashing import HashingView
+
+    try:
+        from fusefs.serve import Allowed, Server
+    except ModuleNotFoundError as exc:
+        raise MissingExtra("fusefs serve", "serve", exc.name) from exc
+    from fusefs.view.serving import HashingBar, models
 
     to_stderr(verbose=verbose, quiet=True)
-    progress = HashingView()
-
-    def ready(url: str) -> None:
-        progress.clear()
-        say(url)
-        sys.stdout.flush()
+    progress = HashingBar()
 
     def say_warning(line: str) -> None:
         progress.clear()
         warn(line)
 
-    run(
+    server = Server(
         directory,
         *listen,
         chunk_size=chunk_size,
-        on_ready=ready,
         allowed=Allowed(hidden=hidden, private=private),
         names=names,
         warn=say_warning,
-        progress=progress,
+        progress=None if verbose else progress,  # the lines of the log have the terminal for themselves
     )
+
+    def ready(url: str) -> None:
+        say(url)
+        for line in models(server.public_url, [(offer.name, offer.folder) for offer in server.offers]):
+            say(line)
+        sys.stdout.flush()
+
+    try:
+        server.run(ready)
+    finally:
+        progress.clear()
 
 
 @click.command(short_help="Print a file's chunksums.")
@@ -93,7 +104,7 @@ def serve(
 @click.option("--chunk-size", type=SIZE, metavar="SIZE", default=f"{MIB}", help="Bytes a chunk. [default: 1MiB]")
 def index(file: Path, *, chunk_size: int) -> None:
     """Print FILE's chunksums: a line `<digest> <first byte>-<last byte>` for each chunk."""
-    from fusefs.serve.index import chunk_list_of
+    from fusefs.serve.filehash import chunk_list_of
     from fusefs.view.hashing import HashingView
 
     progress = HashingView()

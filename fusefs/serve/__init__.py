@@ -1,6 +1,6 @@
 """The registry server: a folder of models over HTTP.  Imported by the command line alone."""
 
 from fusefs.serve.leftout import Allowed
-from fusefs.serve.server import Server, run
+from fusefs.serve.server import Server
 
-__all__ = ["Allowed", "Server", "run"]
+__all__ = ["Allowed", "Server"]

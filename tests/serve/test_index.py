@@ -10,7 +10,8 @@ import pytest
 from fusefs.chunks import MAX_CHUNKS, ChunkList
 from fusefs.digest import Digest
 from fusefs.errors import ServeError
-from fusefs.serve.index import chunk_list_of, fitting_chunk_size
+from fusefs.serve.filehash import chunk_list_of
+from fusefs.serve.index import fitting_chunk_size
 from tests.serve.world import noise
 
 if TYPE_CHECKING:

@@ -108,9 +108,15 @@ class Running:
 
 @contextmanager
 def serving(
-    directory: Path, index_dir: Path, host: str = "127.0.0.1", *, chunk_size: int = CHUNK, **options: Any
+    directory: Path,
+    index_dir: Path,
+    host: str = "127.0.0.1",
+    *,
+    chunk_size: int = CHUNK,
+    wait: bool = True,
+    **options: Any,
 ) -> Iterator[Running]:
-    """Serve `directory` on a free port; `options` are those of Server."""
+    """Serve `directory` on a free port; `options` are those of Server; `wait`: until all is hashed."""
     server = Server(directory, host, chunk_size=chunk_size, index_dir=index_dir, **options)
     failed: list[Exception] = []
     ready = threading.Event()
@@ -128,6 +134,7 @@ def serving(
     assert ready.wait(SHOWN_TIMEOUT)
     if failed:
         raise failed[0]
+    assert not wait or server.wait_hashed(SHOWN_TIMEOUT)
     client = Client(server.url)
     try:
         running = Running(server, client, thread)
