@@ -16,19 +16,19 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from fusefs.chunks import Blob, Chunk, ChunkList
-from fusefs.digest import Digest
 from fusefs.errors import Cancelled, FusefsError, InvalidDigest, InvalidName
-from fusefs.names import Name
 from fusefs.serve.body import FileResponse, OpenFile, TextResponse
+from fusefs.serve.byteranges import Unsatisfiable, matches, requested_range
 from fusefs.serve.catalog import Document, Refused
 from fusefs.serve.closenames import unknown_name
 from fusefs.serve.indexer import FileChanged, NotYet
 from fusefs.serve.paging import page_of
 from fusefs.serve.proved import ProvedFile
-from fusefs.serve.ranges import Unsatisfiable, matches, requested_range
 from fusefs.serve.waiting import when_known
 from fusefs.serve.welcome import HEADERS, page
+from fusefs.values.chunks import Blob, Chunk, ChunkList
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -10,11 +10,11 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
-from fusefs.chunks import ChunkList
-from fusefs.config import KIB, MIB
-from fusefs.digest import Digest
 from fusefs.errors import ServeError
 from fusefs.serve.index import Stamp, fitting_chunk_size, open_regular
+from fusefs.values.chunks import ChunkList
+from fusefs.values.digest import Digest
+from fusefs.values.settings import KIB, MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from fusefs.printable import printable
-from fusefs.report import Item
+from fusefs.values.printable import printable
+from fusefs.values.report import Item
 from fusefs.view import words
 from fusefs.view.progress import Tally, meter
 from fusefs.view.terminal import moves

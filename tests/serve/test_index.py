@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.chunks import MAX_CHUNKS, ChunkList
-from fusefs.digest import Digest
 from fusefs.errors import ServeError
 from fusefs.serve.filehash import chunk_list_of
 from fusefs.serve.index import fitting_chunk_size
+from fusefs.values.chunks import MAX_CHUNKS, ChunkList
+from fusefs.values.digest import Digest
 from tests.serve.world import noise
 
 if TYPE_CHECKING:
