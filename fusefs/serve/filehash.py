@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from fusefs.errors import ServeError
 from fusefs.serve.index import Stamp, fitting_chunk_size, open_regular
 from fusefs.values.chunks import ChunkList
-from fusefs.values.digest import Digest
+from fusefs.values.digest import SHA256, Digest
 from fusefs.values.settings import KIB, MIB
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class FileHash:
 
     def result(self) -> tuple[Digest, ChunkList]:
         """The digests, when it is complete."""
-        return Digest(self._whole.hexdigest()), self._plan.with_digests(self._parts.digests())
+        return Digest(SHA256, self._whole.hexdigest()), self._plan.with_digests(self._parts.digests())
 
     def close(self) -> None:
         """Close the file once."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.errors import FusefsError, InvalidSetting, ServeError
-from fusefs.serve import Server
+from fusefs.serve.server import Server
 from fusefs.values.chunks import ChunkList
 from fusefs.values.digest import Digest
 from tests.serve.world import CHUNK, noise, serving, touch_later, write_tree
@@ -291,7 +291,7 @@ def test_a_connection_is_closed_after_the_answer_when_the_client_asks_for_it(mod
 PROGRAM = """
 import sys
 from pathlib import Path
-from fusefs.serve import Server
+from fusefs.serve.server import Server
 Server(Path(sys.argv[1]), index_dir=Path(sys.argv[2])).run(lambda url: print(url, flush=True))
 """
 

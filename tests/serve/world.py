@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from fusefs.serve import Server
+from fusefs.serve.server import Server
 from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
