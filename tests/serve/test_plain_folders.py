@@ -53,7 +53,7 @@ def test_the_manifest_is_one_that_our_own_client_reads(tmp_path: Path) -> None:
         assert {layer.name for layer in manifest.layers} == set(ODD)
         assert answer.headers["Docker-Content-Digest"] == str(manifest.digest)
         assert answer.headers["ETag"] == f'"{manifest.digest}"'
-        assert answer.headers["Content-Type"] == "application/vnd.docker.distribution.manifest.v2+json"
+        assert answer.headers["Content-Type"] == "application/vnd.oci.image.manifest.v1+json"
         assert manifest.config is not None
         config = running.client.get(f"/v2/local/odd/blobs/{manifest.config.blob.digest}")
         assert Digest.of(config.body) == manifest.config.blob.digest
