@@ -61,7 +61,7 @@ def serve(
     from fusefs.daemon.logs import to_stderr
 
     try:
-        from fusefs.serve.leftout import Allowed
+        from fusefs.offers.leftout import Allowed
         from fusefs.serve.server import Server
     except ModuleNotFoundError as exc:
         raise MissingExtra("fusefs serve", "serve", exc.name) from exc

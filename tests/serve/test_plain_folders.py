@@ -12,9 +12,9 @@ import pytest
 
 from fusefs.artifacts.manifest import Manifest
 from fusefs.errors import ServeError
-from fusefs.serve.folders import model_name
-from fusefs.serve.index import fitting_chunk_size
-from fusefs.serve.leftout import Allowed
+from fusefs.offers.folders import model_name
+from fusefs.offers.index import fitting_chunk_size
+from fusefs.offers.leftout import Allowed
 from fusefs.values.chunks import ChunkList
 from fusefs.values.digest import Digest
 from tests.serve.world import CHUNK, noise, serving, touch_later, write_tree

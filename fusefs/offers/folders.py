@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from fusefs.artifacts.manifest import MAX_LAYERS
 from fusefs.errors import InvalidName, ServeError
-from fusefs.serve import hubcache
-from fusefs.serve.leftout import Reason, is_hidden, is_key, is_leaving
-from fusefs.serve.roots import Roots
+from fusefs.offers import hubcache
+from fusefs.offers.leftout import Reason, is_hidden, is_key, is_leaving
+from fusefs.offers.roots import Roots
 from fusefs.values.names import Name
 
 if TYPE_CHECKING:
-    from fusefs.serve.leftout import Allowed, LeftOut
+    from fusefs.offers.leftout import Allowed, LeftOut
 
 NAMESPACE = "local"
 

@@ -18,9 +18,9 @@ import msgspec
 
 from fusefs.artifacts.manifest import DOCKER_MANIFEST, MAX_MANIFEST_SIZE, Manifest
 from fusefs.errors import FusefsError, InvalidManifest, InvalidName, ServeError
-from fusefs.serve.catalog import Document, Offer, Refused, StoredFile
-from fusefs.serve.closenames import unknown_name
-from fusefs.serve.leftout import Reason
+from fusefs.offers.catalog import Document, Offer, Refused, StoredFile
+from fusefs.offers.closenames import unknown_name
+from fusefs.offers.leftout import Reason
 from fusefs.values.chunkpack import MAX_PACKED_SIZE, unpack
 from fusefs.values.digest import Digest
 from fusefs.values.names import DEFAULT_HOST, DEFAULT_TAG, Name
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fusefs.serve.index import Stamp
-    from fusefs.serve.indexer import Indexer
-    from fusefs.serve.kept import Entry
-    from fusefs.serve.leftout import Allowed, LeftOut
+    from fusefs.offers.index import Stamp
+    from fusefs.offers.indexer import Indexer
+    from fusefs.offers.kept import Entry
+    from fusefs.offers.leftout import Allowed, LeftOut
     from fusefs.values.chunks import ChunkList
 
 log = logging.getLogger(__name__)
@@ -145,6 +145,16 @@ class StoreCatalog:
         entry = self._indexer.entry(path)
         self._check(entry, digest)
         return entry.chunks
+
+    def entry(self, repository: str, digest: Digest) -> Entry:
+        """A blob whose file has been hashed and is what its name says; NotYet while it is being hashed."""
+        entry = self._indexer.entry(self._blob(repository, digest))
+        self._check(entry, digest)
+        return entry
+
+    def open_file(self, path: Path) -> int:
+        """A descriptor of a file of the store; ServeError when it cannot be had."""
+        return self._roots.open(path)[0]
 
     def _blob(self, repository: str, digest: Digest) -> Path:
         path = self._directory / "blobs" / digest.file_name

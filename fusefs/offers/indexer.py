@@ -9,17 +9,17 @@ import time
 from typing import TYPE_CHECKING
 
 from fusefs.errors import Cancelled, ServeError
-from fusefs.serve.filehash import FileChanged, FileHash, Hasher
-from fusefs.serve.hashqueue import HashQueue
-from fusefs.serve.kept import Entry
+from fusefs.offers.filehash import FileChanged, FileHash, Hasher
+from fusefs.offers.hashqueue import HashQueue
+from fusefs.offers.kept import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from fusefs.serve.hashqueue import Group, Work
-    from fusefs.serve.kept import KeptDigests
-    from fusefs.serve.roots import Roots
+    from fusefs.offers.hashqueue import Group, Work
+    from fusefs.offers.kept import KeptDigests
+    from fusefs.offers.roots import Roots
 
     Progress = Callable[[str, int, int], None]
     """What is being hashed, bytes done and bytes in all of everything that was queued; from any thread."""

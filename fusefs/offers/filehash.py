@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
 from fusefs.errors import ServeError
-from fusefs.serve.index import Stamp, fitting_chunk_size, open_regular
+from fusefs.offers.index import Stamp, fitting_chunk_size, open_regular
 from fusefs.values.chunks import ChunkList
 from fusefs.values.digest import SHA256, Digest
 from fusefs.values.settings import KIB, MIB

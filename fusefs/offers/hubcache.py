@@ -20,7 +20,7 @@ from fusefs.errors import ServeError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusefs.serve.roots import Roots
+    from fusefs.offers.roots import Roots
 
 _MODEL = re.compile(r"models--(.+)", re.DOTALL)
 _OTHER = re.compile(r"(?:datasets|spaces)--.+", re.DOTALL)

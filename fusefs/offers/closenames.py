@@ -6,7 +6,7 @@ import difflib
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from fusefs.serve.catalog import Refused
+from fusefs.offers.catalog import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from fusefs.artifacts.manifest import DOCKER_MANIFEST, OCI_MANIFEST, TITLE, Manifest
 from fusefs.errors import InvalidManifest, ServeError
-from fusefs.serve.catalog import Document, Offer, Refused, StoredFile
-from fusefs.serve.closenames import unknown_name
-from fusefs.serve.folders import NAMESPACE
-from fusefs.serve.leftout import Reason
+from fusefs.offers.catalog import Document, Offer, Refused, StoredFile
+from fusefs.offers.closenames import unknown_name
+from fusefs.offers.folders import NAMESPACE
+from fusefs.offers.leftout import Reason
 from fusefs.values.digest import Digest
 from fusefs.values.names import DEFAULT_TAG
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusefs.serve.folders import Folder
-    from fusefs.serve.indexer import Indexer
-    from fusefs.serve.kept import Entry
-    from fusefs.serve.leftout import LeftOut
+    from fusefs.offers.folders import Folder
+    from fusefs.offers.indexer import Indexer
+    from fusefs.offers.kept import Entry
+    from fusefs.offers.leftout import LeftOut
     from fusefs.values.chunks import ChunkList
 
 FILE_TYPE = "application/vnd.fusefs.file"
@@ -134,6 +134,14 @@ class PlainCatalog:
     def chunk_list(self, repository: str, digest: Digest) -> ChunkList:
         """See Catalog."""
         return self._entries(self._model(repository), repository, digest)[0].chunks
+
+    def entry(self, repository: str, digest: Digest) -> Entry:
+        """The file that has the digest; NotYet while it is being hashed."""
+        return self._entries(self._model(repository), repository, digest)[0]
+
+    def open_file(self, path: Path) -> int:
+        """A descriptor of a file of the folder; ServeError when it cannot be had."""
+        return self._indexer.roots.open(path)[0]
 
     def _distrust(self, path: Path) -> None:
         self._indexer.distrust(path)
