@@ -22,6 +22,7 @@ from fusefs.daemon.signals import WATCHED, Duties, obey
 from fusefs.daemon.statuses import probe
 from fusefs.daemon.watchdog import Watchdog
 from fusefs.engine.engine import Engine, sole_error
+from fusefs.engine.local import LocalOpener
 from fusefs.engine.models import warn_of_whole_reads
 from fusefs.engine.pool import check_stores
 from fusefs.errors import MountError
@@ -29,8 +30,11 @@ from fusefs.fuse import kernel, session
 from fusefs.fuse.mountpoint import check_device, check_mountpoint, mounted_at
 from fusefs.fuse.operations import FuseOperations
 from fusefs.fuse.pages import forget_pages
+from fusefs.values.names import Name
+from fusefs.values.reference import LocalPath
 from fusefs.vfs.blobfile import BlobFile
 from fusefs.vfs.filesystem import FileSystem
+from fusefs.vfs.inplacefile import InPlaceFile
 from fusefs.vfs.layout import layout_of
 from fusefs.vfs.tree import Tree
 
@@ -40,12 +44,14 @@ if TYPE_CHECKING:
 
     from fusefs.cache.disk import DiskCache
     from fusefs.cache.documents.writer import Keeper
+    from fusefs.engine.local import LocalModels
     from fusefs.engine.options import MountOptions
     from fusefs.fetch.fetcher import Fetcher
+    from fusefs.offers.indexer import Progress
     from fusefs.values.chunks import Blob
     from fusefs.values.digest import Digest
-    from fusefs.values.settings import Settings
-    from fusefs.values.snapshot import File
+    from fusefs.values.snapshot import File, Snapshot
+    from fusefs.vfs.filesystem import BlobFile as AnyBlobFile
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +63,20 @@ PATIENCE = 4.0
 slowest link that anybody would fetch a model on."""
 
 
-def start(options: MountOptions, *, foreground: bool, warn: Callable[[str], None] = lambda _: None) -> None:
+def start(
+    options: MountOptions,
+    *,
+    foreground: bool,
+    warn: Callable[[str], None] = lambda _: None,
+    progress: Progress | None = None,
+) -> None:
     """Mount.  Returns when the mount answers, or in the foreground when it has ended.
 
-    What the set-up had to warn of is told to `warn`, unless it goes to a log in the foreground.
+    Args:
+        options: what a person asked for.
+        foreground: stay until the mount has ended.
+        warn: told what the set-up had to warn of, unless that goes to a log in the foreground.
+        progress: called while files of this machine are hashed, before anything is mounted.
 
     Raises:
         FusefsError: why it could not be mounted.
@@ -74,6 +90,7 @@ def start(options: MountOptions, *, foreground: bool, warn: Callable[[str], None
         cache_dir=options.cache_dir.absolute(),
         stores=check_stores(options.stores),
         log_file=logs.chosen_log(options.log_file) if options.log_file else None,
+        local=_local(options, warn, progress),
     )
     if foreground:
         if options.log_file:
@@ -90,6 +107,15 @@ def start(options: MountOptions, *, foreground: bool, warn: Callable[[str], None
             _run(options, lambda: ready(warnings.take()))
 
     background.start(work, log_file=options.log_file, warn=warn)
+
+
+def _local(options: MountOptions, warn: Callable[[str], None], progress: Progress | None) -> LocalModels:
+    """Look at folders here and not in the daemon: who typed them sees how far the hashing is, and can end it."""
+    opener = LocalOpener(options.settings.memory // 4, others=options.allow_other, warn=warn, progress=progress)
+    for source in dict.fromkeys(options.names):
+        if isinstance(source, LocalPath):
+            opener.open(source)
+    return opener.models
 
 
 def _check_stale(mountpoint: Path) -> None:
@@ -153,13 +179,14 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
     shared = options.symlinks and options.allow_other
     async with Engine.running(options, shared=shared) as engine, AsyncExitStack() as stack:
         fetcher, pool, counters, nursery = engine.fetcher, engine.pool, engine.counters, engine.nursery
-        models = await engine.resolve(options.names, patience=PATIENCE)
-        files = layout_of(models, options.layout)
+        names = [name for name in options.names if isinstance(name, Name)]
+        fetched = await engine.resolve(names, patience=PATIENCE)
+        files = layout_of(_in_order(options, fetched), options.layout)
         tree = Tree(files, await trio.to_thread.run_sync(_links, files, engine.cache) if options.symlinks else {})
-        named = engine.offer(models)
-        await trio.to_thread.run_sync(warn_of_whole_reads, fetcher, models)
+        named = engine.offer(fetched)
+        await trio.to_thread.run_sync(warn_of_whole_reads, fetcher, fetched)
 
-        file_system = FileSystem(tree, _opener(fetcher, options.settings), counters)
+        file_system = FileSystem(tree, _opener(fetcher, options), counters)
         fetcher.lied = lambda blob: nursery.start_soon(forget_pages, file_system.inodes_of(blob))
         dog = Watchdog(file_system.reads, options.settings.timeout, pool.in_flight)
         duties.refresh = pool.refresh
@@ -196,8 +223,20 @@ def _links(files: Iterable[File], cache: DiskCache) -> dict[Digest, Path]:
     return {blob.digest: cache.path(blob.digest) for blob in blobs if cache.proved(blob) and cache.hold(blob.digest)}
 
 
-def _opener(fetcher: Fetcher, settings: Settings) -> Callable[[Blob], BlobFile]:
-    return lambda blob: BlobFile(fetcher, fetcher.track(blob), fill=settings.fill)
+def _in_order(options: MountOptions, fetched: Iterable[Snapshot]) -> list[Snapshot]:
+    """All models in the order in which they were named."""
+    by_name = {snapshot.reference: [snapshot] for snapshot in fetched} | options.local.snapshots
+    return [snapshot for name in options.names for snapshot in by_name[name]]
+
+
+def _opener(fetcher: Fetcher, options: MountOptions) -> Callable[[Blob], AnyBlobFile]:
+    def opened(blob: Blob) -> AnyBlobFile:
+        here = options.local.files.get(blob.digest)
+        if here is not None:
+            return InPlaceFile(here)
+        return BlobFile(fetcher, fetcher.track(blob), fill=options.settings.fill)
+
+    return opened
 
 
 async def _session(  # noqa: ASYNC128 # session.serve is what says started

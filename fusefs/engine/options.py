@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from fusefs.engine.local import LocalModels
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fusefs.values.names import Name
+    from fusefs.values.reference import Reference
     from fusefs.values.settings import Settings
     from fusefs.vfs.layout import LayoutName
 
@@ -18,7 +21,7 @@ class MountOptions:
     """What a person asked for.
 
     Attributes:
-        names: the models; one or more.
+        names: the models, and the folders of this machine; one or more.
         mountpoint: an empty folder.
         cache_dir: the backing cache.
         stores: local stores that are asked before the network.
@@ -28,9 +31,10 @@ class MountOptions:
         allow_other: other users may read.
         log_file: where to log; None for the default of a daemon, and for stderr in the foreground.
         verbose: log every step.
+        local: the models of the folders.
     """
 
-    names: tuple[Name, ...]
+    names: tuple[Reference, ...]
     mountpoint: Path
     cache_dir: Path
     stores: tuple[Path, ...]
@@ -40,6 +44,7 @@ class MountOptions:
     allow_other: bool = False
     log_file: Path | None = None
     verbose: bool = False
+    local: LocalModels = field(default_factory=LocalModels)
 
 
 @dataclass(frozen=True, slots=True)
