@@ -78,7 +78,8 @@ def mount(sources: tuple[Reference, ...], mountpoint: Path, **options: Any) -> N
     OLLAMA_MODELS store, or a cache.  The files of a folder are hashed once and read in place.
     """
     from fusefs.daemon.logs import to_stderr
-    from fusefs.daemon.mounting import MountOptions, start
+    from fusefs.daemon.mounting import start
+    from fusefs.engine.options import MountOptions
     from fusefs.view.serving import HashingBar
 
     check_both(sources, mountpoint)

@@ -39,7 +39,8 @@ def pull(sources: tuple[Name, ...], **options: Any) -> int:
     import time
 
     from fusefs.daemon.logs import to_stderr
-    from fusefs.engine.pulling import PullOptions, all_failed
+    from fusefs.engine.options import PullOptions
+    from fusefs.engine.pulling import all_failed
     from fusefs.engine.pulling import pull as work
     from fusefs.view.screen import screen
     from fusefs.view.summary import kept, not_pulled, pulled

@@ -14,9 +14,9 @@ from fusefs.values.digest import Digest
 from fusefs.values.report import CELLS, FileReport, MountReport, encode
 
 if TYPE_CHECKING:
-    from fusefs.daemon.mounting import MountOptions
     from fusefs.daemon.watchdog import Watchdog
-    from fusefs.engine.models import SourcePool
+    from fusefs.engine.options import MountOptions
+    from fusefs.engine.pool import SourcePool
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.fuse import kernel
     from fusefs.values.chunks import Blob

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from fusefs.engine.models import SourcePool
+from fusefs.engine.pool import SourcePool
 from fusefs.errors import StallTimeout, Unauthorized
 from fusefs.net.secret import Secret
 from fusefs.net.transport import Transport
