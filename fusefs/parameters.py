@@ -183,4 +183,5 @@ def cache_dir_of(given: Path | None) -> Path:
 def settings_of(options: dict[str, Any]) -> Settings:
     """The settings among the options of one command; what the command does not offer keeps its default."""
     names = {field.name for field in fields(Settings)}
-    return Settings(**{name: value for name, value in options.items() if name in names})
+    without = frozenset(os.environ.get("FUSEFS_WITHOUT", "").split(",")) - {""}
+    return Settings(without=without, **{name: value for name, value in options.items() if name in names})

@@ -21,6 +21,7 @@ class Counters:
     chunks_unproved: int = 0
     chunks_rejected: int = 0
     read_errors: int = 0
+    reads_waited: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, name: str, amount: int = 1) -> None:

@@ -54,7 +54,7 @@ class Dispatcher:
         self._again = again
         self._queue = Queue()
         self._buffers = Buffers(settings.memory // 2)
-        self._shares = Shares(settings.connections)
+        self._shares = Shares(settings.connections, steady="lanes" in settings.without)
         self._threads = trio.CapacityLimiter(math.inf)  # the shares are the limit
         self._wake = trio.Event()
         self._short = False  # a reader lacks memory

@@ -48,15 +48,25 @@ class Prefetch:
         wants_header: somebody reads what could be tensors, and nobody has looked at the header yet.
     """
 
-    def __init__(self, chunks: ChunkList, largest: int, *, kept: Start | None = None, cold: bool = False) -> None:
+    def __init__(
+        self,
+        chunks: ChunkList,
+        largest: int,
+        *,
+        kept: Start | None = None,
+        cold: bool = False,
+        without: frozenset[str] = frozenset(),
+    ) -> None:
         many = len(chunks) > FEW_CHUNKS
+        cold = cold and "replay" not in without
+        self._without = without
         self.wants_header = False
         self._size = chunks.size
         self._largest = largest
         self._streams = ReadAhead(chunks.size, largest, both_ways=True)
         self._strides = Strides(chunks.size)
         self._tensors: Tensors | None = None
-        self._header_tries = HEADER_TRIES if many else 0
+        self._header_tries = HEADER_TRIES if many and "tensors" not in without else 0
         self._reading_header = False
         self._record = Record(chunks, kept) if many and cold else None
         self._replay = Replay(kept) if many and cold and kept is not None else None
@@ -76,7 +86,7 @@ class Prefetch:
         self._reading_header = False
         self._header_tries = 0
         if extents is not None and len(extents):
-            self._tensors = Tensors(extents, self._size, self._largest)
+            self._tensors = Tensors(extents, self._size, self._largest, credit="credit" not in self._without)
 
     def header_failed(self) -> None:
         """The header could not be had now: the next read asks again, a few times."""
@@ -142,7 +152,7 @@ class Prefetch:
         else:
             words, believed = self._along(stream, most, None), stream.believed
         jump = stream.gap is None or stream.gap > 0
-        if not words and not believed:
+        if not words and not believed and "strides" not in self._without:
             words = self._strides.observe(off, size, jump=jump, most=most)
         return words
 

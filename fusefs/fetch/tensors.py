@@ -45,7 +45,8 @@ _LOOKED_AT = 64
 class Tensors:
     """The tensors of one file, and which of them were touched; `largest` bytes are wanted at once at most."""
 
-    def __init__(self, extents: Extents, size: int, largest: int) -> None:
+    def __init__(self, extents: Extents, size: int, largest: int, *, credit: bool = True) -> None:
+        self._on_credit = credit
         self._starts, self._stops = extents.starts, extents.stops
         self._size = size
         self._largest = largest
@@ -90,7 +91,7 @@ class Tensors:
         if tight or stop - start > self._largest:
             return []  # a window of it at a time
         words = [range(off + size, stop), range(start, off)]
-        if credit and not stream.crossed:
+        if credit and self._on_credit and not stream.crossed:
             words += self._guess(index, most)
         return [word for word in words if word]
 

@@ -75,6 +75,7 @@ class BlobFile:
 
     async def _wait(self, off: int, size: int) -> bytes | bytearray | memoryview:
         """The same when it takes the network or the disk: nothing of it is evicted meanwhile."""
+        self._fetcher.counters.add("reads_waited")
         with self._fetch.reading(off, off + size):
             while True:
                 chunker = await self._fetcher.ensure(self._fetch, off, size)

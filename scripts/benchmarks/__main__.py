@@ -8,9 +8,11 @@ import os
 import sys
 import time
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from scripts.benchmarks import (
+    ablation,
     arguments,
     beside,
     cold,
@@ -20,6 +22,7 @@ from scripts.benchmarks import (
     machine,
     markdown,
     mounts,
+    patterns,
     perf,
     plots,
     scale,
@@ -136,10 +139,13 @@ def _run(args: argparse.Namespace, report: Report) -> None:
         big = content.make_model(www, "big", "model.gguf", args.size)
         half = content.make_model(www, "tensors", "model.safetensors", args.size)
         near = stack.enter_context(servers.nginx(folder, www))
-        far, why_not = _link(folder, www, stack)
+        far, why_not = (None, "nothing is timed") if args.counters else _link(folder, www, stack)
         if why_not:
             report.setting["shaped link"] = f"none: {why_not}"
         bench = Bench(folder, report, args.runs, big, half, near, far, why_not)
+        if args.counters:
+            _count(args, bench, stack)
+            return
         if not args.only_plots and not args.only_floors:
             measure(args, bench)
         if args.floors and not args.only_plots:
@@ -149,6 +155,19 @@ def _run(args: argparse.Namespace, report: Report) -> None:
             _attempt(
                 bench, "pictures", lambda: _say_why("pictures", plots.draw_all(bench, args.plots, quick=args.quick))
             )
+
+
+def _count(args: argparse.Namespace, bench: Bench, stack: contextlib.ExitStack) -> None:
+    late = stack.enter_context(servers.late(bench.folder, bench.folder / "www"))
+    model = llama.make(bench, quick=args.quick) if find_spec("llama_cpp") else None
+    for pattern in (*patterns.synthetic(bench.big, bench.tensors), *patterns.programs(bench.tensors, model)):
+        server = late if pattern.program else bench.near
+        _attempt(
+            bench, pattern.name, partial(ablation.count, bench, server, pattern, args.without or ablation.POLICIES)
+        )
+        for series in bench.report.series:
+            if series.row == pattern.name:
+                _say(f"{series.who} {series.values}")
 
 
 def _say_why(what: str, reason: str) -> None:
