@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from fusefs import control
+from fusefs.daemon import control
 from fusefs.fuse import mountpoint
 from scripts.benchmarks import machine
 from scripts.benchmarks.stage import (
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from fusefs.report import MountReport
+    from fusefs.values.report import MountReport
 
 RCLONE_BEST = {
     "--vfs-read-ahead": "256M",
