@@ -1,8 +1,8 @@
 """DiskCache: a directory of blobs named by their digest, and of manifests named by their model.
 
 `blobs/sha256-<hex>` and `manifests/<host>/<namespace>/<model>/<tag>` are an OLLAMA_MODELS store; `partial/` holds what
-is not proved yet (`fusefs.cache.blob.chunker`), `quarantine/` what turned out to be a lie, `starts/` the recorded starts
-(`fusefs.cache.documents.traces`).
+is not proved yet (`fusefs.cache.blob.chunker`), `quarantine/` what turned out to be a lie, `starts/` the recorded
+starts (`fusefs.cache.documents.traces`).
 """
 
 from __future__ import annotations
