@@ -131,7 +131,7 @@ def _run(args: argparse.Namespace, report: Report) -> None:
     """Measure and draw what was asked for."""
     with stage(args.dir, keep=args.keep) as folder, contextlib.ExitStack() as stack:
         os.environ.update({f"XDG_{kind}_HOME": str(folder / kind.lower()) for kind in ("STATE", "CACHE", "CONFIG")})
-        if not args.quick:
+        if not args.quick and not args.counters:
             _say("touching memory once …")
             machine.warm_memory(6 * args.size)
         _say("making models …")

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from fusefs.daemon import control
-from fusefs.fuse import mountpoint
 from scripts.benchmarks import machine
 from scripts.benchmarks.stage import (
     FUSEFS,
@@ -28,8 +26,6 @@ from scripts.benchmarks.stage import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-    from fusefs.values.report import MountReport
 
 RCLONE_BEST = {
     "--vfs-read-ahead": "256M",
@@ -66,13 +62,6 @@ class Mount:
         """What `fusefs status` says."""
         mounts = json.loads(run([FUSEFS, "status", "--json", self.folder], limit=30).out)["mounts"]
         return dict(mounts[0])
-
-    def asked(self) -> MountReport:
-        """The same, asked for without a program of its own: a thousand times a minute."""
-        mounted = mountpoint.mounted_at(self.folder)
-        if mounted is None:
-            raise CommandFailed(f"{self.folder} is not mounted")
-        return control.query(mounted, 30)
 
 
 @contextlib.contextmanager

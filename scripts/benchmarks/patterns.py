@@ -61,27 +61,28 @@ def in_turns(*readers: Iterable[Span]) -> list[Span]:
 
 
 def synthetic(big: Model, tensors: Model) -> Iterator[Pattern]:
-    """Twelve patterns; each piece is read after all that was asked for has come, so no count depends on a clock."""
+    """Twelve patterns, each of some hundred pieces, which are read when all that was asked for has come."""
     data = [(tensor.off, tensor.size) for tensor in tensors_of(tensors)]
     header = (0, tensors.header)
     part = big.size // 4 // MIB * MIB
     steps = range(0, big.size - MIB, MIB)
-    yield Pattern("in order", big, in_pieces([(0, big.size)]))
-    yield Pattern("in order, mmap", big, in_pieces([(0, big.size)]), mapped=True)
-    yield Pattern("backward", big, [(off, MIB) for off in reversed(steps)])
-    yield Pattern("4 readers in 4 parts", big, in_turns(*([(i * part, part)] for i in range(4))))
-    yield Pattern("1 MiB of every 4", big, [(off, MIB) for off in steps[::4]])
-    yield Pattern("64 KiB of every 5 MiB", big, [(off, 64 << 10) for off in steps[::5]])
-    yield Pattern("single pages at random", big, [(off, PAGE) for off in far_apart(big.size, 60, seed=4)])
-    shuffled = random.Random(7).sample(data, len(data) // 2)
-    yield Pattern("half of the tensors at random, mmap", tensors, in_pieces([header, *shuffled]), mapped=True)
-    yield Pattern("every other tensor, mmap", tensors, in_pieces([header, *data[::2]]), mapped=True)
-    halves = [(off, size // 2) for off, size in data]
-    yield Pattern("first half of each tensor, mmap", tensors, in_pieces([header, *halves]), mapped=True)
-    shared = in_turns(data[::3], data[1::3], data[2::3])
-    yield Pattern("tensors shared out to 3, mmap", tensors, [*in_pieces([header]), *shared], mapped=True)
-    five = [span for number, span in enumerate(data) if number % 5 < 3]
-    yield Pattern("3 of every 5 tensors, mmap", tensors, in_pieces([header, *five]), mapped=True)
+    yield Pattern("in order", big, in_pieces([(0, part * 2)], 8 * MIB))
+    yield Pattern("in order, mmap", big, in_pieces([(0, part * 2)], 8 * MIB), mapped=True)
+    yield Pattern("backward", big, [(off, MIB) for off in reversed(steps[-64:])])
+    yield Pattern("4 readers in 4 parts", big, in_turns(*([(i * part, 16 * MIB)] for i in range(4))))
+    yield Pattern("1 MiB of every 4", big, [(off, MIB) for off in steps[:256:4]])
+    yield Pattern("64 KiB of every 5 MiB", big, [(off, 64 << 10) for off in steps[:320:5]])
+    yield Pattern("single pages at random", big, [(off, PAGE) for off in far_apart(big.size, 40, seed=4)])
+
+    def of_tensors(name: str, spans: list[Span]) -> Pattern:
+        return Pattern(f"{name}, mmap", tensors, in_pieces([header, *spans]), mapped=True)
+
+    yield of_tensors("tensors at random", random.Random(7).sample(data, len(data) // 6))
+    yield of_tensors("every other tensor", data[: len(data) // 3 : 2])
+    yield of_tensors("first half of each tensor", [(off, size // 2) for off, size in data[: len(data) // 4]])
+    few = data[: len(data) // 6]
+    yield of_tensors("tensors shared out to 3", in_turns(few[::3], few[1::3], few[2::3]))
+    yield of_tensors("3 of every 5 tensors", [one for at, one in enumerate(data[: len(data) // 4]) if at % 5 < 3])
 
 
 def programs(tensors: Model, llama: Model | None) -> Iterator[Pattern]:
