@@ -41,6 +41,7 @@ from fusefs.fetch.idle import IdleBlobs
 from fusefs.fetch.opener import Opener
 from fusefs.fetch.proving import Prover
 from fusefs.fetch.threads import CacheThreads
+from fusefs.values import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -84,6 +85,7 @@ class Fetcher:
 
     def __init__(self, cache: DiskCache, settings: Settings, counters: Counters) -> None:
         self.counters = counters
+        counters.watch(metrics.BYTES_EVICTED, lambda: cache.quota.evicted)
         self.threads = CacheThreads()
         self.last_error = ""
         self.lied: Callable[[Blob], None] = _nobody_listens
@@ -177,11 +179,6 @@ class Fetcher:
     def queued(self) -> int:
         """Chunks that are wanted and wait for a worker."""
         return sum(not flight.started for fetch in self._blobs.values() for flight in fetch.flights.values())
-
-    @property
-    def evicted(self) -> int:
-        """Bytes that had to go from the disk so far, for others to come."""
-        return self._cache.quota.evicted
 
     def flights(self) -> Iterator[str]:
         """One line a chunk on its way."""

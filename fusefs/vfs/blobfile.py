@@ -14,6 +14,7 @@ from fusefs.errors import ChunkGone, FusefsError
 from fusefs.fetch.flight import Priority
 from fusefs.prefetch.streams import ReadAhead
 from fusefs.system.files import advise
+from fusefs.values import metrics
 from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class BlobFile:
 
     async def _wait(self, off: int, size: int) -> bytes | bytearray | memoryview:
         """The same when it takes the network or the disk: nothing of it is evicted meanwhile."""
-        self._fetcher.counters.add("reads_waited")
+        self._fetcher.counters.add(metrics.READS_WAITED)
         with self._fetch.reading(off, off + size):
             while True:
                 chunker = await self._fetcher.ensure(self._fetch, off, size)
