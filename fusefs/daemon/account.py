@@ -11,11 +11,8 @@ import trio
 
 from fusefs import __version__
 from fusefs.daemon import hardening, logs
-<<<<<<< HEAD
 from fusefs.values import metrics
-=======
 from fusefs.values.digest import Digest
->>>>>>> main
 from fusefs.values.report import CELLS, FileReport, MountReport, encode
 
 if TYPE_CHECKING:
