@@ -8,8 +8,8 @@ from typing import Literal
 
 from fusefs.errors import InvalidSetting
 
-ABLATED = ("strides", "tensors", "credit", "lanes", "replay")
-"""What `Settings.without` may name."""
+ABLATED = ("tensors", "credit", "lanes", "replay")
+"""What `Settings.without` may name: parts of prefetch whose worth the benchmark measures."""
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -46,7 +46,7 @@ class Settings:
         span_size: bytes one request asks for at most.
         connections: requests in flight at most; the largest single lever on a slow link.
         readahead_max: bytes fetched ahead of one sequential reader at most.
-        without: policies that are switched off to measure what they are worth; of those in `ABLATED`.
+        without: those of `ABLATED` that are switched off, to measure what they are worth; no option of a user's.
     """
 
     timeout: float = 300.0

@@ -165,9 +165,6 @@ def _count(args: argparse.Namespace, bench: Bench, stack: contextlib.ExitStack) 
         _attempt(
             bench, pattern.name, partial(ablation.count, bench, server, pattern, args.without or ablation.POLICIES)
         )
-        for series in bench.report.series:
-            if series.row == pattern.name:
-                _say(f"{series.who} {series.values}")
 
 
 def _say_why(what: str, reason: str) -> None:
@@ -179,10 +176,13 @@ def _write(args: argparse.Namespace, report: Report) -> None:
     """All that is left of a run."""
     if report.results or report.floors:
         show(report)
+    counted = "\n".join(ablation.table(report)) if args.counters else ""
+    if counted:
+        print(counted)
     if args.json:
         args.json.write_text(json.dumps(report.as_dict(), indent=1, ensure_ascii=False) + "\n")
     if args.markdown:
-        args.markdown.write_text(markdown.render(report))
+        args.markdown.write_text(f"{counted}\n" if counted else markdown.render(report))
     if args.readme and not args.only_plots:
         markdown.put(markdown.README, markdown.render(report))
     if args.readme and args.plots:
@@ -211,6 +211,9 @@ def main() -> int:
         "shaped link": f"{servers.RATE * 8 / 1e9:g} Gbit/s, {servers.DELAY * 1e3:g} ms, MTU {servers.MTU}: at most "
         f"{servers.PAYLOAD_RATE / 1e6:.1f} MB/s of content",
     }
+    if args.without and not args.counters:
+        os.environ[ablation.SWITCH] = ",".join(args.without)
+        setting["without"] = ", ".join(args.without)
     if args.quick:
         setting["quick"] = "these figures say that it runs, and nothing else"
     report = Report(machine.describe(), setting)

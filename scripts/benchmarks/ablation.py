@@ -15,23 +15,29 @@ from typing import TYPE_CHECKING
 
 from fusefs.daemon import control
 from fusefs.fuse import mountpoint
+from fusefs.values.settings import ABLATED
 from scripts.benchmarks import mounts
 from scripts.benchmarks.bench import Bench, check_equal, keep_starts, read
+from scripts.benchmarks.machine import MIB
 from scripts.benchmarks.stage import CommandFailed, clear, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from scripts.benchmarks.patterns import Pattern
+    from scripts.benchmarks.results import Report
     from scripts.benchmarks.servers import Server
 
 SWITCH = "FUSEFS_WITHOUT"
 """What the daemon reads: names of policies with commas between.  For this benchmark alone; no user needs it."""
 
-POLICIES = ("strides", "tensors", "credit", "lanes", "replay")
+POLICIES = ABLATED
 ALL, AGAIN = "all", "all, again"
 """Of a cold load with every policy, and of the next one: its data has left the cache, its record has not.  The
 difference of the two is what `replay` is worth."""
+
+
+_WITHOUT = "without "
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +90,19 @@ def count(bench: Bench, server: Server, pattern: Pattern, policies: Sequence[str
         clear(cache)
     for how, loads in found.items():
         for field in fields(Counts):
-            bench.report.raw(pattern.name, f"{field.name}, {how}", "", [getattr(load, field.name) for load in loads])
+            bench.report.raw(pattern.name, f"{field.name}: {how}", "", [getattr(load, field.name) for load in loads])
 
 
 def _may_matter(policy: str, pattern: Pattern) -> bool:
-    """How many requests are in flight is nothing to a reader who waits for all of them."""
-    return policy != "lanes" or bool(pattern.program)
+    # A replay is what the second load is about.  How many requests are in flight is nothing to who waits for all.
+    return policy != "replay" and (policy != "lanes" or bool(pattern.program))
 
 
 def _once(bench: Bench, server: Server, pattern: Pattern, how: str) -> Counts:
     model = pattern.model
     server.mark()
     with (
-        switched_off([how.removeprefix("without ")] if how not in (ALL, AGAIN) else []),
+        switched_off([how.removeprefix(_WITHOUT)] if how.startswith(_WITHOUT) else []),
         mounts.fusefs(bench.mnt, bench.folder / "cache", [server.source(model)]) as mount,
     ):
         path = next(mount.folder.rglob(model.file), None) or next(mount.folder.rglob("*.gguf"))
@@ -143,3 +149,21 @@ def _settle(mount: mounts.Mount) -> None:
         return not status.in_flight and not status.queued
 
     wait_until(lambda: idle() and idle(), 60, pause=0.001)
+
+
+def table(report: Report) -> Iterator[str]:
+    """What was counted, as Markdown: a row a pattern, a column a way to load; medians."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for series in report.series:
+        name, _, how = series.who.partition(": ")
+        found.setdefault(series.row, {}).setdefault(how, {})[name] = series.median
+    ways = list(dict.fromkeys(how for row in found.values() for how in row))
+    yield f"| pattern | {' | '.join(ways)} |"
+    yield "|---|" + "--:|" * len(ways)
+    for name, row in found.items():
+        yield f"| {name} | {' | '.join(_cell(row[how]) if how in row else '' for how in ways)} |"
+
+
+def _cell(counts: dict[str, float]) -> str:
+    fetched, wasted = (round(counts[name] / MIB) for name in ("fetched", "wasted"))
+    return f"{counts['requests']:.0f} / {fetched} / {wasted} / {counts['waited']:.0f}"

@@ -266,6 +266,27 @@ def test_with_no_place_to_keep_it_a_small_window_is_all() -> None:
         assert all(word.stop <= off + STEP + 8 * MIB for word in words)
 
 
+def test_each_part_that_the_benchmark_switches_off_is_off() -> None:
+    """`scripts/bench --without` measures what it is worth by its absence."""
+
+    def hints(without: str) -> Prefetch:
+        kept = Start(((0, 100 * MIB), (300 * MIB, 400 * MIB)))
+        return Prefetch(CHUNKS, 128 * MIB, kept=kept, cold=True, without=frozenset({without}))
+
+    def touched_in_order(hints: Prefetch) -> int:
+        hints.header_begun()
+        hints.header_read(EXTENTS)
+        return sum(len(one) for start, _ in TENSORS[40:60] for one in hints.observe(start + 4 * MIB, STEP, RATE))
+
+    assert hints("").observe(0, STEP, RATE)
+    assert not hints("replay").observe(0, STEP, RATE)
+    tensors = hints("tensors")
+    tensors.observe(0, STEP, RATE)
+    assert not tensors.wants_header
+    assert touched_in_order(hints("replay")) > touched_in_order(hints("credit"))
+    assert touched_in_order(hints("credit")) <= 20 * EACH
+
+
 READS = st.lists(
     st.one_of(
         st.tuples(st.integers(0, SIZE - 1), st.integers(1, MIB)),
