@@ -52,7 +52,7 @@ REACHED = {
     "pread": "chunker chunkmap files",
     "punch": "eviction",
     "pwrite": "files",
-    "read": "files verification",
+    "read": "files",
     "rename": "disk files sealing eviction",
     "rmdir": "links",
     "stat": "chunkmap data disk eviction files links sealing traces verification",
