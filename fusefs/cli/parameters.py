@@ -13,7 +13,7 @@ from fusefs.errors import InvalidInput, InvalidName, InvalidSetting
 from fusefs.system.places import needed_cache_home
 from fusefs.values.names import BaseUrl, Name
 from fusefs.values.reference import Reference, is_path, parse_reference
-from fusefs.values.settings import Settings, parse_age, parse_seconds, parse_size
+from fusefs.values.settings import ABLATED, Settings, parse_age, parse_seconds, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -189,7 +189,12 @@ def cache_dir_of(given: Path | None) -> Path:
     return needed_cache_home()
 
 
+_SWITCHED_OFF = "FUSEFS_WITHOUT"
+"""Set by `scripts/bench --without` alone: it measures what parts of prefetch are worth (`Settings.without`)."""
+
+
 def settings_of(options: dict[str, Any]) -> Settings:
     """The settings among the options of one command; what the command does not offer keeps its default."""
     names = {field.name for field in fields(Settings)}
-    return Settings(**{name: value for name, value in options.items() if name in names})
+    without = frozenset(os.environ.get(_SWITCHED_OFF, "").split(",")).intersection(ABLATED)
+    return Settings(without=without, **{name: value for name, value in options.items() if name in names})

@@ -67,9 +67,9 @@ class Worker:
 
 
 class _Host:
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int, *, steady: bool) -> None:
         self.workers: set[Worker] = set()
-        self.lanes = Lanes(connections - RESERVED)
+        self.lanes = Lanes(connections - RESERVED, steady=steady)
         self.prefetching = 0
         self.blobs: Counter[object] = Counter()
         self.silent: Counter[object] = Counter()
@@ -83,7 +83,8 @@ class Shares:
         running: workers that run now.
     """
 
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int, *, steady: bool = False) -> None:
+        self._steady = steady
         self.running = 0
         self._connections = connections
         self._hosts: dict[str, _Host] = {}
@@ -153,5 +154,5 @@ class Shares:
     def _host(self, name: str) -> _Host:
         found = self._hosts.get(name)
         if found is None:
-            found = self._hosts[name] = _Host(self._connections)
+            found = self._hosts[name] = _Host(self._connections, steady=self._steady)
         return found

@@ -82,7 +82,7 @@ class MountReport(msgspec.Struct, frozen=True, kw_only=True):
         queued: chunks that are wanted and wait for their request.
         kernel: the knobs: name to the value that was set, or a text that says why it could not be.
         files: every file with content of its own.
-        counters: see `fusefs.values.counters.Counters`.
+        counters: see `fusefs.values.metrics`.
         overdue: reads that should have been answered long ago (see `fusefs.daemon.watchdog`).
         last_error: what reads wait for that are overdue, else the last failed read or fetch; None when there was none.
         sources_state: every registry and mirror that was asked, in the order in which they are.
@@ -154,7 +154,7 @@ class PullReport(msgspec.Struct, frozen=True):
     Attributes:
         sources: the names that were asked for.
         blobs: each distinct blob.
-        counters: see `fusefs.values.counters.Counters`.
+        counters: see `fusefs.values.metrics`.
         seconds: how long it took.
         problems: those of the names of which nobody knows what they mean.
     """

@@ -24,6 +24,7 @@ from fusefs.system.spot import (
     stat_at,
     unlink_at,
 )
+from fusefs.system.steps import step
 from fusefs.values.digest import Digest
 from fusefs.values.names import Name
 
@@ -115,7 +116,8 @@ class Links:
             pass  # there is none
         for folder in reversed(folders_above(path, len(name.path))):
             make_folder(folder)
-        write_atomically(path, data, self._scratch, durable=durable)
+        with step("name linked"):
+            write_atomically(path, data, self._scratch, durable=durable)
         _note(path, data)
         if self._listed is not None:
             for below in (path, *folders_above(path, 3)):
