@@ -112,11 +112,21 @@ def test_f7_a_manifest_is_compared_with_its_digest(
     assert caught.value.expected == str(digest)
 
 
-@pytest.mark.parametrize("body", [b"", b"null", b"!!!", b'{"layers":[]}', b"<html>Welcome to the hotel</html>"])
+@pytest.mark.parametrize("body", [b"", b"null", b"!!!", b'{"layers":[]}', b"Welcome to the hotel"])
 def test_junk_is_no_manifest(registry: FaultyRegistry, source: RegistrySource, name: Name, body: bytes) -> None:
     registry.expect("/v2/library/m/manifests/latest", body=body)
     with pytest.raises(InvalidManifest):
         Manifest.parse(source.manifest(name))
+
+
+def test_a_page_in_the_place_of_a_manifest_is_called_that(
+    registry: FaultyRegistry, source: RegistrySource, name: Name
+) -> None:
+    registry.expect("/v2/library/m/manifests/latest", body=b"<html>Welcome to the hotel</html>")
+    with pytest.raises(WrongResponse, match="HTML page, 'Welcome to the hotel'") as caught:
+        source.manifest(name)
+    assert registry.host in str(caught.value)
+    assert not caught.value.temporary
 
 
 def test_p10_a_huge_manifest_is_read_to_its_bound_only(

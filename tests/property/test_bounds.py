@@ -20,7 +20,7 @@ from fusefs.errors import FusefsError, InvalidInput
 from fusefs.formats.header import MAX_HEADER, read_header
 from fusefs.manifest import MAX_MANIFEST_SIZE, Manifest, choose_from_index
 from fusefs.serve.ranges import requested_range
-from fusefs.sources.auth import Challenge
+from fusefs.sources.challenges import challenges_of
 from fusefs.sources.responses import describe, retry_after
 from fusefs.starts import MAX_PACKED_SIZE, Start
 from fusefs.starts import pack as pack_start
@@ -144,6 +144,6 @@ def test_p10_no_header_takes_the_square_of_its_length(header: str) -> None:
     """The one test with a clock: a header of 100,000 characters takes milliseconds, and its square half a minute."""
     requested_range(header, 1000)
     for _ in range(40):  # of a challenge 8192 characters are looked at
-        Challenge.parse(header)
+        challenges_of([header])
     retry_after(header)
     describe(header.encode())

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from fusefs.config import Settings
 from fusefs.errors import SourceError, Unauthorized
-from fusefs.sources.auth import Authenticator, Challenge
+from fusefs.sources.auth import Authenticator
 from fusefs.sources.credentials import KeyRing, Secret
 from fusefs.sources.http import Transport
 from fusefs.sources.registry import RegistrySource
@@ -141,7 +141,7 @@ def test_a_token_is_used_until_shortly_before_its_end(keys: KeyRing, answer: dic
     with FaultyRegistry(token="t", token_answer=answer) as registry, closing(Transport(SETTINGS)) as transport:
         auth = Authenticator(Url.parse(registry.url).origin, transport, keys, clock=lambda: now[0])
         header = f'Bearer realm="{registry.url}/token"'
-        assert auth.renew(REPOSITORY, header, None)
+        assert auth.renew(REPOSITORY, [header], None)
         now[0] += life - 6
         assert auth.current(REPOSITORY) == Secret("Bearer t")
         now[0] += 2
@@ -165,7 +165,7 @@ def test_p6_a_clock_set_back_or_forward_by_a_year_changes_no_token_s_life(
         closing(Transport(SETTINGS)) as transport,
     ):
         auth = anew.Authenticator(Url.parse(registry.url).origin, transport, keys)
-        assert auth.renew(REPOSITORY, f'Bearer realm="{registry.url}/token"', None)
+        assert auth.renew(REPOSITORY, [f'Bearer realm="{registry.url}/token"'], None)
         for offset[0] in (366 * 86400.0, -366 * 86400.0):
             assert auth.current(REPOSITORY) == Secret("Bearer t")
 
@@ -174,8 +174,8 @@ def test_who_comes_later_takes_the_token_that_is_there(keys: KeyRing) -> None:
     with FaultyRegistry(token="t") as registry, closing(Transport(SETTINGS)) as transport:
         auth = Authenticator(Url.parse(registry.url).origin, transport, keys)
         header = f'Bearer realm="{registry.url}/token"'
-        assert auth.renew(REPOSITORY, header, None)
-        assert auth.renew(REPOSITORY, header, None)
+        assert auth.renew(REPOSITORY, [header], None)
+        assert auth.renew(REPOSITORY, [header], None)
         assert len(registry.requests) == 1
 
 
@@ -214,16 +214,7 @@ def test_p10_a_realm_that_is_no_url_is_refused(keys: KeyRing, realm: str) -> Non
     with closing(Transport(SETTINGS)) as transport:
         auth = Authenticator(Url.parse("https://registry.example").origin, transport, keys)
         with pytest.raises(SourceError):
-            auth.renew(REPOSITORY, f'Bearer realm="{realm}"', None)
-
-
-def test_a_challenge_is_read() -> None:
-    header = 'Bearer realm="https://a/t?x=1,2",service="s \\"q\\"", scope="one two"'
-    assert Challenge.parse(header) == Challenge("bearer", "https://a/t?x=1,2", 's "q"', ("one", "two"))
-    assert Challenge.parse("basic realm=x") == Challenge("basic", "x")
-    assert Challenge.parse("Negotiate") is None
-    assert Challenge.parse("") is None
-    assert Challenge.parse(None) is None
+            auth.renew(REPOSITORY, [f'Bearer realm="{realm}"'], None)
 
 
 def test_p10_a_secret_does_not_show_itself() -> None:
@@ -238,12 +229,12 @@ def test_a_docker_configuration_that_makes_no_sense_has_no_password(
     keys: KeyRing, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys.docker_config.write_text(text)
-    assert keys.basic_for("h") is None
+    assert keys.password_for("h").secret is None
 
 
 def test_a_docker_configuration_may_hold_user_and_password(keys: KeyRing) -> None:
     _private(keys.docker_config, b'{"auths": {"h:5": {"username": "user", "password": "password"}}}')
-    assert keys.basic_for("H:5") == Secret("Basic dXNlcjpwYXNzd29yZA==")
+    assert keys.password_for("H:5").secret == Secret("Basic dXNlcjpwYXNzd29yZA==")
 
 
 def test_a_key_that_cannot_be_read_is_no_key(keys: KeyRing, caplog: pytest.LogCaptureFixture) -> None:
