@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from fusefs.config import Settings
 from fusefs.errors import Unauthorized
-from fusefs.names import Name
-from fusefs.sources.challenges import Challenge, challenges_of
-from fusefs.sources.credentials import KeyRing
-from fusefs.sources.registry import RegistrySource
+from fusefs.sources.registry.challenges import Challenge, challenges_of
+from fusefs.sources.registry.credentials import KeyRing
+from fusefs.sources.registry.registry import RegistrySource
+from fusefs.values.names import Name
+from fusefs.values.settings import Settings
 from tests.loopback_server import LoopbackServer
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from fusefs.config import Settings
 from fusefs.errors import SourceError, TransportError, Unauthorized
-from fusefs.sources.http import Transport
-from fusefs.sources.proxies import is_direct, proxy_for
-from fusefs.sources.responses import check_status
-from fusefs.sources.url import Url
+from fusefs.net.transport import Transport
+from fusefs.net.url import Url
+from fusefs.net.proxies import is_direct, proxy_for
+from fusefs.sources.registry.responses import check_status
+from fusefs.values.settings import Settings
 from tests.faulty_registry import FaultyRegistry
 from tests.loopback_server import LoopbackServer
 from tests.wire_faults import Answer

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.config import Settings
 from fusefs.errors import SourceError, TlsError
-from fusefs.sources.http import Transport
-from fusefs.sources.responses import check_status
+from fusefs.net.transport import Transport
+from fusefs.sources.registry.responses import check_status
+from fusefs.values.settings import Settings
 from tests.certificate import make_certificate
 from tests.faulty_registry import FaultyRegistry
 from tests.wire_faults import Answer
