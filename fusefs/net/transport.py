@@ -24,10 +24,10 @@ from fusefs.net.addresses import is_public, literal
 from fusefs.net.circuit import Untold
 from fusefs.net.connection import HttpPool, HttpsPool, refusal
 from fusefs.net.exchange import Flight, Flights, current
-from fusefs.net.translate import translated
-from fusefs.net.url import Url
 from fusefs.net.proxies import proxy_for
+from fusefs.net.translate import translated
 from fusefs.net.trust import tls_context
+from fusefs.net.url import Url
 from fusefs.system.descriptors import ran_out
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from fusefs.net.circuit import Circuit, Circuits
     from fusefs.net.origin import Origin
     from fusefs.net.proxies import Proxy
-    from fusefs.sources.registry.credentials import Secret
+    from fusefs.net.secret import Secret
     from fusefs.values.settings import Settings
 
 MAX_REDIRECTS = 10

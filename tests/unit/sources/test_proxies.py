@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from fusefs.errors import SourceError, TransportError, Unauthorized
+from fusefs.net.proxies import is_direct, proxy_for
 from fusefs.net.transport import Transport
 from fusefs.net.url import Url
-from fusefs.net.proxies import is_direct, proxy_for
 from fusefs.sources.registry.responses import check_status
 from fusefs.values.settings import Settings
 from tests.faulty_registry import FaultyRegistry
