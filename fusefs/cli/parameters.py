@@ -11,7 +11,7 @@ import click
 
 from fusefs.errors import InvalidInput, InvalidSetting
 from fusefs.system.places import needed_cache_home
-from fusefs.values.names import BaseUrl, Name
+from fusefs.values.names import BaseUrl, Name, without_user
 from fusefs.values.settings import Settings, parse_age, parse_seconds, parse_size
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def check_both(sources: Sequence[Name], mountpoint: Path) -> None:
     if not sources:
         raise click.UsageError("Missing argument 'SOURCE...'" if is_folder else "Missing argument 'MOUNTPOINT'")
     if not is_folder and ":" in text:
-        raise click.UsageError(f"Missing argument 'MOUNTPOINT': {text[:80]!r} is no folder but a SOURCE")
+        shown = without_user(text)[:80]
+        raise click.UsageError(f"Missing argument 'MOUNTPOINT': {shown!r} is no folder but a SOURCE")
 
 
 SOURCE = _Text("source", Name.parse)
