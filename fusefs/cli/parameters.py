@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fusefs.cli.choice import parse_source
 from fusefs.errors import InvalidInput, InvalidSetting
 from fusefs.system.places import needed_cache_home
 from fusefs.values.names import BaseUrl, Name, without_user
@@ -62,7 +63,7 @@ _PATH_LIKE = ("/", ".", "~")
 """What a path begins with that nobody means as the name of a model."""
 
 
-def check_both(sources: Sequence[Name], mountpoint: Path) -> None:
+def check_both(sources: Sequence[Name | BaseUrl], mountpoint: Path) -> None:
     """The last word is the mount point; where one was forgotten, say which.
 
     Raises:
@@ -78,6 +79,7 @@ def check_both(sources: Sequence[Name], mountpoint: Path) -> None:
 
 
 SOURCE = _Text("source", Name.parse)
+SOURCE_OR_HOST = _Text("source", parse_source)
 SIZE = _Text("size", parse_size)
 SECONDS = _Text("seconds", parse_seconds)
 AGE = _Text("age", parse_age)
@@ -98,10 +100,11 @@ def _together(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command
     return decorate
 
 
+sources_or_hosts_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE_OR_HOST)
 sources_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE)
 places_arguments = _together(
     # Not required here: of a single word click would say that the source is missing; `check_both` looks which it is.
-    click.argument("sources", metavar="SOURCE...", nargs=-1, required=False, type=SOURCE),
+    click.argument("sources", metavar="SOURCE...", nargs=-1, required=False, type=SOURCE_OR_HOST),
     click.argument("mountpoint", type=MOUNTPOINT),
 )
 cache_option = click.option(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fusefs.cli.answers import warn
+from fusefs.cli.choice import only_models
 from fusefs.cli.parameters import (
     PATH,
     cache_dir_of,
@@ -22,7 +23,7 @@ from fusefs.cli.parameters import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusefs.values.names import Name
+    from fusefs.values.names import BaseUrl, Name
 
 
 @click.command(short_help="Mount models at an empty folder.")
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground: for systemd, and to look for faults.")
 @click.option("--log-file", type=PATH, metavar="FILE", help="Where the daemon logs. [default: see `fusefs status`]")
 @verbose_option
-def mount(sources: tuple[Name, ...], mountpoint: Path, **options: Any) -> None:
+def mount(sources: tuple[Name | BaseUrl, ...], mountpoint: Path, **options: Any) -> None:
     """Mount one or more models at MOUNTPOINT, an empty folder.
 
     Returns when the mount answers; a daemon serves it until `fusefs umount`.  One model shows its files at the root
@@ -79,13 +80,15 @@ def mount(sources: tuple[Name, ...], mountpoint: Path, **options: Any) -> None:
     check_both(sources, mountpoint)
     if options["verify"] == "always" and options["sealed"] == "symlink":
         raise click.UsageError("--verify always cannot hash what --sealed symlink leads to: leave one of them out")
+    settings = settings_of(options)
+    names = only_models(sources, settings)
     start(
         MountOptions(
-            names=sources,
+            names=names,
             mountpoint=mountpoint,
             cache_dir=cache_dir_of(options["cache_dir"]),
             stores=options["stores"],
-            settings=settings_of(options),
+            settings=settings,
             layout=options["layout"],
             symlinks=options["sealed"] == "symlink",
             allow_other=options["allow_other"],

@@ -14,6 +14,8 @@ from fusefs.values.digest import Digest
 from fusefs.values.report import CELLS, FileReport, MountReport, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fusefs.daemon.mounting import MountOptions
     from fusefs.daemon.watchdog import Watchdog
     from fusefs.engine.models import SourcePool
@@ -41,6 +43,7 @@ class Account:
         named: dict[Blob, str],
         pool: SourcePool,
         dog: Watchdog,
+        notes: Sequence[str] = (),
     ) -> None:
         self._options = options
         self._file_system = file_system
@@ -49,6 +52,7 @@ class Account:
         self._named = named
         self._pool = pool
         self._dog = dog
+        self._notes = tuple(notes)
         self._since = time.monotonic()
         self.tuning: kernel.Tuning | None = None
 
@@ -81,6 +85,7 @@ class Account:
             or self._file_system.last_error
             or self._fetcher.last_error
             or None,
+            notes=self._notes,
             sources_state=self._pool.states(),
             capabilities=capabilities,
             no_new_privileges=not may_gain,

@@ -29,6 +29,7 @@ from fusefs.engine.models import (
     check_stores,
     in_thread,
     origins,
+    recalled_lines,
     resolve_all,
     sole_error,
     warn_of_whole_reads,
@@ -197,7 +198,8 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         stack.push_async_callback(in_thread, pool.close)
         keeper = Keeper(cache)
         stack.push_async_callback(in_thread, keeper.close)
-        models = await resolve_all(options.names, pool, cache, keeper, patience=PATIENCE)
+        recalled: dict[Name, str] = {}
+        models = await resolve_all(options.names, pool, cache, keeper, patience=PATIENCE, recalled=recalled)
         files = layout_of(models, options.layout)
         tree = Tree(files, await trio.to_thread.run_sync(_links, files, cache) if options.symlinks else {})
 
@@ -216,7 +218,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         dog = Watchdog(file_system.reads, options.settings.timeout, pool.in_flight)
         duties.refresh = pool.refresh
         duties.dump = partial(dump, file_system.reads, fetcher, pool, counters)
-        mount = Account(options, file_system, fetcher, counters, named, pool, dog)
+        mount = Account(options, file_system, fetcher, counters, named, pool, dog, recalled_lines(recalled))
 
         ended = trio.Event()
         operations = FuseOperations(file_system)

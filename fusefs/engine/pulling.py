@@ -13,7 +13,16 @@ import trio
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.documents.writer import Keeper
 from fusefs.cache.space.quota import Limits
-from fusefs.engine.models import SourcePool, check_stores, in_thread, labels_of, origins, resolve_all, sole_error
+from fusefs.engine.models import (
+    SourcePool,
+    check_stores,
+    in_thread,
+    labels_of,
+    origins,
+    recalled_lines,
+    resolve_all,
+    sole_error,
+)
 from fusefs.errors import CacheFull, FusefsError
 from fusefs.fetch.fetcher import Fetcher
 from fusefs.fetch.flight import Priority
@@ -103,7 +112,8 @@ async def _pull(options: PullOptions, stores: Sequence[Path], show: Show) -> Pul
         stack.push_async_callback(in_thread, pool.close)
         keeper = Keeper(cache)
         failed: dict[Name, FusefsError] = {}
-        models = await resolve_all(options.names, pool, cache, keeper, failed=failed)
+        recalled: dict[Name, str] = {}
+        models = await resolve_all(options.names, pool, cache, keeper, failed=failed, recalled=recalled)
         await trio.to_thread.run_sync(keeper.work)
 
         fetcher = Fetcher(cache, options.settings, counters)
@@ -125,7 +135,8 @@ async def _pull(options: PullOptions, stores: Sequence[Path], show: Show) -> Pul
         await done.wait()
         files = tuple(job.item for job in jobs)
         seconds = trio.current_time() - began
-        return PullReport(_texts(options.names), files, counters.snapshot(), seconds, _problems(options.names, failed))
+        problems, notes = _problems(options.names, failed), tuple(recalled_lines(recalled))
+        return PullReport(_texts(options.names), files, counters.snapshot(), seconds, problems, notes)
     raise AssertionError  # the stack swallows nothing
 
 

@@ -69,7 +69,7 @@ def _of_host(exc: Exception, causes: list[BaseException], source: str, flight: F
     for cause in reversed(causes):
         if isinstance(cause, (ssl.SSLError, u3.SSLError)):
             if getattr(cause, "reason", None) in _NO_TLS:
-                return TlsError("what it answers is no TLS" + _other_scheme(causes, flight), source=source)
+                return TlsError("it does not speak TLS at this port" + _other_scheme(causes, flight), source=source)
             return TlsError(f"TLS failed: {_reason(cause)}", source=source)
     if isinstance(exc, (u3.LocationValueError, u3.ProxySchemeUnknown, ValueError)):
         return SourceError(f"cannot be asked: {_reason(exc)}", source=source)
@@ -101,7 +101,7 @@ def _other_scheme(causes: list[BaseException], flight: Flight) -> str:
     if flight.expected:
         return ""
     if flight.scheme == "https":
-        return "; if it has no TLS, write http:// before its name"
+        return "; to ask it in the clear, write http:// before its name"
     last = causes[-1]
     if _TLS_ALERT in str(last):
         return "; that is TLS: write https:// before its name"

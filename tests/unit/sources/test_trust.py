@@ -67,7 +67,10 @@ def test_a_good_variable_is_not_complained_about(
 def test_tls_at_a_port_without_it_says_which_scheme_to_write() -> None:
     with FaultyRegistry() as registry:
         text = str(_error(f"https://{registry.host}/x"))
-    assert text == f"{registry.host}: what it answers is no TLS; if it has no TLS, write http:// before its name"
+    assert (
+        text
+        == f"{registry.host}: it does not speak TLS at this port; to ask it in the clear, write http:// before its name"
+    )
 
 
 def test_no_tls_at_a_port_with_it_says_which_scheme_to_write(tmp_path: Path) -> None:
