@@ -20,6 +20,8 @@ DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
 
 SCHEMES = ("http", "https", "https+insecure")
+_REGISTRIES = frozenset(("docker", "oci", "oras"))
+"""How other programs write that a registry is meant."""
 
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}|\[([0-9A-Fa-f:.]{2,45})\](?::[0-9]{1,5})?", re.ASCII)
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
@@ -225,7 +227,8 @@ def _split_scheme(text: str) -> tuple[str, str]:
     elif not scheme:
         raise InvalidName(f"invalid or missing name: {text[:200]!r}")
     elif scheme not in SCHEMES:
-        raise InvalidName(f"unsupported scheme {scheme[:40]!r}: want one of {', '.join(SCHEMES)}")
+        hint = "; for a registry write https:// in its place" if scheme in _REGISTRIES else ""
+        raise InvalidName(f"unsupported scheme {scheme[:40]!r}: want one of {', '.join(SCHEMES)}{hint}")
     if not rest:
         raise InvalidName("invalid or missing name" + (f": {text[:200]!r}" if text else ""))
     _refuse_password(scheme, rest)

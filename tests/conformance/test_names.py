@@ -132,6 +132,12 @@ def test_an_unsupported_scheme_is_called_that(text: str) -> None:
         Name.parse(text)
 
 
+@pytest.mark.parametrize("scheme", ["docker", "oci"])
+def test_what_other_programs_call_a_registry_has_its_scheme_named(scheme: str) -> None:
+    with pytest.raises(InvalidName, match="for a registry write https:// in its place"):
+        Name.parse(f"{scheme}://h/n/m")
+
+
 @pytest.mark.parametrize(
     "text", ["@t", "m@d", "m@", "@sha256:deadbeef", "m@sha256:deadbeef", "h/n/m:t@sha256-1", f"m@sha256:{HEX}0", "@"]
 )

@@ -186,7 +186,7 @@ async def test_p2_two_models_whose_names_differ_in_case_alone_are_refused_by_the
 
 
 def test_one_reason_is_one_line_for_however_many_names() -> None:
-    recalled = {name: "registry.example: refused" for name in NAMES} | {Name.parse("h/n/m"): "h: silent"}
+    recalled = dict.fromkeys(NAMES, "registry.example: refused") | {Name.parse("h/n/m"): "h: silent"}
     lines = recalled_lines(recalled)
     first = f"registry.example: refused; using the manifest of {NAMES[0]} that was cached before"
     assert lines == [

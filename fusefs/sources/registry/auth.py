@@ -27,7 +27,7 @@ from fusefs.net.secret import Secret
 from fusefs.net.url import Url
 from fusefs.sources.registry.challenges import KNOWN, Challenge, challenges_of
 from fusefs.sources.registry.credentials import KeyRing, Signer
-from fusefs.sources.registry.responses import check_encoding, check_status
+from fusefs.sources.registry.responses import check_document, check_encoding, check_status
 from fusefs.values.printable import line_of
 
 if TYPE_CHECKING:
@@ -226,6 +226,7 @@ class Authenticator:
             check_status(response)
             check_encoding(response)
             body = response.read(_MAX_ANSWER)
+            check_document(response, body, "a token")
             source = response.source
         finally:
             response.discard()

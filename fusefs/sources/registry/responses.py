@@ -211,7 +211,8 @@ def check_range(response: Response, chunk: Chunk, size: int) -> None:
     """
     wrong = _wrong_frame(response, chunk, size)
     if wrong:
-        raise WrongResponse(f"asked for bytes {chunk} of {size}, got {wrong}", source=response.source)
+        page = " of an HTML page" if response.headers.get("Content-Type", "").lower().startswith("text/html") else ""
+        raise WrongResponse(f"asked for bytes {chunk} of {size}, got {wrong}{page}", source=response.source)
 
 
 def _wrong_frame(response: Response, chunk: Chunk, size: int) -> str:

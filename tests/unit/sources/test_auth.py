@@ -210,6 +210,13 @@ def test_p10_what_is_no_token_is_refused(keys: KeyRing, answer: dict[str, Any]) 
         _manifest(registry, keys)
 
 
+def test_a_page_in_the_place_of_a_token_is_called_that(keys: KeyRing) -> None:
+    with FaultyRegistry(token="t") as registry:
+        registry.fault("replace-body", match="^/token", body=b"<!doctype html><title>Single sign-on</title>")
+        with pytest.raises(SourceError, match=r"in place of a token .* an HTML page, 'Single sign-on'"):
+            _manifest(registry, keys)
+
+
 @pytest.mark.parametrize("realm", ["", "ftp://h/", "/token", "http://[", "http://h:port/"])
 def test_p10_a_realm_that_is_no_url_is_refused(keys: KeyRing, realm: str) -> None:
     with closing(Transport(SETTINGS)) as transport:

@@ -16,6 +16,8 @@ from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.registry.registry import RegistrySource
 from fusefs.values.names import Name
 from fusefs.values.settings import Settings
+from tests.certificate import make_certificate
+from tests.faulty_registry import FaultyRegistry
 from tests.loopback_server import LoopbackServer
 
 if TYPE_CHECKING:
@@ -233,3 +235,26 @@ def test_a_configuration_that_is_not_used_says_why(tmp_path: Path) -> None:
         assert "config.json cannot be read: it is no JSON (line 2, column 7)" in _refused(registry, keys)
         keys.docker_config.unlink()
         assert f"there is no {tmp_path}/config.json" in _refused(registry, keys)
+
+
+@pytest.mark.logs("is not used")
+def test_a_key_that_is_not_used_says_why(tmp_path: Path) -> None:
+    key = tmp_path / "id_ed25519"
+    key.write_text("hidden")
+    key.chmod(0o644)
+    with Guarded([BEARER], accepted="other", token_wants="other") as registry:
+        text = _refused(registry, KeyRing(key, tmp_path / "config.json"))
+    assert text.endswith(f"; {key} is not used: others may read or write it (mode 0644); chmod 600 it")
+
+
+def test_p10_a_password_is_not_shown_to_a_token_service_elsewhere_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.certificate))
+    with FaultyRegistry(token="anonymous", certificate=certificate) as service:
+        with Guarded([f'Bearer realm="{service.url}/token"'], accepted="never") as registry:
+            text = _refused(registry, _keys(tmp_path, registry.host))
+        assert [request.headers.get("authorization") for request in service.requests] == [None]
+    assert text.endswith(f"has a password for {registry.host}, which is not sent to a token service on another host")
+    assert [given for _, given in registry.shown] == ["", "Bearer anonymous"]
