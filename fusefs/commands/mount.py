@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fusefs.cli.answers import warn
+from fusefs.cli.choice import only_models
 from fusefs.cli.parameters import (
     PATH,
     cache_dir_of,
@@ -22,6 +23,7 @@ from fusefs.cli.parameters import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fusefs.values.names import BaseUrl
     from fusefs.values.reference import Reference
 
 
@@ -68,7 +70,7 @@ if TYPE_CHECKING:
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground: for systemd, and to look for faults.")
 @click.option("--log-file", type=PATH, metavar="FILE", help="Where the daemon logs. [default: see `fusefs status`]")
 @verbose_option
-def mount(sources: tuple[Reference, ...], mountpoint: Path, **options: Any) -> None:
+def mount(sources: tuple[Reference | BaseUrl, ...], mountpoint: Path, **options: Any) -> None:
     """Mount one or more models at MOUNTPOINT, an empty folder.
 
     Returns when the mount answers; a daemon serves it until `fusefs umount`.  One model shows its files at the root
@@ -92,13 +94,15 @@ def mount(sources: tuple[Reference, ...], mountpoint: Path, **options: Any) -> N
         progress.clear()
         warn(line)
 
+    settings = settings_of(options)
+    names = only_models(sources, settings)
     start(
         MountOptions(
-            names=sources,
+            names=names,
             mountpoint=mountpoint,
             cache_dir=cache_dir_of(options["cache_dir"]),
             stores=options["stores"],
-            settings=settings_of(options),
+            settings=settings,
             layout=options["layout"],
             symlinks=options["sealed"] == "symlink",
             allow_other=options["allow_other"],

@@ -23,7 +23,7 @@ from fusefs.daemon.statuses import probe
 from fusefs.daemon.watchdog import Watchdog
 from fusefs.engine.engine import Engine, sole_error
 from fusefs.engine.local import LocalModels, LocalOpener
-from fusefs.engine.models import warn_of_whole_reads
+from fusefs.engine.models import recalled_lines, warn_of_whole_reads
 from fusefs.engine.pool import check_stores
 from fusefs.errors import MountError
 from fusefs.fuse import kernel, session
@@ -179,7 +179,8 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
     async with Engine.running(options, shared=shared) as engine, AsyncExitStack() as stack:
         fetcher, pool, counters, nursery = engine.fetcher, engine.pool, engine.counters, engine.nursery
         names = [name for name in options.names if isinstance(name, Name)]
-        fetched = await engine.resolve(names, patience=PATIENCE)
+        recalled: dict[Name, str] = {}
+        fetched = await engine.resolve(names, patience=PATIENCE, recalled=recalled)
         models = _in_order(options, fetched)
         files = layout_of(models, options.layout)
         tree = Tree(files, await trio.to_thread.run_sync(_links, files, engine.cache) if options.symlinks else {})
@@ -191,7 +192,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         dog = Watchdog(file_system.reads, options.settings.timeout, pool.in_flight)
         duties.refresh = pool.refresh
         duties.dump = partial(dump, file_system.reads, fetcher, pool, counters)
-        mount = Account(options, file_system, fetcher, counters, named, pool, dog)
+        mount = Account(options, file_system, fetcher, counters, named, pool, dog, recalled_lines(recalled))
 
         ended = trio.Event()
         operations = FuseOperations(file_system)

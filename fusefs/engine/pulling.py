@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.engine.engine import Engine, sole_error
-from fusefs.engine.models import labels_of
+from fusefs.engine.models import labels_of, recalled_lines
 from fusefs.engine.pool import check_stores
 from fusefs.errors import CacheFull, FusefsError
 from fusefs.fetch.flight import Priority
@@ -77,7 +77,8 @@ async def _pull(options: PullOptions, show: Show) -> PullReport:
     began = trio.current_time()
     async with Engine.running(options) as engine:
         failed: dict[Name, FusefsError] = {}
-        models = await engine.resolve(options.names, failed=failed)
+        recalled: dict[Name, str] = {}
+        models = await engine.resolve(options.names, failed=failed, recalled=recalled)
         await trio.to_thread.run_sync(engine.keeper.work)
         fetcher, blobs = engine.fetcher, engine.offer(models)
         _check_room(blobs, options.settings.cache_size)
@@ -91,9 +92,8 @@ async def _pull(options: PullOptions, show: Show) -> PullReport:
         await done.wait()
         files = tuple(job.item for job in jobs)
         seconds = trio.current_time() - began
-        return PullReport(
-            _texts(options.names), files, engine.counters.snapshot(), seconds, _problems(options.names, failed)
-        )
+        problems, notes = _problems(options.names, failed), tuple(recalled_lines(recalled))
+        return PullReport(_texts(options.names), files, engine.counters.snapshot(), seconds, problems, notes)
     raise AssertionError  # the stack swallows nothing
 
 

@@ -82,6 +82,8 @@ def _mount(mount: MountReport, shape: Shape) -> Iterator[Line]:
         yield [("  log   ", "dim"), (mount.log_file, "")]
     if mount.last_error:
         yield [("  last error: ", "red"), (printable(mount.last_error), "")]
+    for note in mount.notes:
+        yield [("  warning: ", "yellow"), (note, "")]
     for source in mount.sources_state:
         if source.state != "ok":
             blobs = f" for {_some(source.blobs_set_aside, 'blob')}" if source.blobs_set_aside else ""
