@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusefs.cli.answers import INTERRUPTED, finish, tell, write_json
+from fusefs.cli.answers import INTERRUPTED, finish, tell, warn, write_json
 from fusefs.cli.parameters import (
     cache_dir_of,
     cache_option,
@@ -45,7 +45,7 @@ def pull(sources: tuple[Name, ...], **options: Any) -> int:
     from fusefs.view.summary import kept, not_pulled, pulled
 
     to_stderr(verbose=options["verbose"], quiet=True)
-    wanted = PullOptions(sources, cache_dir_of(options["cache_dir"]), options["stores"], settings_of(options))
+    wanted = PullOptions(sources, cache_dir_of(options["cache_dir"]), options["stores"], settings_of(options), warn)
     last: Sequence[Item] = ()
 
     def look(items: Sequence[Item]) -> None:

@@ -243,13 +243,16 @@ async def _keep(keeper: Keeper) -> None:
 def _open_cache(options: MountOptions) -> DiskCache:
     # Half of the budget for chunks in flight, half for chunks that the disk does not take.
     settings = options.settings
-    return DiskCache.open(
+    cache = DiskCache.open(
         options.cache_dir,
         spill_capacity=settings.memory // 2,
         stores=options.stores,
         limits=Limits(settings.cache_size, settings.keep_free),
         shared=options.symlinks and options.allow_other,
     )
+    if cache.features.complaint:
+        log.warning("cache directory %s: %s", cache.root, cache.features.complaint)
+    return cache
 
 
 def _links(files: Iterable[File], cache: DiskCache) -> dict[Digest, Path]:

@@ -52,12 +52,14 @@ class PullOptions:
         cache_dir: where they are kept.
         stores: local stores that are asked before the network.
         settings: see `Settings`.
+        warn: told what a person should know although it works.
     """
 
     names: tuple[Name, ...]
     cache_dir: Path
     stores: tuple[Path, ...]
     settings: Settings
+    warn: Callable[[str], None] = lambda _: None
 
 
 def pull(options: PullOptions, show: Show) -> PullReport:
@@ -160,7 +162,10 @@ def _showable(models: Iterable[Model], failed: dict[Name, FusefsError]) -> list[
 
 def _open_cache(options: PullOptions) -> DiskCache:
     settings = options.settings
-    return DiskCache.open(options.cache_dir, limits=Limits(settings.cache_size, settings.keep_free))
+    cache = DiskCache.open(options.cache_dir, limits=Limits(settings.cache_size, settings.keep_free))
+    if cache.features.complaint:
+        options.warn(f"cache directory {cache.root}: {cache.features.complaint}")
+    return cache
 
 
 def _check_room(blobs: Iterable[Blob], limit: int | None) -> None:

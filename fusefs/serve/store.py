@@ -25,6 +25,7 @@ from fusefs.serve.indexer import stamp_of
 from fusefs.serve.leftout import Reason
 from fusefs.values.chunkpack import MAX_PACKED_SIZE, unpack
 from fusefs.values.digest import Digest
+from fusefs.values.filenames import part_of
 from fusefs.values.names import DEFAULT_HOST, Name
 from fusefs.values.settings import MIB
 
@@ -191,7 +192,7 @@ class StoreCatalog:
                 for model in _listed(top / host / namespace):
                     for tag in _listed(top / host / namespace / model):
                         try:
-                            name = Name.from_path(host, namespace, model, tag)
+                            name = Name.from_path(*map(part_of, (host, namespace, model, tag)))
                         except InvalidName:
                             continue  # not a manifest that anybody could ask for
                         found.append((name, top / host / namespace / model / tag))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, Lock
 from fusefs.errors import BlobQuarantined, DigestMismatch, InvalidChunkList
+from fusefs.system.features import REFUSED
 from fusefs.system.files import disk_errors, make_folder, read_plain, sync_folder, write_atomically
 from fusefs.system.spot import open_at, remove_tree_at, rename_at, stat_at, unlink_at
 from fusefs.values.chunkpack import MAX_PACKED_SIZE, pack, unpack
@@ -85,7 +86,8 @@ def unseal(chunker: Chunker) -> None:
             unlink_at(place.sealed)
         else:
             rename_at(place.sealed, place.data)
-            os.fchmod(chunker.fd, 0o600)
+            with REFUSED:
+                os.fchmod(chunker.fd, 0o600)
         reopen(chunker)
 
 
@@ -233,7 +235,8 @@ def _finish(chunker: Chunker) -> None:
         if not chunker.sealed:
             if not os.path.samestat(os.fstat(chunker.fd), stat_at(place.data)):
                 raise OSError(errno.ESTALE, "somebody has replaced the data of this blob")
-            os.fchmod(chunker.fd, 0o400)
+            with REFUSED:
+                os.fchmod(chunker.fd, 0o400)
             rename_at(place.data, place.sealed)
             sync_folder(place.sealed.parent)
             chunker.sealed = True
