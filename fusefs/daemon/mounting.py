@@ -21,6 +21,7 @@ from fusefs.cache.space.quota import Limits
 from fusefs.daemon import background, control, hardening, logs
 from fusefs.daemon.account import Account
 from fusefs.daemon.dump import dump
+from fusefs.daemon.reach import wait_abandoned
 from fusefs.daemon.signals import WATCHED, Duties, obey
 from fusefs.daemon.statuses import probe
 from fusefs.daemon.watchdog import Watchdog
@@ -80,6 +81,7 @@ class MountOptions:
         allow_other: other users may read.
         log_file: where to log; None for the default of a daemon, and for stderr in the foreground.
         verbose: log every step.
+        background: nothing holds the mount but who can see it; in the foreground whoever started it does.
     """
 
     names: tuple[Name, ...]
@@ -92,6 +94,7 @@ class MountOptions:
     allow_other: bool = False
     log_file: Path | None = None
     verbose: bool = False
+    background: bool = False
 
 
 def start(options: MountOptions, *, foreground: bool, warn: Callable[[str], None] = lambda _: None) -> None:
@@ -119,7 +122,7 @@ def start(options: MountOptions, *, foreground: bool, warn: Callable[[str], None
             logs.to_stderr(verbose=options.verbose)
         _run(options, lambda: background.notify("READY=1"))
         return
-    options = replace(options, log_file=options.log_file or logs.default_log(options.mountpoint))
+    options = replace(options, log_file=options.log_file or logs.default_log(options.mountpoint), background=True)
 
     def work(ready: background.Ready) -> None:
         logs.to_file(options.log_file, verbose=options.verbose, stderr=True)
@@ -232,8 +235,15 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         ready()
         nursery.start_soon(_keep, keeper)
         nursery.start_soon(dog.run)
+        if options.background and made.minor is not None:
+            nursery.start_soon(_end_abandoned, made.minor, operations, ended)
         await ended.wait()
         log.info("Unmounted %s.", options.mountpoint)
+
+
+async def _end_abandoned(minor: int, operations: FuseOperations, ended: trio.Event) -> None:
+    await wait_abandoned(minor, lambda: operations.handles)
+    ended.set()
 
 
 async def _keep(keeper: Keeper) -> None:

@@ -109,6 +109,8 @@ async def _pull(options: PullOptions, stores: Sequence[Path], show: Show) -> Pul
         failed: dict[Name, FusefsError] = {}
         models = _showable(await resolve_all(options.names, pool, cache, keeper, failed=failed), failed)
         await trio.to_thread.run_sync(keeper.work)
+        for text in keeper.lost:
+            options.warn(text)
 
         fetcher = Fetcher(cache, options.settings, counters)
         stack.callback(fetcher.close)
