@@ -18,6 +18,7 @@ import trio
 from fusefs.daemon import background, control, hardening, logs
 from fusefs.daemon.account import Account
 from fusefs.daemon.dump import dump
+from fusefs.daemon.reach import wait_abandoned
 from fusefs.daemon.signals import WATCHED, Duties, obey
 from fusefs.daemon.statuses import probe
 from fusefs.daemon.watchdog import Watchdog
@@ -98,7 +99,7 @@ def start(
             logs.to_stderr(verbose=options.verbose)
         _run(options, lambda: background.notify("READY=1"))
         return
-    options = replace(options, log_file=options.log_file or logs.default_log(options.mountpoint))
+    options = replace(options, log_file=options.log_file or logs.default_log(options.mountpoint), background=True)
 
     def work(ready: background.Ready) -> None:
         logs.to_file(options.log_file, verbose=options.verbose, stderr=True)
@@ -178,6 +179,8 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
     shared = options.symlinks and options.allow_other
     async with Engine.running(options, shared=shared) as engine, AsyncExitStack() as stack:
         fetcher, pool, counters, nursery = engine.fetcher, engine.pool, engine.counters, engine.nursery
+        if engine.cache.features.complaint:
+            log.warning("cache directory %s: %s", engine.cache.root, engine.cache.features.complaint)
         names = [name for name in options.names if isinstance(name, Name)]
         recalled: dict[Name, str] = {}
         fetched = await engine.resolve(names, patience=PATIENCE, recalled=recalled)
@@ -209,8 +212,15 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         ready()
         nursery.start_soon(_keep, engine.keeper)
         nursery.start_soon(dog.run)
+        if options.background and made.minor is not None:
+            nursery.start_soon(_end_abandoned, made.minor, operations, ended)
         await ended.wait()
         log.info("Unmounted %s.", options.mountpoint)
+
+
+async def _end_abandoned(minor: int, operations: FuseOperations, ended: trio.Event) -> None:
+    await wait_abandoned(minor, lambda: operations.handles)
+    ended.set()
 
 
 async def _keep(keeper: Keeper) -> None:

@@ -76,10 +76,14 @@ async def _end_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -
 async def _pull(options: PullOptions, show: Show) -> PullReport:
     began = trio.current_time()
     async with Engine.running(options) as engine:
+        if engine.cache.features.complaint:
+            options.warn(f"cache directory {engine.cache.root}: {engine.cache.features.complaint}")
         failed: dict[Name, FusefsError] = {}
         recalled: dict[Name, str] = {}
         models = await engine.resolve(options.names, failed=failed, recalled=recalled)
         await trio.to_thread.run_sync(engine.keeper.work)
+        for text in engine.keeper.lost:
+            options.warn(text)
         fetcher, blobs = engine.fetcher, engine.offer(models)
         _check_room(blobs, options.settings.cache_size)
         engine.cache.quota.wanted.update(blob.digest for blob in blobs)  # no part of it makes room for another

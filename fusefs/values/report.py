@@ -311,7 +311,51 @@ class GcReport(msgspec.Struct, frozen=True, kw_only=True):
     small: int = 0
 
 
-Report = MountReport | StatusReport | PullReport | VerifyReport | HoldingsReport | GcReport
+class Removed(msgspec.Struct, frozen=True):
+    """A model that was removed from a cache.
+
+    Attributes:
+        name: in full.
+        short: as a person would write it.
+        bytes: on disk that were freed.
+        blobs: how many went.
+        shared: how many stay, because another model needs them.
+    """
+
+    name: str
+    short: str
+    bytes: int
+    blobs: int
+    shared: int
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A model that was not removed: its name in full and in short, and why."""
+
+    name: str
+    short: str
+    why: str
+
+
+class RemoveReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a removal: the document of `fusefs rm --json`.
+
+    Attributes:
+        cache_dir: where.
+        removed: models that are gone.
+        kept: models that are not.
+        freed_total: bytes.
+        free: bytes of the disk that are free afterwards.
+    """
+
+    cache_dir: str
+    removed: tuple[Removed, ...]
+    kept: tuple[Kept, ...]
+    freed_total: int
+    free: int
+
+
+Report = MountReport | StatusReport | PullReport | VerifyReport | HoldingsReport | GcReport | RemoveReport
 
 
 def encode(report: Report) -> bytes:
