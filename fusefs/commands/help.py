@@ -16,7 +16,7 @@ PLAIN_WIDTH = 80
 """Columns where there is no terminal."""
 
 
-@click.command("help", short_help="Show a page of the manual, or what there is.")
+@click.command("help", short_help="Show a page of the manual, or list them.")
 @click.argument("topic", required=False)
 @click.pass_context
 def manual(ctx: click.Context, topic: str | None) -> None:

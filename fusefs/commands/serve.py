@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     metavar="SIZE",
     default="1MiB",
     show_default=True,
-    help="Bytes a chunk: what a reader fetches and proves at least.",
+    help="Bytes a chunk: a reader fetches and proves at least one.",
 )
 @click.option("--hidden", is_flag=True, help="Serve hidden files and folders, too.")
 @click.option(
-    "--private", is_flag=True, help="Serve what others may not read, and what is named like keys or passwords, too."
+    "--private",
+    is_flag=True,
+    help="Serve files that others may not read, and files that are named like keys or passwords, too.",
 )
 @click.option(
     "--host",
@@ -53,8 +55,8 @@ def serve(
     """Serve the models in DIR to other machines, as a registry.
 
     DIR is an OLLAMA_MODELS store, or a folder with a folder for each model; the latter are served as
-    `local/<folder>:latest`.  Digests are computed once and kept.  What is hidden, private or a tool's leaving is left
-    out, and one line says so.  Nobody is asked who they are.  Ends with Ctrl-C.
+    `local/<folder>:latest`.  Digests are computed once and kept.  Hidden files, private files and leavings of tools are
+    left out, and one line says so.  There is no authentication.  Ends with Ctrl-C.
     """
     from fusefs.daemon.logs import to_stderr
     from fusefs.serve import Allowed, run

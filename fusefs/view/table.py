@@ -83,7 +83,7 @@ def _mount(mount: MountReport, shape: Shape) -> Iterator[Line]:
         yield [("  last error: ", "red"), (printable(mount.last_error), "")]
     for source in mount.sources_state:
         if source.state != "ok":
-            blobs = f" for {_some(source.blobs_set_aside, 'blob')}" if source.blobs_set_aside else ""
+            blobs = f" for {_some(source.blobs_blocked, 'blob')}" if source.blobs_blocked else ""
             yield [(f"  {source.label} is {source.state}{blobs}: ", "yellow"), (source.reason, "dim")]
     for knob, reason in _not_tuned(mount):
         yield [(f"  not tuned: {knob}: ", "yellow"), (reason, "dim")]
