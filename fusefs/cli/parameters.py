@@ -140,19 +140,19 @@ fetch_options = _together(
         metavar="SIZE",
         default="256MiB",
         show_default=True,
-        help="Memory for bytes that are not proved yet.",
+        help="Memory for chunks in flight, and for chunks that the disk refuses.",
     ),
     click.option(
         "--cache-size",
         type=SIZE,
         metavar="SIZE",
-        help="Disk space for the cache; what was not used for longest makes room. [default: no limit but --keep-free]",
+        help="Disk space for the cache; the least recently used chunks make room. [default: no limit but --keep-free]",
     ),
     click.option(
         "--keep-free",
         type=SIZE,
         metavar="SIZE",
-        help="Leave so much of the disk free. [default: a twentieth of it, at most 2 GiB]",
+        help="Space of the disk that stays free. [default: a twentieth of it, at most 2 GiB]",
     ),
     click.option(
         "--mirror",
@@ -160,8 +160,8 @@ fetch_options = _together(
         type=REGISTRY,
         metavar="URL",
         multiple=True,
-        help="A registry that has the same blobs, https://host[:port], asked for bytes before the one in the name; what"
-        " a tag means, and which bytes are right, it does not say; may be given several times.",
+        help="A registry that has the same blobs, https://host[:port], asked for bytes before the one in the "
+        "name; the meaning of a tag and the right digests still come from that one; may be given several times.",
     ),
     click.option(
         "--allow-private",
@@ -174,7 +174,8 @@ fetch_options = _together(
 lists_option = click.option(
     "--lists",
     type=click.Choice(["bound", "registry"]),
-    help="Serve single chunks by lists that are bound to the blob's digest alone, or by the registry's word, too. "
+    help="The chunk lists that decide until a whole blob is proved: only lists that matched the blob's digest, or "
+    "those of the registry, too. "
     "[default: bound for a name with a digest, else registry]",
 )
 

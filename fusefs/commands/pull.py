@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
     """Fetch models whole, prove every byte, and keep them in the cache.
 
-    Goes on where an earlier pull or a mount stopped, and shares the cache with mounts that run now.
-    Exits with 1 when a model or a blob could not be fetched or proved, and says which and why.
+    Continues after an earlier pull or mount, and shares the cache with running mounts.
+    Exits with 1 when a model or a blob could not be fetched or proved, and names it with the reason.
     """
     import time
 

@@ -123,7 +123,9 @@ def _check_room(blobs: Iterable[Blob], limit: int | None) -> None:
     """
     size = sum(blob.size for blob in blobs)
     if limit is not None and size > limit:
-        raise CacheFull(f"{size} bytes do not fit into --cache-size {limit}; `fusefs mount` fetches what is read alone")
+        raise CacheFull(
+            f"{size} bytes do not fit into --cache-size {limit}; `fusefs mount` fetches only the parts that are read"
+        )
 
 
 class _Job:

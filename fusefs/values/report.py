@@ -52,15 +52,15 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         label: its host.
-        state: `ok`, `resting` (it failed, or asked for time) or `set aside` (for some blobs it gave wrong content).
+        state: `ok`, `resting` (it failed, or asked for time) or `blocked` (for some blobs it gave wrong content).
         reason: why, when it is not `ok`.
-        blobs_set_aside: for how many blobs it is not asked any more.
+        blobs_blocked: for how many blobs it is not asked any more.
     """
 
     label: str
     state: str = "ok"
     reason: str = ""
-    blobs_set_aside: Count = 0
+    blobs_blocked: Count = 0
 
 
 class MountReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -168,7 +168,7 @@ def test_refresh_reads_a_changed_password(home: Path) -> None:
             assert source.manifest(model.name) == model.manifest
 
 
-@pytest.mark.logs("is set aside")
+@pytest.mark.logs("is blocked")
 def test_refresh_asks_everybody_again(home: Path) -> None:
     with FaultyRegistry() as registry, FaultyRegistry() as mirror:
         model = registry.add_model("library/m:latest", {"model.gguf": b"data"})
@@ -183,7 +183,7 @@ def test_refresh_asks_everybody_again(home: Path) -> None:
                 first.manifest(model.name)
             states = {state.label: state for state in pool.states()}
             assert list(states) == [mirror.host, registry.host]
-            assert (states[mirror.host].state, states[mirror.host].blobs_set_aside) == ("resting", 1)
+            assert (states[mirror.host].state, states[mirror.host].blobs_blocked) == ("resting", 1)
             assert "no byte came" in states[mirror.host].reason
             pool.refresh()
             assert [state.state for state in pool.states()] == ["ok", "ok"]
