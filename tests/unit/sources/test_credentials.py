@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -108,6 +109,16 @@ def test_p6_what_is_no_file_holds_nobody(keys: KeyRing, kind: str, caplog: pytes
     assert InThread(lambda: keys.password_for("h").secret).result() is None
     assert InThread(keys.signer).result() is None
     assert len(caplog.messages) == 2
+
+
+def test_without_the_extra_that_signs_the_key_is_not_used_and_passwords_are(
+    keys: KeyRing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    for _ in range(2):
+        assert keys.signer() is None
+        assert keys.password_for("h").secret == SECRET
+    assert caplog.messages == [f"The key {keys.ollama_key} is not used; run: pip install 'fusefs[sign]'."]
 
 
 def test_a_link_to_a_file_that_is_as_it_should_be_is_followed(keys: KeyRing, tmp_path: Path) -> None:
