@@ -18,12 +18,13 @@ import trio
 from fusefs.daemon import background, control, hardening, logs
 from fusefs.daemon.account import Account
 from fusefs.daemon.dump import dump
+from fusefs.daemon.reach import wait_abandoned
 from fusefs.daemon.signals import WATCHED, Duties, obey
 from fusefs.daemon.statuses import probe
 from fusefs.daemon.watchdog import Watchdog
 from fusefs.engine.engine import Engine, sole_error
-from fusefs.engine.local import LocalOpener
-from fusefs.engine.models import warn_of_whole_reads
+from fusefs.engine.local import LocalModels, LocalOpener
+from fusefs.engine.models import recalled_lines, warn_of_whole_reads
 from fusefs.engine.pool import check_stores
 from fusefs.errors import MountError
 from fusefs.fuse import kernel, session
@@ -99,7 +100,7 @@ def start(
             logs.to_stderr(verbose=options.verbose)
         _run(options, lambda: background.notify("READY=1"))
         return
-    options = replace(options, log_file=options.log_file or logs.default_log(options.mountpoint))
+    options = replace(options, log_file=options.log_file or logs.default_log(options.mountpoint), background=True)
 
     def work(ready: background.Ready) -> None:
         logs.to_file(options.log_file, verbose=options.verbose, stderr=True)
@@ -179,9 +180,13 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
     shared = options.symlinks and options.allow_other
     async with Engine.running(options, shared=shared) as engine, AsyncExitStack() as stack:
         fetcher, pool, counters, nursery = engine.fetcher, engine.pool, engine.counters, engine.nursery
+        if engine.cache.features.complaint:
+            log.warning("cache directory %s: %s", engine.cache.root, engine.cache.features.complaint)
         names = [name for name in options.names if isinstance(name, Name)]
-        fetched = await engine.resolve(names, patience=PATIENCE)
-        files = layout_of(_in_order(options, fetched), options.layout)
+        recalled: dict[Name, str] = {}
+        fetched = await engine.resolve(names, patience=PATIENCE, recalled=recalled)
+        models = _in_order(options, fetched)
+        files = layout_of(models, options.layout)
         tree = Tree(files, await trio.to_thread.run_sync(_links, files, engine.cache) if options.symlinks else {})
         named = engine.offer(fetched)
         await trio.to_thread.run_sync(warn_of_whole_reads, fetcher, fetched)
@@ -191,7 +196,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         dog = Watchdog(file_system.reads, options.settings.timeout, pool.in_flight)
         duties.refresh = pool.refresh
         duties.dump = partial(dump, file_system.reads, fetcher, pool, counters)
-        mount = Account(options, file_system, fetcher, counters, named, pool, dog)
+        mount = Account(options, file_system, fetcher, counters, named, pool, dog, recalled_lines(recalled))
 
         ended = trio.Event()
         operations = FuseOperations(file_system)
@@ -208,8 +213,15 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         ready()
         nursery.start_soon(_keep, engine.keeper)
         nursery.start_soon(dog.run)
+        if options.background and made.minor is not None:
+            nursery.start_soon(_end_abandoned, made.minor, operations, ended)
         await ended.wait()
         log.info("Unmounted %s.", options.mountpoint)
+
+
+async def _end_abandoned(minor: int, operations: FuseOperations, ended: trio.Event) -> None:
+    await wait_abandoned(minor, lambda: operations.handles)
+    ended.set()
 
 
 async def _keep(keeper: Keeper) -> None:

@@ -90,10 +90,17 @@ class Engine:
             yield cls(cache, pool, keeper, fetcher, counters, nursery)
 
     async def resolve(
-        self, names: Sequence[Name], *, patience: float = math.inf, failed: dict[Name, FusefsError] | None = None
+        self,
+        names: Sequence[Name],
+        *,
+        patience: float = math.inf,
+        failed: dict[Name, FusefsError] | None = None,
+        recalled: dict[Name, str] | None = None,
     ) -> list[Snapshot]:
         """The models of `names`, in their order; see `resolve_all`."""
-        return await resolve_all(names, self.pool, self.cache, self.keeper, patience=patience, failed=failed)
+        return await resolve_all(
+            names, self.pool, self.cache, self.keeper, patience=patience, failed=failed, recalled=recalled
+        )
 
     def offer(self, models: Iterable[Snapshot]) -> dict[Blob, str]:
         """Tell the fetcher where each blob of the models can be had.

@@ -43,6 +43,7 @@ async def resolve_all(
     *,
     patience: float = math.inf,
     failed: dict[Name, FusefsError] | None = None,
+    recalled: dict[Name, str] | None = None,
 ) -> list[Snapshot]:
     """The models of `names`, in their order.
 
@@ -54,12 +55,14 @@ async def resolve_all(
         patience: seconds for the network, for all names together; after that the manifests that the cache has are
             used, and a name that it does not have is waited for as long as it takes.
         failed: takes the names that cannot be had, with the reason; the others go on.  None: the first one ends it.
+        recalled: takes the names of which the cache's manifest is used, with the reason.
 
     Raises:
         FusefsError: a name that nobody knows, or that cannot be asked for now; of several the first that said so.
         InvalidName: two names that differ in case alone are two models.
     """
     deadline = trio.current_time() + patience
+    recalled = {} if recalled is None else recalled
     local: dict[Name, Manifest] = {}
     with trio.move_on_at(deadline):
         await trio.to_thread.run_sync(_ask_stores, names, pool, cache, keeper, local, abandon_on_cancel=True)
@@ -71,7 +74,7 @@ async def resolve_all(
         async def work() -> None:
             for name in left:
                 try:
-                    found[name] = await _resolve_until(deadline, name, pool, cache, keeper)
+                    found[name] = await _resolve_until(deadline, name, pool, cache, keeper, recalled)
                 except FusefsError as exc:
                     if failed is not None:
                         failed[name] = exc
@@ -84,9 +87,23 @@ async def resolve_all(
     if failures:
         raise failures[0]
     _check_case(found)
+    for line in recalled_lines(recalled):
+        log.warning("%s", line)
     if len(names) <= AT_ONCE:
         await trio.to_thread.run_sync(keeper.write)
     return list(_snapshots([(name, found[name]) for name in names if name in found], keeper, failed))
+
+
+def recalled_lines(recalled: Mapping[Name, str]) -> list[str]:
+    """One line for each reason for which manifests of the cache are used: a host that is silent, or refuses us."""
+    names: dict[str, list[Name]] = {}
+    for name, reason in recalled.items():
+        names.setdefault(reason, []).append(name)
+    return [
+        f"{reason}; using the manifest of {of[0]} that was cached before"
+        + (f", and {len(of) - 1} more" if of[1:] else "")
+        for reason, of in names.items()
+    ]
 
 
 def _snapshots(
@@ -131,12 +148,14 @@ def _ask_stores(
             return  # a store in trouble is asked again by those who can wait for it together
 
 
-async def _resolve_until(deadline: float, name: Name, pool: SourcePool, cache: DiskCache, keeper: Keeper) -> Manifest:
+async def _resolve_until(
+    deadline: float, name: Name, pool: SourcePool, cache: DiskCache, keeper: Keeper, recalled: dict[Name, str]
+) -> Manifest:
     def first() -> Manifest:
-        return resolve(name, pool.of(name), cache, keeper)
+        return resolve(name, pool.of(name), cache, keeper, recalled)
 
     def remember() -> Manifest:
-        return last_known(name, SourceError("no answer in time", source=name.host), cache)
+        return last_known(name, SourceError("no answer in time", source=name.host), cache, recalled)
 
     if await trio.to_thread.run_sync(cache.links.mtime, name) is not None:
         with trio.move_on_at(deadline):

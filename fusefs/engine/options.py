@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fusefs.engine.local import LocalModels
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from fusefs.values.names import Name
@@ -32,6 +33,7 @@ class MountOptions:
         log_file: where to log; None for the default of a daemon, and for stderr in the foreground.
         verbose: log every step.
         local: the models of the folders.
+        background: nothing holds the mount but who can see it; in the foreground whoever started it does.
     """
 
     names: tuple[Reference, ...]
@@ -45,6 +47,7 @@ class MountOptions:
     log_file: Path | None = None
     verbose: bool = False
     local: LocalModels = field(default_factory=LocalModels)
+    background: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,11 @@ class PullOptions:
         cache_dir: where they are kept.
         stores: local stores that are asked before the network.
         settings: see `Settings`.
+        warn: told what a person should know although it works.
     """
 
     names: tuple[Name, ...]
     cache_dir: Path
     stores: tuple[Path, ...]
     settings: Settings
+    warn: Callable[[str], None] = lambda _: None

@@ -91,9 +91,9 @@ class SourcePool:
                 if aside or trouble or source.label not in found:
                     found[source.label] = SourceState(
                         label=source.label,
-                        state="resting" if trouble else "set aside" if aside else "ok",
+                        state="resting" if trouble else "blocked" if aside else "ok",
                         reason=trouble or (standing.reason if standing is not None else ""),
-                        blobs_set_aside=aside,
+                        blobs_blocked=aside,
                     )
         for host, reason in resting.items():
             found.setdefault(host, SourceState(label=host, state="resting", reason=reason))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.engine.engine import Engine, sole_error
-from fusefs.engine.models import labels_of
+from fusefs.engine.models import labels_of, recalled_lines
 from fusefs.engine.pool import check_stores
 from fusefs.errors import CacheFull, FusefsError
 from fusefs.fetch.flight import Priority
@@ -76,9 +76,14 @@ async def _end_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -
 async def _pull(options: PullOptions, show: Show) -> PullReport:
     began = trio.current_time()
     async with Engine.running(options) as engine:
+        if engine.cache.features.complaint:
+            options.warn(f"cache directory {engine.cache.root}: {engine.cache.features.complaint}")
         failed: dict[Name, FusefsError] = {}
-        models = await engine.resolve(options.names, failed=failed)
+        recalled: dict[Name, str] = {}
+        models = await engine.resolve(options.names, failed=failed, recalled=recalled)
         await trio.to_thread.run_sync(engine.keeper.work)
+        for text in engine.keeper.lost:
+            options.warn(text)
         fetcher, blobs = engine.fetcher, engine.offer(models)
         _check_room(blobs, options.settings.cache_size)
         engine.cache.quota.wanted.update(blob.digest for blob in blobs)  # no part of it makes room for another
@@ -91,9 +96,8 @@ async def _pull(options: PullOptions, show: Show) -> PullReport:
         await done.wait()
         files = tuple(job.item for job in jobs)
         seconds = trio.current_time() - began
-        return PullReport(
-            _texts(options.names), files, engine.counters.snapshot(), seconds, _problems(options.names, failed)
-        )
+        problems, notes = _problems(options.names, failed), tuple(recalled_lines(recalled))
+        return PullReport(_texts(options.names), files, engine.counters.snapshot(), seconds, problems, notes)
     raise AssertionError  # the stack swallows nothing
 
 
@@ -119,7 +123,9 @@ def _check_room(blobs: Iterable[Blob], limit: int | None) -> None:
     """
     size = sum(blob.size for blob in blobs)
     if limit is not None and size > limit:
-        raise CacheFull(f"{size} bytes do not fit into --cache-size {limit}; `fusefs mount` fetches what is read alone")
+        raise CacheFull(
+            f"{size} bytes do not fit into --cache-size {limit}; `fusefs mount` fetches only the parts that are read"
+        )
 
 
 class _Job:

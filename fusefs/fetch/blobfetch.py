@@ -184,7 +184,7 @@ class BlobFetch:
         if listed is not None:
             return listed
         if pinned is not None:
-            log.info("%s: nobody confirms the chunk list that the cache has (%s)", self.blob.digest, pinned[1])
+            log.info("%s: no source confirms the chunk list in the cache (%s)", self.blob.digest, pinned[1])
             return pinned
         lacking = self._lacking
         if self._settings.unproved == "refuse":

@@ -39,7 +39,7 @@ class Dispatcher:
         self._flights = flights
         self._tasks = tasks
         self._buffers = Buffers(settings.memory // 2)
-        self._shares = Shares(settings.connections)
+        self._shares = Shares(settings.connections, steady="lanes" in settings.without)
         self._threads = trio.CapacityLimiter(math.inf)  # the shares are the limit
         self._short = False  # a reader lacks memory
         self._waiting = False  # flights could not start when they were looked at last

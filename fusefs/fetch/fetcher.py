@@ -44,6 +44,7 @@ from fusefs.fetch.idle import IdleBlobs
 from fusefs.fetch.opener import Opener
 from fusefs.fetch.proving import Prover
 from fusefs.fetch.tasks import Tasks
+from fusefs.values import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -82,6 +83,7 @@ class Fetcher:
         self.counters = counters
         self.tasks = Tasks()
         self.timeout = settings.timeout
+        counters.watch(metrics.BYTES_EVICTED, lambda: cache.quota.evicted)
         self.lied: Callable[[Blob], None] = _nobody_listens
         self._cache = cache
         self._settings = settings
@@ -175,11 +177,6 @@ class Fetcher:
     def queued(self) -> int:
         """Chunks that are wanted and wait for a worker."""
         return sum(not flight.started for fetch in self._blobs.values() for flight in fetch.flights.values())
-
-    @property
-    def evicted(self) -> int:
-        """Bytes that had to go from the disk so far, for others to come."""
-        return self._cache.quota.evicted
 
     def flights(self) -> Iterator[str]:
         """One line a chunk on its way."""

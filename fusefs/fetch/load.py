@@ -25,4 +25,4 @@ def prefetch_of(chunker: Chunker, cache: DiskCache, settings: Settings) -> Prefe
     kept = cache.start(chunker.blob) if cold else None
     # What was fetched ahead must not make room for what is fetched further ahead.
     most = min(settings.readahead_max, (settings.cache_size or math.inf) // _AHEAD)
-    return Prefetch(chunker.chunks, int(most), kept=kept, cold=cold)
+    return Prefetch(chunker.chunks, int(most), kept=kept, cold=cold, without=settings.without)

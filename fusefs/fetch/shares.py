@@ -68,9 +68,9 @@ class Worker:
 
 
 class _Host:
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int, *, steady: bool) -> None:
         self.workers: set[Worker] = set()
-        self.lanes = Lanes(connections - RESERVED)
+        self.lanes = Lanes(connections - RESERVED, steady=steady)
         self.prefetching = 0
         self.blobs: Counter[object] = Counter()
         self.silent: Counter[object] = Counter()
@@ -84,10 +84,10 @@ class Shares:
         running: workers that run now.
     """
 
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int, *, steady: bool = False) -> None:
         self.running = 0
         self._connections = connections
-        self._hosts: defaultdict[str, _Host] = defaultdict(partial(_Host, connections))
+        self._hosts: defaultdict[str, _Host] = defaultdict(partial(_Host, connections, steady=steady))
 
     def lanes(self, host: str) -> Lanes:
         """How many requests prefetch may have in flight at a host."""

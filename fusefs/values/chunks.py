@@ -350,11 +350,7 @@ class ChunkListBuilder:
             self._held.grow(_BYTES_A_CHUNK * (len(self._starts) + more))
 
     def made(self, kind: type[L]) -> L:
-        """The list, which takes over what was counted for it.
-
-        Raises:
-            InvalidChunkList: a gap, an overlap or a wrong end.
-        """
+        """The list, which takes over what was counted for it; InvalidChunkList as `packed`."""
         starts, digests = self.packed()
         self._held.grow(0)
         return kind(self._size, starts, digests)
@@ -367,13 +363,13 @@ class ChunkListBuilder:
         """
         if self._is_whole():
             return self._starts, self._digests
-        order = sorted(range(len(self._starts)), key=self._starts.__getitem__)
-        expected = 0
+        order, expected = sorted(range(len(self._starts)), key=self._starts.__getitem__), 0
         for i in order:
-            if self._starts[i] != expected:
-                what = "gap before" if self._starts[i] > expected else "overlap at"
-                raise InvalidChunkList(f"{what} chunk {self._starts[i]}-{self._ends[i]}: expected start {expected}")
-            expected = self._ends[i] + 1
+            start, end = self._starts[i], self._ends[i]
+            if start != expected:
+                what = "gap before" if start > expected else "overlap at"
+                raise InvalidChunkList(f"{what} chunk {start}-{end}: expected start {expected}")
+            expected = end + 1
         if expected != self._size:
             raise InvalidChunkList(f"chunks end at {expected}, the blob has {self._size} bytes")
         starts = array("Q", (self._starts[i] for i in order))
@@ -399,10 +395,6 @@ def _equal(size: int, starts: Starts) -> Starts:
 
 
 def check_blob_size(size: int) -> None:
-    """Refuse sizes that no blob can have.
-
-    Raises:
-        InvalidChunkList: negative, or larger than `MAX_BLOB_SIZE`.
-    """
+    """Refuse sizes that no blob can have, by InvalidChunkList."""
     if not 0 <= size <= MAX_BLOB_SIZE:
         raise InvalidChunkList(f"a blob cannot have {size} bytes")

@@ -13,6 +13,7 @@ from fusefs.errors import ChunkGone, FusefsError, ReadTimeout
 from fusefs.fetch.flight import Priority
 from fusefs.prefetch.streams import ReadAhead
 from fusefs.system.files import advise
+from fusefs.values import metrics
 from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class BlobFile:
             ReadTimeout: `--timeout` seconds passed (for a blob without a list: passed without progress).
         """
         fetch, fetcher = self._fetch, self._fetcher
+        fetcher.counters.add(metrics.READS_WAITED)
         with fetch.reading(off, off + size), trio.move_on_after(fetcher.timeout) as scope:
             while True:
                 if chunker is not None and missing:

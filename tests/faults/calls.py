@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(fusefs.__file__).parent
 ROOMS = ("cache", "fetch", "system")
+"""Whose calls are seen; what the cache asks of Linux it asks by way of `system`."""
 _PASSED_THROUGH = frozenset(
     module.__file__
     for module in (os, os.path, genericpath, glob, io, pathlib, shutil, tempfile, spot)
