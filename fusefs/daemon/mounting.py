@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
     from fusefs.cache.disk import DiskCache
     from fusefs.cache.documents.writer import Keeper
-    from fusefs.engine.local import LocalModels
     from fusefs.engine.options import MountOptions
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.offers.indexer import Progress

@@ -31,9 +31,9 @@ def counted() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("what", "place", "most"),
     [
-        ("first cold read of a blob", "total", 960),
-        ("later cold read, one chunk", "total", 338),
-        ("later cold read, one chunk", "event loop", 169),
+        ("first cold read of a blob", "total", 950),
+        ("later cold read, one chunk", "total", 332),
+        ("later cold read, one chunk", "event loop", 166),
         ("warm read, not sealed", "total", 46),
         ("warm read, sealed", "total", 39),
     ],
