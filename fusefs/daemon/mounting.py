@@ -194,8 +194,8 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         fetcher.lied = lambda blob: nursery.start_soon(forget_pages, file_system.inodes_of(blob))
         dog = Watchdog(file_system.reads, options.settings.timeout, pool.in_flight)
         duties.refresh = pool.refresh
-        duties.dump = partial(dump, file_system.reads, fetcher, pool, counters)
-        mount = Account(options, file_system, fetcher, counters, named, pool, dog, recalled_lines(recalled))
+        duties.dump = partial(dump, file_system.reads, engine)
+        mount = Account(options, file_system, engine, named, dog, recalled_lines(recalled))
 
         ended = trio.Event()
         operations = FuseOperations(file_system)
