@@ -22,6 +22,7 @@ from fusefs.daemon import background, control, hardening, logs
 from fusefs.daemon.account import Account
 from fusefs.daemon.dump import dump
 from fusefs.daemon.reach import wait_abandoned
+from fusefs.daemon.sealedlinks import sealed_links
 from fusefs.daemon.signals import WATCHED, Duties, obey
 from fusefs.daemon.statuses import probe
 from fusefs.daemon.watchdog import Watchdog
@@ -47,14 +48,12 @@ from fusefs.vfs.layout import layout_of
 from fusefs.vfs.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
     from fusefs.values.chunks import Blob
-    from fusefs.values.digest import Digest
     from fusefs.values.names import Name
     from fusefs.values.settings import Settings
-    from fusefs.values.snapshot import File
     from fusefs.vfs.layout import LayoutName
 
 log = logging.getLogger(__name__)
@@ -202,7 +201,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         stack.push_async_callback(in_thread, keeper.close)
         models = await resolve_all(options.names, pool, cache, keeper, patience=PATIENCE)
         files = layout_of(models, options.layout)
-        tree = Tree(files, await trio.to_thread.run_sync(_links, files, cache) if options.symlinks else {})
+        tree = Tree(files, await trio.to_thread.run_sync(sealed_links, models, cache) if options.symlinks else {})
 
         fetcher = Fetcher(cache, options.settings, counters)
         stack.callback(fetcher.close)
@@ -264,13 +263,6 @@ def _open_cache(options: MountOptions) -> DiskCache:
     if cache.features.complaint:
         log.warning("cache directory %s: %s", cache.root, cache.features.complaint)
     return cache
-
-
-def _links(files: Iterable[File], cache: DiskCache) -> dict[Digest, Path]:
-    """Blobs that can be shown as symbolic links: who follows one is beyond our reach, so only what is proved now."""
-    found = {file.content.blob for file in files if not isinstance(file.content, bytes) and file.content.is_whole}
-    blobs = sorted(found, key=lambda blob: blob.size, reverse=True)  # only so many can be held: those that gain most
-    return {blob.digest: cache.path(blob.digest) for blob in blobs if cache.proved(blob) and cache.hold(blob.digest)}
 
 
 def _opener(fetcher: Fetcher, settings: Settings) -> Callable[[Blob], BlobFile]:
