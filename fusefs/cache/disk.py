@@ -44,6 +44,7 @@ from fusefs.system.files import (
 from fusefs.system.locks import try_lock, unlock
 from fusefs.system.parents import check_parents, make_parents
 from fusefs.system.spot import Held, is_folder_at, names_at, replace_at, unlink_at
+from fusefs.system.steps import step
 from fusefs.values.chunkpack import MAX_PACKED_SIZE
 from fusefs.values.digest import SHA256, Digest
 from fusefs.values.voucher import UNKNOWN
@@ -151,10 +152,8 @@ class DiskCache:
             # A full disk is not an error (P8): what is there can be read, and the rest goes through memory.
             full = exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
             if held is None or not full or not is_folder_at(held / "partial"):
-                reason = exc.strerror or str(exc)
-                raise CacheError(
-                    f"cache directory {root} cannot be written ({reason}); name another with --cache-dir"
-                ) from exc
+                why = f"cannot be written ({exc.strerror or exc}); name another with --cache-dir"
+                raise CacheError(f"cache directory {root} {why}") from exc
         sweep(held / "partial")
         cache = cls(root, spill_capacity=spill_capacity, stores=stores, limits=limits, shared=shared, held=held)
         cache.features = features
@@ -229,7 +228,8 @@ class DiskCache:
             os.fsync(fd)
         sealed = self.place(digest).sealed
         remove_foreign(sealed)
-        replace_at(temporary, sealed)
+        with step("blob named"):
+            replace_at(temporary, sealed)
         if durable:
             sync_folder(sealed.parent)
 

@@ -28,7 +28,7 @@ FOLDERS = ("blobs", "manifests", "partial", "pins", "quarantine", "starts")
 """All that we make in a cache directory."""
 
 _NEIGHBOURS = {"serve"}
-"""What others of our commands keep there (`fusefs.serve.kept`)."""
+"""What others of our commands keep there (`fusefs.offers.kept`)."""
 
 _OTHERS_ENTER = 0o011
 
@@ -97,14 +97,14 @@ def _check_owner(spot: Spot, info: os.stat_result) -> None:
         return  # root has mounted it for everybody; what we make there is root's, too
     if info.st_uid != os.geteuid():
         raise CacheError(
-            f"cache directory {spot} belongs to {_name(info.st_uid)}, who could change what is read; "
+            f"cache directory {spot} belongs to {_name(info.st_uid)}, who could change the bytes that are read; "
             f"run as {_name(info.st_uid)}, or name another with --cache-dir"
         )
 
 
 def _writable(path: Path) -> CacheError:
     return CacheError(
-        f"others may write to the cache directory {path}; if you trust what is in it: chmod -R go-w {path}; "
+        f"others may write to the cache directory {path}; if you trust its content: chmod -R go-w {path}; "
         "else name another with --cache-dir"
     )
 

@@ -6,6 +6,7 @@ Heavy imports are made inside the functions, so that `fusefs --help` and `fusefs
 from __future__ import annotations
 
 from fusefs.commands.gc import gc
+from fusefs.commands.help import manual
 from fusefs.commands.index import index
 from fusefs.commands.ls import ls
 from fusefs.commands.mount import mount
@@ -18,5 +19,5 @@ from fusefs.commands.umount import umount
 from fusefs.commands.unpin import unpin
 from fusefs.commands.verify import verify
 
-COMMANDS = (mount, umount, status, pull, verify, ls, rm, gc, pin, unpin, serve, index)
+COMMANDS = (mount, umount, status, pull, verify, ls, rm, gc, pin, unpin, serve, index, manual)
 """In the order in which a newcomer needs them."""

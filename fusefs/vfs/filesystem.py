@@ -23,6 +23,7 @@ from fusefs.errors import (
     ReadOnly,
     UnexpectedEnd,
 )
+from fusefs.values import metrics
 from fusefs.values.digest import Digest
 from fusefs.values.voucher import BOUND
 from fusefs.vfs.reads import Reads
@@ -308,7 +309,7 @@ class FileSystem:
             data = b""
         else:
             data = await self._read_slice(node, node.content, lies, off, wanted)
-        self._counters.add("bytes_served", wanted)
+        self._counters.add(metrics.BYTES_SERVED, wanted)
         return data
 
     async def _read_slice(
@@ -328,7 +329,7 @@ class FileSystem:
         return data
 
     def _note(self, message: str) -> None:
-        self._counters.add("read_errors")
+        self._counters.add(metrics.READ_ERRORS)
         # Hundreds of readers may wait for one chunk: they all fail with one message, which is worth one line.
         if message != self.last_error:
             log.warning("A read failed: %s", message)

@@ -11,6 +11,7 @@ from fusefs.errors import CacheError
 from fusefs.system.features import REFUSED
 from fusefs.system.files import FOREIGN, hexdigest_of, remove_foreign
 from fusefs.system.spot import open_at, unlink_at
+from fusefs.system.steps import step
 
 if TYPE_CHECKING:
     from fusefs.cache.place import HeldPlace
@@ -51,7 +52,8 @@ def open_data(place: HeldPlace, size: int) -> tuple[int, bool, bool]:
         remove_foreign(place.data)
     fd = open_at(place.data, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
-        os.ftruncate(fd, size)
+        with step("data sized"):
+            os.ftruncate(fd, size)
     except OSError:
         os.close(fd)
         raise

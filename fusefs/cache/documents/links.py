@@ -27,6 +27,7 @@ from fusefs.system.spot import (
     stat_at,
     unlink_at,
 )
+from fusefs.system.steps import step
 from fusefs.values.digest import Digest
 from fusefs.values.filenames import part_of, portable
 from fusefs.values.names import Name
@@ -140,7 +141,8 @@ class Links:
     def _replace(self, path: Where, data: bytes, *, durable: bool) -> None:
         for folder in reversed(folders_above(path, _PARTS)):
             make_folder(folder)
-        write_atomically(path, data, self._scratch, durable=durable)
+        with step("name linked"):
+            write_atomically(path, data, self._scratch, durable=durable)
 
     def remove(self, name: Name) -> bool:
         """Remove the link and the folders that it leaves empty; True when it was there."""

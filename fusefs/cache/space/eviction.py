@@ -39,6 +39,7 @@ from fusefs.system import locks
 from fusefs.system.features import REFUSED, grants_leases
 from fusefs.system.files import make_folder
 from fusefs.system.spot import names_at, open_at, rename_at, rmdir_at, stat_at, unlink_at
+from fusefs.system.steps import step
 from fusefs.values.chunks import MAX_BLOB_SIZE, Blob, ChunkList
 from fusefs.values.digest import Digest
 
@@ -177,11 +178,13 @@ def _punch_some(chunker: Chunker, indices: Iterable[int], wanted: int) -> int:
     try:
         victims = sorted(_take(chunker, own, indices, wanted))
         with chunker.prefix.lock:
-            for index in victims:
-                chunker.map.mark(index, ABSENT)
+            with step("victims absent"):
+                for index in victims:
+                    chunker.map.mark(index, ABSENT)
             chunker.usage.evictions += 1
         for start, stop in _ranges(chunker.chunks, victims):
-            _punch(chunker.fd, start, stop - start)
+            with step("hole punched"):
+                _punch(chunker.fd, start, stop - start)
     finally:
         os.close(own)
     return sum(chunker.chunks[index].size for index in victims)
@@ -275,7 +278,8 @@ def _nobody_has(chunker: Chunker) -> Iterator[bool]:
             raise NoHoles(errno.EOPNOTSUPP, "nobody can tell whether a program has the file open")
         yield False
         return
-    rename_at(place.sealed, place.data)
+    with step("seal lifted"):
+        rename_at(place.sealed, place.data)
     mine = False
     try:
         # Who had found the file before it was renamed waits for the lease by now, or is told that the name is gone.
