@@ -41,7 +41,7 @@ class _Text(click.ParamType):  # type: ignore[type-arg] # older clicks cannot be
 def _parse_listen(text: str) -> tuple[str, int]:
     """`HOST:PORT`, `:PORT` for every address, `[::1]:PORT`."""
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdecimal() or int(port) > 65535:
+    if not colon or "/" in host or not port.isascii() or not port.isdecimal() or int(port) > 65535:
         raise InvalidSetting(f"invalid address {text[:80]!r}: want HOST:PORT, for example {DEFAULT_LISTEN}")
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 # `:PORT` asks for every address
 
