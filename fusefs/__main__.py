@@ -43,6 +43,7 @@ def cli() -> None:
 
     A SOURCE is a model's name as Ollama writes it: `llama3.2:1b`, `host:port/namespace/model:tag`, `model@sha256:…`.
     Write `http://` before it for a registry without TLS, `https+insecure://` to skip the check of its certificate.
+    A host alone, `http://host:port`, lists the models that it has.
     """  # noqa: D301 # click wants the character itself
 
 

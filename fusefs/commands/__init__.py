@@ -12,11 +12,12 @@ from fusefs.commands.ls import ls
 from fusefs.commands.mount import mount
 from fusefs.commands.pin import pin
 from fusefs.commands.pull import pull
+from fusefs.commands.rm import rm
 from fusefs.commands.serve import serve
 from fusefs.commands.status import status
 from fusefs.commands.umount import umount
 from fusefs.commands.unpin import unpin
 from fusefs.commands.verify import verify
 
-COMMANDS = (mount, umount, status, pull, verify, ls, gc, pin, unpin, serve, index, manual)
+COMMANDS = (mount, umount, status, pull, verify, ls, rm, gc, pin, unpin, serve, index, manual)
 """In the order in which a newcomer needs them."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fusefs.cli.answers import warn
+from fusefs.cli.choice import only_models
 from fusefs.cli.parameters import (
     PATH,
     cache_dir_of,
@@ -22,6 +23,7 @@ from fusefs.cli.parameters import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fusefs.values.names import BaseUrl
     from fusefs.values.reference import Reference
 
 
@@ -68,7 +70,7 @@ if TYPE_CHECKING:
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground: for systemd, and to look for faults.")
 @click.option("--log-file", type=PATH, metavar="FILE", help="The log of the daemon. [default: see `fusefs status`]")
 @verbose_option
-def mount(sources: tuple[Reference, ...], mountpoint: Path, **options: Any) -> None:
+def mount(sources: tuple[Reference | BaseUrl, ...], mountpoint: Path, **options: Any) -> None:
     """Mount one or more models at MOUNTPOINT, an empty folder.
 
     Returns when the mount answers; a daemon serves it until `fusefs umount`.  One model shows its files at the root
@@ -78,7 +80,8 @@ def mount(sources: tuple[Reference, ...], mountpoint: Path, **options: Any) -> N
     OLLAMA_MODELS store, or a cache.  The files of a folder are hashed once and read in place.
     """
     from fusefs.daemon.logs import to_stderr
-    from fusefs.daemon.mounting import MountOptions, start
+    from fusefs.daemon.mounting import start
+    from fusefs.engine.options import MountOptions
     from fusefs.view.serving import HashingBar
 
     check_both(sources, mountpoint)
@@ -93,13 +96,15 @@ def mount(sources: tuple[Reference, ...], mountpoint: Path, **options: Any) -> N
         progress.clear()
         warn(line)
 
+    settings = settings_of(options)
+    names = only_models(sources, settings)
     start(
         MountOptions(
-            names=sources,
+            names=names,
             mountpoint=mountpoint,
             cache_dir=cache_dir_of(options["cache_dir"]),
             stores=options["stores"],
-            settings=settings_of(options),
+            settings=settings,
             layout=options["layout"],
             symlinks=options["sealed"] == "symlink",
             allow_other=options["allow_other"],

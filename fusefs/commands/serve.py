@@ -66,7 +66,10 @@ def serve(
         from fusefs.offers.leftout import Allowed
         from fusefs.serve.server import Server
     except ModuleNotFoundError as exc:
-        raise MissingExtra("fusefs serve", "serve", exc.name) from exc
+        package = (exc.name or "").partition(".")[0]
+        if package not in ("starlette", "h11"):
+            raise  # of our own, so that it is a bug
+        raise MissingExtra("fusefs serve", "serve", package) from exc
     from fusefs.view.serving import HashingBar, models
 
     to_stderr(verbose=verbose, quiet=True)
