@@ -159,8 +159,10 @@ def _showable(models: Iterable[Model], failed: dict[Name, FusefsError]) -> list[
 
 
 def _open_cache(options: PullOptions) -> DiskCache:
+    # As in a mount: half of the budget for chunks in flight, half for chunks that the disk does not take.
     settings = options.settings
-    return DiskCache.open(options.cache_dir, limits=Limits(settings.cache_size, settings.keep_free))
+    limits = Limits(settings.cache_size, settings.keep_free)
+    return DiskCache.open(options.cache_dir, spill_capacity=settings.memory // 2, limits=limits)
 
 
 def _check_room(blobs: Iterable[Blob], limit: int | None) -> None:

@@ -32,14 +32,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
+from fusefs.cache.blob.writeback import waits
 from fusefs.errors import BlobQuarantined, CacheError, DigestMismatch, FusefsError, ReadTimeout
 from fusefs.fetch.blobfetch import BlobFetch
 from fusefs.fetch.dispatcher import Dispatcher
 from fusefs.fetch.driver import Foresight
-from fusefs.fetch.flight import Flight, Priority, again
+from fusefs.fetch.flight import Flight, Priority
 from fusefs.fetch.idle import IdleBlobs
 from fusefs.fetch.opener import Opener
 from fusefs.fetch.proving import Prover
+from fusefs.fetch.spillwatch import SpillWatch
 from fusefs.fetch.threads import CacheThreads
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ class Fetcher:
         self._blobs: dict[Digest, BlobFetch] = {}
         self._idle = IdleBlobs(self.threads, cache.quota, settings.timeout)
         self._opener = Opener(self.threads, self._idle)
+        self._spills = SpillWatch(self.threads, self._opener, self._written_back, settings.timeout)
         self._foresight = Foresight(self)
         self._closed = False
         self._nursery: trio.Nursery | None = None
@@ -114,6 +117,7 @@ class Fetcher:
             async with trio.open_nursery() as self._nursery:
                 self._prover = Prover(self, self._nursery, self._settings.timeout)
                 self._nursery.start_soon(self._watch)
+                self._nursery.start_soon(self._spills.run, lambda: list(self._blobs.values()))
                 task_status.started()
                 await self._dispatcher.run(self._nursery)
         finally:
@@ -141,6 +145,10 @@ class Fetcher:
         for (fetch, closed), convicted in zip(left, verdicts, strict=True):
             if convicted and fetch.left is closed:
                 fetch.convict()
+
+    def _written_back(self, fetch: BlobFetch, chunker: Chunker) -> None:
+        if fetch.chunker is chunker and self._prover is not None:
+            self._prover.tend(fetch, chunker)
 
     def close(self) -> None:
         """Close every blob in the cache, after `run` has ended and as soon as no thread uses them.  Idempotent."""
@@ -353,8 +361,9 @@ class Fetcher:
                 chunker = await self.open(fetch)
                 if not await self._all(fetch, chunker, priority):
                     continue
-                if chunker.full is not None and not chunker.complete:
-                    raise again(chunker.full)
+                if not chunker.complete and waits(chunker):
+                    await self._spills.now(fetch)
+                    chunker = await self.open(fetch)
                 if chunker.sealed or await self.prover.seal(fetch, chunker):
                     return
         raise CacheError(f"{fetch.blob.digest}: could not be sealed")

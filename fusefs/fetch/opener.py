@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from fusefs.cache.blob.writeback import lives_in_memory
+from fusefs.errors import CacheFull
 from fusefs.fetch.flight import again
 
 if TYPE_CHECKING:
@@ -22,6 +24,21 @@ log = logging.getLogger(__name__)
 
 _MOST_ASKING = 16
 """Chunk lists that one host is asked for at a time; each waits in a thread for up to `--timeout`."""
+
+
+def reopened(fetch: BlobFetch, chunker: Chunker) -> Chunker:
+    """A chunker with files, for one that has none.  Blocking, but short.
+
+    Raises:
+        CacheFull: there is still no room.
+        CacheError: the files of the blob cannot be used.
+    """
+    fresh = fetch.open_chunker((chunker.chunks, chunker.voucher))
+    if not lives_in_memory(fresh):
+        return fresh
+    reason = fresh.full
+    fresh.close()
+    raise reason or CacheFull(f"{fetch.blob.digest}: no room for it")
 
 
 class Opener:
@@ -65,6 +82,31 @@ class Opener:
         fetch.left = None
         fetch.chunker = chunker
         self._idle.opened(fetch)
+
+    async def reopen(self, fetch: BlobFetch, chunker: Chunker) -> Chunker | None:
+        """Open a blob again that lives in memory, for the disk had no room for it: it may have some by now.
+
+        Returns:
+            Its chunker from now on, which has all that the other one had; None when that is in memory, too.
+
+        Raises:
+            CacheFull: there is still no room.
+            CacheError: the files of the blob cannot be used.
+        """
+        async with self._lock(fetch):
+            if fetch.chunker is not chunker:
+                return fetch.chunker
+            fresh = await self._threads.run_to_end(reopened, fetch, chunker)
+            if fetch.chunker is not chunker or fetch.flights:
+                await self._threads.run_to_end(fresh.close)
+                return None
+            # No await from here on: whoever looks finds each chunk at the one or at the other.
+            fresh.watched, fresh.spills = chunker.watched, chunker.spills
+            chunker.memory.spill.hand_over(chunker, fresh)
+            fetch.chunker = fresh
+            fetch.retired.append(chunker)  # threads may still use it
+            self._idle.opened(fetch)
+            return fresh
 
     async def relist(self, fetch: BlobFetch, chunker: Chunker, mismatch: DigestMismatch) -> bool:
         """Every source has bytes that the pinned list rejects: the list may have been damaged on its way to us.

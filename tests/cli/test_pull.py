@@ -8,12 +8,18 @@ import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from fusefs.cache.disk import DiskCache
+from fusefs.engine.pulling import PullOptions, pull
 from fusefs.values.chunks import ChunkList
+from fusefs.values.names import Name
+from fusefs.values.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from tests.cli.conftest import Shell
 
@@ -48,6 +54,21 @@ def test_p9_pull_shares_the_cache_with_a_live_mount(fusefs: Shell, model: str, c
     after = json.loads(fusefs("status", mnt, "--json").stdout)["mounts"][0]["counters"]["bytes_fetched"]
     assert after == before
     fusefs("umount", mnt)
+
+
+def test_pull_keeps_within_the_memory_it_was_given(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of it is for chunks in flight, so what the disk does not take must not have more than the other half."""
+    opened = []
+    true_open = DiskCache.open
+
+    def spied(*args: Any, **kwargs: Any) -> DiskCache:
+        opened.append(true_open(*args, **kwargs))
+        return opened[-1]
+
+    monkeypatch.setattr(DiskCache, "open", spied)
+    settings = Settings(memory=6 << 20)
+    pull(PullOptions((Name.parse(model),), tmp_path / "cache", (), settings), lambda _: None)
+    assert [cache.memory.spill.capacity for cache in opened] == [3 << 20]
 
 
 def test_pull_of_an_unknown_model_is_one_line(fusefs: Shell, model: str) -> None:

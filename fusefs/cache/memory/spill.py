@@ -17,10 +17,14 @@ _MANY = 100
 
 
 class Spill:
-    """Least recently used chunks of all blobs of one process, at most `capacity` bytes.  Thread-safe."""
+    """Chunks of all blobs of one process; the least recently used ones make room.  Thread-safe.
+
+    Attributes:
+        capacity: bytes that it holds at most.
+    """
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+        self.capacity = capacity
         self._used = 0
         self._chunks: OrderedDict[tuple[Hashable, int], bytes] = OrderedDict()
         self._lock = threading.Lock()
@@ -56,7 +60,7 @@ class Spill:
         with self._lock:
             self._used += len(data) - len(self._chunks.pop((owner, index), b""))
             self._chunks[owner, index] = data
-            while self._used > self._capacity and len(self._chunks) > 1:
+            while self._used > self.capacity and len(self._chunks) > 1:
                 self._used -= len(self._chunks.popitem(last=False)[1])
 
     def get(self, owner: Hashable, index: int) -> bytes | None:
@@ -66,6 +70,23 @@ class Spill:
             if data is not None:
                 self._chunks.move_to_end((owner, index))
             return data
+
+    def chunks_of(self, owner: Hashable) -> list[tuple[int, bytes]]:
+        """The chunks of `owner`, with their numbers, the least recently used one first."""
+        with self._lock:
+            return [(index, data) for (whose, index), data in self._chunks.items() if whose is owner]
+
+    def drop(self, owner: Hashable, index: int) -> None:
+        """The disk has taken chunk `index` of `owner` after all."""
+        with self._lock:
+            self._used -= len(self._chunks.pop((owner, index), b""))
+
+    def hand_over(self, owner: Hashable, heir: Hashable) -> None:
+        """What `owner` has here belongs to `heir` from now on."""
+        with self._lock:
+            self._chunks = OrderedDict(
+                ((heir if whose is owner else whose, index), data) for (whose, index), data in self._chunks.items()
+            )
 
     def __contains__(self, key: tuple[Hashable, int]) -> bool:
         return key in self._chunks
