@@ -18,7 +18,6 @@ from fusefs.fetch.lists import find_list, lied
 from fusefs.fetch.rounds import voucher_of
 from fusefs.fetch.use import Use
 from fusefs.values.chunks import ChunkList
-from fusefs.values.digest import Digest
 from fusefs.values.voucher import BOUND, NOBODY, UNKNOWN, Proof, registry_of
 
 if TYPE_CHECKING:
@@ -163,7 +162,7 @@ class BlobFetch:
         """The chunk list as far as it can be known without the network.  Blocking, but short; raises CacheError."""
         blob = self.blob
         self._list = None  # what `ls` has seen may be in quarantine by now
-        if blob.size <= self._settings.single_chunk_limit:
+        if blob.size <= self._settings.single_chunk_limit and blob.digest.is_sha256:
             return ChunkList.single(blob), BOUND
         pinned = self._pinned()
         # A sealed blob is proved on its first use, by its list or as a whole, with no help from the network.
@@ -338,7 +337,7 @@ class BlobFetch:
         if self.quarantined is not None:
             return "quarantined"
         if self.blob.size == 0:
-            return "sealed" if self.blob.digest == Digest.of(b"") else "quarantined"
+            return "sealed" if self.blob.digest.matches(b"") else "quarantined"
         if chunker is None:
             if self._has_sealed():
                 return "sealed"
@@ -365,19 +364,14 @@ class BlobFetch:
             return self.chunker.present_bytes
         return self.blob.size if self._has_sealed() else self._unsealed()
 
-    def presence(self, cells: int) -> list[float]:
-        """For each of `cells` equal parts of the blob, about what fraction of it is on disk."""
+    def presence(self, cells: int, off: int, size: int) -> list[float]:
+        """For each of `cells` equal parts of the bytes [off, off+size), about what fraction of it is on disk."""
         if self.chunker is None and self._has_sealed():
             return [1.0] * cells
         states = self.chunker.map.states() if self.chunker is not None else self._cache.states(self.blob)
         if len(states) > presence.EXACT:
-            return presence.fractions(states, cells)
-        parts, width = [0.0] * cells, self.blob.size / cells
-        for start, stop in presence.ranges_on_disk(self.blob.size, *self._known(states)):
-            for cell in range(int(start / width), min(cells, int((stop - 1) / width) + 1)):
-                overlap = min(stop, (cell + 1) * width) - max(start, cell * width)
-                parts[cell] += max(0.0, overlap / width)
-        return [min(1.0, part) for part in parts]
+            return presence.fractions(states, cells, (off / self.blob.size, (off + size) / self.blob.size))
+        return presence.overlaps(presence.ranges_on_disk(self.blob.size, *self._known(states)), cells, off, size)
 
     def _unsealed(self) -> int:
         """Bytes of an unsealed blob on disk, without opening it, and without its list when that is long."""

@@ -73,7 +73,7 @@ class Chunker(StoredBlob):
         sealed: bool,
     ) -> None:
         super().__init__(blob, chunks, place, chunk_map, fd, memory, voucher=voucher, sealed=sealed)
-        self.prefix = PrefixHash(self._pieces, self._ready)
+        self.prefix = PrefixHash(blob, self._pieces, self._ready)
         self.full: CacheFull | None = None
         self.watched = False
         self.computed: dict[int, bytes] = {}

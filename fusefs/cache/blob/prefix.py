@@ -6,7 +6,6 @@ pass.  What arrived out of order is read back later by `advance`.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,8 @@ from fusefs.errors import CacheError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from fusefs.values.chunks import Blob
 
     Pieces = Callable[[int], Iterable[memoryview | bytearray]]
     """Gives a chunk by its number, in pieces; raises CacheError when it cannot be read whole."""
@@ -25,6 +26,7 @@ class PrefixHash:
     Whoever updates it holds `lock`; a writer that finds it taken just leaves its chunk to be read back.
 
     Args:
+        blob: by whose algorithm it is hashed.
         pieces: reads a chunk back.
         ready: whether a chunk is there to be read back.
 
@@ -32,12 +34,13 @@ class PrefixHash:
         index: the first chunk that is not in the hash.
     """
 
-    def __init__(self, pieces: Pieces, ready: Callable[[int], bool]) -> None:
+    def __init__(self, blob: Blob, pieces: Pieces, ready: Callable[[int], bool]) -> None:
         self.lock = threading.Lock()
         self.index = 0
         self._pieces = pieces
         self._ready = ready
-        self._hash = hashlib.sha256()
+        self._blob = blob
+        self._hash = blob.digest.hasher(blob.size)
 
     def offer(self, index: int, data: memoryview) -> None:
         """Take chunk `index` if it is the next one and nobody else is busy with the hash."""
@@ -78,7 +81,7 @@ class PrefixHash:
 
     def reset(self) -> None:
         """Start again: something before `index` was replaced.  The caller holds the lock."""
-        self._hash = hashlib.sha256()
+        self._hash = self._blob.digest.hasher(self._blob.size)
         self.index = 0
 
     def hexdigest(self) -> str:
