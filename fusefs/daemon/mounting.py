@@ -211,7 +211,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         stack.push_async_callback(in_thread, pool.close)
         await nursery.start(fetcher.run)
 
-        file_system = FileSystem(tree, _opener(fetcher, options.settings), counters)
+        file_system = FileSystem(tree, _opener(fetcher, options.settings), counters, look=fetcher.look)
         fetcher.lied = lambda blob: nursery.start_soon(forget_pages, file_system.inodes_of(blob))
         dog = Watchdog(file_system.reads, options.settings.timeout, pool.in_flight)
         duties.refresh = pool.refresh

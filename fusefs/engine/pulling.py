@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -117,6 +118,7 @@ async def _pull(options: PullOptions, stores: Sequence[Path], show: Show) -> Pul
         stack.push_async_callback(in_thread, pool.close)
         await nursery.start(fetcher.run)
 
+        await fetcher.look(blobs, math.inf)
         labels = labels_of(models)
         jobs = [_Job(fetcher.track(blob), labels.get(blob.digest, blob.digest.short)) for blob in blobs]
         done = trio.Event()
@@ -213,6 +215,7 @@ async def _complete(fetcher: Fetcher, job: _Job) -> None:
     job.item.state = "fetching"
     try:
         # An empty blob is proved by being empty; the cache keeps no file for it.
+        await fetcher.look([job.fetch.blob], math.inf)
         if job.fetch.state != "sealed":
             await fetcher.complete(job.fetch, Priority.READ_AHEAD)
     except FusefsError as exc:

@@ -39,13 +39,15 @@ from fusefs.fetch.dispatcher import Dispatcher
 from fusefs.fetch.driver import Foresight
 from fusefs.fetch.flight import Flight, Priority
 from fusefs.fetch.idle import IdleBlobs
+from fusefs.fetch.lookout import PATIENCE, Lookout
 from fusefs.fetch.opener import Opener
 from fusefs.fetch.proving import Prover
 from fusefs.fetch.spillwatch import SpillWatch
 from fusefs.fetch.threads import CacheThreads
+from fusefs.fetch.usenotes import note_uses
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
@@ -96,6 +98,7 @@ class Fetcher:
         self._idle = IdleBlobs(self.threads, cache.quota, settings.timeout)
         self._opener = Opener(self.threads, self._idle)
         self._spills = SpillWatch(self.threads, self._opener, self._written_back, settings.timeout)
+        self._lookout = Lookout(self.threads, self.start_soon)
         self._foresight = Foresight(self)
         self._closed = False
         self._nursery: trio.Nursery | None = None
@@ -108,6 +111,14 @@ class Fetcher:
             found = self._blobs[blob.digest] = BlobFetch(blob, self._cache, self._settings, self._caught_lying)
         return found
 
+    def _all_blobs(self) -> list[BlobFetch]:
+        return list(self._blobs.values())
+
+    async def look(self, blobs: Iterable[Blob], patience: float = PATIENCE) -> None:
+        """Have it known what the cache has of `blobs`, as far as the disk says so within `patience` seconds."""
+        if self._nursery is not None:
+            await self._lookout.look([self.track(blob).sight for blob in blobs], patience)
+
     def _caught_lying(self, blob: Blob) -> None:
         self.lied(blob)
 
@@ -117,7 +128,8 @@ class Fetcher:
             async with trio.open_nursery() as self._nursery:
                 self._prover = Prover(self, self._nursery, self._settings.timeout)
                 self._nursery.start_soon(self._watch)
-                self._nursery.start_soon(self._spills.run, lambda: list(self._blobs.values()))
+                self._nursery.start_soon(self._spills.run, self._all_blobs)
+                self._nursery.start_soon(note_uses, self.threads, self._all_blobs)
                 task_status.started()
                 await self._dispatcher.run(self._nursery)
         finally:

@@ -26,7 +26,15 @@ _MOST_ASKING = 16
 """Chunk lists that one host is asked for at a time; each waits in a thread for up to `--timeout`."""
 
 
-def reopened(fetch: BlobFetch, chunker: Chunker) -> Chunker:
+def _open(fetch: BlobFetch, listed: Listed) -> tuple[Chunker, bool]:
+    """Open a blob; and whether its list was found lying while it was closed.  Blocking, but short."""
+    left = fetch.left
+    chunker = fetch.open_chunker(listed)
+    # From here on the map tells of verdicts; before that, the quarantine.
+    return chunker, left is not None and left.convicted()
+
+
+def _reopened(fetch: BlobFetch, chunker: Chunker) -> Chunker:
     """A chunker with files, for one that has none.  Blocking, but short.
 
     Raises:
@@ -74,10 +82,10 @@ class Opener:
             return fetch.chunker
 
     async def _open(self, fetch: BlobFetch, listed: Listed) -> None:
-        chunker = await self._idle.patiently(partial(self._threads.run_to_end, fetch.open_chunker, listed))
+        opened = await self._idle.patiently(partial(self._threads.run_to_end, _open, fetch, listed))
+        chunker, convicted = opened
         # No await from here on: nobody may read by the new list before handles of the old one are known to be old.
-        # From here on the map tells of verdicts; before that, the quarantine.
-        if fetch.left is not None and fetch.left.convicted():
+        if convicted and fetch.left is not None:
             fetch.convict()
         fetch.left = None
         fetch.chunker = chunker
@@ -96,7 +104,7 @@ class Opener:
         async with self._lock(fetch):
             if fetch.chunker is not chunker:
                 return fetch.chunker
-            fresh = await self._threads.run_to_end(reopened, fetch, chunker)
+            fresh = await self._threads.run_to_end(_reopened, fetch, chunker)
             if fetch.chunker is not chunker or fetch.flights:
                 await self._threads.run_to_end(fresh.close)
                 return None

@@ -290,6 +290,7 @@ class Chunker(StoredBlob):
     def close(self) -> None:
         """Let go of files and locks.  No other method may be running or called again."""
         self.memory.forget(self)
+        self.usage.note()
         self.map.close()
         if self.direct:
             self.direct.close()

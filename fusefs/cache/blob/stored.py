@@ -147,6 +147,7 @@ class StoredBlob:
         if off >= stop:
             return b""
         self.usage.read(off, stop)
+        self.usage.note()
         spilled = self._spilled(off, stop) if self.spills else None
         return self.pread_file(off, stop - off) if spilled is None else spilled
 

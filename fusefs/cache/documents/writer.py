@@ -18,8 +18,8 @@ from fusefs.errors import CacheError, DigestMismatch, NotCached
 from fusefs.system.files import disk_errors, reader_of, sync_file, sync_folder
 
 if TYPE_CHECKING:
-    from fusefs.cache.disk import DiskCache
     from fusefs.cache.documents.links import Links
+    from fusefs.cache.documents.named import NamedBlobs
     from fusefs.system.spot import Where
     from fusefs.values.digest import Digest
     from fusefs.values.names import Name
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class Keeper:
     """Thread-safe.  `write` makes what was added survive this process, `sync` a power cut."""
 
-    def __init__(self, cache: DiskCache) -> None:
+    def __init__(self, cache: NamedBlobs) -> None:
         self._cache = cache
         self._waiting: deque[tuple[Name, Digest, bytes]] = deque()
         self._seen: dict[Digest, int] = {}
