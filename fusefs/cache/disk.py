@@ -21,10 +21,10 @@ from fusefs.cache.memory.budget import Memory
 from fusefs.cache.space.eviction import used, victims
 from fusefs.cache.space.quota import DEFAULT_LIMITS, Limits, Quota
 from fusefs.errors import CacheError
+from fusefs.system.features import Features, features_of
 from fusefs.system.files import (
     open_inside,
     sweep,
-    temporary_file,
 )
 from fusefs.system.locks import try_lock, unlock
 from fusefs.system.parents import check_parents, make_parents
@@ -50,6 +50,7 @@ class DiskCache(NamedBlobs):
         starts: in what order blobs were read before.
         pins: models of which nothing is evicted.
         quota: how much of the disk the blobs may take, and what makes room.
+        features: what its file system can keep.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class DiskCache(NamedBlobs):
         super().__init__(root, held, Memory(spill_capacity), self.quota)
         self.starts = Starts(held.spot, stores)
         self.pins = Pins(held / "pins", self.links, held / "partial")
-        self._shared = shared
+        self._shared, self.features = shared, Features()
         self._held: list[int] = []
 
     @classmethod
@@ -85,13 +86,13 @@ class DiskCache(NamedBlobs):
         It is closed to other users; with `shared` they can read those sealed blobs that are held (`hold`).
 
         Raises:
-            CacheError: no name, not a directory, or it cannot be written, or others can write it or a folder above it,
-                with what to do.
+            CacheError: it cannot be used, or others could change it; why, and what to do.
         """
         if not str(directory):
             raise CacheError("empty directory name for the cache")
         root = Path(os.path.abspath(directory))
         held: Held | None = None
+        features = Features()
         try:
             check_parents(root)
             make_parents(root)
@@ -100,20 +101,19 @@ class DiskCache(NamedBlobs):
             guard(held, shared=shared)
             for name in ("blobs", "manifests", "partial"):
                 make(held / name, shared=shared and name == "blobs")
-            with temporary_file(held / "partial"):
-                pass  # a directory on a read-only disk exists, too
+            features = features_of(held / "partial")  # a directory on a read-only disk exists, too
         except (FileExistsError, NotADirectoryError) as exc:
             raise CacheError(f"cache directory {root}: not a directory") from exc
         except OSError as exc:
             # A full disk is not an error (P8): what is there can be read, and the rest goes through memory.
             full = exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
             if held is None or not full or not is_folder_at(held / "partial"):
-                reason = exc.strerror or str(exc)
-                raise CacheError(
-                    f"cache directory {root} cannot be written ({reason}); name another with --cache-dir"
-                ) from exc
+                why = f"cannot be written ({exc.strerror or exc}); name another with --cache-dir"
+                raise CacheError(f"cache directory {root} {why}") from exc
         sweep(held / "partial")
-        return cls(root, spill_capacity=spill_capacity, stores=stores, limits=limits, shared=shared, held=held)
+        cache = cls(root, spill_capacity=spill_capacity, stores=stores, limits=limits, shared=shared, held=held)
+        cache.features = features
+        return cache
 
     def _victims(self) -> list[Victim]:
         """What may go, for the quota."""

@@ -8,7 +8,6 @@ for it a second time.
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -16,10 +15,10 @@ import trio
 from fusefs.errors import FusefsError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from fusefs.fetch.sight import Sight
-    from fusefs.fetch.threads import CacheThreads
+    from fusefs.fetch.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +40,8 @@ class _Look:
 class Lookout:
     """Of one fetcher; lives on the event loop."""
 
-    def __init__(self, threads: CacheThreads, start_soon: Callable[[Callable[[], Awaitable[None]]], None]) -> None:
-        self._threads = threads
-        self._start_soon = start_soon
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
         self._looking: dict[Sight, _Look] = {}
 
     async def look(self, sights: Sequence[Sight], patience: float = PATIENCE) -> None:
@@ -64,13 +62,13 @@ class Lookout:
     def _start(self, sights: list[Sight]) -> None:
         look = _Look()
         self._looking.update(dict.fromkeys(sights, look))
-        self._start_soon(partial(self._run, sights, look))
+        self._tasks.start_soon(self._run, sights, look)
 
     async def _run(self, sights: list[Sight], look: _Look) -> None:
         try:
-            await self._threads.run_look(_look_at, sights)
+            await self._tasks.threads.run_look(_look_at, sights)
         except Exception as exc:  # it must not end the mount
-            log.warning("The cache could not be looked at: %s", exc, exc_info=exc)
+            self._tasks.report(exc)
         finally:
             for sight in sights:
                 del self._looking[sight]

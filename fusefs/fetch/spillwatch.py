@@ -100,4 +100,5 @@ class SpillWatch:
             except CacheFull as exc:
                 raise again(exc) from exc
             finally:
-                self._written(fetch, chunker)
+                if fetch.chunker is chunker:
+                    self._written(fetch, chunker)

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 BLOCK_SIZE = 1 << 20
 """st_blksize, so the buffer of `cp`, `cat` and Python's open(): 4 KiB would make 256 read calls out of one."""
 
+FILE_MODE, FOLDER_MODE = 0o644, 0o755
+"""As other read-only network mounts show them: a copy has the modes of what was copied, and who made it wants to change
+and remove it.  Nothing can be written all the same, for the mount is read-only."""
+
 FRAGMENT_SIZE = 4096
 """f_frsize, the unit of statfs's counts: small enough that a small model is not shown as one block."""
 

@@ -25,9 +25,10 @@ from fusefs.errors import (
     ReadOnly,
     UnexpectedEnd,
 )
+from fusefs.values import metrics
 from fusefs.values.digest import Digest
 from fusefs.values.voucher import BOUND
-from fusefs.vfs.attributes import CHANGING, FRAGMENT_SIZE, UNCHANGING, Attributes, Statistics
+from fusefs.vfs.attributes import CHANGING, FILE_MODE, FOLDER_MODE, FRAGMENT_SIZE, UNCHANGING, Attributes, Statistics
 from fusefs.vfs.reads import Reads
 from fusefs.vfs.tree import INODE_BITS, FileNode, FolderNode, Node, Tree
 
@@ -170,9 +171,7 @@ class FileSystem:
     async def look_at(self, nodes: Iterable[Node]) -> None:
         """The same of several."""
         files = [node for node in nodes if isinstance(node, FileNode) and not node.target]
-        blobs = [node.content.blob for node in files if not isinstance(node.content, bytes)]
-        if blobs:
-            await self._look(blobs)
+        await self._look([node.content.blob for node in files if not isinstance(node.content, bytes)])
 
     def lookup(self, parent: int, name: bytes) -> Attributes:
         """The entry `name` of a folder; `.` and `..` too.
@@ -199,14 +198,14 @@ class FileSystem:
     def attributes(self, node: Node) -> Attributes:
         """Attributes of a node."""
         if isinstance(node, FolderNode):
-            return Attributes(node.inode, stat.S_IFDIR | 0o555, 2 + node.folders, 0, 0, node.mtime_ns, UNCHANGING)
+            return Attributes(node.inode, stat.S_IFDIR | FOLDER_MODE, 2 + node.folders, 0, 0, node.mtime_ns, UNCHANGING)
         assert isinstance(node, FileNode)
         if node.target:
             return Attributes(node.inode, stat.S_IFLNK | 0o777, 1, len(node.target), 0, node.mtime_ns, UNCHANGING)
         present, state = self.presence(node)
         valid_for = UNCHANGING if state == "sealed" else self.changing
         blocks = -(-present // 512)
-        return Attributes(node.inode, stat.S_IFREG | 0o444, 1, node.size, blocks, node.mtime_ns, valid_for)
+        return Attributes(node.inode, stat.S_IFREG | FILE_MODE, 1, node.size, blocks, node.mtime_ns, valid_for)
 
     def presence(self, node: FileNode) -> tuple[int, str]:
         """Bytes present, and the state."""
@@ -313,7 +312,7 @@ class FileSystem:
             data = b""
         else:
             data = await self._read_slice(node, node.content, lies, off, wanted)
-        self._counters.add("bytes_served", wanted)
+        self._counters.add(metrics.BYTES_SERVED, wanted)
         return data
 
     async def _read_slice(
@@ -333,7 +332,7 @@ class FileSystem:
         return data
 
     def _note(self, message: str) -> None:
-        self._counters.add("read_errors")
+        self._counters.add(metrics.READ_ERRORS)
         # Hundreds of readers may wait for one chunk: they all fail with one message, which is worth one line.
         if message != self.last_error:
             log.warning("A read failed: %s", message)

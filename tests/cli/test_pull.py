@@ -8,18 +8,14 @@ import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fusefs.cache.disk import DiskCache
-from fusefs.engine.pulling import PullOptions, pull
+import pytest
+
 from fusefs.values.chunks import ChunkList
-from fusefs.values.names import Name
-from fusefs.values.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from tests.cli.conftest import Shell
 
@@ -54,21 +50,6 @@ def test_p9_pull_shares_the_cache_with_a_live_mount(fusefs: Shell, model: str, c
     after = json.loads(fusefs("status", mnt, "--json").stdout)["mounts"][0]["counters"]["bytes_fetched"]
     assert after == before
     fusefs("umount", mnt)
-
-
-def test_pull_keeps_within_the_memory_it_was_given(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of it is for chunks in flight, so what the disk does not take must not have more than the other half."""
-    opened = []
-    true_open = DiskCache.open
-
-    def spied(*args: Any, **kwargs: Any) -> DiskCache:
-        opened.append(true_open(*args, **kwargs))
-        return opened[-1]
-
-    monkeypatch.setattr(DiskCache, "open", spied)
-    settings = Settings(memory=6 << 20)
-    pull(PullOptions((Name.parse(model),), tmp_path / "cache", (), settings), lambda _: None)
-    assert [cache.memory.spill.capacity for cache in opened] == [3 << 20]
 
 
 def test_pull_of_an_unknown_model_is_one_line(fusefs: Shell, model: str) -> None:
@@ -135,3 +116,16 @@ def test_ctrl_c_is_quiet(fusefs: Shell, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=20) == ("", "")
     assert process.returncode in (0, 130)
+
+
+@pytest.mark.slow
+def test_p7_a_manifest_that_cannot_be_kept_is_told_in_one_line(fusefs: Shell, model: str) -> None:
+    """All was sealed, and the next command without a network knew nothing of it."""
+    (fusefs.root / "cache/fusefs").mkdir(mode=0o700)
+    (fusefs.root / "cache/fusefs/manifests").mkdir(mode=0o700)
+    (fusefs.root / "cache/fusefs/manifests" / model.split("/")[2]).write_text("in the way")
+    done = fusefs("pull", model)
+    assert "sealed" in done.stdout
+    assert done.stderr.count("\n") == 1
+    assert "warning: " in done.stderr
+    assert "the manifest could not be kept, so it needs the network next time" in done.stderr

@@ -123,6 +123,7 @@ async def test_p6_no_handler_touches_a_file_on_the_event_loop(tmp_path: Path, he
             async with running(tmp_path, DATA) as other:
                 await other.read(0, len(DATA))
                 await other.sealed()
+            await trio.sleep(0.3)  # for so long nobody looks again
         with disk.watched():
             said = await ask_everything(file_system, handlers, "a")
             inode = file_system.lookup(ROOT_INODE, b"a").inode

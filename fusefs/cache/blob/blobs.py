@@ -19,6 +19,7 @@ from fusefs.cache.blob.chunkmap import PRESENT, peek
 from fusefs.cache.blob.opening import open_chunker, pinned_list, pinned_voucher
 from fusefs.cache.place import HeldPlace, Place
 from fusefs.errors import DigestMismatch, InvalidDigest, NotCached
+from fusefs.system.features import REFUSED
 from fusefs.system.files import (
     copy_exactly,
     disk_errors,
@@ -28,6 +29,7 @@ from fusefs.system.files import (
     temporary_file,
 )
 from fusefs.system.spot import Held, names_at, replace_at, unlink_at
+from fusefs.system.steps import step
 from fusefs.values.digest import SHA256, Digest
 from fusefs.values.voucher import UNKNOWN
 
@@ -127,7 +129,8 @@ class BlobStore:
             if hasher.hexdigest() != digest.hex:
                 raise DigestMismatch("blob", expected=digest, actual=f"{digest.algorithm}:{hasher.hexdigest()}")
             if mtime is not None:
-                os.utime(fd, (mtime, mtime))
+                with REFUSED:
+                    os.utime(fd, (mtime, mtime))
             self._publish(fd, temporary, digest, durable=durable)
         return True
 
@@ -144,12 +147,14 @@ class BlobStore:
         return digest
 
     def _publish(self, fd: int, temporary: Where, digest: Digest, *, durable: bool = True) -> None:
-        os.fchmod(fd, 0o400)
+        with REFUSED:
+            os.fchmod(fd, 0o400)
         if durable:
             os.fsync(fd)
         sealed = self.place(digest).sealed
         remove_foreign(sealed)
-        replace_at(temporary, sealed)
+        with step("blob named"):
+            replace_at(temporary, sealed)
         if durable:
             sync_folder(sealed.parent)
 

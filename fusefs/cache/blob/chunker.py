@@ -33,6 +33,7 @@ from fusefs.cache.blob.prefix import PrefixHash
 from fusefs.cache.blob.stored import StoredBlob
 from fusefs.errors import CacheFull, DigestMismatch, SizeMismatch, UnexpectedEnd
 from fusefs.system.files import PIECE, disk_errors, holds, pwrite_all, read_exactly
+from fusefs.system.steps import step
 from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
@@ -171,11 +172,8 @@ class Chunker(StoredBlob):
         if not self.chunks.proved:
             self.computed[index] = raw
         elif raw != self.chunks.raw_digest(index):
-            raise DigestMismatch(
-                f"{self.blob.digest.short}… chunk {chunk}",
-                expected=self.chunks.digest(index),
-                actual=Digest.from_raw(raw),
-            )
+            what = f"{self.blob.digest.short}… chunk {chunk}"
+            raise DigestMismatch(what, expected=self.chunks.digest(index), actual=Digest.from_raw(raw))
 
     def _store(self, index: int, data: memoryview, *, stays: bool = False) -> bool:
         """Write verified bytes; what the disk will not take is kept in the spill: False."""
@@ -201,7 +199,7 @@ class Chunker(StoredBlob):
         off = self.chunks[index].start
         try:
             with disk_errors(self.place.data):
-                with self._writable(len(data)) as fd:
+                with self._writable(len(data)) as fd, step("chunk written"):
                     if not (stays and self.direct and self.direct.write(data, off)):
                         pwrite_all(fd, data, off)
                 self.usage.written(index)  # before it can be taken for one of the oldest
@@ -253,7 +251,8 @@ class Chunker(StoredBlob):
         chunk = self.chunks[index]
         digest = None if self.chunks.proved or index in self.computed else hashlib.sha256()
         for off in range(chunk.start, chunk.stop, PIECE):
-            piece = self.pread_file(off, min(PIECE, chunk.stop - off))
+            with step("hash read back"):
+                piece = self.pread_file(off, min(PIECE, chunk.stop - off))
             if digest:
                 digest.update(piece)
             yield piece
@@ -271,7 +270,8 @@ class Chunker(StoredBlob):
         if self.map[index] != CLAIMED:
             return self.present(index)
         matches = self.matches(index)
-        self.mark(index, PRESENT if matches else ABSENT)
+        with step("claim proved"):
+            self.mark(index, PRESENT if matches else ABSENT)
         return matches
 
     def mark(self, index: int, state: int) -> None:

@@ -17,14 +17,10 @@ _MANY = 100
 
 
 class Spill:
-    """Chunks of all blobs of one process; the least recently used ones make room.  Thread-safe.
-
-    Attributes:
-        capacity: bytes that it holds at most.
-    """
+    """Least recently used chunks of all blobs of one process, at most `capacity` bytes.  Thread-safe."""
 
     def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
+        self._capacity = capacity
         self._used = 0
         self._chunks: OrderedDict[tuple[Hashable, int], bytes] = OrderedDict()
         self._lock = threading.Lock()
@@ -38,7 +34,8 @@ class Spill:
             self._taken = 0
         if first:
             log.warning(
-                "%s; what the cache cannot take is served from memory, and fetched again when it is needed", reason
+                "%s; chunks that the cache cannot take are served from memory, and fetched again when they are needed",
+                reason,
             )
 
     def well(self) -> None:
@@ -60,7 +57,7 @@ class Spill:
         with self._lock:
             self._used += len(data) - len(self._chunks.pop((owner, index), b""))
             self._chunks[owner, index] = data
-            while self._used > self.capacity and len(self._chunks) > 1:
+            while self._used > self._capacity and len(self._chunks) > 1:
                 self._used -= len(self._chunks.popitem(last=False)[1])
 
     def get(self, owner: Hashable, index: int) -> bytes | None:
