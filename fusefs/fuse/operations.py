@@ -140,7 +140,8 @@ class FuseOperations(pyfuse3.Operations):
     @boundary
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """Bytes, or an errno; the one handler that may wait."""
-        # pyfuse3 takes any buffer, though it says bytes.
+        # No await from here to the reply: the answer may be a view into memory that the next read is answered from.
+        # (pyfuse3 takes any buffer, though it says bytes.)
         return await self._fs.read(fh, off, size)  # type: ignore[return-value]
 
     @boundary

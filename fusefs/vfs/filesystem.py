@@ -321,7 +321,9 @@ class FileSystem:
         blob_file = self.blob_file(content.blob)
         try:
             with self.reads.going_on(node.path, off, size):
-                data = _whole(await blob_file.read(content.off + off, size), off, size)
+                data = await blob_file.read(content.off + off, size)
+                # No await from here to the reply: `data` is good until the next read alone.
+                _whole(data, off, size)
                 _same_version(blob_file, lies)
         except Exception as exc:
             self._failing[node.path] = self._failing.get(node.path, 0) + 1
@@ -392,8 +394,7 @@ def _same_version(blob_file: BlobFile, lies: int) -> None:
         raise BlobQuarantined("it was open when its chunk list was found to be wrong; open it again")
 
 
-def _whole(data: bytes | bytearray | memoryview, off: int, size: int) -> bytes | bytearray | memoryview:
-    """`data`, unless it is short: the kernel would fill up a short answer with zeros (P2)."""
+def _whole(data: bytes | bytearray | memoryview, off: int, size: int) -> None:
+    """Refuse an answer that is short: the kernel would fill it up with zeros (P2)."""
     if len(data) != size:
         raise UnexpectedEnd(f"{size} bytes were asked for at {off}, {len(data)} came")
-    return data
