@@ -9,39 +9,33 @@ import gc
 import logging
 import os
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.cache.disk import DiskCache
-from fusefs.cache.documents.writer import Keeper
-from fusefs.cache.space.quota import Limits
 from fusefs.daemon import background, control, hardening, logs
 from fusefs.daemon.account import Account
 from fusefs.daemon.dump import dump
+from fusefs.daemon.reach import wait_abandoned
 from fusefs.daemon.signals import WATCHED, Duties, obey
 from fusefs.daemon.statuses import probe
 from fusefs.daemon.watchdog import Watchdog
-from fusefs.engine.models import (
-    SourcePool,
-    check_stores,
-    in_thread,
-    origins,
-    resolve_all,
-    sole_error,
-    warn_of_whole_reads,
-)
+from fusefs.engine.engine import Engine, sole_error
+from fusefs.engine.local import LocalModels, LocalOpener
+from fusefs.engine.models import recalled_lines, warn_of_whole_reads
+from fusefs.engine.pool import check_stores
 from fusefs.errors import MountError
-from fusefs.fetch.fetcher import Fetcher
 from fusefs.fuse import kernel, session
 from fusefs.fuse.mountpoint import check_device, check_mountpoint, mounted_at
 from fusefs.fuse.operations import FuseOperations
 from fusefs.fuse.pages import forget_pages
-from fusefs.values.counters import Counters
+from fusefs.values.names import Name
+from fusefs.values.reference import LocalPath
 from fusefs.vfs.blobfile import BlobFile
 from fusefs.vfs.filesystem import FileSystem
+from fusefs.vfs.inplacefile import InPlaceFile
 from fusefs.vfs.layout import layout_of
 from fusefs.vfs.tree import Tree
 
@@ -49,12 +43,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from fusefs.cache.disk import DiskCache
+    from fusefs.cache.documents.writer import Keeper
+    from fusefs.engine.options import MountOptions
+    from fusefs.fetch.fetcher import Fetcher
+    from fusefs.offers.indexer import Progress
     from fusefs.values.chunks import Blob
     from fusefs.values.digest import Digest
-    from fusefs.values.names import Name
-    from fusefs.values.settings import Settings
-    from fusefs.values.snapshot import File
-    from fusefs.vfs.layout import LayoutName
+    from fusefs.values.snapshot import File, Snapshot
+    from fusefs.vfs.filesystem import BlobFile as AnyBlobFile
 
 log = logging.getLogger(__name__)
 
@@ -66,39 +63,20 @@ PATIENCE = 4.0
 slowest link that anybody would fetch a model on."""
 
 
-@dataclass(frozen=True, slots=True)
-class MountOptions:
-    """What a person asked for.
-
-    Attributes:
-        names: the models; one or more.
-        mountpoint: an empty folder.
-        cache_dir: the backing cache.
-        stores: local stores that are asked before the network.
-        settings: see `Settings`.
-        layout: names for the files, or an OLLAMA_MODELS directory.
-        symlinks: show blobs that are sealed and proved already as symbolic links into the cache.
-        allow_other: other users may read.
-        log_file: where to log; None for the default of a daemon, and for stderr in the foreground.
-        verbose: log every step.
-    """
-
-    names: tuple[Name, ...]
-    mountpoint: Path
-    cache_dir: Path
-    stores: tuple[Path, ...]
-    settings: Settings
-    layout: LayoutName = "files"
-    symlinks: bool = False
-    allow_other: bool = False
-    log_file: Path | None = None
-    verbose: bool = False
-
-
-def start(options: MountOptions, *, foreground: bool, warn: Callable[[str], None] = lambda _: None) -> None:
+def start(
+    options: MountOptions,
+    *,
+    foreground: bool,
+    warn: Callable[[str], None] = lambda _: None,
+    progress: Progress | None = None,
+) -> None:
     """Mount.  Returns when the mount answers, or in the foreground when it has ended.
 
-    What the set-up had to warn of is told to `warn`, unless it goes to a log in the foreground.
+    Args:
+        options: what a person asked for.
+        foreground: stay until the mount has ended.
+        warn: told what the set-up had to warn of, unless that goes to a log in the foreground.
+        progress: called while files of this machine are hashed, before anything is mounted.
 
     Raises:
         FusefsError: why it could not be mounted.
@@ -112,6 +90,7 @@ def start(options: MountOptions, *, foreground: bool, warn: Callable[[str], None
         cache_dir=options.cache_dir.absolute(),
         stores=check_stores(options.stores),
         log_file=logs.chosen_log(options.log_file) if options.log_file else None,
+        local=_local(options, warn, progress),
     )
     if foreground:
         if options.log_file:
@@ -120,7 +99,7 @@ def start(options: MountOptions, *, foreground: bool, warn: Callable[[str], None
             logs.to_stderr(verbose=options.verbose)
         _run(options, lambda: background.notify("READY=1"))
         return
-    options = replace(options, log_file=options.log_file or logs.default_log(options.mountpoint))
+    options = replace(options, log_file=options.log_file or logs.default_log(options.mountpoint), background=True)
 
     def work(ready: background.Ready) -> None:
         logs.to_file(options.log_file, verbose=options.verbose, stderr=True)
@@ -128,6 +107,15 @@ def start(options: MountOptions, *, foreground: bool, warn: Callable[[str], None
             _run(options, lambda: ready(warnings.take()))
 
     background.start(work, log_file=options.log_file, warn=warn)
+
+
+def _local(options: MountOptions, warn: Callable[[str], None], progress: Progress | None) -> LocalModels:
+    """Look at folders here and not in the daemon: who typed them sees how far the hashing is, and can end it."""
+    opener = LocalOpener(options.settings.memory // 4, others=options.allow_other, warn=warn, progress=progress)
+    for source in dict.fromkeys(options.names):
+        if isinstance(source, LocalPath):
+            opener.open(source)
+    return opener.models
 
 
 def _check_stale(mountpoint: Path) -> None:
@@ -188,35 +176,26 @@ async def run(options: MountOptions, ready: Callable[[], None]) -> None:
 
 async def _serve(options: MountOptions, ready: Callable[[], None], duties: Duties) -> None:
     """The mount's life.  What is set up first is taken down last."""
-    async with AsyncExitStack() as stack:
-        cache = await trio.to_thread.run_sync(_open_cache, options)
-        stack.callback(cache.release)
-        counters = Counters()
-
-        pool = SourcePool(options.stores, options.settings, counters)
-        stack.push_async_callback(in_thread, pool.close)
-        keeper = Keeper(cache)
-        stack.push_async_callback(in_thread, keeper.close)
-        models = await resolve_all(options.names, pool, cache, keeper, patience=PATIENCE)
+    shared = options.symlinks and options.allow_other
+    async with Engine.running(options, shared=shared) as engine, AsyncExitStack() as stack:
+        fetcher, pool, counters, nursery = engine.fetcher, engine.pool, engine.counters, engine.nursery
+        if engine.cache.features.complaint:
+            log.warning("cache directory %s: %s", engine.cache.root, engine.cache.features.complaint)
+        names = [name for name in options.names if isinstance(name, Name)]
+        recalled: dict[Name, str] = {}
+        fetched = await engine.resolve(names, patience=PATIENCE, recalled=recalled)
+        models = _in_order(options, fetched)
         files = layout_of(models, options.layout)
-        tree = Tree(files, await trio.to_thread.run_sync(_links, files, cache) if options.symlinks else {})
+        tree = Tree(files, await trio.to_thread.run_sync(_links, files, engine.cache) if options.symlinks else {})
+        named = engine.offer(fetched)
+        await trio.to_thread.run_sync(warn_of_whole_reads, fetcher, fetched)
 
-        fetcher = Fetcher(cache, options.settings, counters)
-        stack.callback(fetcher.close)
-        named = origins(fetcher, models, pool)
-        await trio.to_thread.run_sync(warn_of_whole_reads, fetcher, models)
-        nursery = await stack.enter_async_context(trio.open_nursery())
-        stack.callback(nursery.cancel_scope.cancel)
-        # Workers wait for their source and cannot be cancelled: closing the sources is what ends them.
-        stack.push_async_callback(in_thread, pool.close)
-        await nursery.start(fetcher.run)
-
-        file_system = FileSystem(tree, _opener(fetcher, options.settings), counters)
+        file_system = FileSystem(tree, _opener(fetcher, options), counters)
         fetcher.lied = lambda blob: nursery.start_soon(forget_pages, file_system.inodes_of(blob))
         dog = Watchdog(file_system.reads, options.settings.timeout, pool.in_flight)
         duties.refresh = pool.refresh
         duties.dump = partial(dump, file_system.reads, fetcher, pool, counters)
-        mount = Account(options, file_system, fetcher, counters, named, pool, dog)
+        mount = Account(options, file_system, fetcher, counters, named, pool, dog, recalled_lines(recalled))
 
         ended = trio.Event()
         operations = FuseOperations(file_system)
@@ -231,26 +210,21 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         await _answers(options.mountpoint)
         log.info("Mounted %s at %s.", ", ".join(map(str, options.names)), options.mountpoint)
         ready()
-        nursery.start_soon(_keep, keeper)
+        nursery.start_soon(_keep, engine.keeper)
         nursery.start_soon(dog.run)
+        if options.background and made.minor is not None:
+            nursery.start_soon(_end_abandoned, made.minor, operations, ended)
         await ended.wait()
         log.info("Unmounted %s.", options.mountpoint)
 
 
+async def _end_abandoned(minor: int, operations: FuseOperations, ended: trio.Event) -> None:
+    await wait_abandoned(minor, lambda: operations.handles)
+    ended.set()
+
+
 async def _keep(keeper: Keeper) -> None:
     await trio.to_thread.run_sync(keeper.work, abandon_on_cancel=True)
-
-
-def _open_cache(options: MountOptions) -> DiskCache:
-    # Half of the budget for chunks in flight, half for chunks that the disk does not take.
-    settings = options.settings
-    return DiskCache.open(
-        options.cache_dir,
-        spill_capacity=settings.memory // 2,
-        stores=options.stores,
-        limits=Limits(settings.cache_size, settings.keep_free),
-        shared=options.symlinks and options.allow_other,
-    )
 
 
 def _links(files: Iterable[File], cache: DiskCache) -> dict[Digest, Path]:
@@ -260,8 +234,20 @@ def _links(files: Iterable[File], cache: DiskCache) -> dict[Digest, Path]:
     return {blob.digest: cache.path(blob.digest) for blob in blobs if cache.proved(blob) and cache.hold(blob.digest)}
 
 
-def _opener(fetcher: Fetcher, settings: Settings) -> Callable[[Blob], BlobFile]:
-    return lambda blob: BlobFile(fetcher, fetcher.track(blob), fill=settings.fill)
+def _in_order(options: MountOptions, fetched: Iterable[Snapshot]) -> list[Snapshot]:
+    """All models in the order in which they were named."""
+    by_name = {snapshot.reference: [snapshot] for snapshot in fetched} | options.local.snapshots
+    return [snapshot for name in options.names for snapshot in by_name[name]]
+
+
+def _opener(fetcher: Fetcher, options: MountOptions) -> Callable[[Blob], AnyBlobFile]:
+    def opened(blob: Blob) -> AnyBlobFile:
+        here = options.local.files.get(blob.digest)
+        if here is not None:
+            return InPlaceFile(here)
+        return BlobFile(fetcher, fetcher.track(blob), fill=options.settings.fill)
+
+    return opened
 
 
 async def _session(  # noqa: ASYNC128 # session.serve is what says started

@@ -17,11 +17,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from fusefs.errors import Cancelled, FusefsError, InvalidDigest, InvalidName
+from fusefs.offers.catalog import Document, Refused
+from fusefs.offers.closenames import unknown_name
+from fusefs.offers.indexer import FileChanged, NotYet
 from fusefs.serve.body import FileResponse, OpenFile, TextResponse
 from fusefs.serve.byteranges import Unsatisfiable, matches, requested_range
-from fusefs.serve.catalog import Document, Refused
-from fusefs.serve.closenames import unknown_name
-from fusefs.serve.indexer import FileChanged, NotYet
 from fusefs.serve.paging import page_of
 from fusefs.serve.proved import ProvedFile
 from fusefs.serve.waiting import when_known
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from fusefs.offers.catalog import Catalog, StoredFile
     from fusefs.serve.body import Source
-    from fusefs.serve.catalog import Catalog, StoredFile
 
     Endpoint = Callable[[Request], Awaitable[Response]]
 

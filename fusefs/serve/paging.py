@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from fusefs.serve.catalog import Refused
+from fusefs.offers.catalog import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

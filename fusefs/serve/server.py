@@ -13,26 +13,21 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.errors import InvalidSetting, ServeError
+from fusefs.offers.choose import catalog_of, default_kept
+from fusefs.offers.kept import KeptDigests
+from fusefs.offers.leftout import Allowed, LeftOut
 from fusefs.serve.app import make_app
 from fusefs.serve.connections import serve_connections
-from fusefs.serve.folders import Folder
 from fusefs.serve.hosts import Hosts
-from fusefs.serve.indexer import Indexer
-from fusefs.serve.kept import KeptDigests
-from fusefs.serve.leftout import Allowed, LeftOut
 from fusefs.serve.limits import Limits
-from fusefs.serve.plain import PlainCatalog
-from fusefs.serve.roots import Roots
-from fusefs.serve.store import StoreCatalog, is_store
-from fusefs.system.places import cache_home
 from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from fusefs.serve.catalog import Offer
-    from fusefs.serve.indexer import Progress
+    from fusefs.offers.catalog import Offer
+    from fusefs.offers.indexer import Progress
 
 
 class Server:
@@ -87,16 +82,10 @@ class Server:
         self._hosts = Hosts(host, names)
         self._limits = (limits or Limits()).within_descriptors()
         self._warn = warn or _say_nothing
-        kept = KeptDigests(index_dir or _index_dir(), chunk_size)
-        self._catalog: StoreCatalog | PlainCatalog
-        if is_store(self._directory):
-            roots = Roots(self._directory, closed_too=self._allowed.private)
-            self.indexer = Indexer(kept, chunk_size, roots, progress)
-            self._catalog = StoreCatalog(self._directory, self.indexer, self._allowed, self.left_out)
-        else:
-            folder = Folder(self._directory, self._allowed, self.left_out)
-            self.indexer = Indexer(kept, chunk_size, folder.roots, progress)
-            self._catalog = PlainCatalog(folder, self.indexer, self.left_out)
+        kept = KeptDigests(index_dir or default_kept(), chunk_size)
+        self._catalog, self.indexer = catalog_of(
+            self._directory, self._allowed, self.left_out, kept, chunk_size, progress
+        )
         self.indexer.on_failure = self._warn
         self.offers: list[Offer] = []
         self._socket = _bound(host, port)
@@ -222,8 +211,3 @@ def _bound(host: str, port: int) -> socket.socket:
         sock.close()
         raise ServeError(f"cannot listen at {host}:{port}: {exc.strerror}; choose another with --listen") from exc
     return sock
-
-
-def _index_dir() -> Path | None:
-    place = cache_home()
-    return place / "serve" if place is not None else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from fusefs.serve.indexer import NotYet
+from fusefs.offers.indexer import NotYet
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fusefs.serve.catalog import Offer
+    from fusefs.offers.catalog import Offer
 
 _SHOWN = 1000
 """Models on the page at most; `/v2/_catalog` has all."""

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusefs.serve.hashqueue import HashQueue
+from fusefs.offers.hashqueue import HashQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable

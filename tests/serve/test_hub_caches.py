@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import scan_cache_dir
 
 from fusefs.errors import ServeError
-from fusefs.serve.leftout import Allowed
+from fusefs.offers.leftout import Allowed
 from tests.serve.hub import FIRST, SECOND, write_repository
 from tests.serve.world import noise, serving, write_tree
 

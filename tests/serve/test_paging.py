@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.serve.closenames import close_names, unknown_name
+from fusefs.offers.closenames import close_names, unknown_name
 from tests.serve.world import serving, write_store, write_tree
 
 if TYPE_CHECKING:

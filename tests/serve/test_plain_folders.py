@@ -14,9 +14,9 @@ import urllib3
 
 from fusefs.artifacts.manifest import DOCKER_MANIFEST, OCI_MANIFEST, Manifest
 from fusefs.errors import ServeError
-from fusefs.serve.folders import model_name
-from fusefs.serve.index import fitting_chunk_size
-from fusefs.serve.leftout import Allowed
+from fusefs.offers.folders import model_name
+from fusefs.offers.index import fitting_chunk_size
+from fusefs.offers.leftout import Allowed
 from fusefs.values.chunks import ChunkList
 from fusefs.values.digest import Digest
 from tests.components import docker_registry

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.errors import ServeError
-from fusefs.serve.roots import Roots
+from fusefs.offers.roots import Roots
 from fusefs.values.digest import Digest
 from tests.serve.world import serving, write_tree
 

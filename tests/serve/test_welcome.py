@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.serve.catalog import Offer
+from fusefs.offers.catalog import Offer
 from fusefs.serve.welcome import HEADERS, page
 from tests.serve.world import read_all, serving, write_store, write_tree
 
