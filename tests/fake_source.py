@@ -96,7 +96,7 @@ class FakeSource:
             fault = self.faults.popleft() if self.faults else self.always
         if fault is not None:
             data = fault(chunk, data)
-        return _Body(self, data)
+        return _Body(self, chunk, data)
 
     def close(self) -> None:
         """As Source.close."""
@@ -114,7 +114,8 @@ class FakeSource:
 
 
 class _Body:
-    def __init__(self, source: FakeSource, data: bytes) -> None:
+    def __init__(self, source: FakeSource, given: Chunk, data: bytes) -> None:
+        self.given = given
         self._source = source
         self._rest = memoryview(data)
 

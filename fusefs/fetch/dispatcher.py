@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, cast
 import trio
 
 from fusefs.cache.files import PIECE
-from fusefs.errors import CacheError
+from fusefs.errors import CacheError, StreamTaken
 from fusefs.fetch.buffers import Buffers
 from fusefs.fetch.flight import Flight, Priority
 from fusefs.fetch.queue import Queue
 from fusefs.fetch.shares import Shares
 from fusefs.fetch.spans import plan, span_limit
+from fusefs.fetch.wholestream import Streams
 from fusefs.fetch.worker import fetch_span
 from fusefs.stats import Rate
 
@@ -55,6 +56,7 @@ class Dispatcher:
         self._queue = Queue()
         self._buffers = Buffers(settings.memory // 2)
         self._shares = Shares(settings.connections)
+        self._streams = Streams(self._shares, self._lock, settings.timeout)
         self._threads = trio.CapacityLimiter(math.inf)  # the shares are the limit
         self._wake = trio.Event()
         self._short = False  # a reader lacks memory
@@ -105,6 +107,8 @@ class Dispatcher:
         if prefetch and self._short:
             return False
         if not self._shares.may_start(flight.host, flight.blob, prefetch=prefetch):
+            return False
+        if not self._streams.may_start(flight):
             return False
         chunker, fetch = flight.chunker, flight.fetch
         if chunker.present(flight.index):
@@ -170,6 +174,7 @@ class Dispatcher:
     async def _work(self, first: Flight, flights: dict[int, Flight], memory: mmap.mmap, worker: Worker) -> None:
         chunker = first.chunker
         buffer = memoryview(memory)
+        stream = self._streams.of(first, flights)
 
         def landed(index: int, error: BaseException | None) -> None:
             self._token.run_sync_soon(self._landed, flights[index], error)
@@ -186,17 +191,22 @@ class Dispatcher:
                     self._counters,
                     landed,
                     worker.heard,
+                    stream,
                     limiter=self._threads,
                 )
         finally:
             self._buffers.give(cast("mmap.mmap", buffer.obj))
             self._shares.end(worker)
+            self._streams.end(stream)
             first.fetch.use.let_go()
             self._wake.set()
 
     def _landed(self, flight: Flight, error: BaseException | None) -> None:
         """One chunk of a span is over (on the event loop)."""
         flight.chunker.unlock(flight.index)
+        if isinstance(error, StreamTaken):
+            self._again(flight)
+            return
         if error is None:
             size, now = flight.chunker.chunks[flight.index].size, trio.current_time()
             self.rate.add(size, now)

@@ -223,10 +223,10 @@ class Fetcher:
         """Make [off, off+size) of a blob servable, at demand priority.
 
         Raises:
-            ReadTimeout: `--timeout` seconds passed (for a blob without a list: passed without progress).
+            ReadTimeout: `--timeout` seconds passed (for what comes in one stream, or has no list: without progress).
             FusefsError: why it cannot be had now; the next call tries again.
         """
-        with fetch.use.lasting(), trio.move_on_after(self._settings.timeout) as scope:
+        with trio.move_on_after(self._settings.timeout) as scope, fetch.use.lasting(scope):
             chunker = await self.open(fetch)
             chunker.watched = True
             while missing := chunker.missing(off, size):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from fusefs.digest import Digest
-    from fusefs.sources.base import Source
+    from fusefs.sources.base import Remote, Source
     from fusefs.sources.patience import Patience
     from fusefs.sources.standing import Standing
 
@@ -33,6 +33,7 @@ class OneOfSeveral(Protocol):
 
     standing: Standing | None
     voucher: Voucher
+    remote: Remote | None
 
     def patience(self, longest: float = ..., share: float = ...) -> Patience | None:
         """How long to go on over all of them."""
@@ -41,6 +42,11 @@ class OneOfSeveral(Protocol):
 def standing_of(source: Source) -> Standing | None:
     """What the source has been caught at; None when it is never set aside."""
     return source.standing if isinstance(source, OneOfSeveral) else None
+
+
+def ignores_range(source: Source) -> bool:
+    """Whether the source gives all of a blob where a part was asked for."""
+    return isinstance(source, OneOfSeveral) and source.remote is not None and source.remote.ignores_range
 
 
 def voucher_of(source: Source) -> Voucher:

@@ -8,21 +8,34 @@ itself (`fusefs.sources.retry`), or is waited out here when there are several (`
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fusefs.chunks import Chunk
-from fusefs.errors import CacheError, Cancelled, DigestMismatch, FusefsError, NotFound
+from fusefs.errors import (
+    CacheError,
+    Cancelled,
+    DigestMismatch,
+    FusefsError,
+    NotFound,
+    RangeIgnored,
+    StreamTaken,
+    UnexpectedEnd,
+)
 from fusefs.fetch.rounds import decisive, patience_of, standing_of, usable
 from fusefs.fetch.spans import runs
+from fusefs.fetch.wholestream import Alone, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fusefs.cache.chunker import Chunker
+    from fusefs.fetch.wholestream import Along
     from fusefs.names import Name
     from fusefs.sources.base import Body, Source
     from fusefs.stats import Counters
@@ -31,6 +44,8 @@ if TYPE_CHECKING:
     """Told of each chunk of the span, once: its index, and why it failed or None."""
 
 log = logging.getLogger(__name__)
+
+_ALONE = Alone()
 
 _TRIES_A_SOURCE = 2
 """For bytes that do not match: once is an accident, twice is the source."""
@@ -52,6 +67,7 @@ def fetch_span(
     counters: Counters,
     landed: Landed,
     heard: Callable[[], None] = lambda: None,
+    along: Along = _ALONE,
 ) -> memoryview:
     """Fetch the chunks of `span` (rising), verify and store each, and tell `landed` as soon as each is there.
 
@@ -60,7 +76,7 @@ def fetch_span(
     Returns:
         `buffer`, or another of its size that was had for it.
     """
-    work = _Span(chunker, list(span), buffer, counters, landed, heard)
+    work = _Span(chunker, list(span), buffer, counters, landed, heard, along)
     error: BaseException
     try:
         error = work.fetch(origins)
@@ -85,6 +101,7 @@ class _Span:
         counters: what happened.
         landed: told of each chunk.
         heard: told of bytes.
+        along: who has what passes in a stream of the whole blob.
         misses: how many times which source had a chunk wrong.
     """
 
@@ -94,6 +111,7 @@ class _Span:
     counters: Counters
     landed: Landed
     heard: Callable[[], None]
+    along: Along
     misses: dict[int, Counter[Origin]] = field(default_factory=dict)
 
     def fetch(self, origins: Sequence[Origin]) -> FusefsError:
@@ -128,7 +146,7 @@ class _Span:
         error: FusefsError | None = None
         for _ in range(_TRIES_A_SOURCE):
             error = self._ask(origin)
-            if not self.left or not isinstance(error, DigestMismatch):
+            if not self.left or not isinstance(error, DigestMismatch | RangeIgnored):
                 break
         return error
 
@@ -139,20 +157,40 @@ class _Span:
             whole = Chunk(self.chunker.chunks[run.start].start, self.chunker.chunks[run.stop - 1].end)
             try:
                 with contextlib.closing(origin.source.open_range(origin.name, self.chunker.blob, whole)) as body:
+                    if body.given != whole:
+                        return self._take_along(body, origin)
                     for index in run:
-                        mismatch = self._take(index, body)
-                        if mismatch is None:
-                            self._blame_others(index, origin)
-                            self.left.remove(index)
-                            self.landed(index, None)
-                        else:
-                            log.warning("%s: %s", origin.source.label, mismatch)
-                            self.misses.setdefault(index, Counter())[origin] += 1
-                            error = mismatch
-            except (Cancelled, CacheError):
+                        error = self._take(index, body, origin) or error
+            except (Cancelled, CacheError, StreamTaken):
                 raise
             except FusefsError as exc:
                 error = exc
+        return error
+
+    def _take_along(self, body: Body, origin: Origin) -> FusefsError | None:
+        """Take all of the blob, of which a part was asked for: what is left, and what else is not here.
+
+        Raises:
+            StreamTaken: another worker does that, and brings what is left here, too.
+        """
+        if not self.along.begin():
+            raise StreamTaken("another request takes the whole file", source=origin.source.label)
+        error: FusefsError | None = None
+        stop = len(self.chunker.chunks)
+        for index in range(stop):
+            while stop > index and self.chunker.present(stop - 1):
+                stop -= 1
+            if index == stop:
+                break
+            verdict = self.along.claim(index)
+            if verdict is Verdict.TAKE:
+                bisect.insort(self.left, index)
+            if index in self.left:
+                error = self._take(index, body, origin) or error
+            elif verdict is Verdict.STOP and not self.left:
+                break
+            else:
+                self._drop(self.chunker.chunks[index].size, body)
         return error
 
     def _caught(self, origin: Origin) -> bool:
@@ -166,22 +204,34 @@ class _Span:
             if origin != right and times >= _TRIES_A_SOURCE and standing is not None:
                 standing.set_aside(self.chunker.blob.digest, "wrong bytes twice")
 
-    def _take(self, index: int, body: Body) -> DigestMismatch | None:
+    def _take(self, index: int, body: Body, origin: Origin) -> DigestMismatch | None:
         """Take one chunk from the stream; a mismatch is returned, because the stream goes on behind it."""
-        chunks, counters = self.chunker.chunks, self.counters
-        size = chunks[index].size
-
-        def readinto(view: memoryview) -> int:
-            got = body.readinto(view)
-            self.heard()
-            return got
-
+        counters, proved = self.counters, self.chunker.chunks.proved
+        counted = self.chunker.chunks[index].size
         try:
-            self.buffer = self.chunker.fill(index, readinto, self.buffer)
+            self.buffer = self.chunker.fill(index, partial(self._receive, body), self.buffer)
         except DigestMismatch as exc:
-            counters.add("bytes_fetched", size)
+            counters.add("bytes_fetched", counted)
             counters.add("chunks_rejected")
+            log.warning("%s: %s", origin.source.label, exc)
+            self.misses.setdefault(index, Counter())[origin] += 1
             return exc
-        counters.add("bytes_fetched", size)
-        counters.add("chunks_verified" if chunks.proved else "chunks_unproved")
+        counters.add("bytes_fetched", counted)
+        counters.add("chunks_verified" if proved else "chunks_unproved")
+        self._blame_others(index, origin)
+        self.left.remove(index)
+        self.landed(index, None)
         return None
+
+    def _drop(self, size: int, body: Body) -> None:
+        """Let `size` bytes pass that are here, or somebody else's to fetch."""
+        while size:
+            got = self._receive(body, self.buffer[:size])
+            if not got:
+                raise UnexpectedEnd(f"a stream ended {size} bytes before a chunk that is wanted")
+            size -= got
+
+    def _receive(self, body: Body, view: memoryview) -> int:
+        got = body.readinto(view)
+        self.heard()
+        return got

@@ -111,6 +111,10 @@ class Flight:
         if ended:
             guard.shut()
 
+    def extend(self) -> None:
+        """It may take its whole time again from now on.  One that is being ended meanwhile ends all the same."""
+        self.deadline = time.monotonic() + self._timeout
+
     def abort(self, reason: type[FusefsError] = Cancelled) -> None:
         """End it; the first reason counts."""
         with self._lock:

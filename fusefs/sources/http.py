@@ -131,6 +131,10 @@ class Response:
         else:
             self._circuit.failed(failure)
 
+    def go_on(self) -> None:
+        """What has come is worth the time of a whole answer more."""
+        self._flight.extend()
+
     def host_rests(self, seconds: float, reason: str) -> None:
         """The host asks to be left alone, not for this request only."""
         self._circuit.rest(seconds, reason)

@@ -31,7 +31,8 @@ from fusefs.manifest import ACCEPT, MAX_MANIFEST_SIZE, choose_from_index
 from fusefs.sources.auth import Authenticator
 from fusefs.sources.credentials import KeyRing
 from fusefs.sources.http import Response, Transport
-from fusefs.sources.responses import check_encoding, check_range, check_status
+from fusefs.sources.rangebody import RangeBody
+from fusefs.sources.responses import check_encoding, check_status, given_range
 from fusefs.sources.url import Url
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class RegistrySource:
         self._transport = Transport(settings, insecure_host=insecure, named=named, circuits=circuits)
         self._auth = Authenticator(self._origin, self._transport, keys or KeyRing.default())
         self._targets: dict[tuple[str, Digest], _Target] = {}
+        self._ignoring = ""  # which host of this source ignores Range
         self._lock = threading.Lock()
 
     def manifest(self, name: Name) -> bytes:
@@ -143,27 +145,50 @@ class RegistrySource:
         response = self._from_target(name, blob, headers) or self._from_registry(name, blob, headers)
         try:
             check_status(response, wanted=(200, 206))
-            check_range(response, chunk, blob.size)
+            sent = given_range(response, chunk, blob.size)
             if response.redirected:
                 self._remember(name, blob, response.url, sent=response.sent)
         except BaseException:
             response.close()
             raise
-        return RangeBody(response, chunk.size)
+        if chunk.size == blob.size:
+            return RangeBody(response, sent, sent)
+        ignored = sent.size == blob.size
+        self._note_range(response.source, ignored=ignored)
+        return RangeBody(response, sent, sent if ignored else chunk, stream=ignored)
 
     def close(self) -> None:
         """See `Source.close`."""
         self._transport.close()
+
+    @property
+    def ignores_range(self) -> bool:
+        """See `Remote.ignores_range`."""
+        return bool(self._ignoring)
 
     def refresh(self) -> None:
         """See `Remote.refresh`."""
         self._auth.forget()
         with self._lock:
             self._targets.clear()
+            self._ignoring = ""
 
     def in_flight(self) -> list[str]:
         """See `Remote.in_flight`."""
         return self._transport.in_flight()
+
+    def _note_range(self, host: str, *, ignored: bool) -> None:
+        """A part of a blob was asked for, and `host` gave that part, or `ignored` it and gives all."""
+        with self._lock:
+            before = self._ignoring
+            if ignored or host == before:
+                self._ignoring = host if ignored else ""
+        if ignored and not before:
+            log.warning(
+                "%s answers a request for a part of a file with all of it (a server or a proxy that ignores Range): "
+                "each file is read in one stream from its front, and a read waits until the stream has come to it.",
+                host,
+            )
 
     def _get(self, name: Name, path: str, headers: dict[str, str]) -> Response:
         """GET from the registry itself, with authorization; a 401 is answered once."""
@@ -263,33 +288,6 @@ class RegistrySource:
             response.discard()  # a cache before the registry may have kept a redirect for too long
             response = self._get(name, path, headers)
         return response
-
-
-class RangeBody:
-    """The bytes of one range; a Body."""
-
-    def __init__(self, response: Response, size: int) -> None:
-        self._response = response
-        self._left = size
-
-    def readinto(self, buffer: memoryview) -> int:
-        """See `Body.readinto`."""
-        if not buffer or not self._left:
-            return 0
-        got = self._response.readinto(buffer[: self._left])
-        if got == 0:
-            raise TransportError(f"the body ended {self._left} bytes too early", source=self._response.source)
-        self._left -= got
-        if self._left == 0:
-            # Without a Content-Length only one more read tells that this was the end.
-            if self._response.readinto(memoryview(bytearray(1))):
-                raise WrongResponse("the body goes on behind the end of its range", source=self._response.source)
-            self._response.close()
-        return got
-
-    def close(self) -> None:
-        """See `Body.close`."""
-        self._response.close()
 
 
 def _parse(blob: Blob, response: Response) -> ChunkList:
