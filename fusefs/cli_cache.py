@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fusefs.answers import finish, say, write_json
-from fusefs.parameters import AGE, SIZE, cache_dir_of, cache_option, sources_argument
+from fusefs.cli.answers import finish, say, write_json
+from fusefs.cli.parameters import AGE, SIZE, cache_dir_of, cache_option, sources_argument
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusefs.names import Name
+    from fusefs.values.names import Name
 
 
 @click.command("ls", short_help="Show what the cache holds.")
@@ -28,7 +28,7 @@ def list_(cache_dir: Path | None, *, as_json: bool, everything: bool) -> None:
     HERE is how much of the model has arrived, LAST USE when a byte of it was read or written last.  A blob that
     several models share counts in each of their rows, and once in the total.
     """
-    from fusefs.holdings import holdings_of
+    from fusefs.upkeep.holdings import holdings_of
 
     report = holdings_of(cache_dir_of(cache_dir))
     if as_json:
@@ -36,7 +36,7 @@ def list_(cache_dir: Path | None, *, as_json: bool, everything: bool) -> None:
         return
     import time
 
-    from fusefs.view.holdings import holdings
+    from fusefs.view.ls import holdings
     from fusefs.view.terminal import lines, width
 
     lines(holdings(report, time.time(), width(), everything=everything))
@@ -75,8 +75,8 @@ def gc(
     """
     import time
 
-    from fusefs.cache.quota import Limits
-    from fusefs.gc import GcOptions, collect
+    from fusefs.cache.space.quota import Limits
+    from fusefs.upkeep.collection import GcOptions, collect
     from fusefs.view.freed import freed, not_reached
     from fusefs.view.terminal import lines, width
 
@@ -94,7 +94,7 @@ def pin(sources: tuple[Name, ...], cache_dir: Path | None) -> None:
 
     What has not arrived yet is not fetched; `fusefs pull` does that.
     """
-    from fusefs.pinning import pin as work
+    from fusefs.upkeep.pinning import pin as work
 
     work(cache_dir_of(cache_dir), sources)
     for name in sources:
@@ -106,7 +106,7 @@ def pin(sources: tuple[Name, ...], cache_dir: Path | None) -> None:
 @cache_option
 def unpin(sources: tuple[Name, ...], cache_dir: Path | None) -> None:
     """Let pinned models be evicted again, when they are the least recently used."""
-    from fusefs.pinning import unpin as work
+    from fusefs.upkeep.pinning import unpin as work
 
     work(cache_dir_of(cache_dir), sources)
     for name in sources:

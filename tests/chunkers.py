@@ -7,11 +7,11 @@ import multiprocessing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fusefs.cache.blob.sealing import seal
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.place import Place
-from fusefs.cache.sealing import seal
-from fusefs.chunks import Blob, Chunk, ChunkList
-from fusefs.digest import Digest
+from fusefs.values.chunks import Blob, Chunk, ChunkList
+from fusefs.values.digest import Digest
 from tests.fake_source import chunk_list
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from fusefs.cache.chunker import Chunker
+    from fusefs.cache.blob.chunker import Chunker
 
 
 class Bytes:
@@ -84,7 +84,7 @@ def put(chunker: Chunker, data: bytes, start: int, end: int) -> None:
 
 def reboot(monkeypatch: pytest.MonkeyPatch, boot: int = 1) -> None:
     """From here on it is another boot."""
-    monkeypatch.setattr("fusefs.cache.chunkmap.boot_id", lambda: bytes([boot]) * 16)
+    monkeypatch.setattr("fusefs.cache.blob.chunkmap.boot_id", lambda: bytes([boot]) * 16)
 
 
 def corrupt(path: Path, off: int) -> None:

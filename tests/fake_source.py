@@ -9,14 +9,14 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fusefs.chunks import Blob, Chunk, ChunkList
-from fusefs.digest import Digest
 from fusefs.errors import Cancelled, ModelNotFound, NotFound, SourceError
+from fusefs.values.chunks import Blob, Chunk, ChunkList
+from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusefs.names import Name
+    from fusefs.values.names import Name
 
     Fault = Callable[[Chunk, bytes], bytes]
     """Given what was asked for and its right bytes: other bytes, or raise."""

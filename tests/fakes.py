@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.chunks import Blob
-from fusefs.digest import Digest
-from fusefs.manifest import Layer
-from fusefs.stats import Counters
+from fusefs.artifacts.manifest import Layer
+from fusefs.values.chunks import Blob
+from fusefs.values.counters import Counters
+from fusefs.values.digest import Digest
 from fusefs.vfs.filesystem import CHANGING, BlobFile, FileSystem
 from fusefs.vfs.layout import File
 from fusefs.vfs.tree import Tree

@@ -40,10 +40,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
-from fusefs.chunks import Blob, ChunkList
-from fusefs.digest import Digest
-from fusefs.manifest import DOCKER_MANIFEST
-from fusefs.names import Name
+from fusefs.artifacts.manifest import DOCKER_MANIFEST
+from fusefs.values.chunks import Blob, ChunkList
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
 from tests.loopback_server import LoopbackServer
 from tests.wire_faults import Answer, Fault, Kind, Wire
 

@@ -6,14 +6,14 @@ import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from fusefs.chunks import Chunk
+from fusefs.values.chunks import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusefs.chunks import Blob
-    from fusefs.names import Name
     from fusefs.sources.base import Body, Source
+    from fusefs.values.chunks import Blob
+    from fusefs.values.names import Name
 
 T = TypeVar("T")
 

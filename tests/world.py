@@ -11,12 +11,12 @@ import trio
 import trio.testing
 
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.quota import Limits
-from fusefs.config import Settings
+from fusefs.cache.space.quota import Limits
 from fusefs.fetch.fetcher import Fetcher
 from fusefs.fetch.worker import Origin
-from fusefs.names import Name
-from fusefs.stats import Counters
+from fusefs.values.counters import Counters
+from fusefs.values.names import Name
+from fusefs.values.settings import Settings
 from fusefs.vfs.blobfile import BlobFile
 from tests.fake_source import FakeSource, chunk_list
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from fusefs.chunks import Blob, ChunkList
+    from fusefs.values.chunks import Blob, ChunkList
 
 NAME = Name.parse("http://test.invalid/library/model:latest")
 

@@ -1,8 +1,8 @@
 """DiskCache: a directory of blobs named by their digest, and of manifests named by their model.
 
 `blobs/sha256-<hex>` and `manifests/<host>/<namespace>/<model>/<tag>` are an OLLAMA_MODELS store; `partial/` holds what
-is not proved yet (`fusefs.cache.chunker`), `quarantine/` what turned out to be a lie, `starts/` the recorded starts
-(`fusefs.cache.starts`).
+is not proved yet (`fusefs.cache.blob.chunker`), `quarantine/` what turned out to be a lie, `starts/` the recorded starts
+(`fusefs.cache.documents.traces`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusefs.cache.chunkmap import PRESENT, Lock, note_use, open_locked, peek
-from fusefs.cache.files import (
+from fusefs.cache.blob.chunkmap import PRESENT, Lock, note_use, open_locked, peek
+from fusefs.cache.blob.opening import open_chunker, pinned_list, pinned_voucher
+from fusefs.cache.documents.links import Links
+from fusefs.cache.documents.pins import Pins
+from fusefs.cache.documents.traces import Starts
+from fusefs.cache.guard import guard, make
+from fusefs.cache.memory.budget import Memory
+from fusefs.cache.place import HeldPlace, Place
+from fusefs.cache.space.quota import DEFAULT_LIMITS, Limits, Quota
+from fusefs.errors import CacheError, DigestMismatch, InvalidDigest, NotCached
+from fusefs.system.files import (
     copy_exactly,
     disk_errors,
     open_inside,
@@ -30,32 +39,23 @@ from fusefs.cache.files import (
     sync_folder,
     temporary_file,
 )
-from fusefs.cache.guard import guard, make
-from fusefs.cache.links import Links
-from fusefs.cache.locks import try_lock, unlock
-from fusefs.cache.memory import Memory
-from fusefs.cache.opening import open_chunker, pinned_list, pinned_voucher
-from fusefs.cache.parents import check_parents, make_parents
-from fusefs.cache.pins import Pins
-from fusefs.cache.place import HeldPlace, Place
-from fusefs.cache.quota import DEFAULT_LIMITS, Limits, Quota
-from fusefs.cache.spot import Held, is_folder_at, names_at, replace_at, unlink_at
-from fusefs.cache.starts import Starts
-from fusefs.chunkpack import MAX_PACKED_SIZE
-from fusefs.digest import Digest
-from fusefs.errors import CacheError, DigestMismatch, InvalidDigest, NotCached
-from fusefs.voucher import UNKNOWN
+from fusefs.system.locks import try_lock, unlock
+from fusefs.system.parents import check_parents, make_parents
+from fusefs.system.spot import Held, is_folder_at, names_at, replace_at, unlink_at
+from fusefs.values.chunkpack import MAX_PACKED_SIZE
+from fusefs.values.digest import Digest
+from fusefs.values.voucher import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from fusefs.cache.chunker import Chunker
-    from fusefs.cache.files import Reader
-    from fusefs.cache.spot import Spot, Where
-    from fusefs.chunks import Blob, ChunkList
-    from fusefs.names import Name
-    from fusefs.starts import Start
-    from fusefs.voucher import Voucher
+    from fusefs.cache.blob.chunker import Chunker
+    from fusefs.system.files import Reader
+    from fusefs.system.spot import Spot, Where
+    from fusefs.values.chunks import Blob, ChunkList
+    from fusefs.values.names import Name
+    from fusefs.values.trace import Start
+    from fusefs.values.voucher import Voucher
 
 _MOST_HELD = 512
 """Each takes a file descriptor, of which a process has a thousand."""

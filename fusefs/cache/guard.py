@@ -12,13 +12,13 @@ import pwd
 import stat
 from typing import TYPE_CHECKING
 
-from fusefs.cache.spot import chmod_folder_at, mkdir_at, stat_at
 from fusefs.errors import CacheError
+from fusefs.system.spot import chmod_folder_at, mkdir_at, stat_at
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusefs.cache.spot import Held, Spot
+    from fusefs.system.spot import Held, Spot
 
 FOLDERS = ("blobs", "manifests", "partial", "pins", "quarantine", "starts")
 """All that we make in a cache directory."""

@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
-from fusefs.cache.spot import Spot
-from fusefs.digest import Digest
+from fusefs.system.spot import Spot
+from fusefs.values.digest import Digest
 
 Root = TypeVar("Root", Spot, Path)
 

@@ -10,29 +10,29 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from fusefs.cache import presence
-from fusefs.chunks import ChunkList
-from fusefs.digest import Digest
+from fusefs.cache.blob import presence
 from fusefs.errors import BlobQuarantined, BlobUnproved, CacheError, FusefsError, NotCached
-from fusefs.fetch.foresight import prefetch_of
+from fusefs.fetch.driver import prefetch_of
 from fusefs.fetch.left import Left
-from fusefs.fetch.listing import find_list, lied
+from fusefs.fetch.lists import find_list, lied
 from fusefs.fetch.rounds import voucher_of
 from fusefs.fetch.use import Use
-from fusefs.voucher import BOUND, NOBODY, UNKNOWN, Proof, registry_of
+from fusefs.values.chunks import ChunkList
+from fusefs.values.digest import Digest
+from fusefs.values.voucher import BOUND, NOBODY, UNKNOWN, Proof, registry_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fusefs.cache.chunker import Chunker
+    from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
-    from fusefs.chunks import Blob, Starts
-    from fusefs.config import Settings
     from fusefs.fetch.flight import Flight
-    from fusefs.fetch.prefetch import Prefetch
     from fusefs.fetch.worker import Origin
-    from fusefs.starts import Start
-    from fusefs.voucher import Voucher
+    from fusefs.prefetch.policy import Prefetch
+    from fusefs.values.chunks import Blob, Starts
+    from fusefs.values.settings import Settings
+    from fusefs.values.trace import Start
+    from fusefs.values.voucher import Voucher
 
     Listed = tuple[ChunkList, Voucher]
     """A chunk list, and who stands behind it."""
@@ -351,7 +351,7 @@ class BlobFetch:
 
     @property
     def proof(self) -> str:
-        """Who stands behind the chunk list: see `fusefs.voucher`.  Without opening anything."""
+        """Who stands behind the chunk list: see `fusefs.values.voucher`.  Without opening anything."""
         if self.chunker is not None:
             return str(self.chunker.voucher)
         if self.blob.size <= self._settings.single_chunk_limit:

@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, cast
 
 import trio
 
-from fusefs.cache.files import PIECE
+from fusefs.cache.memory.buffers import Buffers
 from fusefs.errors import CacheError, StreamTaken
-from fusefs.fetch.buffers import Buffers
 from fusefs.fetch.flight import Flight, Priority
 from fusefs.fetch.queue import Queue
 from fusefs.fetch.shares import Shares
 from fusefs.fetch.spans import plan, span_limit
 from fusefs.fetch.wholestream import Streams
 from fusefs.fetch.worker import fetch_span
-from fusefs.stats import Rate
+from fusefs.system.files import PIECE
+from fusefs.values.counters import Rate
 
 if TYPE_CHECKING:
     import mmap
     from collections.abc import Callable
 
-    from fusefs.config import Settings
     from fusefs.fetch.shares import Worker
-    from fusefs.stats import Counters
+    from fusefs.values.counters import Counters
+    from fusefs.values.settings import Settings
 
 _FOREIGN_POLL = (0.01, 0.25)
 """Seconds between looks at a chunk that another process fetches: at first, and at most."""

@@ -35,23 +35,23 @@ import trio
 from fusefs.errors import BlobQuarantined, CacheError, DigestMismatch, FusefsError, ReadTimeout
 from fusefs.fetch.blobfetch import BlobFetch
 from fusefs.fetch.dispatcher import Dispatcher
+from fusefs.fetch.driver import Foresight
 from fusefs.fetch.flight import Flight, Priority, again
-from fusefs.fetch.foresight import Foresight
 from fusefs.fetch.idle import IdleBlobs
-from fusefs.fetch.opening import Opener
+from fusefs.fetch.opener import Opener
 from fusefs.fetch.proving import Prover
 from fusefs.fetch.threads import CacheThreads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from fusefs.cache.chunker import Chunker
+    from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
-    from fusefs.chunks import Blob
-    from fusefs.config import Settings
-    from fusefs.digest import Digest
     from fusefs.fetch.left import Left
-    from fusefs.stats import Counters
+    from fusefs.values.chunks import Blob
+    from fusefs.values.counters import Counters
+    from fusefs.values.digest import Digest
+    from fusefs.values.settings import Settings
 
 log = logging.getLogger(__name__)
 

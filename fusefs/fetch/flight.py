@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
-    from fusefs.cache.chunker import Chunker
-    from fusefs.digest import Digest
+    from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.blobfetch import BlobFetch
+    from fusefs.values.digest import Digest
 
 
 class Priority(enum.IntEnum):

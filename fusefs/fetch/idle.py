@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from fusefs import descriptors
-from fusefs.cache.locks import LockHeld
 from fusefs.errors import CacheError, FusefsError
+from fusefs.system import descriptors
+from fusefs.system.locks import LockHeld
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from fusefs.cache.chunker import Chunker
-    from fusefs.cache.quota import Quota
+    from fusefs.cache.blob.chunker import Chunker
+    from fusefs.cache.space.quota import Quota
     from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.fetch.threads import CacheThreads
 

@@ -11,11 +11,11 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusefs.cache.spot import stat_at
-from fusefs.voucher import Proof
+from fusefs.system.spot import stat_at
+from fusefs.values.voucher import Proof
 
 if TYPE_CHECKING:
-    from fusefs.cache.chunker import Chunker
+    from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.place import HeldPlace
 
 

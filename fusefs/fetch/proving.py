@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.cache.sealing import seal, unseal
+from fusefs.cache.blob.sealing import seal, unseal
 from fusefs.errors import BlobQuarantined, CacheError, DigestMismatch, FusefsError
 from fusefs.fetch.flight import Flight, Priority, again
 
 if TYPE_CHECKING:
-    from fusefs.cache.chunker import Chunker
-    from fusefs.digest import Digest
+    from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.fetch.fetcher import Fetcher
+    from fusefs.values.digest import Digest
 
 log = logging.getLogger(__name__)
 

@@ -13,15 +13,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from fusefs.errors import Cancelled, FusefsError, IntegrityError, InvalidInput, NotFound
-from fusefs.voucher import Proof, Voucher
+from fusefs.values.voucher import Proof, Voucher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from fusefs.digest import Digest
+    from fusefs.sources.backoff import Patience
     from fusefs.sources.base import Remote, Source
-    from fusefs.sources.patience import Patience
-    from fusefs.sources.standing import Standing
+    from fusefs.sources.distrust import Standing
+    from fusefs.values.digest import Digest
 
 T = TypeVar("T")
 S = TypeVar("S")

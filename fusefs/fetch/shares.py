@@ -15,7 +15,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from fusefs.fetch.lanes import Lanes
+from fusefs.prefetch.concurrency import Lanes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fusefs.config import MIB
+from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from fusefs.chunks import ChunkList
+    from fusefs.values.chunks import ChunkList
 
 SMALLEST_SPAN = 8 * MIB
 """Below this a request's own cost (a round trip, a header) is felt; it still leaves several spans in a window."""

@@ -20,8 +20,8 @@ from fusefs.fetch.shares import SILENT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusefs.digest import Digest
     from fusefs.fetch.shares import Shares
+    from fusefs.values.digest import Digest
 
 
 class Verdict(enum.Enum):

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fusefs.chunks import Chunk
 from fusefs.errors import (
     CacheError,
     Cancelled,
@@ -30,15 +29,16 @@ from fusefs.errors import (
 from fusefs.fetch.rounds import decisive, patience_of, standing_of, usable
 from fusefs.fetch.spans import runs
 from fusefs.fetch.wholestream import Alone, Verdict
+from fusefs.values.chunks import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fusefs.cache.chunker import Chunker
+    from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.wholestream import Along
-    from fusefs.names import Name
     from fusefs.sources.base import Body, Source
-    from fusefs.stats import Counters
+    from fusefs.values.counters import Counters
+    from fusefs.values.names import Name
 
     Landed = Callable[[int, BaseException | None], None]
     """Told of each chunk of the span, once: its index, and why it failed or None."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fusefs.chunks import MAX_BLOB_SIZE
 from fusefs.errors import InvalidHeader
 from fusefs.formats import gguf, safetensors
+from fusefs.values.chunks import MAX_BLOB_SIZE
 
 if TYPE_CHECKING:
     from fusefs.formats.extents import Extents

@@ -14,15 +14,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from fusefs.chunks import Blob, Chunk, ChunkList
-from fusefs.digest import Digest
 from fusefs.errors import Cancelled, FusefsError, InvalidDigest, InvalidName
-from fusefs.names import Name
 from fusefs.serve.body import FileResponse, OpenFile, TextResponse
+from fusefs.serve.byteranges import Unsatisfiable, matches, requested_range
 from fusefs.serve.catalog import Document, Refused
 from fusefs.serve.index import open_regular
 from fusefs.serve.proved import ProvedFile
-from fusefs.serve.ranges import Unsatisfiable, matches, requested_range
+from fusefs.values.chunks import Blob, Chunk, ChunkList
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 from starlette.responses import Response
 
-from fusefs.config import KIB
 from fusefs.serve.index import Stamp
+from fusefs.values.settings import KIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from starlette.types import Receive, Scope, Send
 
-    from fusefs.chunks import Chunk
+    from fusefs.values.chunks import Chunk
 
 log = logging.getLogger(__name__)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from fusefs.digest import Digest
 from fusefs.errors import ServeError
+from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from fusefs.chunks import ChunkList
     from fusefs.serve.index import Stamp
+    from fusefs.values.chunks import ChunkList
 
 
 class Refused(ServeError):

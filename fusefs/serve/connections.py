@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.serve.connection import Connection
+from fusefs.serve.client import Connection
 from fusefs.serve.seats import Seats
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fusefs.artifacts.manifest import MAX_LAYERS
 from fusefs.errors import InvalidName, ServeError
-from fusefs.manifest import MAX_LAYERS
-from fusefs.names import Name
 from fusefs.serve.leftout import Reason, is_hidden, is_key, is_leaving
+from fusefs.values.names import Name
 
 if TYPE_CHECKING:
     from fusefs.serve.leftout import Allowed, LeftOut

@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from fusefs.chunks import ChunkList, most_chunks
-from fusefs.config import MIB
-from fusefs.digest import Digest
 from fusefs.errors import ServeError
+from fusefs.values.chunks import ChunkList, most_chunks
+from fusefs.values.digest import Digest
+from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable

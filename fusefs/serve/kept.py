@@ -18,14 +18,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fusefs.cache.files import read_plain, sweep, write_atomically
 from fusefs.cache.guard import check_ours
-from fusefs.cache.parents import check_parents
-from fusefs.cache.spot import Held, unlink_at
-from fusefs.chunks import MAX_CHUNKS, ChunkList
-from fusefs.digest import Digest
 from fusefs.errors import CacheError, FusefsError
 from fusefs.serve.index import Stamp, fitting_chunk_size
+from fusefs.system.files import read_plain, sweep, write_atomically
+from fusefs.system.parents import check_parents
+from fusefs.system.spot import Held, unlink_at
+from fusefs.values.chunks import MAX_CHUNKS, ChunkList
+from fusefs.values.digest import Digest
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class KeptDigests:
 
     Of a user who has no place for one, nothing is kept either.
 
-    What is kept is believed, so the folder is opened once, checked and held, as the cache is (`fusefs.cache.spot`).
+    What is kept is believed, so the folder is opened once, checked and held, as the cache is (`fusefs.system.spot`).
     """
 
     def __init__(self, root: Path | None, chunk_size: int) -> None:

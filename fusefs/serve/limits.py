@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from dataclasses import dataclass, replace
 
-from fusefs.config import KIB
+from fusefs.values.settings import KIB
 
 _FILES_ELSE = 32
 """Descriptors for the event loop, hashing, logs, and connections that are just being closed."""

@@ -10,22 +10,22 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fusefs.digest import Digest
+from fusefs.artifacts.manifest import DOCKER_MANIFEST, TITLE, Manifest
 from fusefs.errors import InvalidManifest, ServeError
-from fusefs.manifest import DOCKER_MANIFEST, TITLE, Manifest
-from fusefs.names import DEFAULT_TAG
 from fusefs.serve.catalog import Document, Refused, StoredFile
 from fusefs.serve.folders import NAMESPACE
 from fusefs.serve.leftout import Reason
+from fusefs.values.digest import Digest
+from fusefs.values.names import DEFAULT_TAG
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusefs.chunks import ChunkList
     from fusefs.serve.folders import Folder
     from fusefs.serve.indexer import Indexer
     from fusefs.serve.kept import Entry
     from fusefs.serve.leftout import LeftOut
+    from fusefs.values.chunks import ChunkList
 
 FILE_TYPE = "application/vnd.fusefs.file"
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.config import KIB, MIB
 from fusefs.serve.rangeproof import RangeProof
+from fusefs.values.settings import KIB, MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusefs.chunks import Chunk, ChunkList
     from fusefs.serve.body import OpenFile
+    from fusefs.values.chunks import Chunk, ChunkList
 
 log = logging.getLogger(__name__)
 

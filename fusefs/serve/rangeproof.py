@@ -9,7 +9,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fusefs.chunks import Chunk, ChunkList
+    from fusefs.values.chunks import Chunk, ChunkList
 
 
 class RangeProof:

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.config import MIB
 from fusefs.errors import InvalidSetting, ServeError
-from fusefs.places import cache_home
 from fusefs.serve.app import make_app
 from fusefs.serve.connections import serve_connections
 from fusefs.serve.folders import Folder
@@ -25,6 +23,8 @@ from fusefs.serve.leftout import Allowed, LeftOut
 from fusefs.serve.limits import Limits
 from fusefs.serve.plain import PlainCatalog
 from fusefs.serve.store import StoreCatalog, is_store
+from fusefs.system.places import cache_home
+from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -16,27 +16,27 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fusefs.chunkpack import MAX_PACKED_SIZE, unpack
-from fusefs.config import MIB
-from fusefs.digest import Digest
+from fusefs.artifacts.manifest import DOCKER_MANIFEST, MAX_MANIFEST_SIZE, Manifest
 from fusefs.errors import FusefsError, InvalidManifest, InvalidName, ServeError
-from fusefs.manifest import DOCKER_MANIFEST, MAX_MANIFEST_SIZE, Manifest
-from fusefs.names import DEFAULT_HOST, Name
 from fusefs.serve.catalog import Document, Refused, StoredFile
 from fusefs.serve.folders import others_may
 from fusefs.serve.index import open_regular
 from fusefs.serve.indexer import stamp_of
 from fusefs.serve.leftout import Reason
+from fusefs.values.chunkpack import MAX_PACKED_SIZE, unpack
+from fusefs.values.digest import Digest
+from fusefs.values.names import DEFAULT_HOST, Name
+from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fusefs.chunks import ChunkList
     from fusefs.serve.index import Stamp
     from fusefs.serve.indexer import Indexer
     from fusefs.serve.kept import Entry
     from fusefs.serve.leftout import Allowed, LeftOut
+    from fusefs.values.chunks import ChunkList
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from fusefs.chunks import Blob, Chunk, ChunkList
-    from fusefs.names import Name
+    from fusefs.values.chunks import Blob, Chunk, ChunkList
+    from fusefs.values.names import Name
 
 
 class Body(Protocol):

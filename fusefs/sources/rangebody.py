@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from fusefs.errors import TransportError, WrongResponse
 
 if TYPE_CHECKING:
-    from fusefs.chunks import Chunk
-    from fusefs.sources.http import Response
+    from fusefs.net.transport import Response
+    from fusefs.values.chunks import Chunk
 
 _SHORT = 1 << 16
 """Bytes behind a range that are read to keep the connection; more would cost more than a new one."""

@@ -14,21 +14,21 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from fusefs.chunks import Blob, Chunk, ChunkList
 from fusefs.errors import Cancelled, FusefsError, HostResting, RangeIgnored
+from fusefs.net.clock import SystemClock
+from fusefs.sources.backoff import Patience
 from fusefs.sources.base import Remote
-from fusefs.sources.clock import SystemClock
-from fusefs.sources.patience import Patience
-from fusefs.sources.standing import Standing
-from fusefs.voucher import Proof, Voucher
+from fusefs.sources.distrust import Standing
+from fusefs.values.chunks import Blob, Chunk, ChunkList
+from fusefs.values.voucher import Proof, Voucher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusefs.names import Name
+    from fusefs.net.clock import Clock
     from fusefs.sources.base import Body, Source
-    from fusefs.sources.clock import Clock
-    from fusefs.stats import Counters
+    from fusefs.values.counters import Counters
+    from fusefs.values.names import Name
 
 _PROGRESS = 1 << 16
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.cache.files import advise
-from fusefs.config import MIB
 from fusefs.errors import ChunkGone, FusefsError
 from fusefs.fetch.flight import Priority
-from fusefs.fetch.readahead import ReadAhead
+from fusefs.prefetch.streams import ReadAhead
+from fusefs.system.files import advise
+from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
-    from fusefs.cache.chunker import Chunker
-    from fusefs.chunks import Blob
+    from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.fetch.fetcher import Fetcher
+    from fusefs.values.chunks import Blob
 
 _PAGES_AHEAD = 32 * MIB
 """Bytes of a sealed file that the disk is asked for ahead of a sequential reader at most."""
@@ -135,7 +135,7 @@ class BlobFile:
 
     @property
     def proof(self) -> str:
-        """Who stands behind the chunk list, as `fusefs.voucher` says it."""
+        """Who stands behind the chunk list, as `fusefs.values.voucher` says it."""
         return self._fetch.proof
 
     @property

@@ -13,7 +13,6 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from fusefs.digest import Digest
 from fusefs.errors import (
     BlobQuarantined,
     FusefsError,
@@ -24,15 +23,16 @@ from fusefs.errors import (
     ReadOnly,
     UnexpectedEnd,
 )
+from fusefs.values.digest import Digest
+from fusefs.values.voucher import BOUND
 from fusefs.vfs.reads import Reads
 from fusefs.vfs.tree import INODE_BITS, FileNode, FolderNode, Node, Tree
-from fusefs.voucher import BOUND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fusefs.chunks import Blob
-    from fusefs.stats import Counters
+    from fusefs.values.chunks import Blob
+    from fusefs.values.counters import Counters
 
 log = logging.getLogger(__name__)
 

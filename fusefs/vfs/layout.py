@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+from fusefs.artifacts.manifest import Layer
 from fusefs.errors import InvalidManifest, InvalidName
-from fusefs.manifest import Layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from fusefs.chunks import Blob
-    from fusefs.digest import Digest
-    from fusefs.manifest import Manifest
-    from fusefs.names import Name
+    from fusefs.artifacts.manifest import Manifest
+    from fusefs.values.chunks import Blob
+    from fusefs.values.digest import Digest
+    from fusefs.values.names import Name
 
 LayoutName = Literal["files", "ollama"]
 

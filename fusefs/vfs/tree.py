@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from fusefs.chunks import Blob
-    from fusefs.digest import Digest
+    from fusefs.values.chunks import Blob
+    from fusefs.values.digest import Digest
     from fusefs.vfs.layout import File
 
 ROOT_INODE = 1

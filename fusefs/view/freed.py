@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fusefs.printable import printable
+from fusefs.values.printable import printable
 from fusefs.view import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fusefs.report import Freed, GcReport
+    from fusefs.values.report import Freed, GcReport
     from fusefs.view.table import Line
 
 _REST = 2 + 8 + 2 + 24 + 2 + 6

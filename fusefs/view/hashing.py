@@ -10,7 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from fusefs.printable import printable
+from fusefs.values.printable import printable
 from fusefs.view import words
 from fusefs.view.terminal import moves
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fusefs.printable import printable
-from fusefs.stats import Rate
+from fusefs.values.counters import Rate
+from fusefs.values.printable import printable
 from fusefs.view import words
 from fusefs.view.table import STATES, Line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fusefs.report import Item
+    from fusefs.values.report import Item
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Protocol
 
-from fusefs.printable import printable
+from fusefs.values.printable import printable
 from fusefs.view import words
 from fusefs.view.progress import Tally, frame
 from fusefs.view.terminal import moves, styled, unechoed
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.live import Live
 
-    from fusefs.report import Item
+    from fusefs.values.report import Item
 
 FRAME = 0.25
 """Seconds between two looks."""

@@ -9,7 +9,7 @@ from fusefs.view import words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fusefs.report import Item, PullReport, VerifyReport
+    from fusefs.values.report import Item, PullReport, VerifyReport
 
 
 def pulled(report: PullReport) -> list[str]:

@@ -10,14 +10,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusefs.printable import printable
+from fusefs.values.printable import printable
 from fusefs.view import words
 from fusefs.view.blocks import bar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from fusefs.report import FileReport, MountReport, StatusReport
+    from fusefs.values.report import FileReport, MountReport, StatusReport
 
 Line = list[tuple[str, str]]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
-    from fusefs.report import StatusReport
+    from fusefs.values.report import StatusReport
     from fusefs.view.table import Line
 
 FRAME = 0.5

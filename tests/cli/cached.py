@@ -11,11 +11,11 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from fusefs import cli
+from fusefs import __main__
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.files import reader_of
-from fusefs.digest import Digest
-from fusefs.names import Name
+from fusefs.system.files import reader_of
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
 from tests.cli.conftest import Shell
 from tests.world import some_bytes
 
@@ -50,7 +50,7 @@ class Inside(Shell):
         raw, err = io.BytesIO(), io.StringIO()
         out = io.TextIOWrapper(raw, "utf-8")
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            ended = cli.run([str(arg) for arg in args])
+            ended = __main__.run([str(arg) for arg in args])
             out.flush()
         shown = raw.getvalue().decode()
         assert ended == code, f"{args} ended with {ended}:\n{shown}\n{err.getvalue()}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.daemon import wait_end
+from fusefs.daemon.background import wait_end
 from tests.components import fusefs_serve
 
 if TYPE_CHECKING:

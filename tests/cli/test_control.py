@@ -15,10 +15,10 @@ import pytest
 import trio
 import trio.testing
 
-from fusefs import control
+from fusefs.daemon import control
 from fusefs.errors import MountError
 from fusefs.fuse.mountpoint import Mounted
-from fusefs.report import FileReport, MountReport, encode
+from fusefs.values.report import FileReport, MountReport, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fusefs import daemon
+from fusefs.daemon import background
 
 PROLOGUE = """
 import os, signal, sys, time
@@ -144,12 +144,12 @@ def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, abs
         systemd.bind(f"\0{name}" if abstract else str(tmp_path / "notify"))
         systemd.settimeout(5)
         monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}" if abstract else str(tmp_path / "notify"))
-        daemon.notify("READY=1")
+        background.notify("READY=1")
         assert systemd.recv(100) == b"READY=1"
 
 
 def test_without_systemd_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    daemon.notify("READY=1")
+    background.notify("READY=1")
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
-    daemon.notify("READY=1")
+    background.notify("READY=1")

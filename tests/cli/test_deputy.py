@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.daemon import wait_end
+from fusefs.daemon.background import wait_end
 from tests.cli.conftest import REPOSITORY
 from tests.cli.ordinary import UID
 
@@ -26,7 +26,7 @@ ALONE = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"
 
 STAGE = """
 import ctypes, os, pathlib, signal, socket, subprocess, sys, time
-from fusefs.control import mount_id
+from fusefs.daemon.control import mount_id
 uid, command = int(sys.argv[1]), [sys.executable, "-m", "fusefs"]
 here = pathlib.Path("/run/there"); here.mkdir()
 runtime = pathlib.Path(f"/run/user/{uid}/fusefs"); runtime.mkdir(parents=True)
@@ -75,7 +75,7 @@ def test_p11_umount_of_root_signals_no_process_that_a_users_socket_names() -> No
 
 CLAIMS = """
 import ctypes, json, os, pathlib, socket, subprocess, sys, time
-from fusefs.control import mount_id
+from fusefs.daemon.control import mount_id
 uid, holds, evil = int(sys.argv[1]), sys.argv[2] == "holds", sys.argv[3]
 here = pathlib.Path("/run/there"); here.mkdir()
 runtime = pathlib.Path(f"/run/user/{uid}/fusefs"); runtime.mkdir(parents=True)

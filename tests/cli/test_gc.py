@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.digest import Digest
-from fusefs.names import Name
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
 from tests.chunkers import blob_of, fill, holding
 from tests.cli.cached import DAY, SIZE, Cached, Inside
 from tests.cli.test_ls import on_terminal

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fusefs.daemon import wait_end
-from fusefs.digest import Digest
+from fusefs.daemon.background import wait_end
+from fusefs.values.digest import Digest
 from tests.cli.conftest import FAKE_DEVICE, ORDINARY, crash
 from tests.components import Process
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from fusefs.chunks import ChunkList
+from fusefs.values.chunks import ChunkList
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.daemon import wait_end
+from fusefs.daemon.background import wait_end
 from tests.cli.ordinary import UID, Ordinary, ordinary_user
 
 if TYPE_CHECKING:

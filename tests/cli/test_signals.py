@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from fusefs.signals import WATCHED, Duties, obey
+from fusefs.daemon.signals import WATCHED, Duties, obey
 from tests.components import Process
 
 if TYPE_CHECKING:
@@ -68,7 +68,14 @@ def test_sigusr1_tells_what_is_going_on(fusefs: Shell, mnt: Path) -> None:
     os.kill(pid_of(fusefs, mnt), signal.SIGUSR1)
     assert logged(log, "read_errors 0")
     text = log.read_text()
-    for part in ("tasks:", "fusefs.mount.run: mount.py:", "reads that wait: 0", "memory:", "VmRSS", "counters:"):
+    for part in (
+        "tasks:",
+        "fusefs.daemon.mounting.run: mount.py:",
+        "reads that wait: 0",
+        "memory:",
+        "VmRSS",
+        "counters:",
+    ):
         assert part in text
     assert len(text) < 64 << 10
     assert "\n  counters:\n" in text, "a line for each"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.hardening import KEPT
+from fusefs.daemon.hardening import KEPT
 from tests.cli.conftest import REPOSITORY
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def test_p11_with_exactly_what_the_unit_allows_a_model_is_mounted_read_and_unmou
                     hold.kill()
             case _:
                 os.kill(report["pid"], 15)
-        from fusefs.daemon import wait_end
+        from fusefs.daemon.background import wait_end
 
         assert wait_end(daemon, 15)
     finally:

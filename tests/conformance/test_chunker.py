@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.cache.sealing import seal
-from fusefs.chunks import Chunk, ChunkList
-from fusefs.digest import Digest
+from fusefs.cache.blob.sealing import seal
 from fusefs.errors import DigestMismatch, InvalidChunk, SizeMismatch, SourceError, UnexpectedEnd
+from fusefs.values.chunks import Chunk, ChunkList
+from fusefs.values.digest import Digest
 from tests.chunkers import Bytes, opened, place_of, put
 from tests.world import some_bytes
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fusefs.digest import Digest
 from fusefs.errors import InvalidDigest, InvalidInput
+from fusefs.values.digest import Digest
 
 HEX = "0123456789abcdef" * 4
 

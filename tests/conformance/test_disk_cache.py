@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fusefs.cache.disk import DiskCache
-from fusefs.digest import Digest
 from fusefs.errors import (
     CacheError,
     CacheFull,
@@ -23,7 +22,8 @@ from fusefs.errors import (
     SourceError,
     UnexpectedEnd,
 )
-from fusefs.names import Name
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
 from tests.chunkers import Bytes
 
 if TYPE_CHECKING:

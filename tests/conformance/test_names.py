@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fusefs.digest import Digest
 from fusefs.errors import InvalidDigest, InvalidInput, InvalidName
-from fusefs.names import Name
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
 
 HEX = "ab" * 32
 DIGEST = Digest(HEX)

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fusefs.chunks import Blob, Chunk, ChunkList
-from fusefs.config import Settings
-from fusefs.digest import Digest
+from fusefs.artifacts.manifest import ACCEPT, MAX_MANIFEST_SIZE, OCI_INDEX, Manifest
 from fusefs.errors import (
     DigestMismatch,
     InvalidChunk,
@@ -29,12 +27,14 @@ from fusefs.errors import (
     Unauthorized,
     WrongResponse,
 )
-from fusefs.manifest import ACCEPT, MAX_MANIFEST_SIZE, OCI_INDEX, Manifest
-from fusefs.names import Name
-from fusefs.sources.credentials import KeyRing
-from fusefs.sources.registry import RegistrySource
+from fusefs.sources.registry.credentials import KeyRing
+from fusefs.sources.registry.registry import RegistrySource
 from fusefs.sources.retry import Retrying
-from fusefs.stats import Counters
+from fusefs.values.chunks import Blob, Chunk, ChunkList
+from fusefs.values.counters import Counters
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
+from fusefs.values.settings import Settings
 from tests.certificate import make_certificate
 from tests.faulty_registry import FaultyRegistry
 from tests.reading import FakeClock, read_blob, read_body, read_range

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fusefs.cache.blob.sealing import seal
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.sealing import seal
-from fusefs.chunks import Chunk, ChunkList
-from fusefs.digest import Digest
 from fusefs.errors import (
     BlobQuarantined,
     DigestMismatch,
@@ -23,6 +21,8 @@ from fusefs.errors import (
     UnexpectedEnd,
     WrongResponse,
 )
+from fusefs.values.chunks import Chunk, ChunkList
+from fusefs.values.digest import Digest
 from tests.chunkers import Bytes, blob_of, fill, opened, place_of
 from tests.fake_source import FakeSource, chunk_list, fail
 from tests.world import running, some_bytes, until

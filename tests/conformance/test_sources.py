@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.chunkpack import pack
-from fusefs.chunks import Blob, Chunk, ChunkList
-from fusefs.config import Settings
-from fusefs.digest import Digest
 from fusefs.errors import Cancelled, ModelNotFound, NotFound, SourceError
-from fusefs.sources.credentials import KeyRing
-from fusefs.sources.local import LocalStore
-from fusefs.sources.registry import RegistrySource
+from fusefs.sources.modelstore import LocalStore
+from fusefs.sources.registry.credentials import KeyRing
+from fusefs.sources.registry.registry import RegistrySource
 from fusefs.sources.retry import Retrying
-from fusefs.stats import Counters
-from fusefs.voucher import NOBODY
+from fusefs.values.chunkpack import pack
+from fusefs.values.chunks import Blob, Chunk, ChunkList
+from fusefs.values.counters import Counters
+from fusefs.values.digest import Digest
+from fusefs.values.settings import Settings
+from fusefs.values.voucher import NOBODY
 from tests.certificate import make_certificate
 from tests.faulty_registry import FaultyRegistry, Model
 from tests.reading import FakeClock, read_blob, read_body, read_range
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fusefs.names import Name
     from fusefs.sources.base import Source
+    from fusefs.values.names import Name
 
 DATA = bytes(range(256)) * 400
 CHUNK_SIZE = 1000

@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from unittest.mock import patch
 
 import fusefs
-from fusefs.cache import eviction, spot
+from fusefs.cache.space import eviction
+from fusefs.system import spot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

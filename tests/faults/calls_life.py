@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from fusefs.artifacts.manifest import DOCKER_MANIFEST
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.keeping import Keeper
-from fusefs.chunks import Blob
-from fusefs.config import Settings
-from fusefs.digest import Digest
+from fusefs.cache.documents.writer import Keeper
+from fusefs.engine.resolve import resolve
 from fusefs.errors import FusefsError
 from fusefs.fetch.fetcher import Fetcher
-from fusefs.fetch.resolve import resolve
 from fusefs.fetch.worker import Origin
 from fusefs.fuse.errnos import errno_of
-from fusefs.manifest import DOCKER_MANIFEST
-from fusefs.stats import Counters
+from fusefs.values.chunks import Blob
+from fusefs.values.counters import Counters
+from fusefs.values.digest import Digest
+from fusefs.values.settings import Settings
 from fusefs.vfs.blobfile import BlobFile
 from tests.fake_source import FakeSource, chunk_list
 from tests.world import NAME, some_bytes, until
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from fusefs.chunks import Chunk
-    from fusefs.manifest import Manifest
-    from fusefs.names import Name
+    from fusefs.artifacts.manifest import Manifest
     from fusefs.sources.base import Body
+    from fusefs.values.chunks import Chunk
+    from fusefs.values.names import Name
 
 
 class Counting(FakeSource):

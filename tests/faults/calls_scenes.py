@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING
 
 import trio
 
-import fusefs.cache.chunkmap
-from fusefs.cache.chunkmap import Lock
+import fusefs.cache.blob.chunkmap
+from fusefs.cache.blob.chunkmap import Lock
+from fusefs.cache.blob.verification import total, verify
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.eviction import evict, scan
-from fusefs.cache.files import reader_of
 from fusefs.cache.place import Place
-from fusefs.cache.verify import total, verify
-from fusefs.chunks import Blob
-from fusefs.digest import Digest
+from fusefs.cache.space.eviction import evict, scan
 from fusefs.errors import FusefsError
 from fusefs.fetch.idle import IdleBlobs
-from fusefs.starts import Start
+from fusefs.system.files import reader_of
+from fusefs.values.chunks import Blob
+from fusefs.values.digest import Digest
+from fusefs.values.trace import Start
 from tests.chunkers import corrupt
 from tests.fake_source import chunk_list
 from tests.faults.calls_life import Goods, living
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from fusefs.chunks import Chunk
+    from fusefs.values.chunks import Chunk
     from tests.faults.calls_life import Life
 
     Scene = Callable[["Stage"], Awaitable[None]]
@@ -283,7 +283,7 @@ def locks_left(root: Path, *, everything: bool = False) -> tuple[str, ...]:
 
 
 def _can_lock(fd: int, at: int) -> bool:
-    """As `fusefs.cache.locks.try_lock`, which may be failing just now."""
+    """As `fusefs.system.locks.try_lock`, which may be failing just now."""
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, at, 1, 0))
     except BlockingIOError:
@@ -293,7 +293,7 @@ def _can_lock(fd: int, at: int) -> bool:
 
 def boot(patch: pytest.MonkeyPatch, number: int) -> None:
     """From here on it is this boot."""
-    patch.setattr(fusefs.cache.chunkmap, "boot_id", lambda: bytes([number]) * 16)
+    patch.setattr(fusefs.cache.blob.chunkmap, "boot_id", lambda: bytes([number]) * 16)
 
 
 @dataclass(frozen=True)

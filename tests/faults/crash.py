@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import trio
 
-import fusefs.cache.chunkmap
-from fusefs import mount
-from fusefs.config import Settings
-from fusefs.names import Name
-from fusefs.pull import PullOptions, pull
+import fusefs.cache.blob.chunkmap
+from fusefs.daemon import mounting
+from fusefs.engine.pulling import PullOptions, pull
+from fusefs.values.names import Name
+from fusefs.values.settings import Settings
 from tests.faults.calls import watched
 from tests.faults.calls_scenes import ACTS, Stage
 
@@ -185,7 +185,7 @@ def _child(job: Job) -> None:
 
 def _do(job: Job) -> None:
     if job.what in ACTS:
-        setattr(fusefs.cache.chunkmap, "boot_id", lambda: bytes([job.boot]) * 16)  # noqa: B010  # as a test patches it
+        setattr(fusefs.cache.blob.chunkmap, "boot_id", lambda: bytes([job.boot]) * 16)  # noqa: B010  # as a test patches it
         trio.run(ACTS[job.what].scene, Stage(job.root))
         return
     names = (Name.parse(job.name),)
@@ -193,5 +193,5 @@ def _do(job: Job) -> None:
         pull(PullOptions(names, job.root, (), SETTINGS), lambda _: None)
         return
     assert job.mountpoint is not None
-    options = mount.MountOptions(names, job.mountpoint, job.root, (), replace(SETTINGS, fill=False))
-    mount.start(options, foreground=True)
+    options = mounting.MountOptions(names, job.mountpoint, job.root, (), replace(SETTINGS, fill=False))
+    mounting.start(options, foreground=True)

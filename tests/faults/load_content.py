@@ -12,8 +12,8 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusefs.chunks import Blob, ChunkList
-from fusefs.digest import Digest
+from fusefs.values.chunks import Blob, ChunkList
+from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
-from fusefs.manifest import DOCKER_MANIFEST
+from fusefs.artifacts.manifest import DOCKER_MANIFEST
 from tests.loopback_server import LoopbackServer
 
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusefs.cache.chunkmap import chunk_lock
-from fusefs.cache.quota import Limits
-from fusefs.config import Settings
-from fusefs.gc import GcOptions, collect
-from fusefs.mount import MountOptions, start
-from fusefs.names import Name
-from fusefs.pull import PullOptions, pull
-from fusefs.verify import verify_all
+from fusefs.cache.blob.chunkmap import chunk_lock
+from fusefs.cache.space.quota import Limits
+from fusefs.daemon.mounting import MountOptions, start
+from fusefs.engine.pulling import PullOptions, pull
+from fusefs.upkeep.collection import GcOptions, collect
+from fusefs.upkeep.verifying import verify_all
+from fusefs.values.names import Name
+from fusefs.values.settings import Settings
 from tests.conftest import fusefs_mounts
 from tests.programs.world import eventually
 

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from fusefs import mount
-from fusefs.cache.chunkmap import ABSENT, peek
+from fusefs.cache.blob.chunkmap import ABSENT, peek
 from fusefs.cache.place import Place
-from fusefs.config import Settings
-from fusefs.digest import Digest
+from fusefs.daemon import mounting
+from fusefs.daemon.mounting import MountOptions
+from fusefs.engine.models import sole_error
+from fusefs.engine.pulling import PullOptions, pull
 from fusefs.errors import FusefsError, NotFound, SourceError, Unauthorized
 from fusefs.fuse.errnos import errno_of
-from fusefs.models import sole_error
-from fusefs.mount import MountOptions
-from fusefs.pull import PullOptions, pull
+from fusefs.values.digest import Digest
+from fusefs.values.settings import Settings
 from tests.conftest import fusefs_mounts
 from tests.faults.matrix import EACCES, EIO, RIGHT
 from tests.faults.matrix_server import CHUNK, CHUNKS, DATA, FILE, NEWER
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from fusefs.report import PullReport
+    from fusefs.values.report import PullReport
     from tests.faults.matrix import Cell
     from tests.faults.matrix_server import Scene
 
@@ -190,7 +190,7 @@ class Player:
         with trio.fail_after(HANGS):
             async with trio.open_nursery() as nursery:
                 ready = trio.Event()
-                nursery.start_soon(mount.run, options, ready.set)
+                nursery.start_soon(mounting.run, options, ready.set)
                 await ready.wait()
                 yield path / FILE
                 nursery.cancel_scope.cancel()

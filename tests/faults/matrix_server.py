@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from fusefs.chunks import ChunkList
-from fusefs.digest import Digest
-from fusefs.names import Name
+from fusefs.values.chunks import ChunkList
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
 from tests.faulty_registry import FaultyRegistry
 from tests.wire_faults import KINDS
 from tests.world import some_bytes

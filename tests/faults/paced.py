@@ -11,9 +11,9 @@ import re
 import threading
 from typing import TYPE_CHECKING, Self
 
-from fusefs.chunks import Blob, ChunkList
-from fusefs.digest import Digest
-from fusefs.manifest import DOCKER_MANIFEST
+from fusefs.artifacts.manifest import DOCKER_MANIFEST
+from fusefs.values.chunks import Blob, ChunkList
+from fusefs.values.digest import Digest
 from tests.loopback_server import LoopbackServer
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from fusefs.cache.chunkmap import ABSENT, peek
+from fusefs.cache.blob.chunkmap import ABSENT, peek
 from fusefs.cache.place import Place
-from fusefs.control import daemon_of
+from fusefs.daemon.control import daemon_of
 from fusefs.fuse.mountpoint import mounted_at
 from tests.conftest import fusefs_mounts
 from tests.programs.world import eventually, is_running

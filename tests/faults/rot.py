@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pytest
 import trio
 
-from fusefs.cache.chunkmap import ABSENT, peek
+from fusefs.cache.blob.chunkmap import ABSENT, peek
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.place import Place
-from fusefs.chunks import Blob
-from fusefs.digest import Digest
 from fusefs.errors import FusefsError
-from fusefs.starts import Start
+from fusefs.values.chunks import Blob
+from fusefs.values.digest import Digest
+from fusefs.values.trace import Start
 from tests.fake_source import FakeSource, fail
 from tests.world import SETTINGS, running, some_bytes
 

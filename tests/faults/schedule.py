@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Literal, get_args
 import trio
 import trio.testing
 
-import fusefs.cache.chunker
-import fusefs.cache.chunkmap
-from fusefs.cache.files import pwrite_all
+import fusefs.cache.blob.chunker
+import fusefs.cache.blob.chunkmap
 from fusefs.cache.place import Place
-from fusefs.digest import Digest
 from fusefs.errors import FusefsError, NotFound, SourceError
+from fusefs.system.files import pwrite_all
+from fusefs.values.digest import Digest
 from tests.fake_source import FakeSource, chunk_list, fail, flip
 from tests.faults.damage import HARMLESS_NOW, Damage, apply, spared
 from tests.world import SETTINGS, running, some_bytes, until
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from fusefs.chunks import Blob, Chunk, ChunkList
-    from fusefs.names import Name
     from fusefs.sources.base import Body
+    from fusefs.values.chunks import Blob, Chunk, ChunkList
+    from fusefs.values.names import Name
     from tests.world import World
 
 CHUNK = 100
@@ -137,8 +137,8 @@ class Machine:
         self._place = Place(root, Digest.of(DATA))
         self._spared: set[int] = set()
         self._asked: list[list[Chunk]] = []
-        patch.setattr(fusefs.cache.chunkmap, "boot_id", lambda: self._boot.to_bytes(16, "little"))
-        patch.setattr(fusefs.cache.chunker, "pwrite_all", self._pwrite)
+        patch.setattr(fusefs.cache.blob.chunkmap, "boot_id", lambda: self._boot.to_bytes(16, "little"))
+        patch.setattr(fusefs.cache.blob.chunker, "pwrite_all", self._pwrite)
 
     async def read(self, number: int, off: int, size: int) -> None:
         """Somebody begins to read, and goes on while the next steps happen."""

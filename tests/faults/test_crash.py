@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from fusefs.cache.chunkmap import ABSENT, peek
+from fusefs.cache.blob.chunkmap import ABSENT, peek
 from fusefs.cache.place import Place
-from fusefs.chunks import Blob
-from fusefs.digest import Digest
 from fusefs.fuse.mountpoint import mounted_at
+from fusefs.values.chunks import Blob
+from fusefs.values.digest import Digest
 from tests.conftest import fusefs_mounts
 from tests.faults.calls import Failing, watched
 from tests.faults.calls_scenes import (

@@ -22,19 +22,19 @@ import pytest
 import trio
 
 import fusefs
-from fusefs import control, dump
-from fusefs.cache import locks
-from fusefs.cache.chunkmap import Lock, open_locked
+from fusefs.cache.blob.chunkmap import Lock, open_locked
+from fusefs.cache.blob.sealing import quarantine
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.sealing import quarantine
-from fusefs.config import Settings
-from fusefs.daemon import notify
+from fusefs.daemon import control, dump
+from fusefs.daemon.background import notify
 from fusefs.errors import CacheError, FusefsError, TransportError
 from fusefs.fetch.idle import is_idle
 from fusefs.fetch.worker import Origin
-from fusefs.report import MountReport, encode
-from fusefs.sources.circuit import Circuits
-from fusefs.sources.http import Transport
+from fusefs.net.circuit import Circuits
+from fusefs.net.transport import Transport
+from fusefs.system import locks
+from fusefs.values.report import MountReport, encode
+from fusefs.values.settings import Settings
 from fusefs.vfs.blobfile import BlobFile
 from tests.chunkers import blob_of, opened, place_of
 from tests.components import FUSEFS
@@ -47,7 +47,7 @@ from tests.programs.world import eventually
 from tests.world import NAME, running, some_bytes, until
 
 if TYPE_CHECKING:
-    from fusefs.chunks import Blob
+    from fusefs.values.chunks import Blob
     from tests.faulty_registry import Model
     from tests.programs.world import World as Commands
     from tests.world import World
@@ -133,7 +133,7 @@ async def test_p8_a_blob_of_which_chunks_live_in_memory_alone_is_not_idle(
 ) -> None:
     async with running(tmp_path, DATA) as world:
         with monkeypatch.context() as patch:
-            patch.setattr("fusefs.cache.chunker.pwrite_all", _no_room)
+            patch.setattr("fusefs.cache.blob.chunker.pwrite_all", _no_room)
             await world.read(0, 1_000)
         assert world.fetch.chunker is not None
         await until(lambda: not world.fetch.flights and not world.fetch.use)

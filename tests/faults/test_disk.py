@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fusefs.cache.blob.sealing import seal
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.sealing import seal
-from fusefs.chunks import ChunkList
 from fusefs.errors import CacheError, CacheFull, ChunkGone
+from fusefs.values.chunks import ChunkList
 from tests.chunkers import blob_of, fill, opened, place_of
 from tests.fake_source import FakeSource, chunk_list, fail
 from tests.world import running, some_bytes
@@ -52,7 +52,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> Refuse:
             raise OSError(number, os.strerror(number))
 
         with monkeypatch.context() as patch:
-            patch.setattr("fusefs.cache.files.os.pwrite", pwrite)
+            patch.setattr("fusefs.system.files.os.pwrite", pwrite)
             yield
 
     return refusing

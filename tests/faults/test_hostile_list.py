@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.chunks import FINE_CHUNK_SIZE, FINE_CHUNKS, MAX_CHUNKS
-from fusefs.config import MIB
-from fusefs.digest import Digest
+from fusefs.values.chunks import FINE_CHUNK_SIZE, FINE_CHUNKS, MAX_CHUNKS
+from fusefs.values.digest import Digest
+from fusefs.values.settings import MIB
 from tests.faults.test_mounted import read_error, takes_at_most
 from tests.faults.test_starving_readers import PAGE, waiting
 from tests.faulty_registry import MODEL_TYPE, FaultyRegistry

@@ -18,23 +18,23 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 import trio
 
-from fusefs.cache.chunkmap import _CONDEMNED_AT
+from fusefs.artifacts.manifest import Layer
+from fusefs.cache.blob.chunkmap import _CONDEMNED_AT
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.place import Place
-from fusefs.chunkpack import fingerprint, pack, unpack
-from fusefs.chunks import Blob
-from fusefs.digest import Digest
 from fusefs.errors import FusefsError, TransportError
 from fusefs.fetch.fetcher import Fetcher
 from fusefs.fetch.worker import Origin
-from fusefs.manifest import Layer
 from fusefs.sources.retry import Retrying
-from fusefs.stats import Counters
+from fusefs.values.chunkpack import fingerprint, pack, unpack
+from fusefs.values.chunks import Blob
+from fusefs.values.counters import Counters
+from fusefs.values.digest import Digest
+from fusefs.values.voucher import BOUND, UNKNOWN, Proof, Voucher
 from fusefs.vfs.blobfile import BlobFile
 from fusefs.vfs.filesystem import FileSystem
 from fusefs.vfs.layout import File
 from fusefs.vfs.tree import Tree
-from fusefs.voucher import BOUND, UNKNOWN, Proof, Voucher
 from tests.fake_source import FakeSource, chunk_list
 from tests.faulty_registry import FaultyRegistry
 from tests.programs.world import eventually
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from fusefs.chunks import Chunk, ChunkList
-    from fusefs.config import Lists
-    from fusefs.names import Name
+    from fusefs.values.chunks import Chunk, ChunkList
+    from fusefs.values.names import Name
+    from fusefs.values.settings import Lists
     from tests.programs.world import World
 
 CHUNK = 100

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fusefs.cache.blob.verification import verify
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.place import Place
-from fusefs.cache.verify import verify
 from tests.faults.many import Many, kill
 from tests.faults.paced import PacedRegistry
 from tests.faults.processes import Reader

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from fusefs.errors import DigestMismatch, FusefsError, NotFound
-from fusefs.names import Name
+from fusefs.values.names import Name
 from tests.faults.test_servers import CHUNK, DATA, list_of
 from tests.faults.wired import wired
 from tests.faulty_registry import FaultyRegistry, Model

@@ -10,12 +10,12 @@ import pytest
 import trio
 
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.files import reader_of
 from fusefs.cache.place import Place
-from fusefs.digest import Digest
 from fusefs.errors import FusefsError
-from fusefs.names import Name
-from fusefs.starts import Start
+from fusefs.system.files import reader_of
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
+from fusefs.values.trace import Start
 from tests.chunkers import blob_of, fill
 from tests.fake_source import FakeSource, chunk_list
 from tests.faults.calls import Call, watched

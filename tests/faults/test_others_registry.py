@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fusefs.artifacts.manifest import Manifest
 from fusefs.cache.disk import DiskCache
+from fusefs.engine.models import warn_of_whole_reads
 from fusefs.fetch.fetcher import Fetcher
 from fusefs.fetch.worker import Origin
-from fusefs.manifest import Manifest
-from fusefs.models import warn_of_whole_reads
-from fusefs.sources.open import open_sources
-from fusefs.stats import Counters
+from fusefs.sources.order import open_sources
+from fusefs.values.counters import Counters
+from fusefs.values.voucher import Proof, Voucher, registry_of
 from fusefs.vfs.layout import Model as ModelOf
-from fusefs.voucher import Proof, Voucher, registry_of
 from tests.faults.test_mirrors import model_of
 from tests.faults.test_servers import CHUNK, DATA, list_of
 from tests.faults.wired import SETTINGS, wired
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fusefs.chunks import Blob
+    from fusefs.values.chunks import Blob
 
 LIE = some_bytes(len(DATA), seed=99)
 LISTS = "/chunksums/"

@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.keeping import Keeper
+from fusefs.cache.documents.writer import Keeper
 from fusefs.cache.place import Place
-from fusefs.chunks import Blob
-from fusefs.digest import Digest
+from fusefs.engine.resolve import resolve
 from fusefs.errors import FusefsError, SourceError
-from fusefs.fetch.resolve import resolve
+from fusefs.values.chunks import Blob
+from fusefs.values.digest import Digest
 from tests.fake_source import FakeSource
 from tests.faults.calls import watched
 from tests.faults.calls_life import Goods
@@ -33,8 +33,8 @@ from tests.world import NAME
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fusefs.chunks import Chunk
-    from fusefs.names import Name
+    from fusefs.values.chunks import Chunk
+    from fusefs.values.names import Name
     from tests.faults.powercut import Change
 
 GOODS = Goods(chunk=3000)

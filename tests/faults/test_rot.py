@@ -15,14 +15,14 @@ import trio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fusefs.cache.blob.verification import verify
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.keeping import Keeper
-from fusefs.cache.recall import mend
-from fusefs.cache.verify import verify
-from fusefs.chunkpack import unpack
-from fusefs.digest import Digest
+from fusefs.cache.documents.reader import mend
+from fusefs.cache.documents.writer import Keeper
+from fusefs.engine.resolve import last_known, resolve
 from fusefs.errors import FusefsError, InvalidChunkList, TransportError
-from fusefs.fetch.resolve import last_known, resolve
+from fusefs.values.chunkpack import unpack
+from fusefs.values.digest import Digest
 from tests.chunkers import corrupt, reboot
 from tests.fake_source import FakeSource, fail
 from tests.faults.rot import (

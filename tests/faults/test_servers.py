@@ -15,9 +15,9 @@ import pytest
 import trio
 
 from fusefs.cache.place import Place
-from fusefs.chunks import ChunkList
-from fusefs.digest import Digest
 from fusefs.errors import BlobQuarantined, DigestMismatch, FusefsError, NotFound, Unauthorized
+from fusefs.values.chunks import ChunkList
+from fusefs.values.digest import Digest
 from tests.faults.wired import SETTINGS, wired
 from tests.faulty_registry import FaultyRegistry
 from tests.world import some_bytes, until

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.cache.disk import DiskCache
-from fusefs.chunks import Blob
-from fusefs.digest import Digest
-from fusefs.starts import Start
+from fusefs.values.chunks import Blob
+from fusefs.values.digest import Digest
+from fusefs.values.trace import Start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

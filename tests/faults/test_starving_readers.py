@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.config import MIB
+from fusefs.values.settings import MIB
 from tests.faults.test_mounted import takes_at_most
 from tests.faulty_registry import FaultyRegistry
 from tests.programs.world import eventually

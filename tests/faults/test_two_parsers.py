@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.config import Settings
 from fusefs.errors import SourceError
-from fusefs.sources.auth import Authenticator
-from fusefs.sources.credentials import KeyRing, Secret
-from fusefs.sources.http import Transport
-from fusefs.sources.url import Url
+from fusefs.net.transport import Transport
+from fusefs.net.url import Url
+from fusefs.sources.registry.auth import Authenticator
+from fusefs.sources.registry.credentials import KeyRing, Secret
+from fusefs.values.settings import Settings
 from tests.loopback_server import LoopbackServer
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def test_p10_behind_a_proxy_no_text_gets_a_private_address_past_the_check(
     rounds = 0
     with closing(Host()) as proxy:
         monkeypatch.setenv("http_proxy", f"http://{proxy.address}")
-        monkeypatch.setattr("fusefs.sources.http.proxy_bypass", lambda _host: False)
+        monkeypatch.setattr("fusefs.net.transport.proxy_bypass", lambda _host: False)
         for text in tricks("registry.example", "169.254.169.254"):
             proxy.location = text
             proxy.seen.clear()

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.cache.disk import DiskCache
-from fusefs.config import Settings
 from fusefs.fetch.fetcher import Fetcher
 from fusefs.fetch.worker import Origin
-from fusefs.sources.open import open_sources
-from fusefs.stats import Counters
+from fusefs.sources.order import open_sources
+from fusefs.values.counters import Counters
+from fusefs.values.settings import Settings
 from fusefs.vfs.blobfile import BlobFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from fusefs.chunks import Blob
     from fusefs.fetch.blobfetch import BlobFetch
-    from fusefs.names import Name
+    from fusefs.values.chunks import Blob
+    from fusefs.values.names import Name
 
 SETTINGS = Settings(
     timeout=0.8,

@@ -10,20 +10,20 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from fusefs.chunks import Chunk
 from fusefs.errors import SourceError, WrongResponse
-from fusefs.sources.addresses import is_public, literal
-from fusefs.sources.auth import Authenticator, Challenge
-from fusefs.sources.credentials import KeyRing
-from fusefs.sources.responses import describe, error_of, given_range, retry_after
-from fusefs.sources.url import Url
+from fusefs.net.addresses import is_public, literal
+from fusefs.net.url import Url
+from fusefs.sources.registry.auth import Authenticator, Challenge
+from fusefs.sources.registry.credentials import KeyRing
+from fusefs.sources.registry.responses import describe, error_of, given_range, retry_after
+from fusefs.values.chunks import Chunk
 from tests.fuzz.target import NUMBERS, Target, joined, split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fusefs.sources.credentials import Secret
-    from fusefs.sources.http import Response, Transport
+    from fusefs.net.transport import Response, Transport
+    from fusefs.sources.registry.credentials import Secret
 
 NOW = 1_700_000_000.0
 

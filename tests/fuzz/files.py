@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fusefs.cache.chunkmap import ABSENT, CLAIMED, ChunkMap, last_use, open_locked, peek
-from fusefs.cache.links import Links
-from fusefs.cache.pins import Pins
-from fusefs.chunks import Blob, Chunk, ChunkList
-from fusefs.digest import Digest
-from fusefs.manifest import Manifest
-from fusefs.sources.credentials import KeyRing
+from fusefs.artifacts.manifest import Manifest
+from fusefs.cache.blob.chunkmap import ABSENT, CLAIMED, ChunkMap, last_use, open_locked, peek
+from fusefs.cache.documents.links import Links
+from fusefs.cache.documents.pins import Pins
+from fusefs.sources.registry.credentials import KeyRing
+from fusefs.values.chunks import Blob, Chunk, ChunkList
+from fusefs.values.digest import Digest
 from tests.fuzz.manifests import TARGETS as MANIFESTS
 from tests.fuzz.target import NUMBERS, Target
 
@@ -55,7 +55,7 @@ def written(name: str, data: bytes) -> Path:
 @contextlib.contextmanager
 def _unlogged() -> Iterator[None]:
     """Complaints are said once a text, and here every input has its own."""
-    log = logging.getLogger("fusefs.sources.credentials")
+    log = logging.getLogger("fusefs.sources.registry.credentials")
     level = log.level
     log.setLevel(logging.CRITICAL)
     try:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import struct
 
-from fusefs.chunkpack import pack, unpack
-from fusefs.chunks import MAX_CHUNK_SIZE, Blob, Chunk, ChunkList
-from fusefs.digest import Digest
 from fusefs.errors import InvalidChunkList, InvalidInput, InvalidStart
-from fusefs.starts import MAX_RANGES, Start
-from fusefs.starts import pack as pack_start
-from fusefs.starts import unpack as unpack_start
-from fusefs.voucher import NOBODY, Voucher
+from fusefs.values.chunkpack import pack, unpack
+from fusefs.values.chunks import MAX_CHUNK_SIZE, Blob, Chunk, ChunkList
+from fusefs.values.digest import Digest
+from fusefs.values.trace import MAX_RANGES, Start
+from fusefs.values.trace import pack as pack_start
+from fusefs.values.trace import unpack as unpack_start
+from fusefs.values.voucher import NOBODY, Voucher
 from tests.fuzz.target import NUMBERS, Target
 
 SIZES = (0, 1, 100, 5000, 1 << 33, 1 << 44)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from fusefs.chunks import MAX_BLOB_SIZE
-from fusefs.digest import Digest
+from fusefs.artifacts.manifest import DOCKER_MANIFEST, MAX_LAYERS, OCI_INDEX, TITLE, Manifest, choose_from_index
 from fusefs.errors import InvalidInput, InvalidManifest
-from fusefs.manifest import DOCKER_MANIFEST, MAX_LAYERS, OCI_INDEX, TITLE, Manifest, choose_from_index
-from fusefs.names import Name
+from fusefs.values.chunks import MAX_BLOB_SIZE
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
 from fusefs.vfs.layout import MAX_COMPONENT, MAX_DEPTH, MAX_PATH, OLLAMA, Model, check_path, layout_of
 from fusefs.vfs.tree import Tree
 from tests.fuzz.target import NUMBERS, Target

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 
-from fusefs import report
 from fusefs.errors import InvalidInput
-from fusefs.printable import printable
-from fusefs.report import FileReport, MountReport, StatusReport
+from fusefs.values import report
+from fusefs.values.printable import printable
+from fusefs.values.report import FileReport, MountReport, StatusReport
 from fusefs.view import words
 from fusefs.view.table import Shape, picture, text_of
 from tests.fuzz.target import NUMBERS, Target

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from fusefs.chunks import Chunk
 from fusefs.errors import InvalidInput
+from fusefs.values.chunks import Chunk
 from tests.fuzz import answers, files, headers, lists, manifests, screen, words
 from tests.fuzz.target import Target
 

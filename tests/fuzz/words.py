@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 
-from fusefs.chunks import Chunk
-from fusefs.config import MAX_SECONDS, parse_age, parse_seconds, parse_size
-from fusefs.digest import Digest
 from fusefs.errors import InvalidInput, InvalidName
-from fusefs.names import BaseUrl, Name
-from fusefs.serve.ranges import Unsatisfiable, matches, requested_range
+from fusefs.serve.byteranges import Unsatisfiable, matches, requested_range
+from fusefs.values.chunks import Chunk
+from fusefs.values.digest import Digest
+from fusefs.values.names import BaseUrl, Name
+from fusefs.values.settings import MAX_SECONDS, parse_age, parse_seconds, parse_size
 from tests.fuzz.target import NUMBERS, Target
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from fusefs.digest import Digest
 from fusefs.fuse.mountpoint import mounted_at
 from fusefs.fuse.session import mount_options
+from fusefs.values.digest import Digest
 from tests.fakes import FakeBlobFile, file_system_of
 from tests.mounts import start
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import urllib3
 
-from fusefs.chunks import ChunkList
+from fusefs.values.chunks import ChunkList
 from tests.programs.world import run, shell
 
 if TYPE_CHECKING:

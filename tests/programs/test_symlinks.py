@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.cache.place import Place
-from fusefs.digest import Digest
+from fusefs.values.digest import Digest
 from tests.programs.world import World, run
 
 if TYPE_CHECKING:

@@ -11,20 +11,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fusefs import report
-from fusefs.chunkpack import unpack
-from fusefs.chunks import MAX_BLOB_SIZE, Blob, ChunkList
-from fusefs.chunksums import LONGEST_LINE
-from fusefs.digest import Digest
+from fusefs.artifacts.manifest import MAX_MANIFEST_SIZE, Manifest, choose_from_index
 from fusefs.errors import FusefsError, InvalidInput
 from fusefs.formats.header import MAX_HEADER, read_header
-from fusefs.manifest import MAX_MANIFEST_SIZE, Manifest, choose_from_index
-from fusefs.serve.ranges import requested_range
-from fusefs.sources.auth import Challenge
-from fusefs.sources.responses import describe, retry_after
-from fusefs.starts import MAX_PACKED_SIZE, Start
-from fusefs.starts import pack as pack_start
-from fusefs.starts import unpack as unpack_start
+from fusefs.serve.byteranges import requested_range
+from fusefs.sources.registry.auth import Challenge
+from fusefs.sources.registry.responses import describe, retry_after
+from fusefs.values import report
+from fusefs.values.chunkpack import unpack
+from fusefs.values.chunks import MAX_BLOB_SIZE, Blob, ChunkList
+from fusefs.values.chunksums import LONGEST_LINE
+from fusefs.values.digest import Digest
+from fusefs.values.trace import MAX_PACKED_SIZE, Start
+from fusefs.values.trace import pack as pack_start
+from fusefs.values.trace import unpack as unpack_start
 from tests.headers import ARRAY, STRING, key, tensor
 from tests.headers import gguf as written
 

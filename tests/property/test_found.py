@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs import report
-from fusefs.chunkpack import pack, unpack
-from fusefs.chunks import MAX_CHUNK_SIZE, ChunkList
-from fusefs.config import MAX_SECONDS, parse_seconds
 from fusefs.errors import InvalidChunkList, InvalidInput, InvalidName, InvalidSetting, SourceError
-from fusefs.names import Name
-from fusefs.report import FileReport, MountReport, StatusReport
-from fusefs.sources.addresses import literal
-from fusefs.sources.credentials import KeyRing
-from fusefs.sources.responses import retry_after
-from fusefs.sources.url import Url
+from fusefs.net.addresses import literal
+from fusefs.net.url import Url
+from fusefs.sources.registry.credentials import KeyRing
+from fusefs.sources.registry.responses import retry_after
+from fusefs.values import report
+from fusefs.values.chunkpack import pack, unpack
+from fusefs.values.chunks import MAX_CHUNK_SIZE, ChunkList
+from fusefs.values.names import Name
+from fusefs.values.report import FileReport, MountReport, StatusReport
+from fusefs.values.settings import MAX_SECONDS, parse_seconds
+from fusefs.values.voucher import NOBODY
 from fusefs.view.table import Shape, picture, text_of
-from fusefs.voucher import NOBODY
 from tests.fuzz.answers import token
 from tests.fuzz.screen import check_safe
 from tests.fuzz.target import joined

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.config import Settings
 from fusefs.errors import SourceError
-from fusefs.sources.http import Transport
+from fusefs.net.transport import Transport
+from fusefs.values.settings import Settings
 from tests.loopback_server import LoopbackServer
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.chunks import Blob, Chunk
-from fusefs.config import Settings
-from fusefs.digest import Digest
 from fusefs.errors import FusefsError
-from fusefs.names import Name
-from fusefs.printable import line_of
-from fusefs.sources.credentials import KeyRing
-from fusefs.sources.registry import RegistrySource
+from fusefs.sources.registry.credentials import KeyRing
+from fusefs.sources.registry.registry import RegistrySource
+from fusefs.values.chunks import Blob, Chunk
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
+from fusefs.values.printable import line_of
+from fusefs.values.settings import Settings
 from tests.loopback_server import LoopbackServer
 
 if TYPE_CHECKING:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.chunks import Blob
-from fusefs.digest import Digest
 from fusefs.fetch.flight import Flight, Priority
 from fusefs.fetch.queue import Queue
 from fusefs.fetch.shares import SILENT, Shares
+from fusefs.values.chunks import Blob
+from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
-    from fusefs.cache.chunker import Chunker
+    from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.fetch.shares import Worker
 

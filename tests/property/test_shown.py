@@ -11,11 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from fusefs import logs
-from fusefs.answers import fail, warn
-from fusefs.printable import escaped_json, printable
-from fusefs.report import FileReport, HoldingsReport, Item, ModelReport, MountReport, StatusReport, decode, encode
-from fusefs.view.holdings import holdings
+from fusefs.cli.answers import fail, warn
+from fusefs.daemon import logs
+from fusefs.values.printable import escaped_json, printable
+from fusefs.values.report import (
+    FileReport,
+    HoldingsReport,
+    Item,
+    ModelReport,
+    MountReport,
+    StatusReport,
+    decode,
+    encode,
+)
+from fusefs.view.ls import holdings
 from fusefs.view.progress import Tally, frame
 from fusefs.view.table import Shape, picture, text_of
 from fusefs.view.terminal import styled
@@ -76,7 +85,7 @@ def test_a_traceback_of_ours_keeps_its_lines() -> None:
 
 @given(TEXTS)
 def test_p10_the_message_of_an_error_in_a_traceback_forges_no_record_of_the_log(text: str) -> None:
-    forged = "2026-11-27 02:00:00,000 INFO fusefs.mount: Mounted."
+    forged = "2026-11-27 02:00:00,000 INFO fusefs.daemon.mounting: Mounted."
     exc = ValueError(f"{text}\n{forged}")
     info = (type(exc), exc, None)
     record = logging.LogRecord("fusefs", logging.ERROR, __file__, 1, "it failed: %s", (f"{text}\n{forged}",), info)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fusefs.chunks import Chunk, ChunkList
-from fusefs.config import parse_seconds, parse_size
-from fusefs.digest import Digest
+from fusefs.artifacts.manifest import Manifest, choose_from_index
 from fusefs.errors import FusefsError, InvalidChunk, InvalidChunkList, InvalidManifest
-from fusefs.manifest import Manifest, choose_from_index
-from fusefs.names import Name
+from fusefs.values.chunks import Chunk, ChunkList
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
+from fusefs.values.settings import parse_seconds, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

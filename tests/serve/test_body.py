@@ -7,9 +7,9 @@ from typing import Any
 
 import trio
 
-from fusefs.chunks import Chunk
 from fusefs.serve.body import PIECE, FileResponse, OpenFile
 from fusefs.serve.index import open_regular
+from fusefs.values.chunks import Chunk
 from tests.serve.world import noise
 
 SIZE = 20 * PIECE + 7

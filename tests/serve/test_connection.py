@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.digest import Digest
 from fusefs.serve.limits import Limits
+from fusefs.values.digest import Digest
 from tests.serve.test_lifecycle import open_files
 from tests.serve.world import noise, read_all, serving, write_tree
 

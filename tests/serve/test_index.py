@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.chunks import MAX_CHUNKS, ChunkList
-from fusefs.digest import Digest
 from fusefs.errors import ServeError
 from fusefs.serve.index import chunk_list_of, fitting_chunk_size
+from fusefs.values.chunks import MAX_CHUNKS, ChunkList
+from fusefs.values.digest import Digest
 from tests.serve.world import noise
 
 if TYPE_CHECKING:

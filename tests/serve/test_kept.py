@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from fusefs.chunks import ChunkList
-from fusefs.digest import Digest
 from fusefs.serve.index import Stamp, fitting_chunk_size
 from fusefs.serve.kept import Entry, KeptDigests
+from fusefs.values.chunks import ChunkList
+from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from fusefs.digest import Digest
 from fusefs.errors import ServeError
 from fusefs.serve import Allowed
 from fusefs.serve.leftout import LeftOut, Reason, is_hidden, is_key, is_leaving
+from fusefs.values.digest import Digest
 from tests.serve.world import serving, write_store, write_tree
 
 MODEL = {"config.json": b"{}", "tokenizer.model": b"t", "sub/vocab.txt": b"v"}

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.chunks import ChunkList
-from fusefs.digest import Digest
 from fusefs.errors import Cancelled, FusefsError, InvalidSetting, ServeError
 from fusefs.serve import Server
+from fusefs.values.chunks import ChunkList
+from fusefs.values.digest import Digest
 from tests.serve.world import CHUNK, noise, serving, touch_later, write_tree
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.chunks import ChunkList
-from fusefs.digest import Digest
+from fusefs.artifacts.manifest import Manifest
 from fusefs.errors import ServeError
-from fusefs.manifest import Manifest
 from fusefs.serve.folders import model_name
 from fusefs.serve.index import fitting_chunk_size
 from fusefs.serve.leftout import Allowed
+from fusefs.values.chunks import ChunkList
+from fusefs.values.digest import Digest
 from tests.serve.world import CHUNK, noise, serving, touch_later, write_tree
 
 if TYPE_CHECKING:

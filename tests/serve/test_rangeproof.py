@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.chunkpack import pack
-from fusefs.chunks import Chunk, ChunkList
-from fusefs.digest import Digest
 from fusefs.serve.index import Stamp
 from fusefs.serve.rangeproof import RangeProof
-from fusefs.voucher import NOBODY
+from fusefs.values.chunkpack import pack
+from fusefs.values.chunks import Chunk, ChunkList
+from fusefs.values.digest import Digest
+from fusefs.values.voucher import NOBODY
 from tests.serve.world import noise, read_all, serving, write_store, write_tree
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.digest import Digest
+from fusefs.values.digest import Digest
 from tests.serve.world import noise, write_tree
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.chunkpack import pack
-from fusefs.chunks import ChunkList
-from fusefs.digest import Digest
 from fusefs.serve.index import fitting_chunk_size
-from fusefs.voucher import NOBODY
+from fusefs.values.chunkpack import pack
+from fusefs.values.chunks import ChunkList
+from fusefs.values.digest import Digest
+from fusefs.values.voucher import NOBODY
 from tests.serve.world import CHUNK, noise, serving, touch_later, write_store
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from fusefs.digest import Digest
 from fusefs.serve import Server
+from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fusefs.chunks import MAX_CHUNKS, Blob, Chunk, ChunkList
-from fusefs.digest import Digest
 from fusefs.errors import InvalidChunk, InvalidChunkList
+from fusefs.values.chunks import MAX_CHUNKS, Blob, Chunk, ChunkList
+from fusefs.values.digest import Digest
 
 DATA = bytes(range(10))
 

@@ -6,8 +6,8 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from fusefs.config import GIB, KIB, MIB, Settings, parse_age, parse_seconds, parse_size
 from fusefs.errors import InvalidSetting
+from fusefs.values.settings import GIB, KIB, MIB, Settings, parse_age, parse_seconds, parse_size
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from fusefs.digest import Digest
 from fusefs.errors import InvalidDigest
+from fusefs.values.digest import Digest
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 

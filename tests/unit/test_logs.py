@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs import logs
-from fusefs.control import mount_id
+from fusefs.daemon import logs
+from fusefs.daemon.control import mount_id
 from fusefs.errors import MountError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def test_a_log_that_cannot_be_opened_anew_stays_as_it_is(log_file: Path) -> None
 
 def test_the_same_is_not_said_for_ever(log_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("fusefs.logs.time.monotonic", lambda: now)
+    monkeypatch.setattr("fusefs.daemon.logs.time.monotonic", lambda: now)
     for number in range(1000):
         say(f"failure {number}")
     logging.getLogger("fusefs.test").info("another kind")

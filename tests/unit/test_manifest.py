@@ -8,10 +8,7 @@ from typing import Any
 
 import pytest
 
-from fusefs.chunks import MAX_BLOB_SIZE
-from fusefs.digest import Digest
-from fusefs.errors import InvalidManifest
-from fusefs.manifest import (
+from fusefs.artifacts.manifest import (
     DOCKER_MANIFEST,
     MAX_LAYERS,
     MAX_MANIFEST_SIZE,
@@ -20,6 +17,9 @@ from fusefs.manifest import (
     Manifest,
     choose_from_index,
 )
+from fusefs.errors import InvalidManifest
+from fusefs.values.chunks import MAX_BLOB_SIZE
+from fusefs.values.digest import Digest
 
 A, B = Digest.of(b"a"), Digest.of(b"b")
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.keeping import Keeper
-from fusefs.config import Settings
-from fusefs.digest import Digest
+from fusefs.cache.documents.writer import Keeper
+from fusefs.engine.models import AT_ONCE, SourcePool, resolve_all
 from fusefs.errors import FusefsError, InvalidName, ModelNotFound, SourceError
-from fusefs.models import AT_ONCE, SourcePool, resolve_all
-from fusefs.names import Name
-from fusefs.stats import Counters
+from fusefs.values.counters import Counters
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
+from fusefs.values.settings import Settings
 from tests.fake_source import FakeSource
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.chunks import Blob
-from fusefs.digest import Digest
 from fusefs.errors import InvalidInput, InvalidStart
-from fusefs.starts import MAX_PACKED_SIZE, MAX_RANGES, Start, pack, unpack
+from fusefs.values.chunks import Blob
+from fusefs.values.digest import Digest
+from fusefs.values.trace import MAX_PACKED_SIZE, MAX_RANGES, Start, pack, unpack
 
 BLOB = Blob(Digest.of(b"a"), 1000)
 START = Start(((900, 1000), (0, 64), (128, 192)))

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from fusefs.stats import Counters, Rate
+from fusefs.values.counters import Counters, Rate
 
 
 def test_counters_start_at_zero_under_the_names_of_status() -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fusefs.daemon.watchdog import SLACK, Heartbeat, Watchdog, interval
 from fusefs.vfs.reads import Reads
-from fusefs.watchdog import SLACK, Heartbeat, Watchdog, interval
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +77,7 @@ def test_a_loop_that_stands_still_is_logged_with_every_stack_and_so_is_its_retur
 ) -> None:
     caplog.set_level(logging.INFO)
     with (tmp_path / "stacks").open("wb") as file:
-        monkeypatch.setattr("fusefs.logs.descriptor", file.fileno)
+        monkeypatch.setattr("fusefs.daemon.logs.descriptor", file.fileno)
         heart = Heartbeat(still=0.05)
         heart.start()
         try:

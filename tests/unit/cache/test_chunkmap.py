@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.cache.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, ChunkMap, peek
+from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, ChunkMap, peek
+from fusefs.cache.blob.presence import ranges_on_disk
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.presence import ranges_on_disk
-from fusefs.chunks import ChunkList
 from fusefs.errors import CacheError
+from fusefs.values.chunks import ChunkList
 from tests.chunkers import blob_of, fill, opened, place_of, reboot
 from tests.fake_source import chunk_list
 from tests.world import some_bytes

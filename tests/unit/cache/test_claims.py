@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fusefs.cache.blob.sealing import seal, unseal
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.sealing import seal, unseal
-from fusefs.chunkpack import pack
-from fusefs.chunks import Blob, ChunkList
 from fusefs.errors import CacheError
-from fusefs.voucher import NOBODY
+from fusefs.values.chunkpack import pack
+from fusefs.values.chunks import Blob, ChunkList
+from fusefs.values.voucher import NOBODY
 from tests.chunkers import blob_of, corrupt, fill, opened, place_of, reboot
 from tests.fake_source import chunk_list
 from tests.world import some_bytes

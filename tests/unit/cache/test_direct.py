@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.cache import direct
-from fusefs.cache.direct import ALIGNMENT, DirectWriter
-from fusefs.chunks import ChunkList
+from fusefs.cache.blob import direct
+from fusefs.cache.blob.direct import ALIGNMENT, DirectWriter
+from fusefs.values.chunks import ChunkList
 from tests.chunkers import Bytes, opened, place_of
 from tests.world import some_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fusefs.cache.chunker import Chunker
+    from fusefs.cache.blob.chunker import Chunker
 
 DATA = some_bytes(8 * ALIGNMENT + 100)
 

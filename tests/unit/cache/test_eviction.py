@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from fusefs.cache.chunkmap import ABSENT, PRESENT
+from fusefs.cache.blob.chunkmap import ABSENT, PRESENT
+from fusefs.cache.blob.sealing import seal
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.eviction import evict, evict_chunks, scan, used
-from fusefs.cache.quota import Limits
-from fusefs.cache.sealing import seal
-from fusefs.chunks import ChunkList
+from fusefs.cache.space.eviction import evict, evict_chunks, scan, used
+from fusefs.cache.space.quota import Limits
 from fusefs.errors import CacheFull
+from fusefs.values.chunks import ChunkList
 from tests.chunkers import blob_of, fill, holding, place_of
 from tests.fake_source import chunk_list
 from tests.world import running, some_bytes, until
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fusefs.cache.chunker import Chunker
-    from fusefs.cache.eviction import Held
+    from fusefs.cache.blob.chunker import Chunker
+    from fusefs.cache.space.eviction import Held
 
 CHUNK = 4096
 DATA = some_bytes(64 * CHUNK)

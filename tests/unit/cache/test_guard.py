@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from fusefs.cache.chunkmap import PRESENT
+from fusefs.cache.blob.chunkmap import PRESENT
+from fusefs.cache.blob.sealing import seal
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.files import reader_of
 from fusefs.cache.guard import FOLDERS
-from fusefs.cache.sealing import seal
-from fusefs.digest import Digest
 from fusefs.errors import CacheError, NotCached
-from fusefs.names import Name
+from fusefs.system.files import reader_of
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
 from tests.chunkers import fill, opened, place_of
 from tests.world import some_bytes
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.keeping import Keeper
-from fusefs.digest import Digest
+from fusefs.cache.documents.writer import Keeper
+from fusefs.engine.resolve import last_known, resolve
 from fusefs.errors import TransportError
-from fusefs.fetch.resolve import last_known, resolve
-from fusefs.names import Name
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
 from tests.fake_source import FakeSource
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from fusefs.cache import locks
+from fusefs.system import locks
 from tests.chunkers import fill, holding, opened, place_of, sealed_by_processes
 from tests.world import some_bytes
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.cache.disk import DiskCache
-from fusefs.digest import Digest
 from fusefs.errors import FusefsError
-from fusefs.names import Name
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
 
 if TYPE_CHECKING:
     from pathlib import Path

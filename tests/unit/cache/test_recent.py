@@ -6,7 +6,7 @@ import mmap
 
 import pytest
 
-from fusefs.cache.recent import Recent
+from fusefs.cache.memory.recent import Recent
 
 SIZE = 4096
 

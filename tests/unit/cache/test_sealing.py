@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.cache.chunkmap import ABSENT, ARRIVED, peek
+from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, peek
+from fusefs.cache.blob.sealing import seal
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.sealing import seal
-from fusefs.chunks import ChunkList
 from fusefs.errors import BlobQuarantined, CacheError, DigestMismatch
+from fusefs.values.chunks import ChunkList
 from tests.chunkers import Bytes, blob_of, corrupt, fill, opened, place_of, reboot
 from tests.fake_source import chunk_list
 from tests.world import some_bytes
@@ -218,9 +218,9 @@ def test_p5_a_crash_at_any_step_of_sealing_without_a_list_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     where = {
-        "chunks": "fusefs.cache.sealing.write_atomically",
-        "mark": "fusefs.cache.chunkmap.ChunkMap.mark_all",
-        "rebind": "fusefs.cache.chunkmap.ChunkMap.rebind",
+        "chunks": "fusefs.cache.blob.sealing.write_atomically",
+        "mark": "fusefs.cache.blob.chunkmap.ChunkMap.mark_all",
+        "rebind": "fusefs.cache.blob.chunkmap.ChunkMap.rebind",
         "rename": "os.rename",
     }
 
@@ -284,7 +284,7 @@ def test_p8_no_room_for_the_computed_list_does_not_stop_the_proof(
 
     with opened(tmp_path, DATA, chunks=UNLISTED) as chunker:
         fill(chunker, DATA)
-        monkeypatch.setattr("fusefs.cache.sealing.write_atomically", refuse)
+        monkeypatch.setattr("fusefs.cache.blob.sealing.write_atomically", refuse)
         assert seal(chunker)
         assert chunker.pread(0, 1000) == DATA
     with opened(tmp_path, DATA, chunks=UNLISTED) as chunker:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from fusefs.cache.spill import Spill
+from fusefs.cache.memory.spill import Spill
 
 if TYPE_CHECKING:
     import pytest

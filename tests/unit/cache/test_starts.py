@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.cache.disk import DiskCache
+from fusefs.cache.documents.traces import MAX_BYTES, Starts
 from fusefs.cache.place import Place
-from fusefs.cache.starts import MAX_BYTES, Starts
-from fusefs.chunks import Blob
-from fusefs.digest import Digest
 from fusefs.errors import CacheError, InvalidStart
-from fusefs.starts import MAX_PACKED_SIZE, Start, pack
+from fusefs.values.chunks import Blob
+from fusefs.values.digest import Digest
+from fusefs.values.trace import MAX_PACKED_SIZE, Start, pack
 from tests.chunkers import Bytes
 
 if TYPE_CHECKING:

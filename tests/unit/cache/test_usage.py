@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import fusefs
+from fusefs.cache.blob.usage import Usage, order
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.eviction import scan
-from fusefs.cache.quota import Limits
-from fusefs.cache.usage import Usage, order
+from fusefs.cache.space.eviction import scan
+from fusefs.cache.space.quota import Limits
 from tests.chunkers import blob_of, fill
 from tests.fake_source import chunk_list
 from tests.world import some_bytes
@@ -22,7 +22,7 @@ from tests.world import some_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fusefs.cache.chunker import Chunker
+    from fusefs.cache.blob.chunker import Chunker
 
 CHUNK = 4096
 YEAR = 366 * 86400

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fusefs.cache.blob.sealing import seal
+from fusefs.cache.blob.verification import total, verify
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.sealing import seal
-from fusefs.cache.verify import total, verify
-from fusefs.chunks import ChunkList
+from fusefs.values.chunks import ChunkList
 from tests.chunkers import Bytes, blob_of, corrupt, fill, opened, place_of, reboot
 from tests.world import some_bytes
 

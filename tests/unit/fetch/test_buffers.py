@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fusefs.fetch.buffers import Buffers
+from fusefs.cache.memory.buffers import Buffers
 
 
 def test_p10_no_more_than_the_budget_is_lent() -> None:

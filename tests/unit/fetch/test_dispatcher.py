@@ -8,8 +8,8 @@ import pytest
 import trio
 import trio.testing
 
-from fusefs.chunks import Chunk
 from fusefs.fetch.flight import Priority
+from fusefs.values.chunks import Chunk
 from tests.chunkers import fill, opened, reboot
 from tests.fake_source import FakeSource, fail
 from tests.world import World, running, some_bytes, until
@@ -164,7 +164,7 @@ async def test_a_file_system_without_locks_is_an_error_and_not_the_end(
     async with running(tmp_path, DATA) as world:
         await world.read(0, 10)
         with monkeypatch.context() as patch:
-            patch.setattr("fusefs.cache.locks.try_lock", refuse)
+            patch.setattr("fusefs.system.locks.try_lock", refuse)
             with pytest.raises(Exception, match="No locks available"):
                 await world.file.read(5_000, 10)
         await world.read(5_000, 10)

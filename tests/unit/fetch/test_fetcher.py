@@ -9,9 +9,9 @@ import pytest
 import trio
 import trio.testing
 
-from fusefs.chunks import Chunk
 from fusefs.errors import BlobQuarantined, BlobUnproved, DigestMismatch, SourceError
 from fusefs.fetch.worker import Origin
+from fusefs.values.chunks import Chunk
 from tests.fake_source import FakeSource, chunk_list, fail, flip
 from tests.world import NAME, running, some_bytes, until
 

@@ -9,10 +9,10 @@ import pytest
 import trio
 import trio.testing
 
-from fusefs.chunks import Chunk
-from fusefs.config import KIB, MIB
-from fusefs.fetch import header as header_room
+from fusefs.fetch import headerreader as header_room
 from fusefs.formats.header import MAX_HEADER
+from fusefs.values.chunks import Chunk
+from fusefs.values.settings import KIB, MIB
 from tests.fake_source import FakeSource, chunk_list, fail
 from tests.headers import ARRAY, F32, STRING, UINT32, entry, gguf, key, safetensors, strings, tensor
 from tests.world import World, quiet, running, some_bytes, until

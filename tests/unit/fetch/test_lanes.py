@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.config import MIB
-from fusefs.fetch.lanes import FEWEST, FIRST, Lanes
+from fusefs.prefetch.concurrency import FEWEST, FIRST, Lanes
+from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable

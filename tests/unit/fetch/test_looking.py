@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fusefs.cache.chunkmap import _STATES_AT, PRESENT
+from fusefs.cache.blob.chunkmap import _STATES_AT, PRESENT
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.place import Place
-from fusefs.chunks import Blob, ChunkList
-from fusefs.config import MIB
-from fusefs.digest import Digest
 from fusefs.fetch.blobfetch import BlobFetch
-from fusefs.voucher import BOUND
+from fusefs.values.chunks import Blob, ChunkList
+from fusefs.values.digest import Digest
+from fusefs.values.settings import MIB
+from fusefs.values.voucher import BOUND
 from tests.world import SETTINGS
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from fusefs.config import KIB, MIB
-from fusefs.starts import Start
+from fusefs.values.settings import KIB, MIB
+from fusefs.values.trace import Start
 from tests.fake_source import FakeSource
 from tests.headers import entry, safetensors
 from tests.kernel_reads import Kernel

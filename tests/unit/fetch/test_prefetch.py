@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.chunks import ChunkList
-from fusefs.config import KIB, MIB
-from fusefs.fetch.prefetch import HEADER_TRIES, Prefetch
-from fusefs.fetch.ranges import Ranges
 from fusefs.formats.extents import Extents
-from fusefs.starts import Start
+from fusefs.prefetch.policy import HEADER_TRIES, Prefetch
+from fusefs.prefetch.ranges import Ranges
+from fusefs.values.chunks import ChunkList
+from fusefs.values.settings import KIB, MIB
+from fusefs.values.trace import Start
 from tests.kernel_reads import Kernel
 
 if TYPE_CHECKING:

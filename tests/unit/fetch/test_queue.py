@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from fusefs.chunks import Blob
-from fusefs.digest import Digest
 from fusefs.fetch.flight import Flight, Priority
 from fusefs.fetch.queue import Queue
+from fusefs.values.chunks import Blob
+from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
-    from fusefs.cache.chunker import Chunker
+    from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.blobfetch import BlobFetch
 
 

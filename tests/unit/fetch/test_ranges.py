@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.fetch.ranges import Ranges
+from fusefs.prefetch.ranges import Ranges
 
 RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 12)).map(lambda pair: range(pair[0], sum(pair))))
 

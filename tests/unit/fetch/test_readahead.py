@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.config import MIB
-from fusefs.fetch.readahead import ReadAhead
+from fusefs.prefetch.streams import ReadAhead
+from fusefs.values.settings import MIB
 from tests.world import running, some_bytes
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.chunks import ChunkList
-from fusefs.config import KIB, MIB
-from fusefs.fetch.record import Record
-from fusefs.fetch.replay import Replay
-from fusefs.starts import MAX_RANGES, Start
+from fusefs.prefetch.record import Record
+from fusefs.prefetch.replay import Replay
+from fusefs.values.chunks import ChunkList
+from fusefs.values.settings import KIB, MIB
+from fusefs.values.trace import MAX_RANGES, Start
 
 STEP = 256 * KIB
 LEAD = 8 * MIB

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.keeping import Keeper
-from fusefs.digest import Digest
+from fusefs.cache.documents.writer import Keeper
+from fusefs.engine.resolve import resolve as resolve_for
 from fusefs.errors import CacheFull, Cancelled, DigestMismatch, InvalidManifest, ModelNotFound, NotFound, TransportError
-from fusefs.fetch.resolve import resolve as resolve_for
+from fusefs.values.digest import Digest
 from tests.chunkers import corrupt
 from tests.fake_source import FakeSource
 from tests.world import NAME
@@ -19,8 +19,8 @@ from tests.world import NAME
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusefs.manifest import Manifest
-    from fusefs.names import Name
+    from fusefs.artifacts.manifest import Manifest
+    from fusefs.values.names import Name
 
 
 def manifest_of(text: str) -> bytes:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.keeping import Keeper
-from fusefs.digest import Digest
+from fusefs.cache.documents.writer import Keeper
+from fusefs.engine.resolve import resolve
 from fusefs.errors import SourceError, TransportError
-from fusefs.fetch.resolve import resolve
-from fusefs.names import Name
 from fusefs.sources.retry import Retrying
-from fusefs.stats import Counters
-from fusefs.voucher import Proof
+from fusefs.values.counters import Counters
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
+from fusefs.values.voucher import Proof
 from tests.fake_source import FakeSource
 
 if TYPE_CHECKING:

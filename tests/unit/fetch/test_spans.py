@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fusefs.chunks import Blob, ChunkList
-from fusefs.config import MIB
-from fusefs.digest import Digest
 from fusefs.fetch.spans import plan, runs, span_limit
+from fusefs.values.chunks import Blob, ChunkList
+from fusefs.values.digest import Digest
+from fusefs.values.settings import MIB
 
 TEN = ChunkList.uniform(1000, 100)
 

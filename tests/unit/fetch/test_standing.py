@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.cache.disk import DiskCache
-from fusefs.config import Settings
 from fusefs.fetch.fetcher import Fetcher
-from fusefs.stats import Counters
+from fusefs.values.counters import Counters
+from fusefs.values.settings import Settings
 from fusefs.vfs.blobfile import BlobFile
 from fusefs.vfs.filesystem import FileSystem
 from fusefs.vfs.tree import ROOT_INODE

@@ -7,8 +7,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.config import KIB, MIB
-from fusefs.fetch.strides import Strides
+from fusefs.prefetch.strides import Strides
+from fusefs.values.settings import KIB, MIB
 
 GIB = 1 << 30
 MOST = 128 * MIB

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from fusefs.config import KIB, MIB
-from fusefs.fetch.readahead import ReadAhead
-from fusefs.fetch.tensors import Tensors
 from fusefs.formats.extents import Extents
+from fusefs.prefetch.streams import ReadAhead
+from fusefs.prefetch.tensors import Tensors
+from fusefs.values.settings import KIB, MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

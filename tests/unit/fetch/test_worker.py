@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.cache.chunkmap import PRESENT
-from fusefs.chunks import Chunk
+from fusefs.cache.blob.chunkmap import PRESENT
 from fusefs.errors import CacheError, Cancelled, DigestMismatch, NotFound, SourceError
 from fusefs.fetch.worker import Origin, fetch_span
-from fusefs.stats import Counters
+from fusefs.values.chunks import Chunk
+from fusefs.values.counters import Counters
 from tests.chunkers import opened
 from tests.fake_source import FakeSource, fail, flip
 from tests.world import NAME, some_bytes
@@ -18,7 +18,7 @@ from tests.world import NAME, some_bytes
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusefs.cache.chunker import Chunker
+    from fusefs.cache.blob.chunker import Chunker
 
 DATA = some_bytes(1000)
 
@@ -123,7 +123,7 @@ def test_a_broken_disk_is_no_reason_to_ask_another_source(tmp_path: Path, monkey
 
     one, two = source_of(), source_of()
     with opened(tmp_path, DATA) as chunker:
-        monkeypatch.setattr("fusefs.cache.files.os.pwrite", refuse)
+        monkeypatch.setattr("fusefs.system.files.os.pwrite", refuse)
         told, _ = fetch(chunker, [0, 1, 4], one, two)
     assert all(isinstance(error, CacheError) for error in told.values())
     assert not two.asked

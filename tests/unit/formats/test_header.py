@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from fusefs.chunks import MAX_BLOB_SIZE
 from fusefs.errors import InvalidHeader
 from fusefs.formats.extents import Extents
 from fusefs.formats.header import MAX_HEADER, read_header
+from fusefs.values.chunks import MAX_BLOB_SIZE
 from tests.headers import gguf, pairs, read_whole, tensor
 
 FILE = save({"a": np.arange(10, dtype=np.uint8), "b": np.arange(20, dtype=np.uint8)})

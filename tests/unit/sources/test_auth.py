@@ -15,13 +15,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from fusefs.config import Settings
 from fusefs.errors import SourceError, Unauthorized
-from fusefs.sources.auth import Authenticator, Challenge
-from fusefs.sources.credentials import KeyRing, Secret
-from fusefs.sources.http import Transport
-from fusefs.sources.registry import RegistrySource
-from fusefs.sources.url import Url
+from fusefs.net.transport import Transport
+from fusefs.net.url import Url
+from fusefs.sources.registry.auth import Authenticator, Challenge
+from fusefs.sources.registry.credentials import KeyRing, Secret
+from fusefs.sources.registry.registry import RegistrySource
+from fusefs.values.settings import Settings
 from tests.certificate import make_certificate
 from tests.faulty_registry import FaultyRegistry
 
@@ -155,7 +155,7 @@ def test_p6_a_clock_set_back_or_forward_by_a_year_changes_no_token_s_life(
     """The module is loaded anew, so that whatever it keeps of `time.time` is the clock that is set here."""
     offset, real = [0.0], time.time
     monkeypatch.setattr(time, "time", lambda: real() + offset[0])
-    spec = importlib.util.find_spec("fusefs.sources.auth")
+    spec = importlib.util.find_spec("fusefs.sources.registry.auth")
     assert spec is not None
     assert spec.loader is not None
     anew = importlib.util.module_from_spec(spec)

@@ -8,18 +8,18 @@ from contextlib import closing
 
 import pytest
 
-from fusefs.chunks import Blob
-from fusefs.config import Settings
-from fusefs.digest import Digest
 from fusefs.errors import HostResting, ResponseError, SourceError, StallTimeout, TransportError
-from fusefs.names import Name
-from fusefs.sources.circuit import FAILURES, FAILURES_OF_SEVERAL, LONGEST_ASKED, Circuit, Circuits
-from fusefs.sources.http import Transport
-from fusefs.sources.patience import Patience
-from fusefs.sources.registry import RegistrySource
+from fusefs.net.circuit import FAILURES, FAILURES_OF_SEVERAL, LONGEST_ASKED, Circuit, Circuits
+from fusefs.net.transport import Transport
+from fusefs.net.url import Url
+from fusefs.sources.backoff import Patience
+from fusefs.sources.registry.registry import RegistrySource
 from fusefs.sources.retry import Retrying
-from fusefs.sources.url import Url
-from fusefs.stats import Counters
+from fusefs.values.chunks import Blob
+from fusefs.values.counters import Counters
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
+from fusefs.values.settings import Settings
 from tests.faulty_registry import FaultyRegistry
 from tests.reading import FakeClock, read_blob
 

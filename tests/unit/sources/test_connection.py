@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from fusefs.sources.connection import RawResponse
+from fusefs.net.connection import RawResponse
 
 STALL = 0.4
 

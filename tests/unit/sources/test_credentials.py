@@ -12,17 +12,17 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from fusefs.chunks import Chunk
-from fusefs.config import Settings
-from fusefs.digest import Digest
+from fusefs.engine.models import SourcePool
 from fusefs.errors import StallTimeout, Unauthorized
-from fusefs.models import SourcePool
-from fusefs.sources.auth import Authenticator
-from fusefs.sources.credentials import KeyRing, Secret
-from fusefs.sources.http import Transport
+from fusefs.net.transport import Transport
+from fusefs.net.url import Url
+from fusefs.sources.registry.auth import Authenticator
+from fusefs.sources.registry.credentials import KeyRing, Secret
 from fusefs.sources.retry import Retrying
-from fusefs.sources.url import Url
-from fusefs.stats import Counters
+from fusefs.values.chunks import Chunk
+from fusefs.values.counters import Counters
+from fusefs.values.digest import Digest
+from fusefs.values.settings import Settings
 from tests.faulty_registry import FaultyRegistry
 from tests.reading import InThread
 from tests.wire_faults import Answer

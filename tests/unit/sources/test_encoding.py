@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.config import Settings
-from fusefs.digest import Digest
 from fusefs.errors import ResponseError, WrongResponse
-from fusefs.sources.credentials import KeyRing
-from fusefs.sources.registry import RegistrySource
+from fusefs.sources.registry.credentials import KeyRing
+from fusefs.sources.registry.registry import RegistrySource
+from fusefs.values.digest import Digest
+from fusefs.values.settings import Settings
 from tests.faulty_registry import FaultyRegistry
 from tests.reading import read_blob, read_range
 from tests.wire_faults import Answer

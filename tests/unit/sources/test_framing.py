@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.config import Settings
 from fusefs.errors import SourceError, TransportError, WrongResponse
-from fusefs.sources.framing import CHUNK_LINE, EXCESS, HEAD, INTERIM, LINES
-from fusefs.sources.http import Transport
+from fusefs.net.framing import CHUNK_LINE, EXCESS, HEAD, INTERIM, LINES
+from fusefs.net.transport import Transport
+from fusefs.values.settings import Settings
 from tests.loopback_server import LoopbackServer
 from tests.reading import InThread
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from fusefs.config import Settings
 from fusefs.errors import Cancelled, SourceError, StallTimeout, TransportError
-from fusefs.sources.credentials import Secret
-from fusefs.sources.http import Transport
-from fusefs.sources.url import Url
+from fusefs.net.transport import Transport
+from fusefs.net.url import Url
+from fusefs.sources.registry.credentials import Secret
+from fusefs.values.settings import Settings
 from tests.certificate import make_certificate
 from tests.faulty_registry import FaultyRegistry
 from tests.loopback_server import LoopbackServer
@@ -143,7 +143,7 @@ def test_p11_closing_ends_a_connect_that_nobody_answers(monkeypatch: pytest.Monk
         for filler in fillers:
             filler.setblocking(False)
             filler.connect_ex(full.getsockname())
-        monkeypatch.setattr("fusefs.sources.connection.socket.socket", Telling)
+        monkeypatch.setattr("fusefs.net.connection.socket.socket", Telling)
         transport = Transport(SETTINGS)
         call = InThread(lambda: _read(transport, f"http://127.0.0.1:{full.getsockname()[1]}/x", 1))
         _cancel(transport, call, connecting)
@@ -213,7 +213,7 @@ def test_an_unknown_host_is_temporary(transport: Transport, monkeypatch: pytest.
     def nobody(*_args: object, **_options: object) -> None:
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
-    monkeypatch.setattr("fusefs.sources.connection.socket.getaddrinfo", nobody)
+    monkeypatch.setattr("fusefs.net.connection.socket.getaddrinfo", nobody)
     with pytest.raises(TransportError, match="Temporary failure in name resolution"):
         transport.get("http://nowhere.invalid/", {})
 
@@ -273,7 +273,7 @@ def test_no_proxy_and_loopback_go_directly(transport: Transport, monkeypatch: py
     def resolve(host: str, port: int, **options: int) -> object:
         return real("127.0.0.1" if host == "direct.example" else host, port, **options)
 
-    monkeypatch.setattr("fusefs.sources.connection.socket.getaddrinfo", resolve)
+    monkeypatch.setattr("fusefs.net.connection.socket.getaddrinfo", resolve)
     with FaultyRegistry() as registry:
         port = registry.host.partition(":")[2]
         for url in (registry.url, f"http://direct.example:{port}"):

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.chunkpack import pack
-from fusefs.chunks import Blob, Chunk, ChunkList
-from fusefs.digest import Digest
 from fusefs.errors import ModelNotFound, NotFound, SourceError
-from fusefs.names import Name
-from fusefs.sources.local import LocalStore
-from fusefs.voucher import NOBODY
+from fusefs.sources.modelstore import LocalStore
+from fusefs.values.chunkpack import pack
+from fusefs.values.chunks import Blob, Chunk, ChunkList
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
+from fusefs.values.voucher import NOBODY
 from tests.reading import read_blob, read_body
 
 if TYPE_CHECKING:

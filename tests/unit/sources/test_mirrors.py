@@ -11,15 +11,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from fusefs.config import Settings
-from fusefs.digest import Digest
 from fusefs.errors import InvalidSetting, ModelNotFound, StallTimeout, TransportError, Unauthorized, WrongResponse
-from fusefs.names import BaseUrl, Name
-from fusefs.sources.credentials import KeyRing
-from fusefs.sources.open import open_sources
+from fusefs.sources.distrust import ASIDE, Standing
+from fusefs.sources.order import open_sources
+from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.retry import Retrying
-from fusefs.sources.standing import ASIDE, Standing
-from fusefs.stats import Counters
+from fusefs.values.counters import Counters
+from fusefs.values.digest import Digest
+from fusefs.values.names import BaseUrl, Name
+from fusefs.values.settings import Settings
 from tests.fake_source import FakeSource
 from tests.faulty_registry import FaultyRegistry
 from tests.reading import FakeClock

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.config import Settings
 from fusefs.errors import SourceError
-from fusefs.names import Name
-from fusefs.sources.open import open_sources
+from fusefs.sources.order import open_sources
 from fusefs.sources.retry import Retrying
-from fusefs.stats import Counters
+from fusefs.values.counters import Counters
+from fusefs.values.names import Name
+from fusefs.values.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path

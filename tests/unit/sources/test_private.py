@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from fusefs.config import Settings
 from fusefs.errors import PrivateAddress, SourceError
-from fusefs.sources.addresses import is_public, literal
-from fusefs.sources.credentials import KeyRing
-from fusefs.sources.http import Transport
-from fusefs.sources.registry import RegistrySource
+from fusefs.net.addresses import is_public, literal
+from fusefs.net.transport import Transport
+from fusefs.sources.registry.credentials import KeyRing
+from fusefs.sources.registry.registry import RegistrySource
+from fusefs.values.settings import Settings
 from tests.faulty_registry import FaultyRegistry
 from tests.reading import InThread, read_blob
 from tests.wire_faults import Answer
@@ -118,7 +118,7 @@ def test_p10_a_public_host_does_not_send_us_to_this_machine(host: str, monkeypat
                 fetched(SETTINGS, public, f"http://{host}:{private.host.rpartition(':')[2]}/secret")
             assert not private.requests
 
-    monkeypatch.setattr("fusefs.sources.connection.socket.getaddrinfo", resolve)
+    monkeypatch.setattr("fusefs.net.connection.socket.getaddrinfo", resolve)
     with_a_public_address(work)
 
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fusefs.config import Settings
 from fusefs.errors import Cancelled, StallTimeout, TransportError
-from fusefs.sources.flight import Flight
-from fusefs.sources.http import Transport
-from fusefs.sources.resolver import CHOSEN_THREADS, PER_NAME, PER_REGISTRY, THREADS, Resolver
+from fusefs.net.exchange import Flight
+from fusefs.net.resolver import CHOSEN_THREADS, PER_NAME, PER_REGISTRY, THREADS, Resolver
+from fusefs.net.transport import Transport
+from fusefs.values.settings import Settings
 from tests.faulty_registry import FaultyRegistry
 from tests.reading import InThread
 
@@ -54,9 +54,9 @@ class Names:
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
     made = Names()
-    monkeypatch.setattr("fusefs.sources.resolver.socket.getaddrinfo", made.getaddrinfo)
+    monkeypatch.setattr("fusefs.net.resolver.socket.getaddrinfo", made.getaddrinfo)
     # Threads that hang must not be left to the next test.
-    monkeypatch.setattr("fusefs.sources.connection.RESOLVER", Resolver())
+    monkeypatch.setattr("fusefs.net.connection.RESOLVER", Resolver())
     yield made
     made.released.set()
 
@@ -154,7 +154,7 @@ def test_a_name_is_asked_once_for_all_and_anew_for_the_next(names: Names, monkey
     names.wait_asked(1)
     with pytest.raises(StallTimeout):
         resolver.addresses("one.hangs", 80, timeout=0.01)
-    monkeypatch.setattr("fusefs.sources.resolver._LOST", 0.0)
+    monkeypatch.setattr("fusefs.net.resolver._LOST", 0.0)
     for _ in range(9):
         with pytest.raises(StallTimeout):
             resolver.addresses("one.hangs", 80, timeout=0.01)
@@ -172,8 +172,8 @@ def test_a_name_is_asked_once_for_all_and_anew_for_the_next(names: Names, monkey
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "fe80::1%lo"])
 def test_an_address_needs_no_thread(host: str, names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fusefs.sources.resolver.socket.getaddrinfo", REAL)
-    monkeypatch.setattr("fusefs.sources.resolver.threading.Thread", None)
+    monkeypatch.setattr("fusefs.net.resolver.socket.getaddrinfo", REAL)
+    monkeypatch.setattr("fusefs.net.resolver.threading.Thread", None)
     assert Resolver().addresses(host, 5, timeout=1)[0][3][:2] == (host.partition("%")[0], 5) or "%" in host
 
 
@@ -188,7 +188,7 @@ def test_p6_without_room_for_a_thread_it_is_an_error_at_once(names: Names, monke
     def no_thread(_self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("fusefs.sources.resolver.threading.Thread.start", no_thread)
+    monkeypatch.setattr("fusefs.net.resolver.threading.Thread.start", no_thread)
     resolver = Resolver()
     with pytest.raises(OSError, match="no thread"):
         resolver.addresses("h.example", 1, timeout=60)
@@ -200,7 +200,7 @@ import socket, sys, threading
 hangs = threading.Event()
 socket.getaddrinfo = lambda *a, **o: hangs.wait()
 from fusefs.errors import StallTimeout
-from fusefs.sources.resolver import RESOLVER
+from fusefs.net.resolver import RESOLVER
 try:
     RESOLVER.addresses("registry.hangs", 80, timeout=0.05)
 except StallTimeout:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.sources.responses import describe, error_of, retry_after
+from fusefs.sources.registry.responses import describe, error_of, retry_after
 
 if TYPE_CHECKING:
-    from fusefs.sources.http import Response
+    from fusefs.net.transport import Response
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

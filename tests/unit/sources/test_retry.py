@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.chunks import Blob, Chunk, ChunkList
-from fusefs.digest import Digest
 from fusefs.errors import (
     Cancelled,
     FusefsError,
@@ -18,10 +16,12 @@ from fusefs.errors import (
     TransportError,
     WrongResponse,
 )
-from fusefs.names import Name
-from fusefs.sources.clock import SystemClock
+from fusefs.net.clock import SystemClock
 from fusefs.sources.retry import MANIFEST_TIMEOUT, Retrying
-from fusefs.stats import Counters
+from fusefs.values.chunks import Blob, Chunk, ChunkList
+from fusefs.values.counters import Counters
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
 from tests.reading import FakeClock, InThread, read_blob, read_range
 
 if TYPE_CHECKING:

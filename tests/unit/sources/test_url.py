@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from urllib3.util import parse_url
 
 from fusefs.errors import SourceError
-from fusefs.sources.url import Url
+from fusefs.net.url import Url
 
 BASE = Url.parse("http://a/b/c/d;p?q")
 

@@ -7,7 +7,6 @@ import stat
 
 import pytest
 
-from fusefs.digest import Digest
 from fusefs.errors import (
     IsAFolder,
     NoSuchAttribute,
@@ -18,7 +17,8 @@ from fusefs.errors import (
     TransportError,
     UnexpectedEnd,
 )
-from fusefs.stats import Counters
+from fusefs.values.counters import Counters
+from fusefs.values.digest import Digest
 from fusefs.vfs.filesystem import FileSystem
 from fusefs.vfs.layout import File
 from fusefs.vfs.tree import ROOT_INODE, Tree

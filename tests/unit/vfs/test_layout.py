@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.chunks import Blob
-from fusefs.digest import Digest
+from fusefs.artifacts.manifest import Manifest
 from fusefs.errors import InvalidManifest, InvalidName
-from fusefs.manifest import Manifest
-from fusefs.names import Name
+from fusefs.values.chunks import Blob
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
 from fusefs.vfs import layout
 from fusefs.vfs.layout import FILE, OLLAMA, File, Model, check_path, files_of, layout_of
 from fusefs.vfs.tree import Tree

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from fusefs.config import MIB
+from fusefs.values.settings import MIB
 from tests.world import running, some_bytes, until
 
 if TYPE_CHECKING:

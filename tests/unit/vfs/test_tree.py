@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.chunks import Blob
-from fusefs.digest import Digest
+from fusefs.artifacts.manifest import Layer
 from fusefs.errors import IsAFolder, NoSuchEntry, NotAFolder
-from fusefs.manifest import Layer
+from fusefs.values.chunks import Blob
+from fusefs.values.digest import Digest
 from fusefs.vfs import tree as tree_module
 from fusefs.vfs.layout import File
 from fusefs.vfs.tree import ROOT_INODE, FileNode, FolderNode, Tree, hash_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from fusefs.report import Freed, GcReport
+from fusefs.values.report import Freed, GcReport
 from fusefs.view.freed import freed, not_reached
 from fusefs.view.table import text_of
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from fusefs.report import BlobReport, HoldingsReport, ModelReport, QuarantineReport
-from fusefs.view.holdings import holdings
+from fusefs.values.report import BlobReport, HoldingsReport, ModelReport, QuarantineReport
+from fusefs.view.ls import holdings
 from fusefs.view.table import text_of
 
 DAY = 86_400.0

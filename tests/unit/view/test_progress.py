@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.report import Item
+from fusefs.values.report import Item
 from fusefs.view.progress import Tally, frame, meter
 from fusefs.view.screen import LINE, Lines
 from fusefs.view.table import text_of

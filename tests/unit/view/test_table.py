@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from fusefs.report import FileReport, MountReport, StatusReport
+from fusefs.values.report import FileReport, MountReport, StatusReport
 from fusefs.view.table import Shape, picture, text_of
 
 HALF = tuple([100] * 32 + [0] * 32)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.printable import printable
+from fusefs.values.printable import printable
 from fusefs.view import words
 
 

@@ -1,0 +1,400 @@
+"""Chunker: the bytes of one blob in the cache, chunk by chunk.
+
+Knows files, digests and the chunk map.  Knows nothing of the network, of trio, or of who reads.  All methods may be
+called from any thread; the ones that read or write much say "blocking".
+
+Invariants
+    1. A chunk is marked PRESENT only after its bytes matched its digest and were written, or the whole blob matched.
+    2. What is PRESENT is not written again, by no process: `put` writes under the chunk's lock and looks at the map
+       after it has the lock.
+    3. The final name exists only after the sha256 of the whole blob matched (`fusefs.cache.blob.sealing`).
+    4. Bytes leave through `pread` alone, and only after `missing` said that nothing is missing.
+
+One chunk's life
+    ABSENT, `try_lock`, look again at the map, `fill` (read, hash, compare, pwrite, mark PRESENT), `unlock`.
+    A crash before the mark leaves it ABSENT (the bytes are fetched again); after the mark it is PRESENT in this boot
+    (the page cache has outlived the process), and CLAIMED in the next, where `prove` hashes it before it is served.
+    Two processes: the second one's `try_lock` fails, or it gets the lock later and finds the chunk PRESENT.  The
+    kernel frees the locks of a process that dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mmap
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, SERVED, ChunkMap
+from fusefs.cache.blob.direct import DirectWriter
+from fusefs.cache.blob.prefix import PrefixHash
+from fusefs.cache.blob.presence import bytes_on_disk
+from fusefs.cache.blob.usage import Usage
+from fusefs.errors import CacheError, CacheFull, DigestMismatch, SizeMismatch, UnexpectedEnd
+from fusefs.system.files import PIECE, disk_errors, holds, preadv_all, pwrite_all, read_exactly
+from fusefs.values.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fusefs.cache.memory.budget import Memory
+    from fusefs.cache.place import HeldPlace
+    from fusefs.cache.space.quota import Quota
+    from fusefs.system.files import Reader
+    from fusefs.values.chunks import Blob, Chunk, ChunkList
+    from fusefs.values.voucher import Voucher
+
+_SERVED = (PRESENT,)
+_WITHOUT_DIGESTS = (PRESENT, ARRIVED, CLAIMED)
+
+
+class Chunker:
+    """Made by `DiskCache.chunker`; one per blob and process.
+
+    Attributes:
+        blob: digest and size.
+        chunks: the chunk list; without digests (`chunks.proved` is False) only the whole blob can be proved.
+        place: where its files lie.
+        map: which chunks are present.
+        fd: of the data; -1 when the disk has no room even for an empty file, and all lives in memory.
+        voucher: who stands behind the list.
+        bound_only: the word of a registry does not make a list good enough to serve by.
+        sealed: the whole blob was proved and has its final name.
+        serve_unproved: ARRIVED chunks may be served (`--unproved=allow`).
+        prefix: the running hash for sealing.
+        full: why the disk took no more, when last it did not.
+        spills: chunks were kept in memory, which may leave it between `missing` and `pread`.
+        memory: what of this and other blobs is not only on disk.
+        watched: a reader has come, and may want what arrives.
+        usage: when each chunk was used, and who reads it now.
+        direct: writes past the page cache; None without a file.
+        computed: raw digests of chunks of a list that came without them.
+        seal_lock: one thread at a time judges the whole blob.
+    """
+
+    def __init__(
+        self,
+        blob: Blob,
+        chunks: ChunkList,
+        place: HeldPlace,
+        chunk_map: ChunkMap,
+        fd: int,
+        memory: Memory,
+        quota: Quota,
+        *,
+        voucher: Voucher,
+        sealed: bool,
+    ) -> None:
+        self.blob = blob
+        self.chunks = chunks
+        self.place = place
+        self.map = chunk_map
+        self.fd = fd
+        self.voucher = voucher
+        self.bound_only = False
+        self.sealed = sealed
+        self.serve_unproved = False
+        self._lied = False
+        self.prefix = PrefixHash()
+        self.full: CacheFull | None = None
+        self.spills = False
+        self.watched = False
+        self.usage = Usage(chunks, chunk_map)
+        self.computed: dict[int, bytes] = {}
+        self.seal_lock = threading.Lock()
+        self.memory = memory
+        self._quota = quota
+        self.direct = DirectWriter(fd, place.data) if fd >= 0 else None
+
+    # What may be served
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether the list lied, as this or another process has found: nothing is served any more."""
+        return self._lied or self.map.condemned
+
+    def condemn(self) -> None:
+        """The list lied."""
+        self._lied = True
+
+    @property
+    def listed(self) -> bool:
+        """Whether there is a chunk list that decides what may be served."""
+        return self.chunks.proved and self.voucher.decides(bound_only=self.bound_only)
+
+    @property
+    def by_whole(self) -> bool:
+        """Whether nothing may be served before the sha256 of the whole blob matched."""
+        return not self.listed and (self.sealed or not self.serve_unproved)
+
+    # What is here
+
+    def missing(self, off: int, size: int) -> list[int]:
+        """Chunks that cover [off, off+size) and cannot be served now: absent, or only claimed."""
+        if self.by_whole:
+            return list(self.chunks.covering(off, size))
+        served = SERVED if self.serve_unproved and not self.chunks.proved else _SERVED
+        return [
+            i
+            for i in self.chunks.covering(off, size)
+            if self.map[i] not in served and (self, i) not in self.memory.spill
+        ]
+
+    @property
+    def here(self) -> tuple[int, ...]:
+        """States that need no fetching.
+
+        Without digests a claim is as good as what has arrived, for the whole decides over both; unless it is served
+        before that: what another boot has marked may be zeros by now.
+        """
+        if self.chunks.proved:
+            return _SERVED
+        return SERVED if self.serve_unproved else _WITHOUT_DIGESTS
+
+    def present(self, index: int) -> bool:
+        """True when chunk `index` needs no fetching: it is proved, or has arrived to be proved with the whole."""
+        return self.map[index] in self.here or (self, index) in self.memory.spill
+
+    def claimed(self, index: int) -> bool:
+        """True when chunk `index` only has to be hashed (`prove`) to be served."""
+        return self.map[index] == CLAIMED and self.chunks.proved
+
+    @property
+    def behind(self) -> bool:
+        """True when the running hash can be advanced by reading back."""
+        index = self.prefix.index
+        return not self.sealed and index < len(self.chunks) and self.map[index] in self.here
+
+    @property
+    def hashed(self) -> bool:
+        """True when the running hash has the whole blob, which is then ready for sealing."""
+        return not self.sealed and self.prefix.index == len(self.chunks)
+
+    @property
+    def complete(self) -> bool:
+        """True when every chunk is on disk, proved or to be proved with the whole."""
+        return self.sealed or self.map.all_in(self.here)
+
+    @property
+    def present_bytes(self) -> int:
+        """Bytes that are on disk, claims included."""
+        return bytes_on_disk(self.blob.size, self.chunks.starts, self.map.states())
+
+    def present_ranges(self) -> list[tuple[int, int]]:
+        """Byte ranges [start, stop) that are on disk, claims included, in order."""
+        return self.map.byte_ranges(self.chunks)
+
+    # Getting bytes in
+
+    def try_lock(self, index: int) -> bool:
+        """Take chunk `index` for fetching or proving; False when another process has it.
+
+        Raises:
+            CacheError: this file system has no such locks.
+        """
+        with disk_errors(self.place.map):
+            return self.map.try_lock_chunk(index)
+
+    def unlock(self, index: int) -> None:
+        """Give chunk `index` back."""
+        self.map.unlock_chunk(index)
+
+    def put(self, chunk: Chunk, digest: Digest, reader: Reader) -> None:
+        """Take exactly `chunk.size` bytes from `reader`, verify and store them; nothing if present.  Blocking.
+
+        Raises:
+            InvalidChunk: the blob has no such chunk.
+            DigestMismatch: other bytes, or the list has another digest for this chunk.
+            UnexpectedEnd: fewer bytes.
+            SizeMismatch: more bytes than announced; nothing is written.
+        """
+        index = self.chunks.index_of(chunk)
+        if self.chunks.proved and self.chunks.digest(index) != digest:
+            raise DigestMismatch(f"chunk {chunk}", expected=self.chunks.digest(index), actual=digest)
+        if self.present(index):
+            return
+        buffer = memoryview(bytearray(chunk.size))
+        actual = read_exactly(reader, buffer, str(chunk))
+        if reader(memoryview(bytearray(1))):
+            raise SizeMismatch(f"chunk {chunk}: more bytes than announced")
+        if Digest.from_raw(actual) != digest:
+            raise DigestMismatch(f"chunk {chunk}", expected=digest, actual=Digest.from_raw(actual))
+        self._compare(index, chunk, actual)
+        if self._store(index, buffer):
+            self.prefix.offer(index, buffer)
+
+    def fill(self, index: int, reader: Reader, buffer: memoryview) -> memoryview:
+        """Take chunk `index` from a stream that may go on behind it.  Blocking.
+
+        A chunk that fits `buffer` is verified in memory and written after; a larger one is written to its unmarked
+        region as it comes and marked once it matched, and so is one that has no digest yet.
+
+        Returns:
+            The buffer to go on with: this one, or another when this one stays in memory for those who read the chunk.
+
+        Raises:
+            DigestMismatch, UnexpectedEnd: the chunk stays absent.
+            CacheFull: it fits neither the buffer nor the disk.
+        """
+        chunk = self.chunks[index]
+        if chunk.size > len(buffer):
+            self._stream(index, chunk, reader, buffer)
+            return buffer
+        data = buffer[: chunk.size]
+        raw = read_exactly(reader, data, str(chunk))
+        self._compare(index, chunk, raw)
+        memory = buffer.obj
+        # Readers are answered from there without another look: what has no digest of its own must not get there.
+        if isinstance(memory, mmap.mmap) and self.chunks.proved and self.memory.recent.has_room(len(memory)):
+            if self._store(index, data, stays=True):
+                other = self.memory.recent.keep(self, index, memory, chunk.size, unread=self.watched)
+                return buffer if other is None else memoryview(other)
+        elif self._store(index, data):
+            self.prefix.offer(index, data)
+        return buffer
+
+    def _stream(self, index: int, chunk: Chunk, reader: Reader, buffer: memoryview) -> None:
+        digest = hashlib.sha256()
+        off = chunk.start
+        with self._writable(chunk.size) as fd:
+            while off < chunk.stop:
+                got = reader(buffer[: min(PIECE, chunk.stop - off, len(buffer))])
+                if not got:
+                    raise UnexpectedEnd(f"chunk {chunk}: ended {chunk.stop - off} bytes early")
+                digest.update(buffer[:got])
+                with disk_errors(self.place.data):
+                    pwrite_all(fd, buffer[:got], off)
+                off += got
+        self._compare(index, chunk, digest.digest())
+        self.usage.written(index)
+        with disk_errors(self.place.map):
+            self.map.mark(index, PRESENT if self.chunks.proved else ARRIVED)
+
+    def _compare(self, index: int, chunk: Chunk, raw: bytes) -> None:
+        if not self.chunks.proved:
+            self.computed[index] = raw
+        elif raw != self.chunks.raw_digest(index):
+            raise DigestMismatch(
+                f"{self.blob.digest.short}… chunk {chunk}",
+                expected=self.chunks.digest(index),
+                actual=Digest.from_raw(raw),
+            )
+
+    def _store(self, index: int, data: memoryview, *, stays: bool = False) -> bool:
+        """Write verified bytes and mark them; what the disk will not take is kept in the spill: False."""
+        off = self.chunks[index].start
+        try:
+            with disk_errors(self.place.data):
+                with self._writable(len(data)) as fd:
+                    # What stays in memory for its readers needs no place in the page cache.
+                    if not (stays and self.direct and self.direct.write(data, off)):
+                        pwrite_all(fd, data, off)
+                self.usage.written(index)  # before it can be taken for one of the oldest
+                self.map.mark(index, PRESENT if self.chunks.proved else ARRIVED)
+        except CacheFull as exc:
+            self.full = exc
+            if not self.chunks.proved and not self.serve_unproved:
+                raise  # it cannot be proved without the rest, and the rest will not fit either
+            self.spills = True
+            self.memory.take_over(self, index, data, exc)
+            return False
+        self.full = None
+        self.memory.spill.well()
+        return True
+
+    @contextlib.contextmanager
+    def _writable(self, size: int) -> Iterator[int]:
+        """The file, while it takes `size` more bytes.
+
+        Raises:
+            CacheFull: no room; or it is sealed and could not be unsealed; or it has no map.
+        """
+        if self.fd < 0 or self.sealed or self.map.fd < 0:
+            raise self.full or CacheFull(f"{self.place.data}: cannot be written")
+        with self._quota.room(size):
+            yield self.fd
+
+    # Getting bytes out
+
+    def pread(self, off: int, size: int) -> bytes | bytearray:
+        """Bytes [off, off+size) of chunks that are not `missing`, clipped to the blob.  Blocking when not in memory.
+
+        Raises:
+            CacheError: the file is shorter than it must be, or cannot be read; never a short read (P2).
+        """
+        stop = min(off + size, self.blob.size)
+        if off >= stop:
+            return b""
+        self.usage.read(off, stop)
+        spilled = self.memory.spilled(self, off, stop) if self.spills else None
+        return self.pread_file(off, stop - off) if spilled is None else spilled
+
+    def pread_nowait(self, off: int, size: int) -> bytes | memoryview | None:
+        """The same when it takes no disk access, else None.  Good until the next call; for the event loop alone."""
+        stop = min(off + size, self.blob.size)
+        if off >= stop:
+            return b""
+        self.usage.read(off, stop)
+        here: bytes | memoryview | None = self.memory.spilled(self, off, stop) if self.spills else None
+        if here is None and self.memory.recent:
+            here = self.memory.of_late(self, off, stop)
+        if here is not None:
+            return here
+        buffer = self.memory.answer(stop - off)
+        try:
+            got = os.preadv(self.fd, [buffer], off, os.RWF_NOWAIT)
+        except OSError:
+            return None  # it would block, or this file system cannot say: a thread finds out
+        return buffer if got == len(buffer) else None
+
+    def pread_file(self, off: int, size: int) -> bytearray:
+        """The bytes as the disk has them, whatever the map says of them.  Blocking.
+
+        Raises:
+            CacheError: the file is shorter than it must be, or cannot be read.
+        """
+        buffer = bytearray(size)
+        with disk_errors(self.place.data):
+            got = preadv_all(self.fd, memoryview(buffer), off)
+        if got != size:
+            raise CacheError(f"{self.place.data}: ends at {off + got}, expected {self.blob.size}")
+        return buffer
+
+    # Proving what is here
+
+    def prove(self, index: int) -> bool:
+        """Hash a claimed chunk and mark it PRESENT or ABSENT.  Blocking; the caller holds the chunk's lock.
+
+        Returns:
+            True when it is present now.
+        """
+        if self.map[index] != CLAIMED:
+            return self.present(index)
+        matches = self.matches(index)
+        self.mark(index, PRESENT if matches else ABSENT)
+        return matches
+
+    def mark(self, index: int, state: int) -> None:
+        """Set a chunk's state; the caller holds its lock and has proved what it says.
+
+        Raises:
+            CacheFull, CacheError: the disk does not let us.
+        """
+        with disk_errors(self.place.map):
+            self.map.mark(index, state)
+
+    def matches(self, index: int) -> bool:
+        """True when the bytes on disk have the chunk's digest.  Blocking; only for a list with digests."""
+        return holds(self.fd, self.chunks[index], self.chunks.raw_digest(index))
+
+    def close(self) -> None:
+        """Let go of files and locks.  No other method may be running or called again."""
+        self.memory.forget(self)
+        self.map.close()
+        if self.direct:
+            self.direct.close()
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

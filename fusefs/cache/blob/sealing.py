@@ -1,0 +1,249 @@
+"""Sealing: prove a whole blob and give it its final name, or find out who lied.
+
+    seal:    under Lock.SEAL  hash what the running hash lacks → compare → fsync → (Lock.CHANGE) rename data to the
+             final name
+    judge:   the whole does not match.  Hash every chunk again: one that does not match its own digest has rotten on
+             disk and is dropped, to be fetched again; when all match, the list lied: quarantine.
+    unseal:  a sealed blob of an earlier boot has a rotten chunk: take the final name away, so that the chunk can be
+             written again and the whole be proved again.
+
+A crash at any point leaves either `data` or the final name, and the map; nothing is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, Lock
+from fusefs.errors import BlobQuarantined, DigestMismatch, InvalidChunkList
+from fusefs.system.files import disk_errors, make_folder, read_plain, sync_folder, write_atomically
+from fusefs.system.spot import open_at, remove_tree_at, rename_at, stat_at, unlink_at
+from fusefs.values.chunkpack import MAX_PACKED_SIZE, pack, unpack
+from fusefs.values.voucher import BOUND, Proof
+
+if TYPE_CHECKING:
+    from fusefs.cache.blob.chunker import Chunker
+    from fusefs.cache.place import HeldPlace
+    from fusefs.system.spot import Spot
+    from fusefs.values.chunks import ChunkList
+
+log = logging.getLogger(__name__)
+
+
+def seal(chunker: Chunker) -> bool:
+    """Prove the whole blob.  Blocking, and long for what was not hashed on arrival.
+
+    Returns:
+        True when the blob is sealed and all its chunks are PRESENT; False when chunks are missing after all.
+
+    Raises:
+        BlobQuarantined: the chunk list lied.
+        DigestMismatch: a blob without a list is not what its digest says; everything of it was dropped.
+        CacheFull, CacheError: the disk does not let us.
+    """
+    with disk_errors(chunker.place.map), chunker.seal_lock, chunker.map.locked(Lock.SEAL):
+        if chunker.quarantined:
+            raise BlobQuarantined(f"{chunker.blob.digest}: its chunk list does not belong to it")
+        if chunker.sealed and not chunker.by_whole:
+            return chunker.complete
+        if not chunker.sealed and _sealed_by_another(chunker):
+            return chunker.complete
+        if chunker.map.fd < 0 and not chunker.sealed:
+            return False  # without a map on disk there are no locks
+        # Where the whole decides a claimed chunk is as good as an arrived one; of a sealed blob it has been right once.
+        by_whole = not chunker.chunks.proved or (chunker.sealed and chunker.by_whole)
+        known = (PRESENT, ARRIVED, CLAIMED) if by_whole else (PRESENT, ARRIVED)
+        with chunker.prefix.lock:
+            while chunker.prefix.index < len(chunker.chunks):
+                if chunker.map[chunker.prefix.index] not in known:
+                    return False
+                chunker.prefix.take_next(chunker)
+            actual = chunker.prefix.hexdigest()
+        if actual != chunker.blob.digest.hex:
+            return _judge(chunker, actual)
+        if not chunker.map.all_in(known):
+            return False  # in the hash while it was in memory; `verify` has found it rotten on disk since
+        with disk_errors(chunker.place.sealed):
+            _finish(chunker)
+        return True
+
+
+def unseal(chunker: Chunker) -> None:
+    """Take the final name away from a blob that needs repair.  A cache that cannot be written keeps it as it is."""
+    place = chunker.place
+    log.warning("%s: the sealed blob has changed on disk; it will be repaired", chunker.blob.digest)
+    with contextlib.suppress(OSError), chunker.map.locked(Lock.CHANGE):
+        info = os.fstat(chunker.fd)
+        if not os.path.samestat(info, stat_at(place.sealed)):
+            return  # replaced since: whoever opens the blob next looks at what lies there
+        if info.st_nlink > 1:
+            _copy(chunker.fd, place.data)  # somebody else's, too (`cp -al`): a repair would write to his
+            unlink_at(place.sealed)
+        else:
+            rename_at(place.sealed, place.data)
+            os.fchmod(chunker.fd, 0o600)
+        reopen(chunker)
+
+
+def _copy(fd: int, path: Spot) -> None:
+    """Copy all of a file to `path`.
+
+    Raises:
+        OSError: the disk does not take it; there is nothing at `path`.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        unlink_at(path)
+    copy = open_at(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        off, size = 0, os.fstat(fd).st_size
+        while off < size:
+            done = os.copy_file_range(fd, copy, size - off, off, off)
+            if not done:
+                break  # it is being cut off: what is missing is as rotten as the rest
+            off += done
+        os.ftruncate(copy, size)
+    except OSError:
+        unlink_at(path)
+        raise
+    finally:
+        os.close(copy)
+
+
+def reopen(chunker: Chunker) -> None:
+    """The sealed file has lost its final name: from now on it may be written.  The caller holds `Lock.CHANGE`.
+
+    Raises:
+        OSError: it cannot be opened so.
+    """
+    fd = open_at(chunker.place.data, os.O_RDWR)
+    # The same number: readers that are just using it go on with the same file.
+    try:
+        os.dup2(fd, chunker.fd, inheritable=False)
+    finally:
+        os.close(fd)
+    chunker.sealed = False
+    with chunker.prefix.lock:
+        chunker.prefix.reset()
+
+
+def _sealed_by_another(chunker: Chunker) -> bool:
+    """True when another process has sealed this very file meanwhile."""
+    place = chunker.place
+    try:
+        if not os.path.samestat(os.fstat(chunker.fd), stat_at(place.sealed)):
+            return False
+        if not chunker.chunks.proved or chunker.by_whole:
+            chunks, voucher = unpack(read_plain(place.chunks, MAX_PACKED_SIZE), chunker.blob.size)
+            if chunker.chunks.proved and chunks != chunker.chunks:
+                return False
+            chunker.chunks, chunker.voucher = chunks, voucher
+    except (OSError, InvalidChunkList):
+        return False
+    chunker.sealed = True
+    return True
+
+
+def _judge(chunker: Chunker, actual: str) -> bool:
+    """The whole blob does not match: say why."""
+    blob = chunker.blob
+    with chunker.prefix.lock:
+        chunker.prefix.reset()
+    if chunker.sealed:
+        unseal(chunker)
+    if not chunker.chunks.proved:
+        with disk_errors(chunker.place.map):
+            chunker.map.mark_all(ABSENT)
+        was_ours = bool(chunker.computed)
+        chunker.computed.clear()
+        if not was_ours:
+            return False
+        raise DigestMismatch("the whole blob", expected=blob.digest, actual=f"sha256:{actual}")
+    rotten = [i for i in range(len(chunker.chunks)) if not chunker.matches(i)]
+    if rotten:
+        log.warning("%s: %d chunks have changed on disk and are fetched again", blob.digest, len(rotten))
+        with disk_errors(chunker.place.map):
+            for i in rotten:
+                chunker.map.mark(i, ABSENT)
+        return False
+    quarantine(chunker)
+    raise BlobQuarantined(f"{blob.digest}: every chunk matches its list, the whole does not: the list lied")
+
+
+def quarantine(chunker: Chunker) -> None:
+    """Put data and list of a blob whose list lied aside, for a person to look at; nothing of it is served again."""
+    place = chunker.place
+    log.warning(
+        "%s: put into quarantine at %s: its chunk list (%s) does not belong to it",
+        place.digest,
+        place.quarantine,
+        chunker.voucher,
+    )
+    try:
+        # Before anything is moved: other processes that have the map open serve nothing from here on.
+        with contextlib.suppress(OSError):
+            chunker.map.condemn()
+        _put_aside(chunker)
+    finally:
+        # Only now: whoever sees the verdict opens the blob anew at once, and must not find the lying list again.
+        chunker.condemn()
+        chunker.memory.forget(chunker)
+
+
+def _put_aside(chunker: Chunker) -> None:
+    place = chunker.place
+    with contextlib.suppress(OSError), chunker.map.locked(Lock.CHANGE):
+        if not os.path.samestat(os.fstat(chunker.map.fd), stat_at(place.map)):
+            return  # another process was faster, and what lies there now may be right
+        put_aside(place)
+
+
+def put_aside(place: HeldPlace) -> None:
+    """Move data, list and map of a blob into quarantine.  The caller holds `Lock.CHANGE`.
+
+    Raises:
+        OSError: as the kernel says.
+    """
+    make_folder(place.quarantine.parent)
+    remove_tree_at(place.quarantine)
+    rename_at(place.folder, place.quarantine)
+
+
+def _finish(chunker: Chunker) -> None:
+    place = chunker.place
+    if not chunker.sealed:
+        os.fsync(chunker.fd)
+    with chunker.map.locked(Lock.CHANGE):
+        if not chunker.chunks.proved:
+            digests = b"".join(chunker.computed[i] for i in range(len(chunker.chunks)))
+            chunks = chunker.chunks.with_digests(digests)
+            _pin_bound(chunker, chunks)
+            # In this order, for a crash between the two: a list with digests and chunks that merely arrived do not mix.
+            chunker.map.mark_all(PRESENT)
+            chunker.map.rebind(chunker.blob, chunks)
+            chunker.chunks = chunks
+        elif chunker.voucher.proof != Proof.BOUND:
+            if chunker.sealed:  # the hash of the whole has just read every claimed chunk
+                chunker.map.mark_all(PRESENT)
+            _pin_bound(chunker, chunker.chunks)
+        chunker.voucher = BOUND
+        if not chunker.sealed:
+            if not os.path.samestat(os.fstat(chunker.fd), stat_at(place.data)):
+                raise OSError(errno.ESTALE, "somebody has replaced the data of this blob")
+            os.fchmod(chunker.fd, 0o400)
+            rename_at(place.data, place.sealed)
+            sync_folder(place.sealed.parent)
+            chunker.sealed = True
+            if chunker.direct:  # as long as it is open nobody can tell whether others have the file (`eviction`)
+                chunker.direct.close()
+    log.debug("%s: sealed", place.digest)
+
+
+def _pin_bound(chunker: Chunker, chunks: ChunkList) -> None:
+    """Keep that the sha256 of the whole blob matched with this list; without room for it that is found out again."""
+    place = chunker.place
+    with contextlib.suppress(OSError):
+        write_atomically(place.chunks, pack(chunks, BOUND), place.root / "partial", durable=False)

@@ -1,0 +1,319 @@
+"""Eviction: take bytes off the disk again, chunk by chunk, without anybody reading the hole (P2).
+
+One chunk's end, all under `Lock.CHANGE` and with nobody else having the blob open (`ChunkMap.alone`):
+    its lock → mark ABSENT → count the eviction → punch a hole → unlock.
+
+Who could meet the hole, and why nobody does:
+    A reader of this process looks at `Usage.evictions` before it looks at the map and after it has its bytes; when
+    the number has changed, it begins again (`fusefs.vfs.blobfile`).  What a reader waits for is not taken at all.
+    A worker that wants the chunk again cannot have its lock before the hole is there: the locks here belong to an open
+    file of their own, so that they hold against the threads of this process, too.
+    The running hash reads back under `PrefixHash.lock`, which is held here while chunks are marked.
+    Another process that has the blob open: nothing of it is evicted.
+    A program that has opened a sealed blob in the cache by its path (a symbolic link, `ollama serve`) holds none of our
+    locks.  A lease (fcntl(2), F_SETLEASE) tells whether there is one, and then nothing is punched; a blob that goes as
+    a whole is unlinked, and such a program keeps what it has open.
+
+A sealed blob first loses its final name: what has it is whole (P4).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import stat
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fusefs.cache.blob.chunkmap import ABSENT, CLAIMED, PRESENT, Lock, chunk_lock, last_use, open_locked
+from fusefs.cache.blob.sealing import reopen
+from fusefs.cache.blob.usage import order
+from fusefs.errors import InvalidDigest
+from fusefs.system import locks
+from fusefs.system.files import make_folder
+from fusefs.system.spot import names_at, open_at, rename_at, rmdir_at, stat_at, unlink_at
+from fusefs.values.chunks import MAX_BLOB_SIZE, Blob, ChunkList
+from fusefs.values.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from fusefs.cache.blob.chunker import Chunker
+    from fusefs.cache.blob.chunkmap import ChunkMap
+    from fusefs.cache.disk import DiskCache
+    from fusefs.cache.place import HeldPlace
+    from fusefs.system.spot import Spot
+
+_SEALING = 0.05
+"""Seconds to wait for who looks whether the blob can be sealed; what is being hashed whole is not evicted."""
+
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2  # linux/falloc.h
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the cache has of one blob.
+
+    Attributes:
+        digest: its name.
+        size: bytes of the whole blob.
+        allocated: bytes that it takes on disk.
+        sealed: it was proved as a whole.
+        last_use: when it was read last, or else written, in seconds since 1970.
+    """
+
+    digest: Digest
+    size: int
+    allocated: int
+    sealed: bool
+    last_use: float
+
+
+def scan(cache: DiskCache) -> list[Held]:
+    """What the cache holds, least recently used first (see `usage.order`).  Takes no lock, changes nothing."""
+    found: dict[Digest, Held] = {}
+    for folder in ("partial", "blobs"):
+        for digest, info in _look(cache, folder):
+            noted = last_use(cache.place(digest).map) or info.st_mtime
+            found[digest] = Held(digest, info.st_size, info.st_blocks * 512, folder == "blobs", noted)
+    now = time.time()
+    return sorted(found.values(), key=lambda held: order(held.last_use, now))
+
+
+def used(cache: DiskCache) -> int:
+    """Bytes that all blobs take on disk."""
+    return sum(info.st_blocks * 512 for folder in ("partial", "blobs") for _, info in _look(cache, folder))
+
+
+def oldest_chunks(chunker: Chunker) -> list[tuple[int, list[int]]]:
+    """Chunks of an open blob that may go, those of one second of use together: (seconds since 1970, indices)."""
+    if not _may_go(chunker):
+        return []
+    by_use: dict[int, list[int]] = {}
+    for index, seconds in enumerate(chunker.usage.seconds):
+        if chunker.map[index] in _GOES:
+            by_use.setdefault(seconds, []).append(index)
+    return list(by_use.items())
+
+
+def _may_go(chunker: Chunker) -> bool:
+    """Whether chunks may go one by one: each can be proved by itself when it has come again."""
+    return chunker.chunks.proved and not chunker.quarantined and min(chunker.fd, chunker.map.fd) >= 0
+
+
+def evict(cache: DiskCache, held: Held, wanted: int) -> int:
+    """Free `wanted` bytes of one blob, from its end, or all of it.  Blocking, but short.
+
+    Returns:
+        Bytes that were freed; 0 when somebody uses it.
+
+    Raises:
+        OSError, CacheError: the disk does not let us.
+    """
+    for chunker in cache.open_here():
+        if chunker.blob.digest == held.digest:
+            return evict_chunks(chunker, range(len(chunker.chunks) - 1, -1, -1), wanted)
+    chunks = None
+    if wanted < held.allocated and 0 < held.size <= MAX_BLOB_SIZE:
+        chunks = cache.pinned_list(Blob(held.digest, held.size))
+    if chunks is None:
+        return _remove(cache.place(held.digest), held)
+    chunker = cache.chunker(Blob(held.digest, held.size), chunks)
+    try:
+        freed = evict_chunks(chunker, range(len(chunks) - 1, -1, -1), wanted)
+    finally:
+        chunker.close()
+    return freed
+
+
+def evict_chunks(chunker: Chunker, indices: Iterable[int], wanted: int) -> int:
+    """Free `wanted` bytes of an open blob, of its chunks `indices` in that order.  Blocking, but short.
+
+    Returns:
+        Bytes that were freed; 0 when another process, or a program that opened the sealed file, uses the blob.
+
+    Raises:
+        OSError: the disk does not let us, or has no holes.
+    """
+    if not _may_go(chunker) or not chunker.seal_lock.acquire(timeout=_SEALING):
+        return 0
+    try:
+        with chunker.map.locked(Lock.CHANGE), _alone(chunker.map) as alone:
+            if not alone or not _same(chunker.map.fd, chunker.place.map):
+                return 0
+            if os.fstat(chunker.fd).st_nlink > 1:
+                return 0  # it has another name as well (`cp -al`): a hole in it would be a hole there
+            if chunker.sealed:
+                with _nobody_has(chunker) as free:
+                    return _punch_some(chunker, indices, wanted) if free else 0
+            return _punch_some(chunker, indices, wanted)
+    finally:
+        chunker.seal_lock.release()
+
+
+def _punch_some(chunker: Chunker, indices: Iterable[int], wanted: int) -> int:
+    _check_holes(chunker.fd)
+    own = open_at(chunker.place.map, os.O_RDWR)
+    try:
+        victims = sorted(_take(chunker, own, indices, wanted))
+        with chunker.prefix.lock:
+            for index in victims:
+                chunker.map.mark(index, ABSENT)
+            chunker.usage.evictions += 1
+        for start, stop in _ranges(chunker.chunks, victims):
+            _punch(chunker.fd, start, stop - start)
+    finally:
+        os.close(own)
+    return sum(chunker.chunks[index].size for index in victims)
+
+
+def _take(chunker: Chunker, own: int, indices: Iterable[int], wanted: int) -> Iterator[int]:
+    """Lock chunks of `wanted` bytes together that may go."""
+    left = wanted
+    for index in indices:
+        if left <= 0:
+            return
+        chunk = chunker.chunks[index]
+        if chunker.map[index] not in _GOES or chunker.usage.is_read(chunk.start, chunk.stop):
+            continue
+        if locks.try_lock(own, chunk_lock(index)):
+            left -= chunk.size
+            yield index
+
+
+_GOES = (PRESENT, CLAIMED)
+
+
+def _ranges(chunks: ChunkList, indices: Sequence[int]) -> list[tuple[int, int]]:
+    """Byte ranges [start, stop) of chunks, neighbours joined."""
+    ranges: list[tuple[int, int]] = []
+    for index in indices:
+        chunk = chunks[index]
+        if ranges and ranges[-1][1] == chunk.start:
+            ranges[-1] = ranges[-1][0], chunk.stop
+        else:
+            ranges.append((chunk.start, chunk.stop))
+    return ranges
+
+
+def _punch(fd: int, off: int, size: int) -> None:
+    if _libc.fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, off, size):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def _check_holes(fd: int) -> None:
+    """Before anything is marked: behind the end of the file a hole changes nothing.
+
+    Raises:
+        OSError: this file system has no holes.
+    """
+    _punch(fd, os.fstat(fd).st_size, 4096)
+
+
+def _same(fd: int, path: Spot) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(fd), stat_at(path))
+    return False
+
+
+@contextlib.contextmanager
+def _nobody_has(chunker: Chunker) -> Iterator[bool]:
+    """Take the final name away from a sealed blob, unless a program has it open; while this lasts none can open it.
+
+    Such a program would read the holes as zeros.  It cannot be asked for a lock, but the kernel grants a write lease
+    only on a file that nobody else has open, and makes who opens it meanwhile wait.
+    """
+    if not _same(chunker.fd, chunker.place.sealed) or not _leased(chunker.fd):
+        yield False
+        return
+    place = chunker.place
+    rename_at(place.sealed, place.data)
+    mine = False
+    try:
+        # Who had found the file before it was renamed waits for the lease by now, or is told that the name is gone.
+        waited_for = fcntl.fcntl(chunker.fd, fcntl.F_GETLEASE) != fcntl.F_WRLCK
+        _end_lease(chunker.fd)
+        if not waited_for:
+            os.fchmod(chunker.fd, 0o600)
+            reopen(chunker)
+            mine = _leased(chunker.fd)
+    finally:
+        if not mine:
+            chunker.sealed = True
+            os.fchmod(chunker.fd, 0o400)
+            rename_at(place.data, place.sealed)
+    try:
+        yield mine
+    finally:
+        _end_lease(chunker.fd)
+
+
+def _leased(fd: int) -> bool:
+    """Take a write lease on `fd`; False when somebody else has the file open, or nobody can tell (NFS)."""
+    try:
+        # The kernel tells who holds a lease that somebody waits, by a signal: by one that does nothing.
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except OSError:
+        return False
+    return True
+
+
+def _end_lease(fd: int) -> None:
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
+@contextlib.contextmanager
+def _alone(chunk_map: ChunkMap) -> Iterator[bool]:
+    """Whether nobody else has the blob open; while this lasts nobody will.  Only under `Lock.CHANGE`, and short."""
+    mine = chunk_map.fd >= 0 and locks.try_lock(chunk_map.fd, Lock.OPEN)
+    try:
+        yield mine
+    finally:
+        if mine:
+            locks.try_lock(chunk_map.fd, Lock.OPEN, shared=True)
+
+
+def _remove(place: HeldPlace, held: Held) -> int:
+    """Remove all of a blob that nobody has open through us; who opened the sealed file keeps what he has."""
+    make_folder(place.folder)
+    try:
+        fd = open_locked(place.map)
+    except FileNotFoundError:
+        return 0  # another process removes it
+    try:
+        if not locks.try_lock(fd, Lock.OPEN):
+            return 0
+        # The map last: a crash before that leaves one that speaks of data that is not there, which counts for nothing.
+        for path in (place.sealed, place.data, place.chunks, place.map):
+            with contextlib.suppress(FileNotFoundError):
+                unlink_at(path)
+        with contextlib.suppress(OSError):
+            rmdir_at(place.folder)
+    finally:
+        os.close(fd)
+    return held.allocated
+
+
+def _look(cache: DiskCache, folder: str) -> Iterator[tuple[Digest, os.stat_result]]:
+    """Digest and status of each file of bytes in `blobs` or `partial`."""
+    try:
+        names = names_at(cache.held / folder)
+    except OSError:
+        return
+    for name in names:
+        with contextlib.suppress(InvalidDigest, OSError):
+            if name.startswith("sha256-"):
+                digest = Digest.parse(name)
+                info = stat_at(cache.held / (f"{folder}/{name}/data" if folder == "partial" else f"{folder}/{name}"))
+                if stat.S_ISREG(info.st_mode):
+                    yield digest, info

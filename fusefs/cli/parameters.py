@@ -1,0 +1,186 @@
+"""What a person writes on the command line: the types of parameters, and the options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fusefs.errors import InvalidInput, InvalidSetting
+from fusefs.system.places import needed_cache_home
+from fusefs.values.names import BaseUrl, Name
+from fusefs.values.settings import Settings, parse_age, parse_seconds, parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+DEFAULT_LISTEN = "127.0.0.1:8080"
+
+
+class _Text(click.ParamType):  # type: ignore[type-arg] # older clicks cannot be subscripted at run time
+    """A parameter that one of our own parsers reads; what it refuses is wrong usage."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002 # click's signature
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except InvalidInput as exc:
+            raise click.UsageError(str(exc), ctx) from exc
+
+
+def _parse_listen(text: str) -> tuple[str, int]:
+    """`HOST:PORT`, `:PORT` for every address, `[::1]:PORT`."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdecimal() or int(port) > 65535:
+        raise InvalidSetting(f"invalid address {text[:80]!r}: want HOST:PORT, for example {DEFAULT_LISTEN}")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 # `:PORT` asks for every address
+
+
+def _parse_path(text: str) -> Path:
+    """Any path; click's own type would look at it, and looking at a hung mount hangs."""
+    if not text:
+        raise InvalidSetting("a path must not be empty")
+    return Path(text)
+
+
+def _parse_mountpoint(text: str) -> Path:
+    """A path; a URL in its place is a source behind which the mount point was forgotten.  It may hold a password."""
+    if "://" in text and not text.startswith(_PATH_LIKE):
+        raise InvalidSetting("Missing argument 'MOUNTPOINT': the last word is a SOURCE")
+    return _parse_path(text)
+
+
+_PATH_LIKE = ("/", ".", "~")
+"""What a path begins with that nobody means as the name of a model."""
+
+
+def check_both(sources: Sequence[Name], mountpoint: Path) -> None:
+    """The last word is the mount point; where one was forgotten, say which.
+
+    Raises:
+        click.UsageError: it was.
+    """
+    text = str(mountpoint)
+    is_folder = text.startswith(_PATH_LIKE) or os.path.isdir(text)
+    if not sources:
+        raise click.UsageError("Missing argument 'SOURCE...'" if is_folder else "Missing argument 'MOUNTPOINT'")
+    if not is_folder and ":" in text:
+        raise click.UsageError(f"Missing argument 'MOUNTPOINT': {text[:80]!r} is no folder but a SOURCE")
+
+
+SOURCE = _Text("source", Name.parse)
+SIZE = _Text("size", parse_size)
+SECONDS = _Text("seconds", parse_seconds)
+AGE = _Text("age", parse_age)
+LISTEN = _Text("host:port", _parse_listen)
+REGISTRY = _Text("url", lambda text: str(BaseUrl.parse(text)))
+PATH = _Text("path", _parse_path)
+MOUNTPOINT = _Text("path", _parse_mountpoint)
+
+_Command = Any  # click's decorators change the type of what they wrap
+
+
+def _together(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    def decorate(command: _Command) -> _Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+sources_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE)
+places_arguments = _together(
+    # Not required here: of a single word click would say that the source is missing; `check_both` looks which it is.
+    click.argument("sources", metavar="SOURCE...", nargs=-1, required=False, type=SOURCE),
+    click.argument("mountpoint", type=MOUNTPOINT),
+)
+cache_option = click.option(
+    "--cache-dir",
+    type=PATH,
+    metavar="DIR",
+    envvar="FUSEFS_CACHE_DIR",
+    help="Where fetched bytes are kept. [default: $FUSEFS_CACHE_DIR, else ~/.cache/fusefs]",
+)
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Log every step, and the traceback of a failure.")
+fetch_options = _together(
+    click.option(
+        "--store",
+        "stores",
+        type=PATH,
+        metavar="DIR",
+        multiple=True,
+        help="An OLLAMA_MODELS directory that is asked before the network; may be given several times.",
+    ),
+    click.option(
+        "--timeout",
+        type=SECONDS,
+        metavar="TIME",
+        default="300s",
+        show_default=True,
+        help="How long a read is retried without success before it fails, for example 30s or 5m.",
+    ),
+    click.option(
+        "--memory",
+        type=SIZE,
+        metavar="SIZE",
+        default="256MiB",
+        show_default=True,
+        help="Memory for bytes that are not proved yet.",
+    ),
+    click.option(
+        "--cache-size",
+        type=SIZE,
+        metavar="SIZE",
+        help="Disk space for the cache; what was not used for longest makes room. [default: no limit but --keep-free]",
+    ),
+    click.option(
+        "--keep-free",
+        type=SIZE,
+        metavar="SIZE",
+        help="Leave so much of the disk free. [default: a twentieth of it, at most 2 GiB]",
+    ),
+    click.option(
+        "--mirror",
+        "mirrors",
+        type=REGISTRY,
+        metavar="URL",
+        multiple=True,
+        help="A registry that has the same blobs, https://host[:port], asked for bytes before the one in the name; what"
+        " a tag means, and which bytes are right, it does not say; may be given several times.",
+    ),
+    click.option(
+        "--allow-private",
+        is_flag=True,
+        help="Follow redirects of a public registry to private addresses.",
+    ),
+)
+
+
+lists_option = click.option(
+    "--lists",
+    type=click.Choice(["bound", "registry"]),
+    help="Serve single chunks by lists that are bound to the blob's digest alone, or by the registry's word, too. "
+    "[default: bound for a name with a digest, else registry]",
+)
+
+
+def cache_dir_of(given: Path | None) -> Path:
+    """The cache directory: what was named, else the place for caches of this user."""
+    if given is not None:
+        return given
+    return needed_cache_home()
+
+
+def settings_of(options: dict[str, Any]) -> Settings:
+    """The settings among the options of one command; what the command does not offer keeps its default."""
+    names = {field.name for field in fields(Settings)}
+    return Settings(**{name: value for name, value in options.items() if name in names})

@@ -1,0 +1,120 @@
+"""Account: what can be said of a running mount, for `status`."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import trio
+
+from fusefs import __version__
+from fusefs.daemon import hardening, logs
+from fusefs.values.report import CELLS, FileReport, MountReport, encode
+
+if TYPE_CHECKING:
+    from fusefs.daemon.mounting import MountOptions
+    from fusefs.daemon.watchdog import Watchdog
+    from fusefs.engine.models import SourcePool
+    from fusefs.fetch.fetcher import Fetcher
+    from fusefs.fuse import kernel
+    from fusefs.values.chunks import Blob
+    from fusefs.values.counters import Counters
+    from fusefs.vfs.filesystem import FileSystem
+    from fusefs.vfs.tree import FileNode
+
+
+class Account:
+    """What can be said of a running mount.
+
+    Attributes:
+        tuning: what became of the kernel's limits; None when they were not tried.
+    """
+
+    def __init__(
+        self,
+        options: MountOptions,
+        file_system: FileSystem,
+        fetcher: Fetcher,
+        counters: Counters,
+        named: dict[Blob, str],
+        pool: SourcePool,
+        dog: Watchdog,
+    ) -> None:
+        self._options = options
+        self._file_system = file_system
+        self._fetcher = fetcher
+        self._counters = counters
+        self._named = named
+        self._pool = pool
+        self._dog = dog
+        self._since = time.monotonic()
+        self.tuning: kernel.Tuning | None = None
+
+    async def document(self) -> bytes:
+        """The report as JSON; lets readers in between two files, of which there may be 65,536."""
+        files = []
+        for node in self._file_system.tree.files:
+            files.append(self._file(node))
+            await trio.lowlevel.checkpoint()
+        options = self._options
+        capabilities, may_gain = hardening.rights()
+        report = MountReport(
+            mountpoint=str(options.mountpoint),
+            pid=os.getpid(),
+            sources=tuple(map(str, options.names)),
+            cache_dir=str(options.cache_dir),
+            layout=options.layout,
+            log_file=str(options.log_file or ""),
+            version=__version__,
+            uptime=time.monotonic() - self._since,
+            rate=self._fetcher.rate,
+            in_flight=self._fetcher.in_flight,
+            queued=self._fetcher.queued,
+            kernel=dict(self.tuning.as_dict()) if self.tuning else {},
+            files=tuple(files),
+            counters={**self._counters.snapshot(), "bytes_evicted": self._fetcher.evicted},
+            overdue=self._dog.overdue,
+            last_error=self._dog.complaint
+            or logs.trouble()
+            or self._file_system.last_error
+            or self._fetcher.last_error
+            or None,
+            sources_state=self._pool.states(),
+            capabilities=capabilities,
+            no_new_privileges=not may_gain,
+        )
+        return encode(report)
+
+    def _file(self, node: FileNode) -> FileReport:
+        digest = self._file_system.getxattr(node.inode, "user.fusefs.digest").decode()
+        present, state = self._file_system.presence(node)
+        content = node.content
+        name = self._named.get(content, "") if not isinstance(content, bytes) else ""
+        if present >= node.size:
+            presence = _ALL
+        elif present == 0 or isinstance(content, bytes):
+            presence = _NONE
+        else:
+            fractions = self._file_system.blob_file(content).presence(CELLS)
+            presence = tuple(_percent(fraction) for fraction in fractions)
+        return FileReport(
+            path=node.path,
+            name=name,
+            digest=digest,
+            size=node.size,
+            present=present,
+            state=state,
+            proof=self._file_system.proof(node),
+            presence=presence,
+        )
+
+
+_ALL, _NONE = (100,) * CELLS, (0,) * CELLS
+
+
+def _percent(fraction: float) -> int:
+    """0 and 100 only when it is exactly that."""
+    if fraction <= 0:
+        return 0
+    return 100 if fraction >= 1 else min(99, max(1, round(100 * fraction)))

@@ -1,0 +1,294 @@
+"""The composition root of a mount: makes every part, hands each what it needs, and takes all of it down again.
+
+`start` is what the command calls; `run` is the mount itself, from set-up to unmount, on trio.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from fusefs.cache.disk import DiskCache
+from fusefs.cache.documents.writer import Keeper
+from fusefs.cache.space.quota import Limits
+from fusefs.daemon import background, control, hardening, logs
+from fusefs.daemon.account import Account
+from fusefs.daemon.dump import dump
+from fusefs.daemon.signals import WATCHED, Duties, obey
+from fusefs.daemon.statuses import probe
+from fusefs.daemon.watchdog import Watchdog
+from fusefs.engine.models import (
+    SourcePool,
+    check_stores,
+    in_thread,
+    origins,
+    resolve_all,
+    sole_error,
+    warn_of_whole_reads,
+)
+from fusefs.errors import MountError
+from fusefs.fetch.fetcher import Fetcher
+from fusefs.fuse import kernel, session
+from fusefs.fuse.mountpoint import check_device, check_mountpoint, mounted_at
+from fusefs.fuse.operations import FuseOperations
+from fusefs.fuse.pages import forget_pages
+from fusefs.values.counters import Counters
+from fusefs.vfs.blobfile import BlobFile
+from fusefs.vfs.filesystem import FileSystem
+from fusefs.vfs.layout import layout_of
+from fusefs.vfs.tree import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from fusefs.values.chunks import Blob
+    from fusefs.values.digest import Digest
+    from fusefs.values.names import Name
+    from fusefs.values.settings import Settings
+    from fusefs.vfs.layout import File, LayoutName
+
+log = logging.getLogger(__name__)
+
+ANSWER = 10.0
+"""Seconds in which stat on the new mount must answer: it needs no network, so more means that it never will."""
+
+PATIENCE = 4.0
+"""Seconds that a mount waits for the network when the cache has the manifests too (P7): several round trips over the
+slowest link that anybody would fetch a model on."""
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    """What a person asked for.
+
+    Attributes:
+        names: the models; one or more.
+        mountpoint: an empty folder.
+        cache_dir: the backing cache.
+        stores: local stores that are asked before the network.
+        settings: see `Settings`.
+        layout: names for the files, or an OLLAMA_MODELS directory.
+        symlinks: show blobs that are sealed and proved already as symbolic links into the cache.
+        allow_other: other users may read.
+        log_file: where to log; None for the default of a daemon, and for stderr in the foreground.
+        verbose: log every step.
+    """
+
+    names: tuple[Name, ...]
+    mountpoint: Path
+    cache_dir: Path
+    stores: tuple[Path, ...]
+    settings: Settings
+    layout: LayoutName = "files"
+    symlinks: bool = False
+    allow_other: bool = False
+    log_file: Path | None = None
+    verbose: bool = False
+
+
+def start(options: MountOptions, *, foreground: bool, warn: Callable[[str], None] = lambda _: None) -> None:
+    """Mount.  Returns when the mount answers, or in the foreground when it has ended.
+
+    What the set-up had to warn of is told to `warn`, unless it goes to a log in the foreground.
+
+    Raises:
+        FusefsError: why it could not be mounted.
+    """
+    check_device()
+    _check_stale(options.mountpoint)
+    # A daemon leaves the folder that relative paths start from.
+    options = replace(
+        options,
+        mountpoint=check_mountpoint(options.mountpoint),
+        cache_dir=options.cache_dir.absolute(),
+        stores=check_stores(options.stores),
+        log_file=logs.chosen_log(options.log_file) if options.log_file else None,
+    )
+    if foreground:
+        if options.log_file:
+            logs.to_file(options.log_file, verbose=options.verbose)
+        else:
+            logs.to_stderr(verbose=options.verbose)
+        _run(options, lambda: background.notify("READY=1"))
+        return
+    options = replace(options, log_file=options.log_file or logs.default_log(options.mountpoint))
+
+    def work(ready: background.Ready) -> None:
+        logs.to_file(options.log_file, verbose=options.verbose, stderr=True)
+        with logs.warnings() as warnings:
+            _run(options, lambda: ready(warnings.take()))
+
+    background.start(work, log_file=options.log_file, warn=warn)
+
+
+def _check_stale(mountpoint: Path) -> None:
+    """A mount whose daemon died looks like a live one until somebody asks it something.
+
+    Raises:
+        MountError: there is one.
+    """
+    there = mounted_at(mountpoint)
+    if there is not None and there.ours and probe(there.mountpoint) == "dead":
+        raise MountError(f"{mountpoint}: a mount was left there by a crash; clean up first: fusefs umount {mountpoint}")
+
+
+def _run(options: MountOptions, ready: Callable[[], None]) -> None:
+    # A store of a thousand models is half a million objects that live as long as the mount.  To look for garbage among
+    # them takes a third of the time to mount, and later stops every reader for a tenth of a second each time.
+    gc.disable()
+    hardening.keep_few_capabilities()
+    hardening.keep_memory_private()
+
+    def now_ready() -> None:
+        gc.freeze()
+        gc.enable()
+        hardening.gain_no_privileges()  # the mount is made; as root nothing that follows takes more rights than we have
+        ready()
+
+    try:
+        trio.run(run, options, now_ready)
+    except BaseExceptionGroup as group:
+        raise sole_error(group) from group
+    finally:
+        gc.enable()
+
+
+async def run(options: MountOptions, ready: Callable[[], None]) -> None:
+    """Set up, call `ready` once when the mount answers, and serve until SIGTERM, SIGINT or unmount.
+
+    Raises:
+        FusefsError: it could not be set up, or the connection to the kernel broke (perhaps in an ExceptionGroup).
+        KeyboardInterrupt: a signal came before the mount was ready.
+    """
+    was_ready = False
+
+    def now_ready() -> None:
+        nonlocal was_ready
+        was_ready = True
+        ready()
+
+    duties = Duties()
+    with trio.open_signal_receiver(*WATCHED) as received:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(obey, received, nursery, duties)
+            await _serve(options, now_ready, duties)
+            nursery.cancel_scope.cancel()
+    if not was_ready:
+        raise KeyboardInterrupt
+
+
+async def _serve(options: MountOptions, ready: Callable[[], None], duties: Duties) -> None:
+    """The mount's life.  What is set up first is taken down last."""
+    async with AsyncExitStack() as stack:
+        cache = await trio.to_thread.run_sync(_open_cache, options)
+        stack.callback(cache.release)
+        counters = Counters()
+
+        pool = SourcePool(options.stores, options.settings, counters)
+        stack.push_async_callback(in_thread, pool.close)
+        keeper = Keeper(cache)
+        stack.push_async_callback(in_thread, keeper.close)
+        models = await resolve_all(options.names, pool, cache, keeper, patience=PATIENCE)
+        files = layout_of(models, options.layout)
+        tree = Tree(files, await trio.to_thread.run_sync(_links, files, cache) if options.symlinks else {})
+
+        fetcher = Fetcher(cache, options.settings, counters)
+        stack.callback(fetcher.close)
+        named = origins(fetcher, models, pool)
+        await trio.to_thread.run_sync(warn_of_whole_reads, fetcher, models)
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        stack.callback(nursery.cancel_scope.cancel)
+        # Workers wait for their source and cannot be cancelled: closing the sources is what ends them.
+        stack.push_async_callback(in_thread, pool.close)
+        await nursery.start(fetcher.run)
+
+        file_system = FileSystem(tree, _opener(fetcher, options.settings), counters)
+        fetcher.lied = lambda blob: nursery.start_soon(forget_pages, file_system.inodes_of(blob))
+        dog = Watchdog(file_system.reads, options.settings.timeout, pool.in_flight)
+        duties.refresh = pool.refresh
+        duties.dump = partial(dump, file_system.reads, fetcher, pool, counters)
+        mount = Account(options, file_system, fetcher, counters, named, pool, dog)
+
+        ended = trio.Event()
+        operations = FuseOperations(file_system)
+        made = await nursery.start(_session, options, operations, ended)
+        stack.callback(ended.set)
+        if made.minor is not None:
+            mount.tuning = await trio.to_thread.run_sync(kernel.tune, made.minor)
+            operations.window = kernel.Window(made.minor)
+            if mount.tuning.complaint:
+                log.info("The kernel was not tuned fully: %s", mount.tuning.complaint)
+        await stack.enter_async_context(control.serving(nursery, options.mountpoint, mount.document))
+        await _answers(options.mountpoint)
+        log.info("Mounted %s at %s.", ", ".join(map(str, options.names)), options.mountpoint)
+        ready()
+        nursery.start_soon(_keep, keeper)
+        nursery.start_soon(dog.run)
+        await ended.wait()
+        log.info("Unmounted %s.", options.mountpoint)
+
+
+async def _keep(keeper: Keeper) -> None:
+    await trio.to_thread.run_sync(keeper.work, abandon_on_cancel=True)
+
+
+def _open_cache(options: MountOptions) -> DiskCache:
+    # Half of the budget for chunks in flight, half for chunks that the disk does not take.
+    settings = options.settings
+    return DiskCache.open(
+        options.cache_dir,
+        spill_capacity=settings.memory // 2,
+        stores=options.stores,
+        limits=Limits(settings.cache_size, settings.keep_free),
+        shared=options.symlinks and options.allow_other,
+    )
+
+
+def _links(files: Iterable[File], cache: DiskCache) -> dict[Digest, Path]:
+    """Blobs that can be shown as symbolic links: who follows one is beyond our reach, so only what is proved now."""
+    found = {file.content.blob for file in files if not isinstance(file.content, bytes)}
+    blobs = sorted(found, key=lambda blob: blob.size, reverse=True)  # only so many can be held: those that gain most
+    return {blob.digest: cache.path(blob.digest) for blob in blobs if cache.proved(blob) and cache.hold(blob.digest)}
+
+
+def _opener(fetcher: Fetcher, settings: Settings) -> Callable[[Blob], BlobFile]:
+    return lambda blob: BlobFile(fetcher, fetcher.track(blob), fill=settings.fill)
+
+
+async def _session(  # noqa: ASYNC128 # session.serve is what says started
+    options: MountOptions,
+    operations: FuseOperations,
+    ended: trio.Event,
+    *,
+    task_status: trio.TaskStatus[session.Session],
+) -> None:
+    source = ",".join(map(str, options.names))
+    try:
+        await session.serve(
+            operations,
+            options.mountpoint,
+            session.mount_options(source, allow_other=options.allow_other),
+            task_status=task_status,
+        )
+    finally:
+        ended.set()
+
+
+async def _answers(mountpoint: Path) -> None:
+    """Wait until a program that looks at the mount point sees the mount.
+
+    Raises:
+        MountError: it does not.
+    """
+    with trio.move_on_after(ANSWER):
+        await trio.to_thread.run_sync(os.stat, mountpoint, abandon_on_cancel=True)
+        return
+    raise MountError(f"{mountpoint}: mounted, but it does not answer; unmount it: fusefs umount {mountpoint}")

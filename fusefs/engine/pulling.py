@@ -1,0 +1,235 @@
+"""The composition root of a pull: every blob of some models, fetched whole, proved, and sealed in the cache."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from fusefs.cache.disk import DiskCache
+from fusefs.cache.documents.writer import Keeper
+from fusefs.cache.space.quota import Limits
+from fusefs.engine.models import SourcePool, check_stores, in_thread, labels_of, origins, resolve_all, sole_error
+from fusefs.errors import CacheFull, FusefsError
+from fusefs.fetch.fetcher import Fetcher
+from fusefs.fetch.flight import Priority
+from fusefs.values.counters import Counters
+from fusefs.values.report import Item, PullReport, SourceProblem
+from fusefs.vfs.layout import layout_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from fusefs.fetch.blobfetch import BlobFetch
+    from fusefs.values.chunks import Blob
+    from fusefs.values.names import Name
+    from fusefs.values.settings import Settings
+    from fusefs.vfs.layout import Model
+
+    Show = Callable[[Sequence[Item]], None]
+    """Told the newest state of all items, a few times a second."""
+
+log = logging.getLogger(__name__)
+
+FRAME = 0.25
+"""Seconds between two looks at the progress."""
+
+AT_ONCE = 4
+"""Blobs under way at once: a model of many small files must not wait for one round trip after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class PullOptions:
+    """What a person asked for.
+
+    Attributes:
+        names: the models; one or more.
+        cache_dir: where they are kept.
+        stores: local stores that are asked before the network.
+        settings: see `Settings`.
+    """
+
+    names: tuple[Name, ...]
+    cache_dir: Path
+    stores: tuple[Path, ...]
+    settings: Settings
+
+
+def pull(options: PullOptions, show: Show) -> PullReport:
+    """Fetch and prove everything.  Blocking.
+
+    Returns:
+        What became of each blob; what could not be had is in there, too.
+
+    Raises:
+        FusefsError: the cache cannot be used.
+        KeyboardInterrupt: SIGINT or SIGTERM; what has arrived is kept.
+    """
+    stores = check_stores(options.stores)
+    try:
+        report = trio.run(_run, options, stores, show)
+    except BaseExceptionGroup as group:
+        raise sole_error(group) from group
+    if report is None:
+        raise KeyboardInterrupt
+    return report
+
+
+async def _run(options: PullOptions, stores: Sequence[Path], show: Show) -> PullReport | None:
+    report = None
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_on_signal, signals, nursery.cancel_scope)
+            report = await _pull(options, stores, show)
+            nursery.cancel_scope.cancel()
+    return report
+
+
+async def _end_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()
+        return
+
+
+async def _pull(options: PullOptions, stores: Sequence[Path], show: Show) -> PullReport:
+    began = trio.current_time()
+    counters = Counters()
+    async with AsyncExitStack() as stack:
+        cache = await trio.to_thread.run_sync(_open_cache, options)
+        pool = SourcePool(stores, options.settings, counters)
+        stack.push_async_callback(in_thread, pool.close)
+        keeper = Keeper(cache)
+        failed: dict[Name, FusefsError] = {}
+        models = _showable(await resolve_all(options.names, pool, cache, keeper, failed=failed), failed)
+        await trio.to_thread.run_sync(keeper.work)
+
+        fetcher = Fetcher(cache, options.settings, counters)
+        stack.callback(fetcher.close)
+        blobs = origins(fetcher, models, pool)
+        _check_room(blobs, options.settings.cache_size)
+        cache.quota.wanted.update(blob.digest for blob in blobs)  # no part of it makes room for another
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        stack.callback(nursery.cancel_scope.cancel)
+        # Workers wait for their source and cannot be cancelled: closing the sources is what ends them.
+        stack.push_async_callback(in_thread, pool.close)
+        await nursery.start(fetcher.run)
+
+        labels = labels_of(models)
+        jobs = [_Job(fetcher.track(blob), labels.get(blob.digest, blob.digest.short)) for blob in blobs]
+        done = trio.Event()
+        # Not awaited itself: when we are cancelled it may wait for a source, and it is we who close those.
+        nursery.start_soon(_work, fetcher, jobs, show, done)
+        await done.wait()
+        files = tuple(job.item for job in jobs)
+        seconds = trio.current_time() - began
+        return PullReport(_texts(options.names), files, counters.snapshot(), seconds, _problems(options.names, failed))
+    raise AssertionError  # the stack swallows nothing
+
+
+def all_failed(names: Iterable[Name], reason: FusefsError) -> PullReport:
+    """The report of a pull that could not begin."""
+    texts = _texts(names)
+    return PullReport(texts, (), {}, 0.0, tuple(SourceProblem(text, str(reason)) for text in texts))
+
+
+def _texts(names: Iterable[Name]) -> tuple[str, ...]:
+    return tuple(map(str, names))
+
+
+def _problems(names: Iterable[Name], failed: Mapping[Name, FusefsError]) -> tuple[SourceProblem, ...]:
+    return tuple(SourceProblem(str(name), str(failed[name])) for name in dict.fromkeys(names) if name in failed)
+
+
+def _showable(models: Iterable[Model], failed: dict[Name, FusefsError]) -> list[Model]:
+    """Those that could be mounted; a manifest with names that cannot be is no reason to leave the others out."""
+    good = []
+    for model in models:
+        try:
+            layout_of([model])
+        except FusefsError as exc:
+            failed[model.name] = exc
+        else:
+            good.append(model)
+    return good
+
+
+def _open_cache(options: PullOptions) -> DiskCache:
+    settings = options.settings
+    return DiskCache.open(options.cache_dir, limits=Limits(settings.cache_size, settings.keep_free))
+
+
+def _check_room(blobs: Iterable[Blob], limit: int | None) -> None:
+    """Say now what would otherwise turn out after gigabytes.
+
+    Raises:
+        CacheFull: all of it together is larger than the cache may become.
+    """
+    size = sum(blob.size for blob in blobs)
+    if limit is not None and size > limit:
+        raise CacheFull(f"{size} bytes do not fit into --cache-size {limit}; `fusefs mount` fetches what is read alone")
+
+
+class _Job:
+    """One blob to pull, and what is shown of it."""
+
+    def __init__(self, fetch: BlobFetch, label: str) -> None:
+        self.fetch = fetch
+        self.item = Item(label=label, digest=str(fetch.blob.digest), size=fetch.blob.size)
+        self.look()
+
+    def look(self) -> None:
+        """Bring the item up to date."""
+        if self.item.state != "sealed":
+            self.item.done = self.fetch.present
+        if self.item.state == "fetching" and self.item.done >= self.item.size:
+            self.item.state = "proving"
+
+
+async def _work(fetcher: Fetcher, jobs: Sequence[_Job], show: Show, done: trio.Event) -> None:
+    limit = trio.CapacityLimiter(AT_ONCE)
+    items = [job.item for job in jobs]
+
+    async def one(job: _Job) -> None:
+        async with limit:
+            await _complete(fetcher, job)
+
+    async def all_of_them() -> None:
+        async with trio.open_nursery() as nursery:
+            for job in jobs:
+                nursery.start_soon(one, job)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_redraw, jobs, items, show)
+        await all_of_them()
+        nursery.cancel_scope.cancel()
+    for job in jobs:
+        job.look()
+    show(items)
+    done.set()
+
+
+async def _redraw(jobs: Sequence[_Job], items: Sequence[Item], show: Show) -> None:
+    while True:
+        for job in jobs:
+            job.look()
+        show(items)
+        await trio.sleep(FRAME)
+
+
+async def _complete(fetcher: Fetcher, job: _Job) -> None:
+    """One blob; that it cannot be had is no reason to stop the others."""
+    job.item.state = "fetching"
+    try:
+        # An empty blob is proved by being empty; the cache keeps no file for it.
+        if job.fetch.state != "sealed":
+            await fetcher.complete(job.fetch, Priority.READ_AHEAD)
+    except FusefsError as exc:
+        log.info("%s could not be pulled.", job.item.label, exc_info=exc)
+        job.item.state, job.item.problem = "failed", str(exc)
+    else:
+        job.item.state, job.item.done = "sealed", job.item.size

@@ -1,0 +1,132 @@
+"""Resolve: a model's name to its manifest, from its sources, else from the cache (P7).
+
+The registry in the name decides what a tag means, or a store that the person named: a mirror gives bytes, not truth.
+Who pins the digest needs nobody's word: no source can give another manifest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fusefs.artifacts.manifest import MAX_MANIFEST_SIZE, Manifest
+from fusefs.cache.documents.reader import recall
+from fusefs.errors import (
+    CacheError,
+    Cancelled,
+    DigestMismatch,
+    FusefsError,
+    IntegrityError,
+    InvalidManifest,
+    NotFound,
+    SourceError,
+)
+from fusefs.fetch.rounds import asked_twice, decisive, in_rounds, patience_of, voucher_of
+from fusefs.sources.retry import MANIFEST_TIMEOUT
+from fusefs.values.voucher import Proof
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fusefs.cache.disk import DiskCache
+    from fusefs.cache.documents.writer import Keeper
+    from fusefs.sources.base import Source
+    from fusefs.values.names import Name
+
+log = logging.getLogger(__name__)
+
+
+def resolve(name: Name, sources: Sequence[Source], cache: DiskCache, keeper: Keeper) -> Manifest:
+    """Find the manifest of `name`, and keep it in the cache for when there is no network.  Blocking.
+
+    A name with a digest that the cache has asks nobody.  Otherwise the sources are asked in order, for a while again
+    and again when none can be reached; then the manifest that the name had last is used.
+
+    Raises:
+        ModelNotFound, NotFound: no source has the model.
+        SourceError: no source could be reached, and the cache does not know the name.
+        InvalidManifest: what was found is not a manifest that can be mounted.
+        DigestMismatch: it is not the manifest that the name pins.
+    """
+    try:
+        return in_rounds(lambda: ask(name, sources, cache, keeper), patience_of(sources, MANIFEST_TIMEOUT))
+    except Cancelled:
+        raise
+    except FusefsError as exc:
+        try:
+            return last_known(name, exc, cache)
+        except SourceError as failure:
+            _offer_digest(name, failure, sources)
+            raise
+
+
+def _offer_digest(name: Name, failure: SourceError, sources: Sequence[Source]) -> None:
+    """Name a way to go on by a mirror's word, which is the person's to take.
+
+    Raises:
+        SourceError: `failure` and the name with the digest of what a mirror has under the tag.
+    """
+    for source in sources if name.digest is None else ():
+        if voucher_of(source).proof > Proof.NONE:
+            continue
+        with contextlib.suppress(FusefsError):
+            digest = Manifest.parse(source.manifest(name)).digest
+            break
+    else:
+        return
+    raise SourceError(
+        f"{failure}; the mirror {source.label} has another word for it, which is yours to take: {name}@{digest}",
+        temporary=failure.temporary,
+    ) from failure
+
+
+def ask(name: Name, sources: Sequence[Source], cache: DiskCache, keeper: Keeper) -> Manifest:
+    """The same of what `sources` have now alone (or the cache, by digest); each is asked once.
+
+    Raises:
+        FusefsError: as `resolve`.
+    """
+    if name.digest is not None:
+        with contextlib.suppress(CacheError, DigestMismatch):
+            return Manifest.parse(cache.read(name.digest, MAX_MANIFEST_SIZE))
+    else:
+        sources = [source for source in sources if voucher_of(source).proof > Proof.NONE]
+    errors: list[FusefsError] = []
+    for source in sources:
+        try:
+            manifest = asked_twice(partial(_manifest_of, source, name))
+        except Cancelled:
+            raise
+        except FusefsError as exc:
+            # A store that lacks the model says nothing about the registry that is asked next; trouble does.
+            errors.append(exc)
+            if source is not sources[-1]:
+                lied = isinstance(exc, IntegrityError | InvalidManifest)
+                log.log(logging.WARNING if lied else logging.INFO, "%s: %s; the next source is asked", name, exc)
+            continue
+        keeper.add(name, manifest.digest, manifest.raw)
+        return manifest
+    raise decisive(errors) if errors else NotFound(f"{name}: no source to ask")
+
+
+def _manifest_of(source: Source, name: Name) -> Manifest:
+    manifest = Manifest.parse(source.manifest(name))
+    if name.digest is not None and manifest.digest != name.digest:
+        raise DigestMismatch(f"{source.label}: manifest", expected=name.digest, actual=manifest.digest)
+    return manifest
+
+
+def last_known(name: Name, failure: FusefsError, cache: DiskCache) -> Manifest:
+    """The manifest that the name had when it was resolved last; only when nobody could be asked.
+
+    Raises:
+        FusefsError: `failure`, when the cache cannot help.
+    """
+    if name.digest is None and not isinstance(failure, NotFound):
+        with contextlib.suppress(CacheError, InvalidManifest):
+            manifest = Manifest.parse(recall(cache, name))
+            log.warning("%s; using the manifest of %s that was cached before", failure, name)
+            return manifest
+    raise failure

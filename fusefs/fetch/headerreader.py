@@ -1,0 +1,93 @@
+"""HeaderReader: has the header of a blob fetched to its end, and finds out where its tensors are.
+
+Only what is present is read, so every byte of it was proved; what it says is a hint all the same.  A blob that is no
+model, or whose header lies, has no hints.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from fusefs.errors import ChunkGone, FusefsError, InvalidHeader
+from fusefs.fetch.flight import Priority
+from fusefs.formats.header import read_header
+from fusefs.values.settings import MIB
+
+if TYPE_CHECKING:
+    from fusefs.cache.blob.chunker import Chunker
+    from fusefs.fetch.blobfetch import BlobFetch
+    from fusefs.fetch.fetcher import Fetcher
+    from fusefs.formats.extents import Extents
+    from fusefs.prefetch.policy import Prefetch
+
+log = logging.getLogger(__name__)
+
+_CHEAP = 8 * MIB
+"""A first chunk up to this size is fetched to learn where the tensors are; a larger one is awaited."""
+
+
+class HeaderReader:
+    """Belongs to one fetcher; its tasks live in the fetcher's nursery and never raise into it."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+        # A header may take 100 ms of a core: of a thousand models that are opened at once, one at a time.
+        self._turn = trio.Lock()
+
+    def start(self, fetch: BlobFetch, chunker: Chunker, prefetch: Prefetch, off: int) -> None:
+        """Read the header and tell `prefetch`, now that somebody reads at `off`; or not yet, and ask again.
+
+        What is on its way to a reader is waited for, and its first chunk fetched only where that costs little.
+        """
+        first = chunker.chunks[0]
+        elsewhere = off >= first.stop and 0 not in fetch.flights and first.size <= _CHEAP
+        if elsewhere or chunker.present(0):
+            prefetch.header_begun()
+            fetch.use.hold()
+            self._fetcher.start_soon(partial(self._read, fetch, chunker, prefetch))
+
+    async def _read(self, fetch: BlobFetch, chunker: Chunker, prefetch: Prefetch) -> None:
+        try:
+            extents = await self._extents(fetch, chunker)
+        except InvalidHeader as exc:
+            log.debug("%s: no tensors: %s", fetch.blob.digest.short, exc)
+            prefetch.header_read(None)
+        except FusefsError as exc:
+            log.debug("%s: its header is not to be had: %s", fetch.blob.digest.short, exc)
+            prefetch.header_failed()
+        except Exception as exc:
+            self._fetcher.report(exc)
+            prefetch.header_read(None)
+        else:
+            log.debug("%s: %d tensors", fetch.blob.digest.short, len(extents))
+            prefetch.header_read(extents)
+        finally:
+            fetch.use.let_go()
+
+    async def _extents(self, fetch: BlobFetch, chunker: Chunker) -> Extents:
+        found = read_header(b"", fetch.blob.size)
+        if isinstance(found, int):
+            found = min(found, chunker.chunks[0].size)  # enough to see what it is
+        while isinstance(found, int):
+            missing = chunker.missing(0, found)
+            for flight in [self._fetcher.want(fetch, chunker, index, Priority.READ_AHEAD) for index in missing]:
+                await flight.wait()
+            async with self._turn:
+                found = await self._fetcher.threads.run(_look, chunker, found)
+        return found
+
+
+def _look(chunker: Chunker, size: int) -> Extents | int:
+    """Read the first `size` bytes, and see what they say.  Blocking.
+
+    Raises:
+        InvalidHeader: nothing that is known.
+        CacheError: they are not here.
+    """
+    if chunker.missing(0, size):
+        raise ChunkGone(f"{chunker.blob.digest.short}… left before its header was read")
+    return read_header(memoryview(chunker.pread(0, size)), chunker.blob.size)

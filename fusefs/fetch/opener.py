@@ -1,0 +1,91 @@
+"""Opener: from a blob to its open chunker, once, and again when its chunk list turns out to be wrong."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from fusefs.fetch.flight import again
+
+if TYPE_CHECKING:
+    from fusefs.cache.blob.chunker import Chunker
+    from fusefs.errors import DigestMismatch
+    from fusefs.fetch.blobfetch import BlobFetch, Listed
+    from fusefs.fetch.idle import IdleBlobs
+    from fusefs.fetch.threads import CacheThreads
+    from fusefs.values.digest import Digest
+
+log = logging.getLogger(__name__)
+
+_MOST_ASKING = 16
+"""Chunk lists that one host is asked for at a time; each waits in a thread for up to `--timeout`."""
+
+
+class Opener:
+    """Opens the blobs of one fetcher."""
+
+    def __init__(self, threads: CacheThreads, idle: IdleBlobs) -> None:
+        self._threads = threads
+        self._idle = idle
+        # Threads of their own: what is present must open while others wait for a dead network (P7), and what another
+        # host has while they wait for a dead host.
+        self._asking: dict[str, trio.CapacityLimiter] = {}
+        self._locks: dict[Digest, trio.Lock] = {}
+
+    async def open(self, fetch: BlobFetch) -> Chunker:
+        """The blob's chunker, opened by whoever needs it first.
+
+        Raises:
+            FusefsError: no list, no cache, or it is in quarantine.
+        """
+        if fetch.chunker is not None and fetch.chunker.quarantined:
+            fetch.distrust(fetch.chunker)
+        if fetch.quarantined is not None:
+            raise again(fetch.quarantined)
+        async with self._lock(fetch):
+            if fetch.chunker is None:
+                await self._idle.make_room()
+                listed = await self._idle.patiently(partial(self._threads.run, fetch.local_list))
+                if listed is None:
+                    ask = partial(trio.to_thread.run_sync, fetch.remote_list, limiter=self._asking_of(fetch))
+                    listed = await self._idle.patiently(ask)
+                await self._open(fetch, listed)
+            assert fetch.chunker is not None
+            return fetch.chunker
+
+    async def _open(self, fetch: BlobFetch, listed: Listed) -> None:
+        chunker = await self._idle.patiently(partial(self._threads.run_to_end, fetch.open_chunker, listed))
+        # No await from here on: nobody may read by the new list before handles of the old one are known to be old.
+        # From here on the map tells of verdicts; before that, the quarantine.
+        if fetch.left is not None and fetch.left.convicted():
+            fetch.convict()
+        fetch.left = None
+        fetch.chunker = chunker
+        self._idle.opened(fetch)
+
+    async def relist(self, fetch: BlobFetch, chunker: Chunker, mismatch: DigestMismatch) -> bool:
+        """Every source has bytes that the pinned list rejects: the list may have been damaged on its way to us.
+
+        Returns:
+            True when the blob has started again with another list.
+        """
+        listed = await trio.to_thread.run_sync(
+            fetch.other_list, chunker, mismatch.actual, limiter=self._asking_of(fetch), abandon_on_cancel=True
+        )
+        if listed is None:
+            return False
+        async with self._lock(fetch):
+            if fetch.chunker is chunker:
+                log.warning("%s: its chunk list was wrong; %s has another one by now", fetch.blob.digest, listed[1].who)
+                fetch.retire(chunker)
+                await self._open(fetch, listed)
+        return True
+
+    def _asking_of(self, fetch: BlobFetch) -> trio.CapacityLimiter:
+        return self._asking.setdefault(fetch.host, trio.CapacityLimiter(_MOST_ASKING))
+
+    def _lock(self, fetch: BlobFetch) -> trio.Lock:
+        return self._locks.setdefault(fetch.blob.digest, trio.Lock())

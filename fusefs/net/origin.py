@@ -1,0 +1,40 @@
+"""Origin: scheme, host and port of a URL, which is what credentials belong to."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+PORTS = {"http": 80, "https": 443}
+"""What each scheme has where a URL names none."""
+
+# Digits of other scripts, or numbers that no address has, would make it a name that somebody else may answer to.
+_LOOPBACK = re.compile(r"127(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What credentials belong to: scheme, host and port together.  Made by `fusefs.net.url` alone.
+
+    Attributes:
+        scheme: `http` or `https`.
+        host: a name or an address in its one form, lower case, IPv6 without brackets.
+        port: 1 to 65535.
+    """
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def loopback(self) -> bool:
+        """Whether it is this very machine."""
+        return self.host in ("localhost", "::1") or _LOOPBACK.fullmatch(self.host) is not None
+
+    def allows(self, other: Origin) -> bool:
+        """Whether one may be sent on from here to there: what came over TLS is not continued in the clear."""
+        return self.scheme == other.scheme or other.scheme == "https"
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"

@@ -1,0 +1,87 @@
+"""Replay: ahead of a reader who loads a blob as somebody did before, in the order that was recorded.  Pure policy."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fusefs.values.trace import Start
+
+_MISSES = 8
+"""Reads in a row that are not where the record has the reader: from then on it is another load.
+
+A few are the same load with its threads in another order, or somebody else who looks into the file.
+"""
+
+
+class Replay:
+    """Where a reader is in a recorded start, and what of it was said to be fetched.
+
+    Attributes:
+        over: it has nothing more to say: the record is at its end, or the reader left its order.
+        left: the reader left its order.
+    """
+
+    def __init__(self, start: Start) -> None:
+        self._ranges = start.ranges
+        self._ends = list(accumulate(stop - begin for begin, stop in start.ranges))
+        self._order = sorted(range(len(self._ranges)), key=self._ranges.__getitem__)
+        self._begins = [self._ranges[i][0] for i in self._order]
+        # Both count bytes of the record: how far the reader has come, and how far it was said.
+        self._place = 0
+        self._said = 0
+        self._misses = 0
+        self.over = not self._ranges
+        self.left = False
+
+    def observe(self, off: int, size: int, lead: int) -> list[range] | None:
+        """Take note of a read of [off, off+size).
+
+        Args:
+            off: offset in bytes.
+            size: length in bytes.
+            lead: bytes of the record to keep on their way ahead of the reader.
+
+        Returns:
+            The bytes to have next, in the order of the record; None when the read is not where the record has it,
+            so that others have to say what to do.
+        """
+        place = self._find(off, size)
+        if place is None or place > max(self._place, self._said) + lead:
+            self._misses += 1
+            if self._misses >= _MISSES:
+                self.over = self.left = True
+            return None
+        if place > self._place:
+            self._place = place
+            self._misses = 0
+        if self._place == self._ends[-1]:
+            self.over = True
+        return self._next_words(lead)
+
+    def _next_words(self, lead: int) -> list[range]:
+        # What the reader has passed over is said, too: its threads may come back for it, as they did before.
+        if self._said - self._place > lead // 2:
+            return []  # in large pieces, so that neighbours become one request
+        stop = min(self._place + lead, self._ends[-1])
+        words = []
+        while self._said < stop:
+            index = bisect_right(self._ends, self._said)
+            end = self._ranges[index][1] - (self._ends[index] - min(stop, self._ends[index]))
+            begin = self._ranges[index][1] - (self._ends[index] - self._said)
+            words.append(range(begin, end))
+            self._said += end - begin
+        return words
+
+    def _find(self, off: int, size: int) -> int | None:
+        """Bytes of the record up to the end of a read; None when neither its first nor its last byte is in it."""
+        for at, rest in ((off, size), (off + size - 1, 1)):
+            found = bisect_right(self._begins, at) - 1
+            if found >= 0:
+                index = self._order[found]
+                stop = self._ranges[index][1]
+                if at < stop:
+                    return min(self._ends[index], self._ends[index] - (stop - at) + rest)
+        return None

@@ -1,0 +1,321 @@
+"""RegistrySource: a registry that speaks the Docker / OCI protocol, with Ollama's `chunksums` where it has them.
+
+Sources: OCI distribution-spec 1.1, Docker registry HTTP API V2, Ollama's `server/internal/client/ollama`.  It checks
+statuses, ranges and lengths; of content it checks only what has a digest here, a manifest that was asked for by one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fusefs.artifacts.manifest import ACCEPT, MAX_MANIFEST_SIZE, choose_from_index
+from fusefs.errors import (
+    DigestMismatch,
+    InvalidChunkList,
+    InvalidInput,
+    InvalidManifest,
+    ModelNotFound,
+    NotFound,
+    PrivateAddress,
+    SourceError,
+    TransportError,
+    WrongResponse,
+)
+from fusefs.net.transport import Response, Transport
+from fusefs.net.url import Url
+from fusefs.sources.rangebody import RangeBody
+from fusefs.sources.registry.auth import Authenticator
+from fusefs.sources.registry.credentials import KeyRing
+from fusefs.sources.registry.responses import check_encoding, check_status, given_range
+from fusefs.values.chunks import Blob, Chunk, ChunkList
+from fusefs.values.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fusefs.net.circuit import Circuits
+    from fusefs.values.names import Name
+    from fusefs.values.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_NO_ENDPOINT = frozenset((400, 403, 404, 405, 406, 410, 501))
+"""What registries without `chunksums` answer; whether the blob itself may be had, its own request will tell."""
+
+_EXPIRED = frozenset((400, 401, 403, 404, 410))
+"""What storage answers to a signed URL that is not good any more."""
+
+_MAX_TARGETS = 4096
+
+_FRONT_OF_WORD = re.compile(rb"sha256[:-][0-9A-Fa-f]{0,64}|[0-9]+(?:-[0-9]*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where a blob was found, and whether it was a public host that sent us there."""
+
+    url: Url
+    sent: bool
+
+
+class RegistrySource:
+    """A Source over HTTP.
+
+    Attributes:
+        label: as in the name or the option that gave it.
+        host: as its origin is called in messages.
+    """
+
+    def __init__(
+        self,
+        scheme: str,
+        host: str,
+        settings: Settings,
+        *,
+        keys: KeyRing | None = None,
+        circuits: Circuits | None = None,
+    ) -> None:
+        """Make one; nothing is connected yet.
+
+        Args:
+            scheme: `http`, `https` or `https+insecure`.
+            host: with its port, where it has one.
+            settings: timeouts and the number of connections.
+            keys: where credentials lie; where Ollama and Docker keep them by default.
+            circuits: what is known of each host; without them each request is made.
+
+        Raises:
+            SourceError: `host` cannot be part of a URL.
+        """
+        self.label = host
+        self._base = Url.parse(f"{'http' if scheme == 'http' else 'https'}://{host}")
+        self._origin = self._base.origin
+        self.host = str(self._origin)
+        insecure = self._origin.host if scheme == "https+insecure" else ""
+        named = self._origin.host
+        self._transport = Transport(settings, insecure_host=insecure, named=named, circuits=circuits)
+        self._auth = Authenticator(self._origin, self._transport, keys or KeyRing.default())
+        self._targets: dict[tuple[str, Digest], _Target] = {}
+        self._ignoring = ""  # which host of this source ignores Range
+        self._lock = threading.Lock()
+
+    def manifest(self, name: Name) -> bytes:
+        """See `Source.manifest`.  An index of exactly one manifest is followed, unless the name pins a digest."""
+        raw = self._manifest(name, name.digest)
+        inner = choose_from_index(raw)
+        if inner is None:
+            return raw
+        if name.digest is not None:
+            raise InvalidManifest(f"{name.digest} is an index; name its manifest instead: @{inner}")
+        return self._manifest(name, inner, blobs=False)
+
+    def chunk_list(self, name: Name, blob: Blob) -> ChunkList | None:
+        """See `Source.chunk_list`.  Read whole and checked before anything is fetched by it."""
+        response = self._get(name, f"/v2/{name.repository}/chunksums/{blob.digest}", {})
+        try:
+            if response.status in _NO_ENDPOINT:
+                response.discard()
+                return None
+            check_status(response)
+            check_encoding(response)
+            if response.elsewhere:
+                # Who has the bytes, and may have others, must not say which are right.
+                log.warning("%s: the chunk list of %s is another host's, and not used", self.label, blob.digest)
+                response.discard()
+                return None
+            chunks = _parse(blob, response)
+            location = response.headers.get("Content-Location")
+            if location:
+                with contextlib.suppress(SourceError):  # the blob's own URL will do
+                    self._remember(name, blob, response.url.join(location), sent=response.public)
+            return chunks
+        finally:
+            response.close()
+
+    def open_range(self, name: Name, blob: Blob, chunk: Chunk) -> RangeBody:
+        """See `Source.open_range`."""
+        if chunk.end >= blob.size:
+            raise SourceError(f"bytes {chunk} lie behind the end of a blob of {blob.size}", source=self.label)
+        headers = {"Range": f"bytes={chunk}"}
+        response = self._from_target(name, blob, headers) or self._from_registry(name, blob, headers)
+        try:
+            check_status(response, wanted=(200, 206))
+            sent = given_range(response, chunk, blob.size)
+            if response.redirected:
+                self._remember(name, blob, response.url, sent=response.sent)
+        except BaseException:
+            response.close()
+            raise
+        if chunk.size == blob.size:
+            return RangeBody(response, sent, sent)
+        ignored = sent.size == blob.size
+        self._note_range(response.source, ignored=ignored)
+        return RangeBody(response, sent, sent if ignored else chunk, stream=ignored)
+
+    def close(self) -> None:
+        """See `Source.close`."""
+        self._transport.close()
+
+    @property
+    def ignores_range(self) -> bool:
+        """See `Remote.ignores_range`."""
+        return bool(self._ignoring)
+
+    def refresh(self) -> None:
+        """See `Remote.refresh`."""
+        self._auth.forget()
+        with self._lock:
+            self._targets.clear()
+            self._ignoring = ""
+
+    def in_flight(self) -> list[str]:
+        """See `Remote.in_flight`."""
+        return self._transport.in_flight()
+
+    def _note_range(self, host: str, *, ignored: bool) -> None:
+        """A part of a blob was asked for, and `host` gave that part, or `ignored` it and gives all."""
+        with self._lock:
+            before = self._ignoring
+            if ignored or host == before:
+                self._ignoring = host if ignored else ""
+        if ignored and not before:
+            log.warning(
+                "%s answers a request for a part of a file with all of it (a server or a proxy that ignores Range): "
+                "each file is read in one stream from its front, and a read waits until the stream has come to it.",
+                host,
+            )
+
+    def _get(self, name: Name, path: str, headers: dict[str, str]) -> Response:
+        """GET from the registry itself, with authorization; a 401 is answered once."""
+        url = self._base.join(path)
+        secret = self._auth.current(name.repository)
+        response = self._transport.get(url, headers, authorization=secret)
+        if response.status != 401 or response.url.origin != self._origin:
+            return response
+        try:
+            challenge = response.headers.get("WWW-Authenticate")
+            renewed = self._auth.renew(name.repository, challenge, secret, public=response.public)
+        except BaseException:
+            response.close()
+            raise
+        if not renewed:
+            return response
+        response.discard()
+        secret = self._auth.current(name.repository)
+        return self._transport.get(url, headers, authorization=secret)
+
+    def _manifest(self, name: Name, digest: Digest | None, *, blobs: bool = True) -> bytes:
+        repository = f"/v2/{name.repository}"
+        paths = [f"{repository}/manifests/{digest or name.tag}"]
+        if digest is not None and blobs:  # where Ollama's registry has it; others have it among the manifests
+            paths.insert(0, f"{repository}/blobs/{digest}")
+        try:
+            raw = self._first(name, paths)
+        except NotFound as exc:
+            raise ModelNotFound(f"model {name.repository}:{name.tag} not found ({exc})") from exc
+        if digest is not None and Digest.of(raw) != digest:
+            raise DigestMismatch(f"{self.label}: manifest of {name.short}", expected=digest, actual=Digest.of(raw))
+        return raw
+
+    def _first(self, name: Name, paths: list[str]) -> bytes:
+        """The body of the first path that is not 404."""
+        for path in paths:
+            response = self._get(name, path, {"Accept": ACCEPT})
+            if response.status == 404 and path != paths[-1]:
+                response.discard()
+                continue
+            try:
+                check_status(response)
+                check_encoding(response)
+                return response.read(MAX_MANIFEST_SIZE + 1)
+            finally:
+                response.close()
+        raise AssertionError("no paths")
+
+    def _remember(self, name: Name, blob: Blob, url: Url, *, sent: bool) -> None:
+        """Keep where the bytes of a blob lie: a signed URL is good for many ranges.
+
+        Args:
+            name: the model.
+            blob: of it.
+            url: where.
+            sent: a public host says so.
+        """
+        if not self._origin.allows(url.origin) or url == self._blob_url(name, blob):
+            return
+        with self._lock:
+            if len(self._targets) >= _MAX_TARGETS:
+                self._targets.clear()
+            self._targets[name.repository, blob.digest] = _Target(url, sent)
+
+    def _forget(self, name: Name, blob: Blob, target: _Target) -> None:
+        with self._lock:
+            if self._targets.get((name.repository, blob.digest)) == target:
+                del self._targets[name.repository, blob.digest]
+
+    def _blob_url(self, name: Name, blob: Blob) -> Url:
+        return self._base.join(f"/v2/{name.repository}/blobs/{blob.digest}")
+
+    def _from_target(self, name: Name, blob: Blob, headers: dict[str, str]) -> Response | None:
+        """The answer of where the blob was last found; None when that is not known or not good any more."""
+        target = self._targets.get((name.repository, blob.digest))
+        if target is None:
+            return None
+        own = self._auth.current(name.repository) if target.url.origin == self._origin else None
+        try:
+            response = self._transport.get(target.url, headers, authorization=own, sent=target.sent)
+        except PrivateAddress:
+            self._forget(name, blob, target)
+            return None  # where the blob itself lies may be another place
+        except TransportError:
+            self._forget(name, blob, target)
+            raise
+        if response.status not in _EXPIRED:
+            return response
+        response.discard()
+        self._forget(name, blob, target)
+        return None
+
+    def _from_registry(self, name: Name, blob: Blob, headers: dict[str, str]) -> Response:
+        path = f"/v2/{name.repository}/blobs/{blob.digest}"
+        response = self._get(name, path, headers)
+        if response.status in _EXPIRED and response.url.origin != self._origin:
+            response.discard()  # a cache before the registry may have kept a redirect for too long
+            response = self._get(name, path, headers)
+        return response
+
+
+def _parse(blob: Blob, response: Response) -> ChunkList:
+    """The list, with memory bounded whatever comes.
+
+    Raises:
+        WrongResponse: it may be the front part of a good list, so it is worth asking again.
+        InvalidInput: something in it is wrong, whatever might have followed.
+    """
+    tail, ended = b"", False
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal tail, ended
+        for piece in response.pieces():
+            tail = (tail + piece)[-256:]
+            yield piece
+        ended = True
+
+    try:
+        return ChunkList.parse(blob.size, pieces())
+    except InvalidInput as exc:
+        if ended and _looks_cut(tail, exc):
+            message = f"the chunk list of {blob.digest.short} is incomplete: {exc}"
+            raise WrongResponse(message, source=response.source) from exc
+        raise
+
+
+def _looks_cut(tail: bytes, error: InvalidInput) -> bool:
+    """Whether a list that ended in `tail` and was refused with `error` might only have ended too early."""
+    last = (tail.split() or [b""])[-1]
+    return isinstance(error, InvalidChunkList) or b"sha256:".startswith(last) or bool(_FRONT_OF_WORD.fullmatch(last))
