@@ -1,14 +1,15 @@
 """DiskCache: a directory of blobs named by their digest, and of manifests named by their model.
 
 `blobs/sha256-<hex>` and `manifests/<host>/<namespace>/<model>/<tag>` are an OLLAMA_MODELS store; `partial/` holds what
-is not proved yet (`fusefs.cache.blob.chunker`), `quarantine/` what turned out to be a lie, `starts/` the recorded starts
-(`fusefs.cache.documents.traces`).
+is not proved yet (`fusefs.cache.blob.chunker`), `quarantine/` what turned out to be a lie, `starts/` the recorded
+starts (`fusefs.cache.documents.traces`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 import threading
@@ -43,7 +44,7 @@ from fusefs.system.locks import try_lock, unlock
 from fusefs.system.parents import check_parents, make_parents
 from fusefs.system.spot import Held, is_folder_at, names_at, replace_at, unlink_at
 from fusefs.values.chunkpack import MAX_PACKED_SIZE
-from fusefs.values.digest import Digest
+from fusefs.values.digest import SHA256, Digest
 from fusefs.values.voucher import UNKNOWN
 
 if TYPE_CHECKING:
@@ -202,9 +203,9 @@ class DiskCache:
             if self.get(digest).size == size:
                 return False
         with disk_errors(self.path(digest)), temporary_file(self.held / "partial") as (fd, temporary):
-            actual = copy_exactly(reader, fd, size, str(digest))
-            if actual != digest:
-                raise DigestMismatch("blob", expected=digest, actual=actual)
+            copy_exactly(reader, fd, size, str(digest), hasher := digest.hasher(size))
+            if hasher.hexdigest() != digest.hex:
+                raise DigestMismatch("blob", expected=digest, actual=f"{digest.algorithm}:{hasher.hexdigest()}")
             if mtime is not None:
                 os.utime(fd, (mtime, mtime))
             self._publish(fd, temporary, digest, durable=durable)
@@ -217,7 +218,8 @@ class DiskCache:
             UnexpectedEnd, SizeMismatch, CacheFull, CacheError: and nothing has changed.
         """
         with disk_errors(self.root), temporary_file(self.held / "partial") as (fd, temporary):
-            digest = copy_exactly(reader, fd, size, "import")
+            copy_exactly(reader, fd, size, "import", hasher := hashlib.sha256())
+            digest = Digest(SHA256, hasher.hexdigest())
             self._publish(fd, temporary, digest)
         return digest
 
@@ -243,7 +245,7 @@ class DiskCache:
         sealed = self.place(digest).sealed
         with disk_errors(sealed):
             data = read_plain(sealed, limit)
-        if Digest.of(data) != digest:
+        if not digest.matches(data):
             with contextlib.suppress(OSError):
                 unlink_at(sealed)  # or `put` would take it for the blob
             raise DigestMismatch("cached blob", expected=digest, actual=Digest.of(data))
@@ -393,6 +395,5 @@ class DiskCache:
             with contextlib.suppress(OSError):
                 for name in names_at(self.held / folder):
                     with contextlib.suppress(InvalidDigest):
-                        if name.startswith("sha256-"):
-                            found.add(Digest.parse(name))
+                        found.add(Digest.from_file_name(name))
         return iter(sorted(found))

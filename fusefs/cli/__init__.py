@@ -1,0 +1,1 @@
+"""Floor 10: the terminal: what a person wrote, and how a command answers."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from fusefs.values.report import Report
 
-DONE, FAILED = 0, 1
+DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 
 def finish(report: Report, lines: Sequence[str], failure: str, *, as_json: bool) -> int:

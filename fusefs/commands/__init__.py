@@ -1,0 +1,21 @@
+"""Floor 11: the commands.  A command is one file here, and a line in `COMMANDS`.
+
+Heavy imports are made inside the functions, so that `fusefs --help` and `fusefs status` start at once.
+"""
+
+from __future__ import annotations
+
+from fusefs.commands.gc import gc
+from fusefs.commands.index import index
+from fusefs.commands.ls import ls
+from fusefs.commands.mount import mount
+from fusefs.commands.pin import pin
+from fusefs.commands.pull import pull
+from fusefs.commands.serve import serve
+from fusefs.commands.status import status
+from fusefs.commands.umount import umount
+from fusefs.commands.unpin import unpin
+from fusefs.commands.verify import verify
+
+COMMANDS = (mount, umount, status, pull, verify, ls, gc, pin, unpin, serve, index)
+"""In the order in which a newcomer needs them."""

@@ -1,7 +1,4 @@
-"""The commands that give models to others: `serve` and `index`.
-
-Heavy imports are made inside the commands, so that `fusefs --help` starts at once.
-"""
+"""`fusefs serve`: the models of a folder, for other machines."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ import click
 
 from fusefs.cli.answers import say, warn
 from fusefs.cli.parameters import DEFAULT_LISTEN, LISTEN, PATH, SIZE, verbose_option
-from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,21 +82,3 @@ def serve(
         warn=say_warning,
         progress=progress,
     )
-
-
-@click.command(short_help="Print a file's chunksums.")
-@click.argument("file", metavar="FILE", type=PATH)
-@click.option("--chunk-size", type=SIZE, metavar="SIZE", default=f"{MIB}", help="Bytes a chunk. [default: 1MiB]")
-def index(file: Path, *, chunk_size: int) -> None:
-    """Print FILE's chunksums: a line `<digest> <first byte>-<last byte>` for each chunk."""
-    from fusefs.serve.index import chunk_list_of
-    from fusefs.view.hashing import HashingView
-
-    progress = HashingView()
-    _, chunks = chunk_list_of(file, chunk_size, lambda done, size: progress(str(file), done, size))
-    progress.clear()
-    for line in chunks.format():
-        sys.stdout.write(line)
-
-
-COMMANDS = (serve, index)

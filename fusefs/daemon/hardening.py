@@ -23,17 +23,6 @@ def keep_memory_private() -> None:
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
-def allow_descriptors() -> None:
-    """Raise the soft limit of open files to the hard one: a blob takes about three, and a model may have hundreds.
-
-    The soft limit is 1024 for the sake of select(2) alone, which nothing here uses.  Source: getrlimit(2).
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(OSError, ValueError):  # above fs.nr_open: what we have must do
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def gain_no_privileges() -> bool:
     """From now on no program that we start gets more rights than we have; False when that would be in the way.
 

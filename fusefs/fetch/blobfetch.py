@@ -18,7 +18,6 @@ from fusefs.fetch.lists import find_list, lied
 from fusefs.fetch.rounds import voucher_of
 from fusefs.fetch.use import Use
 from fusefs.values.chunks import ChunkList
-from fusefs.values.digest import Digest
 from fusefs.values.voucher import BOUND, NOBODY, UNKNOWN, Proof, registry_of
 
 if TYPE_CHECKING:
@@ -163,7 +162,7 @@ class BlobFetch:
         """The chunk list as far as it can be known without the network.  Blocking, but short; raises CacheError."""
         blob = self.blob
         self._list = None  # what `ls` has seen may be in quarantine by now
-        if blob.size <= self._settings.single_chunk_limit:
+        if blob.size <= self._settings.single_chunk_limit and blob.digest.is_sha256:
             return ChunkList.single(blob), BOUND
         pinned = self._pinned()
         # A sealed blob is proved on its first use, by its list or as a whole, with no help from the network.
@@ -338,7 +337,7 @@ class BlobFetch:
         if self.quarantined is not None:
             return "quarantined"
         if self.blob.size == 0:
-            return "sealed" if self.blob.digest == Digest.of(b"") else "quarantined"
+            return "sealed" if self.blob.digest.matches(b"") else "quarantined"
         if chunker is None:
             if self._has_sealed():
                 return "sealed"

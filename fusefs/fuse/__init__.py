@@ -1,1 +1,1 @@
-"""Floor 5: the kernel's side: translates requests, maps errors to errnos, tunes the kernel."""
+"""Floor 7: the kernel's side: translates requests, maps errors to errnos, tunes the kernel."""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from fusefs.net.circuit import Circuit, Circuits
     from fusefs.net.origin import Origin
-    from fusefs.sources.registry.credentials import Secret
+    from fusefs.net.secret import Secret
     from fusefs.values.settings import Settings
 
 MAX_REDIRECTS = 10

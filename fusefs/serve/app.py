@@ -161,7 +161,7 @@ class Registry:
         proves the whole; a part of it is sent as it lies, and the client's own list decides.
         """
         chunks = place.chunks
-        if chunks is None and wanted is not None and wanted.size == file.stamp.size:
+        if chunks is None and wanted is not None and wanted.size == file.stamp.size and digest.is_sha256:
             chunks = ChunkList.single(Blob(digest, file.stamp.size))
         if chunks is None or wanted is None:
             return file
@@ -208,7 +208,7 @@ def _repository(request: Request) -> str:
 
 def _reference(request: Request) -> str | Digest:
     text = request.path_params["reference"]
-    if text.startswith("sha256:"):
+    if ":" in text:
         return Digest.parse(text)
     return Name.from_path("localhost", "local", "model", text).tag
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from fusefs.errors import ServeError
 from fusefs.values.chunks import ChunkList, most_chunks
-from fusefs.values.digest import Digest
+from fusefs.values.digest import SHA256, Digest
 from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _hash(fd: int, path: Path, plan: ChunkList, progress: Callable[[int, int], N
             chunk_hashes.result()
             done += count
             progress(done, plan.size)
-    return Digest(whole.hexdigest()), parts.digests()
+    return Digest(SHA256, whole.hexdigest()), parts.digests()
 
 
 class _ChunkHasher:

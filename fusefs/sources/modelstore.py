@@ -17,7 +17,6 @@ from fusefs.artifacts.manifest import MAX_MANIFEST_SIZE
 from fusefs.errors import Cancelled, InvalidInput, ModelNotFound, NotFound, SourceError
 from fusefs.values.chunkpack import MAX_PACKED_SIZE, unpack
 from fusefs.values.chunks import Blob, Chunk, ChunkList
-from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +48,7 @@ class LocalStore:
                 raw = self._read(path, MAX_MANIFEST_SIZE + 1)
             except NotFound:
                 continue
-            if name.digest is None or Digest.of(raw) == name.digest:
+            if name.digest is None or name.digest.matches(raw):
                 return raw
         raise ModelNotFound(f"model {name.repository}:{name.tag} not found", source=self.label)
 

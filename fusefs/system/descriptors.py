@@ -7,6 +7,7 @@ that a shortage is only noted here, by whichever thread meets it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import resource
 
@@ -15,6 +16,17 @@ SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE})
 
 _ENOUGH = 1 << 16
 """More are never counted on: the kernel lets a process have about as many mappings (vm.max_map_count)."""
+
+
+def raise_limit() -> None:
+    """Raise the soft limit of open files to the hard one: a blob takes about three, and a model may have hundreds.
+
+    The soft limit is 1024 for the sake of select(2) alone, which nothing here uses.  Source: getrlimit(2).
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # above fs.nr_open: what we have must do
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def limit() -> int:

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING
 
 from fusefs.errors import CacheError, CacheFull, SizeMismatch, UnexpectedEnd
 from fusefs.system.spot import is_link_at, mkdir_at, names_at, open_at, replace_at, rmdir_at, stat_at, unlink_at
-from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import BinaryIO
 
     from fusefs.system.spot import Where
     from fusefs.values.chunks import Chunk
+    from fusefs.values.digest import Digest, Hasher
 
     Reader = Callable[[memoryview], int]
     """Fills the front of a buffer and says how many bytes it took; 0 is the end."""
@@ -311,13 +312,29 @@ def read_exactly(reader: Reader, buffer: memoryview, what: str) -> bytes:
     return digest.digest()
 
 
-def copy_exactly(reader: Reader, fd: int, size: int, what: str) -> Digest:
+def hexdigest_of(file: BinaryIO, digest: Digest, size: int, progress: Callable[[int], object] = int) -> str:
+    """What the rest of `file` hashes to by the algorithm of `digest`, if it has `size` bytes.  Blocking.
+
+    Args:
+        file: read to its end.
+        digest: what is expected.
+        size: what the hash says of the length, where it does.
+        progress: told how many bytes were read, piece by piece.
+    """
+    hasher = digest.hasher(size)
+    buffer = memoryview(bytearray(PIECE))
+    while got := file.readinto(buffer):  # type: ignore[attr-defined] # typeshed's BinaryIO lacks it
+        hasher.update(buffer[:got])
+        progress(got)
+    return hasher.hexdigest()
+
+
+def copy_exactly(reader: Reader, fd: int, size: int, what: str, hasher: Hasher) -> None:
     """Copy exactly `size` bytes to `fd`, hashing them.
 
     Raises:
         UnexpectedEnd, SizeMismatch: `what` has fewer, or more.
     """
-    digest = hashlib.sha256()
     buffer = memoryview(bytearray(min(PIECE, size + 1)))
     off = 0
     while off <= size:
@@ -326,9 +343,8 @@ def copy_exactly(reader: Reader, fd: int, size: int, what: str) -> Digest:
             break
         if off + got > size:
             raise SizeMismatch(f"{what}: more than the announced {size} bytes")
-        digest.update(buffer[:got])
+        hasher.update(buffer[:got])
         pwrite_all(fd, buffer[:got], off)
         off += got
     if off < size:
         raise UnexpectedEnd(f"{what}: {off} bytes for the announced {size}")
-    return Digest(digest.hexdigest())

@@ -134,9 +134,10 @@ class ChunkList:
 
     @classmethod
     def single(cls, blob: Blob) -> Self:
-        """The blob is its own only chunk."""
+        """The blob is its own only chunk; without a digest when that of the blob is no sha256."""
         check_blob_size(blob.size)
-        return cls(blob.size, array("Q", [0] if blob.size else []), blob.digest.raw if blob.size else b"")
+        digests = blob.digest.raw if blob.digest.is_sha256 else None
+        return cls(blob.size, array("Q", [0] if blob.size else []), digests if blob.size else b"")
 
     @classmethod
     def uniform(cls, size: int, chunk_size: int) -> Self:

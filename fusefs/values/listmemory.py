@@ -1,8 +1,8 @@
 """ListMemory: how much memory the chunk lists of this process take together, and the limit of it.
 
 A list of 2^21 chunks takes 84 MiB, and a registry can have as many blobs with such a list as it likes.  What lies
-pinned in the cache is mapped and takes none of it (`fusefs.cache.blob.mapped`), so this is for lists on their way from a
-registry, and for those that the disk would not take.
+pinned in the cache is mapped and takes none of it (`fusefs.cache.blob.mapped`), so this is for lists on their way from
+a registry, and for those that the disk would not take.
 """
 
 from __future__ import annotations

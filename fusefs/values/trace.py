@@ -104,4 +104,4 @@ def _swapped(offs: array[int]) -> array[int]:
 
 
 def _fingerprint(blob: Blob, body: bytes) -> bytes:
-    return hashlib.sha256(b"%s %d\n" % (blob.digest.raw, blob.size) + body).digest()
+    return hashlib.sha256(b"%s %d\n" % (blob.digest.key, blob.size) + body).digest()

@@ -1,1 +1,1 @@
-"""Floor 4: the file system without FUSE types: names, attributes, and reads that ensure first."""
+"""Floor 6: the file system without FUSE types: names, attributes, and reads that ensure first."""

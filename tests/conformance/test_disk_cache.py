@@ -125,7 +125,7 @@ def test_what_is_not_a_blob_is_not_found(cache: DiskCache, make: Callable[[Path]
 
 
 def test_the_zero_digest_is_not_found(cache: DiskCache) -> None:
-    zero = Digest("0" * 64)
+    zero = Digest("sha256", "0" * 64)
     cache.path(zero).write_bytes(b"x")
     with pytest.raises(NotCached):
         cache.get(zero)

@@ -9,7 +9,7 @@ from fusefs.values.digest import Digest
 from fusefs.values.names import Name
 
 HEX = "ab" * 32
-DIGEST = Digest(HEX)
+DIGEST = Digest("sha256", HEX)
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusefs.errors import SourceError
+from fusefs.net.secret import Secret
 from fusefs.net.transport import Transport
 from fusefs.net.url import Url
 from fusefs.sources.registry.auth import Authenticator
-from fusefs.sources.registry.credentials import KeyRing, Secret
+from fusefs.sources.registry.credentials import KeyRing
 from fusefs.values.settings import Settings
 from tests.loopback_server import LoopbackServer
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from fusefs.errors import SourceError, WrongResponse
 from fusefs.net.addresses import is_public, literal
+from fusefs.net.secret import Secret
 from fusefs.net.url import Url
 from fusefs.sources.registry.auth import Authenticator, Challenge
 from fusefs.sources.registry.credentials import KeyRing
@@ -22,8 +23,8 @@ from tests.fuzz.target import NUMBERS, Target, joined, split
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fusefs.net.secret import Secret
     from fusefs.net.transport import Response, Transport
-    from fusefs.sources.registry.credentials import Secret
 
 NOW = 1_700_000_000.0
 

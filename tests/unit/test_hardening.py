@@ -10,10 +10,10 @@ import pytest
 _ASK = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
-from fusefs import cli
+from fusefs import __main__
 sys.argv = ["fusefs", "--version"]
 try:
-    cli.main()
+    __main__.main()
 finally:
     print(*resource.getrlimit(resource.RLIMIT_NOFILE))
 """

@@ -1,0 +1,1 @@
+"""One blob in the cache: its bytes, its chunk map, its seal."""

@@ -97,7 +97,7 @@ class Chunker:
         self.sealed = sealed
         self.serve_unproved = False
         self._lied = False
-        self.prefix = PrefixHash()
+        self.prefix = PrefixHash(blob)
         self.full: CacheFull | None = None
         self.spills = False
         self.watched = False

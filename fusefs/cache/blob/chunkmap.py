@@ -335,7 +335,7 @@ def peek(path: Where, blob: Blob) -> bytes:
         states = read_plain(path, _STATES_AT + MAX_CHUNKS)
     except OSError:
         return b""
-    ours = states[: len(_MAGIC)] == _MAGIC and states[16:48] == blob.digest.raw
+    ours = states[: len(_MAGIC)] == _MAGIC and states[16:48] == blob.digest.key
     if not ours:
         return b""
     this_boot = states[_BOOT_AT : _BOOT_AT + 16] == boot_id()
@@ -381,4 +381,4 @@ def _initialise(fd: int, header: bytes, states: bytes) -> None:
 
 
 def _header(blob: Blob, chunks: ChunkList) -> bytes:
-    return _HEADER.pack(_MAGIC, blob.digest.raw, blob.size, len(chunks), fingerprint(chunks), boot_id())
+    return _HEADER.pack(_MAGIC, blob.digest.key, blob.size, len(chunks), fingerprint(chunks), boot_id())

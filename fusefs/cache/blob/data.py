@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import stat
 from typing import TYPE_CHECKING
 
 from fusefs.errors import CacheError
-from fusefs.system.files import FOREIGN, remove_foreign
+from fusefs.system.files import FOREIGN, hexdigest_of, remove_foreign
 from fusefs.system.spot import open_at, unlink_at
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ def _open_sealed(place: HeldPlace, size: int) -> int:
     try:
         if stat.S_ISREG(info.st_mode):
             with open(fd, "rb", closefd=False) as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() == place.digest.hex:
+                if hexdigest_of(file, place.digest, info.st_size) == place.digest.hex:
                     raise CacheError(f"{place.digest} has {info.st_size} bytes, not the {size} that the manifest says")
     finally:
         os.close(fd)

@@ -15,6 +15,7 @@ from fusefs.system.files import PIECE
 
 if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
+    from fusefs.values.chunks import Blob
 
 
 class PrefixHash:
@@ -26,10 +27,11 @@ class PrefixHash:
         index: the first chunk that is not in the hash.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, blob: Blob) -> None:
         self.lock = threading.Lock()
         self.index = 0
-        self._hash = hashlib.sha256()
+        self._blob = blob
+        self._hash = blob.digest.hasher(blob.size)
 
     def offer(self, index: int, data: memoryview) -> None:
         """Take chunk `index` if it is the next one and nobody else is busy with the hash."""
@@ -84,7 +86,7 @@ class PrefixHash:
 
     def reset(self) -> None:
         """Start again: something before `index` was replaced.  The caller holds the lock."""
-        self._hash = hashlib.sha256()
+        self._hash = self._blob.digest.hasher(self._blob.size)
         self.index = 0
 
     def hexdigest(self) -> str:

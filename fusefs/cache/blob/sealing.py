@@ -161,7 +161,7 @@ def _judge(chunker: Chunker, actual: str) -> bool:
         chunker.computed.clear()
         if not was_ours:
             return False
-        raise DigestMismatch("the whole blob", expected=blob.digest, actual=f"sha256:{actual}")
+        raise DigestMismatch("the whole blob", expected=blob.digest, actual=f"{blob.digest.algorithm}:{actual}")
     rotten = [i for i in range(len(chunker.chunks)) if not chunker.matches(i)]
     if rotten:
         log.warning("%s: %d chunks have changed on disk and are fetched again", blob.digest, len(rotten))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from fusefs.cache.blob.chunkmap import ABSENT, PRESENT, doubt, peek
 from fusefs.cache.blob.sealing import unseal
 from fusefs.errors import InvalidChunkList
-from fusefs.system.files import PIECE, disk_errors, read_plain, remove_foreign
+from fusefs.system.files import disk_errors, hexdigest_of, read_plain, remove_foreign
 from fusefs.system.spot import exists_at, open_at, stat_at, unlink_at
 from fusefs.values.chunkpack import MAX_PACKED_SIZE, size_of, unpack
 from fusefs.values.chunks import MAX_BLOB_SIZE, Blob, ChunkList
@@ -128,7 +127,7 @@ def total(cache: DiskCache) -> int:
 def _chunk_list(cache: DiskCache, blob: Blob) -> ChunkList | None:
     """The list to verify by: the pinned one, or the blob's own digest where it is its own only chunk."""
     pinned = cache.pinned_list(blob)
-    if pinned is None and len(peek(cache.place(blob.digest).map, blob)) == 1:
+    if pinned is None and blob.digest.is_sha256 and len(peek(cache.place(blob.digest).map, blob)) == 1:
         return ChunkList.single(blob)
     return pinned
 
@@ -159,15 +158,11 @@ def _verify_chunks(chunker: Chunker, progress: Progress) -> Verified:
 
 def _verify_whole(place: HeldPlace, size: int, progress: Progress) -> Verified:
     """A sealed blob that has no list (somebody else's store): its own digest decides, and a wrong one is removed."""
-    digest = hashlib.sha256()
     with disk_errors(place.sealed):
         fd = open_at(place.sealed, os.O_RDONLY)
         with open(fd, "rb", buffering=0) as file:
-            buffer = memoryview(bytearray(PIECE))
-            while got := file.readinto(buffer):
-                digest.update(buffer[:got])
-                progress(got)
-        if digest.hexdigest() == place.digest.hex:
+            actual = hexdigest_of(file, place.digest, os.fstat(fd).st_size, progress)
+        if actual == place.digest.hex:
             return Verified(place.digest, size, size, 0, "sealed")
         unlink_at(place.sealed)
     return Verified(place.digest, size, 0, size, "partial")

@@ -1,0 +1,1 @@
+"""What the cache keeps beside blobs: manifests by name, pins, traces."""

@@ -1,0 +1,1 @@
+"""What of the blobs lies in memory, in one budget."""

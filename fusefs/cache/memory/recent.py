@@ -1,7 +1,7 @@
 """Recent: verified chunks that lie on the disk too, kept in memory until their readers have been there.
 
-What is kept is written past the page cache (`fusefs.cache.blob.direct`), and readers are answered from here: each byte of a
-cold read is touched once less, and lies in memory once.  Any of it may be dropped at any time.
+What is kept is written past the page cache (`fusefs.cache.blob.direct`), and readers are answered from here: each byte
+of a cold read is touched once less, and lies in memory once.  Any of it may be dropped at any time.
 
 Buffers belong to whoever has them.  `keep` takes a full one and gives another to go on with, so that nothing is copied
 and no fresh memory is touched.  A buffer is used again only after `lend`ers have returned it.

@@ -312,8 +312,7 @@ def _look(cache: DiskCache, folder: str) -> Iterator[tuple[Digest, os.stat_resul
         return
     for name in names:
         with contextlib.suppress(InvalidDigest, OSError):
-            if name.startswith("sha256-"):
-                digest = Digest.parse(name)
-                info = stat_at(cache.held / (f"{folder}/{name}/data" if folder == "partial" else f"{folder}/{name}"))
-                if stat.S_ISREG(info.st_mode):
-                    yield digest, info
+            digest = Digest.from_file_name(name)
+            info = stat_at(cache.held / (f"{folder}/{name}/data" if folder == "partial" else f"{folder}/{name}"))
+            if stat.S_ISREG(info.st_mode):
+                yield digest, info

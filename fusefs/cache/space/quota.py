@@ -2,8 +2,8 @@
 
 Two limits: the bytes of all blobs together (`--cache-size`), and what has to stay free of the disk (`--keep-free`).
 Before a chunk is written, `room` is asked for.  When there is no room, what was used least recently goes, of all
-blobs, until there is (`fusefs.cache.space.eviction`).  What may not go (pinned, being read, used by another process) stays;
-when nothing else is left, the chunk is served from memory, as with a full disk (P8).
+blobs, until there is (`fusefs.cache.space.eviction`).  What may not go (pinned, being read, used by another process)
+stays; when nothing else is left, the chunk is served from memory, as with a full disk (P8).
 
 Other processes write to the same disk, so no figure here is exact: each look gives credit for a part of the room that
 was seen, and the next look comes when that is used up.

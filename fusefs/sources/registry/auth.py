@@ -22,8 +22,9 @@ from urllib.parse import parse_qsl, quote_plus
 
 from fusefs.errors import SourceError, Unauthorized
 from fusefs.net.origin import Origin
+from fusefs.net.secret import Secret
 from fusefs.net.url import Url
-from fusefs.sources.registry.credentials import KeyRing, Secret, Signer
+from fusefs.sources.registry.credentials import KeyRing, Signer
 from fusefs.sources.registry.responses import check_encoding, check_status
 
 if TYPE_CHECKING:

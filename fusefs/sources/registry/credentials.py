@@ -23,6 +23,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
 
+from fusefs.net.secret import Secret
 from fusefs.system.places import home
 
 log = logging.getLogger(__name__)
@@ -130,16 +131,6 @@ class _Said:
     def forget(self) -> None:
         with self._lock:
             self._texts.clear()
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """The value of an Authorization header; its text never appears in a message or a log by accident."""
-
-    value: str = field(repr=False)
-
-    def __str__(self) -> str:
-        return "<secret>"
 
 
 class Signer:

@@ -218,7 +218,7 @@ class RegistrySource:
             raw = self._first(name, paths)
         except NotFound as exc:
             raise ModelNotFound(f"model {name.repository}:{name.tag} not found ({exc})") from exc
-        if digest is not None and Digest.of(raw) != digest:
+        if digest is not None and not digest.matches(raw):
             raise DigestMismatch(f"{self.label}: manifest of {name.short}", expected=digest, actual=Digest.of(raw))
         return raw
 

@@ -84,16 +84,17 @@ def test_p8_a_clock_before_1970_or_after_2106_does_not_fail_a_read(tmp_path: Pat
 
 WALL = {
     "cache/disk.py": {"hold"},  # times of use and of change, which other processes read
-    "cache/eviction.py": {"scan"},
-    "cache/files.py": {"sweep"},
-    "cache/holdings.py": {"left_behind"},
-    "cache/keeping.py": {"add"},
-    "cache/quota.py": {"_evict"},
-    "cache/usage.py": {"__init__"},
-    "cli_cache.py": {"list_", "gc"},  # `3 days ago`, `--older-than`
-    "gc.py": {"run"},
-    "sources/auth.py": {"_signed"},  # a registry checks when a request was signed
-    "sources/responses.py": {"retry_after"},  # for a server that does not say what time it is
+    "cache/space/eviction.py": {"scan"},
+    "system/files.py": {"sweep"},
+    "cache/space/inventory.py": {"left_behind"},
+    "cache/documents/writer.py": {"add"},
+    "cache/space/quota.py": {"_evict"},
+    "cache/blob/usage.py": {"__init__"},
+    "commands/gc.py": {"gc"},  # `--older-than`
+    "commands/ls.py": {"ls"},  # `3 days ago`
+    "upkeep/collection.py": {"run"},
+    "sources/registry/auth.py": {"_signed"},  # a registry checks when a request was signed
+    "sources/registry/responses.py": {"retry_after"},  # for a server that does not say what time it is
 }
 """Who may ask what time of day it is."""
 

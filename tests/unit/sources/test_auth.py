@@ -16,10 +16,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from fusefs.errors import SourceError, Unauthorized
+from fusefs.net.secret import Secret
 from fusefs.net.transport import Transport
 from fusefs.net.url import Url
 from fusefs.sources.registry.auth import Authenticator, Challenge
-from fusefs.sources.registry.credentials import KeyRing, Secret
+from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.registry.registry import RegistrySource
 from fusefs.values.settings import Settings
 from tests.certificate import make_certificate

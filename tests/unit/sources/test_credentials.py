@@ -14,10 +14,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from fusefs.engine.models import SourcePool
 from fusefs.errors import StallTimeout, Unauthorized
+from fusefs.net.secret import Secret
 from fusefs.net.transport import Transport
 from fusefs.net.url import Url
 from fusefs.sources.registry.auth import Authenticator
-from fusefs.sources.registry.credentials import KeyRing, Secret
+from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.retry import Retrying
 from fusefs.values.chunks import Chunk
 from fusefs.values.counters import Counters

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from fusefs.errors import Cancelled, SourceError, StallTimeout, TransportError
+from fusefs.net.secret import Secret
 from fusefs.net.transport import Transport
 from fusefs.net.url import Url
-from fusefs.sources.registry.credentials import Secret
 from fusefs.values.settings import Settings
 from tests.certificate import make_certificate
 from tests.faulty_registry import FaultyRegistry

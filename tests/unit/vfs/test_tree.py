@@ -95,7 +95,7 @@ def test_twenty_thousand_blobs_are_built_quickly_and_small() -> None:
     rng = random.Random(3)
     files = []
     for _ in range(20_000):
-        digest = Digest(rng.randbytes(32).hex())
+        digest = Digest.from_raw(rng.randbytes(32))
         files.append(File(f"blobs/{digest.file_name}", Layer("", Blob(digest, 1000))))
     started = time.process_time()
     tree = Tree(files)

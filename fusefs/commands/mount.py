@@ -1,0 +1,97 @@
+"""`fusefs mount`: models as files at an empty folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fusefs.cli.answers import warn
+from fusefs.cli.parameters import (
+    PATH,
+    cache_dir_of,
+    cache_option,
+    check_both,
+    fetch_options,
+    lists_option,
+    places_arguments,
+    settings_of,
+    verbose_option,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fusefs.values.names import Name
+
+
+@click.command(short_help="Mount models at an empty folder.")
+@places_arguments
+@cache_option
+@fetch_options
+@click.option(
+    "--layout",
+    type=click.Choice(["files", "ollama"]),
+    default="files",
+    show_default=True,
+    help="Show the model's files by name, or an OLLAMA_MODELS directory for `ollama serve`.",
+)
+@click.option(
+    "--unproved",
+    type=click.Choice(["wait", "allow", "refuse"]),
+    default="wait",
+    show_default=True,
+    help="A large blob without a chunk list that decides: wait until all of it is proved, allow reads before, or "
+    "refuse them.",
+)
+@lists_option
+@click.option(
+    "--verify",
+    type=click.Choice(["boot", "always"]),
+    default="boot",
+    show_default=True,
+    help="Hash what the cache has again on its first use in each boot, or in each mount (then never with --sealed "
+    "symlink: what a link leads to is beyond the mount).",
+)
+@click.option(
+    "--fill/--no-fill", default=False, help="After the first open of a file, fetch the rest of it in the background."
+)
+@click.option(
+    "--sealed",
+    type=click.Choice(["file", "symlink"]),
+    default="file",
+    show_default=True,
+    help="Show what is proved whole already as files, or as symbolic links into the cache: faster, and they outlive "
+    "the daemon.",
+)
+@click.option("--allow-other", is_flag=True, help="Let other users read the mount.")
+@click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground: for systemd, and to look for faults.")
+@click.option("--log-file", type=PATH, metavar="FILE", help="Where the daemon logs. [default: see `fusefs status`]")
+@verbose_option
+def mount(sources: tuple[Name, ...], mountpoint: Path, **options: Any) -> None:
+    """Mount one or more models at MOUNTPOINT, an empty folder.
+
+    Returns when the mount answers; a daemon serves it until `fusefs umount`.  One model shows its files at the root
+    of the mount, several a folder each.  A file appears with its final size; reading it fetches what is missing.
+    """
+    from fusefs.daemon.mounting import MountOptions, start
+
+    check_both(sources, mountpoint)
+    if options["verify"] == "always" and options["sealed"] == "symlink":
+        raise click.UsageError("--verify always cannot hash what --sealed symlink leads to: leave one of them out")
+    start(
+        MountOptions(
+            names=sources,
+            mountpoint=mountpoint,
+            cache_dir=cache_dir_of(options["cache_dir"]),
+            stores=options["stores"],
+            settings=settings_of(options),
+            layout=options["layout"],
+            symlinks=options["sealed"] == "symlink",
+            allow_other=options["allow_other"],
+            log_file=options["log_file"],
+            verbose=options["verbose"],
+        ),
+        foreground=options["foreground"],
+        warn=warn,
+    )
