@@ -136,7 +136,7 @@ DEAD: list[tuple[Kind, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.logs("chunk list of")
+@pytest.mark.logs("chunk list of|ignores Range")
 @pytest.mark.parametrize(
     ("kind", "options"), DEAD, ids=lambda value: str(value).translate({ord(c): None for c in "{}' "})
 )

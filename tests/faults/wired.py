@@ -42,10 +42,12 @@ class Wired:
     Attributes:
         file: the file that shows the blob.
         fetch: what the fetcher knows of it.
+        fetcher: which runs.
         counters: what happened.
     """
 
     def __init__(self, fetcher: Fetcher, fetch: BlobFetch, file: BlobFile, data: bytes) -> None:
+        self.fetcher = fetcher
         self.counters = fetcher.counters
         self.fetch = fetch
         self.file = file
