@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.artifacts.manifest import Layer
+from fusefs.cache.blob.presence import overlaps
 from fusefs.values.chunks import Blob
 from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
+from fusefs.values.snapshot import File, Slice
 from fusefs.vfs.filesystem import CHANGING, BlobFile, FileSystem
-from fusefs.vfs.layout import File
 from fusefs.vfs.tree import Tree
 
 if TYPE_CHECKING:
@@ -70,9 +70,8 @@ class FakeBlobFile:
         self.opened -= 1
         self._tell()
 
-    def presence(self, cells: int) -> list[float]:
-        part = len(self.data) / cells
-        return [min(1.0, max(0.0, (self.present - cell * part) / part)) if part else 1.0 for cell in range(cells)]
+    def presence(self, cells: int, off: int, size: int) -> list[float]:
+        return overlaps([(0, self.present)], cells, off, size)
 
     async def wait_waiting(self, count: int) -> None:
         """Until at least `count` reads wait at the gate."""
@@ -106,7 +105,7 @@ def file_system_of(
     """A file system that shows `contents` by path: bytes inline, fakes as blobs."""
     fakes = {fake.blob.digest: fake for fake in contents.values() if isinstance(fake, FakeBlobFile)}
     files = [
-        File(path, content if isinstance(content, bytes) else Layer("", content.blob), mtime_ns)
+        File(path, content if isinstance(content, bytes) else Slice.whole(content.blob), mtime_ns)
         for path, content in contents.items()
     ]
     return FileSystem(Tree(files), lambda blob: fakes[blob.digest], Counters(), changing=changing)

@@ -10,6 +10,7 @@ import trio
 
 from fusefs import __version__
 from fusefs.daemon import hardening, logs
+from fusefs.values.digest import Digest
 from fusefs.values.report import CELLS, FileReport, MountReport, encode
 
 if TYPE_CHECKING:
@@ -87,21 +88,19 @@ class Account:
         return encode(report)
 
     def _file(self, node: FileNode) -> FileReport:
-        digest = self._file_system.getxattr(node.inode, "user.fusefs.digest").decode()
         present, state = self._file_system.presence(node)
         content = node.content
-        name = self._named.get(content, "") if not isinstance(content, bytes) else ""
+        name = self._named.get(content.blob, "") if not isinstance(content, bytes) else ""
         if present >= node.size:
             presence = _ALL
         elif present == 0 or isinstance(content, bytes):
             presence = _NONE
         else:
-            fractions = self._file_system.blob_file(content).presence(CELLS)
-            presence = tuple(_percent(fraction) for fraction in fractions)
+            presence = tuple(map(_percent, self._file_system.presence_by_part(node, CELLS)))
         return FileReport(
             path=node.path,
             name=name,
-            digest=digest,
+            digest=str(Digest.of(content) if isinstance(content, bytes) else content.blob.digest),
             size=node.size,
             present=present,
             state=state,

@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from fusefs.values.digest import Digest
     from fusefs.values.names import Name
     from fusefs.values.settings import Settings
-    from fusefs.vfs.layout import File, LayoutName
+    from fusefs.values.snapshot import File
+    from fusefs.vfs.layout import LayoutName
 
 log = logging.getLogger(__name__)
 
@@ -254,7 +255,7 @@ def _open_cache(options: MountOptions) -> DiskCache:
 
 def _links(files: Iterable[File], cache: DiskCache) -> dict[Digest, Path]:
     """Blobs that can be shown as symbolic links: who follows one is beyond our reach, so only what is proved now."""
-    found = {file.content.blob for file in files if not isinstance(file.content, bytes)}
+    found = {file.content.blob for file in files if not isinstance(file.content, bytes) and file.content.is_whole}
     blobs = sorted(found, key=lambda blob: blob.size, reverse=True)  # only so many can be held: those that gain most
     return {blob.digest: cache.path(blob.digest) for blob in blobs if cache.proved(blob) and cache.hold(blob.digest)}
 

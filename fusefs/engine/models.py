@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from fusefs.artifacts.ollama import snapshot_of
 from fusefs.engine.resolve import ask, last_known, resolve
-from fusefs.errors import CacheError, FusefsError, InvalidName, NotFound, SourceError
+from fusefs.errors import CacheError, FusefsError, InvalidManifest, InvalidName, NotFound, SourceError
 from fusefs.fetch.worker import Origin
 from fusefs.net.circuit import Circuits
 from fusefs.sources.order import open_sources
 from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.retry import Retrying
 from fusefs.values.report import SourceState
-from fusefs.vfs.layout import Model, layout_of
+from fusefs.vfs.layout import layout_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from fusefs.artifacts.manifest import Manifest
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from fusefs.values.digest import Digest
     from fusefs.values.names import Name
     from fusefs.values.settings import Settings
+    from fusefs.values.snapshot import Snapshot
 
 
 log = logging.getLogger(__name__)
@@ -134,7 +136,7 @@ async def resolve_all(
     *,
     patience: float = math.inf,
     failed: dict[Name, FusefsError] | None = None,
-) -> list[Model]:
+) -> list[Snapshot]:
     """The models of `names`, in their order.
 
     Args:
@@ -177,7 +179,20 @@ async def resolve_all(
     _check_case(found)
     if len(names) <= AT_ONCE:
         await trio.to_thread.run_sync(keeper.write)
-    return [Model(name, found[name], keeper.seen(found[name].digest) * 10**9) for name in names if name in found]
+    return list(_snapshots([(name, found[name]) for name in names if name in found], keeper, failed))
+
+
+def _snapshots(
+    found: Iterable[tuple[Name, Manifest]], keeper: Keeper, failed: dict[Name, FusefsError] | None
+) -> Iterator[Snapshot]:
+    """A manifest whose names cannot be files is no reason to leave the others out."""
+    for name, manifest in found:
+        try:
+            yield snapshot_of(name, manifest, keeper.seen(manifest.digest) * 10**9)
+        except InvalidManifest as exc:
+            if failed is None:
+                raise
+            failed[name] = exc
 
 
 def _check_case(found: Mapping[Name, Manifest]) -> None:
@@ -224,7 +239,7 @@ async def _resolve_until(deadline: float, name: Name, pool: SourcePool, cache: D
     return await trio.to_thread.run_sync(first, abandon_on_cancel=True)
 
 
-def origins(fetcher: Fetcher, models: Iterable[Model], pool: SourcePool) -> dict[Blob, str]:
+def origins(fetcher: Fetcher, models: Iterable[Snapshot], pool: SourcePool) -> dict[Blob, str]:
     """Tell the fetcher where each blob of the models can be had.
 
     Returns:
@@ -232,26 +247,26 @@ def origins(fetcher: Fetcher, models: Iterable[Model], pool: SourcePool) -> dict
     """
     named: dict[Blob, str] = {}
     for model in models:
-        having = [Origin(source, model.name) for source in pool.of(model.name)]
-        for blob in model.manifest.blobs():
+        having = [Origin(source, model.reference) for source in pool.of(model.reference)]
+        for blob in model.blobs:
             fetch = fetcher.track(blob)
             for origin in having:
                 fetch.add_origin(origin)
-            named.setdefault(blob, str(model.name))
+            named.setdefault(blob, str(model.reference))
     return named
 
 
-def warn_of_whole_reads(fetcher: Fetcher, models: Iterable[Model]) -> None:
+def warn_of_whole_reads(fetcher: Fetcher, models: Iterable[Snapshot]) -> None:
     """Say of which models files are read whole first, because nobody is believed.  Blocking, but short."""
     for model in models:
-        fetches = [fetcher.track(blob) for blob in model.manifest.blobs()]
+        fetches = [fetcher.track(blob) for blob in model.blobs]
         whole = [fetch for fetch in fetches if fetch.is_read_whole_first()]
         if whole:
             shared = any(fetch.of_several for fetch in whole)
             log.warning(
                 "%s: files without a chunk list that is bound to their digest: %d; each is read whole before its first "
                 "byte is served (%s)",
-                model.name,
+                model.reference,
                 len(whole),
                 "models of several registries share them: mount those apart"
                 if shared
@@ -259,7 +274,7 @@ def warn_of_whole_reads(fetcher: Fetcher, models: Iterable[Model]) -> None:
             )
 
 
-def labels_of(models: Sequence[Model]) -> dict[Digest, str]:
+def labels_of(models: Sequence[Snapshot]) -> dict[Digest, str]:
     """What a person calls each blob: its path in a mount of the models.
 
     Raises:

@@ -19,7 +19,6 @@ from fusefs.fetch.fetcher import Fetcher
 from fusefs.fetch.flight import Priority
 from fusefs.values.counters import Counters
 from fusefs.values.report import Item, PullReport, SourceProblem
-from fusefs.vfs.layout import layout_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from fusefs.values.chunks import Blob
     from fusefs.values.names import Name
     from fusefs.values.settings import Settings
-    from fusefs.vfs.layout import Model
 
     Show = Callable[[Sequence[Item]], None]
     """Told the newest state of all items, a few times a second."""
@@ -105,7 +103,7 @@ async def _pull(options: PullOptions, stores: Sequence[Path], show: Show) -> Pul
         stack.push_async_callback(in_thread, pool.close)
         keeper = Keeper(cache)
         failed: dict[Name, FusefsError] = {}
-        models = _showable(await resolve_all(options.names, pool, cache, keeper, failed=failed), failed)
+        models = await resolve_all(options.names, pool, cache, keeper, failed=failed)
         await trio.to_thread.run_sync(keeper.work)
 
         fetcher = Fetcher(cache, options.settings, counters)
@@ -143,19 +141,6 @@ def _texts(names: Iterable[Name]) -> tuple[str, ...]:
 
 def _problems(names: Iterable[Name], failed: Mapping[Name, FusefsError]) -> tuple[SourceProblem, ...]:
     return tuple(SourceProblem(str(name), str(failed[name])) for name in dict.fromkeys(names) if name in failed)
-
-
-def _showable(models: Iterable[Model], failed: dict[Name, FusefsError]) -> list[Model]:
-    """Those that could be mounted; a manifest with names that cannot be is no reason to leave the others out."""
-    good = []
-    for model in models:
-        try:
-            layout_of([model])
-        except FusefsError as exc:
-            failed[model.name] = exc
-        else:
-            good.append(model)
-    return good
 
 
 def _open_cache(options: PullOptions) -> DiskCache:

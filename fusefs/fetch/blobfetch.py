@@ -364,19 +364,14 @@ class BlobFetch:
             return self.chunker.present_bytes
         return self.blob.size if self._has_sealed() else self._unsealed()
 
-    def presence(self, cells: int) -> list[float]:
-        """For each of `cells` equal parts of the blob, about what fraction of it is on disk."""
+    def presence(self, cells: int, off: int, size: int) -> list[float]:
+        """For each of `cells` equal parts of the bytes [off, off+size), about what fraction of it is on disk."""
         if self.chunker is None and self._has_sealed():
             return [1.0] * cells
         states = self.chunker.map.states() if self.chunker is not None else self._cache.states(self.blob)
         if len(states) > presence.EXACT:
-            return presence.fractions(states, cells)
-        parts, width = [0.0] * cells, self.blob.size / cells
-        for start, stop in presence.ranges_on_disk(self.blob.size, *self._known(states)):
-            for cell in range(int(start / width), min(cells, int((stop - 1) / width) + 1)):
-                overlap = min(stop, (cell + 1) * width) - max(start, cell * width)
-                parts[cell] += max(0.0, overlap / width)
-        return [min(1.0, part) for part in parts]
+            return presence.fractions(states, cells, (off / self.blob.size, (off + size) / self.blob.size))
+        return presence.overlaps(presence.ranges_on_disk(self.blob.size, *self._known(states)), cells, off, size)
 
     def _unsealed(self) -> int:
         """Bytes of an unsealed blob on disk, without opening it, and without its list when that is long."""

@@ -7,12 +7,12 @@ import time
 from typing import TYPE_CHECKING
 
 from fusefs.artifacts.manifest import Manifest
+from fusefs.artifacts.ollama import snapshot_of
 from fusefs.cache.blob.verification import total, verify
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.documents.reader import mend
 from fusefs.errors import CacheError, FusefsError
 from fusefs.values.report import Item, VerifyReport
-from fusefs.vfs.layout import files_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -94,7 +94,7 @@ def _labels(cache: DiskCache) -> dict[Digest, str]:
         with contextlib.suppress(FusefsError):
             manifest = Manifest.parse(cache.links.read(name))
             labels.setdefault(manifest.digest, f"{name.short} manifest")
-            for file in files_of(manifest):
+            for file in snapshot_of(name, manifest).files:
                 if not isinstance(file.content, bytes):
                     labels.setdefault(file.content.blob.digest, f"{name.short} {file.path}")
     return labels

@@ -148,6 +148,6 @@ class BlobFile:
         """Bytes on disk."""
         return self._fetch.present
 
-    def presence(self, cells: int) -> list[float]:
-        """For each of `cells` equal parts of the file, the fraction of it that is on disk."""
-        return self._fetch.presence(cells)
+    def presence(self, cells: int, off: int, size: int) -> list[float]:
+        """For each of `cells` equal parts of the bytes [off, off+size), the fraction of it that is on disk."""
+        return self._fetch.presence(cells, off, size)

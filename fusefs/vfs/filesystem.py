@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from fusefs.values.chunks import Blob
     from fusefs.values.counters import Counters
+    from fusefs.values.snapshot import Slice
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +92,8 @@ class BlobFile(Protocol):
     def present(self) -> int:
         """Bytes present; local and immediate."""
 
-    def presence(self, cells: int) -> list[float]:
-        """For each of `cells` equal parts of the file, the fraction that is present."""
+    def presence(self, cells: int, off: int, size: int) -> list[float]:
+        """For each of `cells` equal parts of the bytes [off, off+size), the fraction that is present."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,13 +203,25 @@ class FileSystem:
         """Bytes present, and the state."""
         if isinstance(node.content, bytes):
             return node.size, "sealed"
-        blob_file = self.blob_file(node.content)
+        blob_file = self.blob_file(node.content.blob)
         state = blob_file.state
-        return (blob_file.present if state != "absent" else 0), state  # each look costs system calls
+        if state in ("absent", "sealed"):  # each look costs system calls
+            return (node.size if state == "sealed" else 0), state
+        if node.content.is_whole:
+            return blob_file.present, state
+        present = round(self.presence_by_part(node, 1)[0] * node.size)
+        return present, state if present or state != "partial" else "absent"
+
+    def presence_by_part(self, node: FileNode, cells: int) -> list[float]:
+        """For each of `cells` equal parts of a file, the fraction that is present."""
+        content = node.content
+        if isinstance(content, bytes) or not node.size:
+            return [1.0] * cells
+        return self.blob_file(content.blob).presence(cells, content.off, content.size)
 
     def proof(self, node: FileNode) -> str:
         """Who stands behind the chunk list by which a file is served."""
-        return str(BOUND) if isinstance(node.content, bytes) else self.blob_file(node.content).proof
+        return str(BOUND) if isinstance(node.content, bytes) else self.blob_file(node.content.blob).proof
 
     def readlink(self, inode: int) -> bytes:
         """Where a symbolic link leads to.
@@ -252,13 +265,15 @@ class FileSystem:
             raise ReadOnly(f"/{node.path}: the mount is read-only")
         if isinstance(node.content, bytes):
             return inode
-        blob_file = self.blob_file(node.content)
+        blob_file = self.blob_file(node.content.blob)
         blob_file.open()
         return inode + blob_file.lies * _LIES
 
     def inodes_of(self, blob: Blob) -> list[int]:
-        """Every file that shows `blob`."""
-        return [node.inode for node in self.tree.files if node.content == blob]
+        """Every file that shows bytes of `blob`."""
+        return [
+            node.inode for node in self.tree.files if not isinstance(node.content, bytes) and node.content.blob == blob
+        ]
 
     def is_sealed(self, inode: int) -> bool:
         """Whether a file can be read without the network for ever.
@@ -272,7 +287,7 @@ class FileSystem:
         """Give a handle back."""
         node = self.tree.file(handle % _LIES)
         if not isinstance(node.content, bytes):
-            self.blob_file(node.content).release()
+            self.blob_file(node.content.blob).release()
 
     async def read(self, handle: int, off: int, size: int) -> bytes | bytearray | memoryview:
         """The bytes [off, off+size), clipped to the end of the file: all of them, or an error (P2).
@@ -288,16 +303,17 @@ class FileSystem:
         elif wanted == 0:
             data = b""
         else:
-            data = await self._read_blob(node, self.blob_file(node.content), lies, off, wanted)
+            data = await self._read_slice(node, node.content, lies, off, wanted)
         self._counters.add("bytes_served", wanted)
         return data
 
-    async def _read_blob(
-        self, node: FileNode, blob_file: BlobFile, lies: int, off: int, size: int
+    async def _read_slice(
+        self, node: FileNode, content: Slice, lies: int, off: int, size: int
     ) -> bytes | bytearray | memoryview:
+        blob_file = self.blob_file(content.blob)
         try:
             with self.reads.going_on(node.path, off, size):
-                data = _whole(await blob_file.read(off, size), off, size)
+                data = _whole(await blob_file.read(content.off + off, size), off, size)
                 _same_version(blob_file, lies)
         except Exception as exc:
             self._failing[node.path] = self._failing.get(node.path, 0) + 1
@@ -351,8 +367,11 @@ class FileSystem:
         if name not in XATTRS or not isinstance(node, FileNode):
             raise NoSuchAttribute(f"/{node.path} has no attribute {name!r}")
         if name == XATTRS[0]:
-            digest = Digest.of(node.content) if isinstance(node.content, bytes) else node.content.digest
-            return str(digest).encode()
+            if isinstance(node.content, bytes):
+                return str(Digest.of(node.content)).encode()
+            if not node.content.is_whole:
+                raise NoSuchAttribute(f"/{node.path} is a part of a blob and has no digest of its own")
+            return str(node.content.blob.digest).encode()
         if name == XATTRS[3]:
             return self.proof(node).encode()
         present, state = self.presence(node)

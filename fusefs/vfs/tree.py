@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from fusefs.values.chunks import Blob
     from fusefs.values.digest import Digest
-    from fusefs.vfs.layout import File
+    from fusefs.values.snapshot import File, Slice
 
 ROOT_INODE = 1
 """FUSE_ROOT_ID."""
@@ -53,14 +52,14 @@ class Node:
 
 @dataclass(slots=True, eq=False)
 class FileNode(Node):
-    """A file: a blob, or bytes that are in memory anyway.
+    """A file: a part of a blob, or bytes that are in memory anyway.
 
     Attributes:
-        content: a blob, or the bytes themselves.
+        content: a part of a blob, or the bytes themselves.
         target: where a symbolic link shown in its place leads to; empty for a plain file.
     """
 
-    content: Blob | bytes
+    content: Slice | bytes
     target: bytes = b""
 
     @property
@@ -101,7 +100,7 @@ class Tree:
             links: blobs to show as symbolic links, and where to.
 
         Raises:
-            NotAFolder: a file is also a folder; `fusefs.vfs.layout` lets none pass.
+            NotAFolder: a file is also a folder; `fusefs.artifacts` lets none pass.
         """
         self._links = links
         self.root = FolderNode(ROOT_INODE, ROOT_INODE, "", 0)
@@ -113,7 +112,7 @@ class Tree:
         for node in self._nodes.values():
             if isinstance(node, FolderNode):
                 node.order = tuple(child for _, child in sorted(node.children.items()))
-        blobs = {node.content for node in self.files if not isinstance(node.content, bytes)}
+        blobs = {node.content.blob for node in self.files if not isinstance(node.content, bytes)}
         inline = sum(node.size for node in self.files if isinstance(node.content, bytes))
         self.size = sum(blob.size for blob in blobs) + inline
 
@@ -164,8 +163,9 @@ class Tree:
             here.mtime_ns = max(here.mtime_ns, file.mtime_ns)
         if name.encode() in here.children:
             raise NotAFolder(f"/{file.path} is there twice")
-        content = file.content if isinstance(file.content, bytes) else file.content.blob
-        target = None if isinstance(content, bytes) else self._links.get(content.digest)
+        content = file.content
+        whole = not isinstance(content, bytes) and content.is_whole and content.blob
+        target = self._links.get(whole.digest) if whole else None
         link = os.fsencode(target) if target else b""
         node = FileNode(self._number(file.path), here.inode, file.path, file.mtime_ns, content, link)
         here.children[name.encode()] = self._nodes[node.inode] = node

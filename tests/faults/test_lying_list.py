@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 import trio
 
-from fusefs.artifacts.manifest import Layer
 from fusefs.cache.blob.chunkmap import _CONDEMNED_AT
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.place import Place
@@ -30,10 +29,10 @@ from fusefs.values.chunkpack import fingerprint, pack, unpack
 from fusefs.values.chunks import Blob
 from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
+from fusefs.values.snapshot import File, Slice
 from fusefs.values.voucher import BOUND, UNKNOWN, Proof, Voucher
 from fusefs.vfs.blobfile import BlobFile
 from fusefs.vfs.filesystem import FileSystem
-from fusefs.vfs.layout import File
 from fusefs.vfs.tree import Tree
 from tests.fake_source import FakeSource, chunk_list
 from tests.faulty_registry import FaultyRegistry
@@ -98,7 +97,7 @@ async def process(root: Path, scene: Scene) -> AsyncIterator[FileSystem]:
     for source, proof in scene.sources:
         retrying = Retrying(source, timeout=2.0, counters=fetcher.counters, several=True, proof=proof)
         fetch.add_origin(Origin(retrying, PINNED if scene.pinned else NAME))
-    tree = Tree([File("x", Layer("", BLOB), 0)])
+    tree = Tree([File("x", Slice.whole(BLOB), 0)])
     async with trio.open_nursery() as nursery:
         await nursery.start(fetcher.run)
         try:

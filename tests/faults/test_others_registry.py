@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.artifacts.manifest import Manifest
+from fusefs.artifacts.ollama import snapshot_of
 from fusefs.cache.disk import DiskCache
 from fusefs.engine.models import warn_of_whole_reads
 from fusefs.fetch.fetcher import Fetcher
@@ -18,7 +19,6 @@ from fusefs.fetch.worker import Origin
 from fusefs.sources.order import open_sources
 from fusefs.values.counters import Counters
 from fusefs.values.voucher import Proof, Voucher, registry_of
-from fusefs.vfs.layout import Model as ModelOf
 from tests.faults.test_mirrors import model_of
 from tests.faults.test_servers import CHUNK, DATA, list_of
 from tests.faults.wired import SETTINGS, wired
@@ -136,7 +136,7 @@ def test_the_one_line_names_the_way_out_that_there_is(
     for made in (model, others):
         for source in open_sources(made.name, stores=(), settings=SETTINGS, counters=fetcher.counters):
             fetcher.track(model.blobs["model.gguf"]).add_origin(Origin(source, made.name))
-    warn_of_whole_reads(fetcher, [ModelOf(model.name, Manifest.parse(model.manifest), 0)])
+    warn_of_whole_reads(fetcher, [snapshot_of(model.name, Manifest.parse(model.manifest), 0)])
     assert "mount those apart" in caplog.text
     assert "--lists" not in caplog.text
     fetcher.close()

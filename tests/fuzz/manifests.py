@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 from fusefs.artifacts.manifest import DOCKER_MANIFEST, MAX_LAYERS, OCI_INDEX, TITLE, Manifest, choose_from_index
+from fusefs.artifacts.ollama import OLLAMA, snapshot_of
+from fusefs.artifacts.paths import MAX_COMPONENT, MAX_DEPTH, MAX_PATH, check_path
 from fusefs.errors import InvalidInput, InvalidManifest
 from fusefs.values.chunks import MAX_BLOB_SIZE
 from fusefs.values.digest import Digest
 from fusefs.values.names import Name
-from fusefs.vfs.layout import MAX_COMPONENT, MAX_DEPTH, MAX_PATH, OLLAMA, Model, check_path, layout_of
+from fusefs.vfs.layout import layout_of
 from fusefs.vfs.tree import Tree
 from tests.fuzz.target import NUMBERS, Target
 
@@ -37,9 +39,11 @@ def manifest(data: bytes) -> None:
     assert parsed.digest == Digest.of(data)
     assert 1 <= len(parsed.layers) <= MAX_LAYERS
     assert all(0 <= blob.size <= MAX_BLOB_SIZE for blob in parsed.blobs())
-    one = [Model(_NAMES[0], parsed)]
-    several = [Model(name, parsed) for name in _NAMES]
-    for models in (one, several):
+    try:
+        several = [snapshot_of(name, parsed) for name in _NAMES]
+    except InvalidManifest:
+        return
+    for models in (several[:1], several):
         for layout in ("files", "ollama"):
             try:
                 files = layout_of(models, "ollama" if layout == "ollama" else "files")

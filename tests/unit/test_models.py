@@ -81,8 +81,8 @@ def having(source: FakeSource, names: list[Name]) -> FakeSource:
 async def test_names_are_asked_for_together_a_bounded_number_at_once_and_come_in_order(cache: DiskCache) -> None:
     far = Far()
     models = await resolve_all(NAMES, Pool(having(far, NAMES)), cache, Keeper(cache))
-    assert [model.name for model in models] == NAMES
-    assert [model.manifest.raw for model in models] == [manifest_of(name) for name in NAMES]
+    assert [model.reference for model in models] == NAMES
+    assert [model.document for model in models] == [manifest_of(name) for name in NAMES]
     assert far.most == AT_ONCE
     assert sorted(far.asked_for, key=str) == sorted(NAMES, key=str), "each once"
 
@@ -90,7 +90,7 @@ async def test_names_are_asked_for_together_a_bounded_number_at_once_and_come_in
 async def test_what_a_local_store_has_asks_no_registry(cache: DiskCache) -> None:
     near, far = having(FakeSource(), NAMES[AT_ONCE:]), Far()
     models = await resolve_all(NAMES, Pool(having(far, NAMES), near), cache, Keeper(cache))
-    assert [model.name for model in models] == NAMES
+    assert [model.reference for model in models] == NAMES
     assert sorted(far.asked_for, key=str) == sorted(NAMES[:AT_ONCE], key=str)
 
 
@@ -134,7 +134,7 @@ async def test_p7_when_patience_is_at_its_end_all_that_the_cache_knows_is_used(c
     keeper.close()
     far = Far()
     models = await resolve_all(NAMES, Pool(far), cache, Keeper(cache), patience=0)
-    assert [model.manifest.raw for model in models] == [manifest_of(name) for name in NAMES]
+    assert [model.document for model in models] == [manifest_of(name) for name in NAMES]
     assert not far.asked_for
 
 
@@ -151,7 +151,7 @@ class Broken(FakeSource):
 async def test_a_store_in_trouble_is_passed_over_for_the_registry(cache: DiskCache) -> None:
     near = Broken()
     models = await resolve_all(NAMES, Pool(having(Far(), NAMES), near), cache, Keeper(cache))
-    assert [model.name for model in models] == NAMES
+    assert [model.reference for model in models] == NAMES
     assert near.tries == 1 + len(NAMES), "its trouble is not waited for one name after the other"
 
 
@@ -180,6 +180,6 @@ async def test_p2_two_models_whose_names_differ_in_case_alone_are_refused_by_the
         await resolve_all(names, Pool(far), cache, Keeper(cache))
     by_digest = [name.pinned(Digest.of(far.by_tag[name.tag])) for name in names]
     models = await resolve_all(by_digest, Pool(far), cache, Keeper(cache))
-    assert [model.manifest.digest for model in models] == [name.digest for name in by_digest]
+    assert [model.digest for model in models] == [name.digest for name in by_digest]
     far.by_tag["V1"] = far.by_tag["v1"]
     assert len(await resolve_all(names, Pool(far), cache, Keeper(cache))) == 2, "one model by two names"

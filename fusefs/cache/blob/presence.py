@@ -11,6 +11,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fusefs.values.chunks import Starts
 
 EXACT = 4096
@@ -52,8 +54,29 @@ def about(size: int, states: bytes) -> int:
     return size * count // len(states) if states else 0
 
 
-def fractions(states: bytes, cells: int) -> list[float]:
-    """For each of `cells` equal parts of the chunks, the fraction that is on disk."""
+def fractions(states: bytes, cells: int, part: tuple[float, float] = (0.0, 1.0)) -> list[float]:
+    """For each of `cells` equal parts of the chunks, or of a part of them, the fraction that is on disk.
+
+    Args:
+        states: of all chunks; at least one.
+        cells: how many.
+        part: where the part begins and ends, as fractions of the whole.
+    """
     on_disk, count = states.translate(_ON_DISK), len(states)
-    cuts = [count * i // cells for i in range(cells + 1)]
-    return [on_disk.count(1, start, stop) / (stop - start) for start, stop in pairwise(cuts)]
+    first, length = part[0] * count, (part[1] - part[0]) * count
+    cuts = [int(first + length * i / cells) for i in range(cells + 1)]
+    return [
+        on_disk.count(1, start, max(stop, start + 1)) / max(stop - start, 1) if start < count else 0.0
+        for start, stop in pairwise(cuts)
+    ]
+
+
+def overlaps(ranges: Iterable[tuple[int, int]], cells: int, off: int, size: int) -> list[float]:
+    """For each of `cells` equal parts of the bytes [off, off+size), the fraction that lies in one of `ranges`."""
+    parts, width = [0.0] * cells, size / cells
+    for begin, end in ranges:
+        start, stop = max(begin - off, 0), min(end - off, size)
+        if start < stop:
+            for cell in range(int(start / width), min(cells, int((stop - 1) / width) + 1)):
+                parts[cell] += max(0.0, (min(stop, (cell + 1) * width) - max(start, cell * width)) / width)
+    return [min(1.0, part) for part in parts]

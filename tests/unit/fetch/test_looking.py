@@ -32,7 +32,7 @@ def test_p6_a_partial_blob_of_a_million_chunks_is_looked_at_without_its_list(tmp
     fetch = BlobFetch(blob, DiskCache.open(tmp_path), SETTINGS, lambda _: None)
     assert fetch.state == "partial"
     assert fetch.present == 3 * MIB
-    cells = fetch.presence(64)
+    cells = fetch.presence(64, 0, blob.size)
     assert cells[0] > 0
     assert not any(cells[1:])
     assert fetch._list is None, "not for anything of this"

@@ -68,7 +68,7 @@ def test_a_blob_that_another_process_has_sealed_is_seen_at_the_next_stat(cache: 
     before = fs.lookup(ROOT_INODE, b"blob")
     content = fs.tree.files[0].content
     assert not isinstance(content, bytes)
-    cache.put(content.digest, Bytes(DATA), len(DATA))
+    cache.put(content.blob.digest, Bytes(DATA), len(DATA))
     after = fs.lookup(ROOT_INODE, b"blob")
     assert (before.blocks, after.blocks) == (0, 1)
     assert (before.size, before.inode, before.mtime_ns) == (after.size, after.inode, after.mtime_ns), "P3"

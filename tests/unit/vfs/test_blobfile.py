@@ -100,17 +100,17 @@ async def test_a_fill_that_failed_is_tried_again_by_the_next_open(tmp_path: Path
 
 async def test_presence_says_which_part_is_there(tmp_path: Path) -> None:
     async with running(tmp_path, DATA[:8_000]) as world:
-        assert world.file.presence(4) == [0, 0, 0, 0]
+        assert world.file.presence(4, 0, 8_000) == [0, 0, 0, 0]
         await world.read(2_000, 3_000)
-        assert world.file.presence(4) == [0, 1, 0.5, 0]
-        assert world.file.presence(1) == [3 / 8]
-        assert sum(world.file.presence(7)) / 7 == pytest.approx(3 / 8)
+        assert world.file.presence(4, 0, 8_000) == [0, 1, 0.5, 0]
+        assert world.file.presence(1, 0, 8_000) == [3 / 8]
+        assert sum(world.file.presence(7, 0, 8_000)) / 7 == pytest.approx(3 / 8)
     async with running(tmp_path, DATA[:8_000]) as world:
-        assert world.file.presence(4) == [0, 1, 0.5, 0], "known without opening anything"
+        assert world.file.presence(4, 0, 8_000) == [0, 1, 0.5, 0], "known without opening anything"
         assert world.file.present == 3_000
         await world.read(0, 8_000)
         await world.sealed()
-        assert world.file.presence(3) == [1, 1, 1]
+        assert world.file.presence(3, 0, 8_000) == [1, 1, 1]
 
 
 class CancelAtStep(trio.abc.Instrument):

@@ -19,8 +19,8 @@ from fusefs.errors import (
 )
 from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
+from fusefs.values.snapshot import File, Slice
 from fusefs.vfs.filesystem import FileSystem
-from fusefs.vfs.layout import File
 from fusefs.vfs.tree import ROOT_INODE, Tree
 from tests.fakes import FakeBlobFile, file_system_of
 
@@ -191,3 +191,30 @@ def test_a_tree_without_blobs_needs_none() -> None:
 
     fs = FileSystem(Tree([File("x", b"1")]), open_blob, Counters())
     assert fs.getattr(_inode(fs, "x")).size == 1
+
+
+async def test_p1_a_part_of_a_blob_is_a_file_of_its_own_size_and_bytes() -> None:
+    """What a tar holds, for example: a read never leaves the part, and nothing is said of its neighbours."""
+    blob = FakeBlobFile(bytes(range(200)), present=120, state="partial")
+    parts = {"first": Slice(blob.blob, 0, 50), "second": Slice(blob.blob, 50, 100), "last": Slice(blob.blob, 150, 50)}
+    fs = FileSystem(Tree(File(path, part) for path, part in parts.items()), lambda _: blob, Counters())
+    for path, part in parts.items():
+        inode = _inode(fs, path)
+        attributes = fs.getattr(inode)
+        assert attributes.size == part.size
+        handle = fs.open(inode, os.O_RDONLY)
+        assert bytes(await fs.read(handle, 0, 1000)) == blob.data[part.off : part.off + part.size]
+        assert (
+            bytes(await fs.read(handle, part.size - 3, 10))
+            == blob.data[part.off + part.size - 3 : part.off + part.size]
+        )
+        assert bytes(await fs.read(handle, part.size, 10)) == b""
+        with pytest.raises(NoSuchAttribute, match="no digest of its own"):
+            fs.getxattr(inode, "user.fusefs.digest")
+    nodes = {node.path: node for node in fs.tree.files}
+    assert fs.presence(nodes["first"]) == (50, "partial")
+    assert fs.presence(nodes["second"]) == (70, "partial")
+    assert fs.presence(nodes["last"]) == (0, "absent")
+    assert fs.presence_by_part(nodes["second"], 2) == [1.0, 0.4]
+    assert fs.inodes_of(blob.blob) == [node.inode for node in fs.tree.files]
+    assert fs.tree.size == 200, "the blob counts once"

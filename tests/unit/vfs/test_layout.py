@@ -11,13 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusefs.artifacts import paths as paths_module
 from fusefs.artifacts.manifest import Manifest
+from fusefs.artifacts.ollama import FILE, OLLAMA, snapshot_of
+from fusefs.artifacts.paths import check_path
 from fusefs.errors import InvalidManifest, InvalidName
-from fusefs.values.chunks import Blob
 from fusefs.values.digest import Digest
 from fusefs.values.names import Name
+from fusefs.values.snapshot import File, Slice, Snapshot
 from fusefs.vfs import layout
-from fusefs.vfs.layout import FILE, OLLAMA, File, Model, check_path, files_of, layout_of
+from fusefs.vfs.layout import layout_of
 from fusefs.vfs.tree import Tree
 
 
@@ -46,8 +49,12 @@ def _paths(files: list[File]) -> list[str]:
     return [file.path for file in files]
 
 
-def _model(text: str, manifest: Manifest, mtime_ns: int = 0) -> Model:
-    return Model(Name.parse(text), manifest, mtime_ns)
+def files_of(manifest: Manifest, *, mtime_ns: int = 0) -> list[File]:
+    return list(_model("m", manifest, mtime_ns).files)
+
+
+def _model(text: str, manifest: Manifest, mtime_ns: int = 0) -> Snapshot:
+    return snapshot_of(Name.parse(text), manifest, mtime_ns)
 
 
 def test_an_ollama_model_is_named_by_media_types() -> None:
@@ -72,14 +79,15 @@ def test_a_second_layer_of_a_kind_is_numbered_in_order() -> None:
     layers = [_layer(kind, content=number) for number, kind in enumerate(["model", "license"] * 3)]
     files = files_of(_manifest(*layers))
     assert _paths(files)[:6] == ["model.gguf", "license", "model-2.gguf", "license-2", "model-3.gguf", "license-3"]
-    assert files[4].content == _manifest(*layers).layers[4]
+    assert files[4].content == Slice.whole(_manifest(*layers).layers[4].blob)
 
 
 def test_manifest_and_config_are_shown_beside() -> None:
     manifest = _manifest(_layer("model"))
     by_path = {file.path: file.content for file in files_of(manifest, mtime_ns=7)}
     assert by_path["manifest.json"] == manifest.raw
-    assert by_path["config.json"] == manifest.config
+    assert manifest.config is not None
+    assert by_path["config.json"] == Slice.whole(manifest.config.blob)
     assert {file.mtime_ns for file in files_of(manifest, mtime_ns=7)} == {7}
     assert _paths(files_of(_manifest(_layer("model"), config=False))) == ["model.gguf", "manifest.json"]
 
@@ -101,7 +109,7 @@ def test_the_models_own_config_wins_over_ours() -> None:
     manifest = _manifest(_layer("json", "config.json"), _layer("json", "manifest.json/x"), _layer("model"))
     files = files_of(manifest)
     assert sorted(_paths(files)) == ["config.json", "manifest.json/x", "model.gguf"]
-    assert next(file.content for file in files if file.path == "config.json") == manifest.layers[0]
+    assert next(file.content for file in files if file.path == "config.json") == Slice.whole(manifest.layers[0].blob)
 
 
 def test_a_served_folder_shows_the_same_tree_and_nothing_of_ours() -> None:
@@ -195,7 +203,7 @@ def test_names_that_differ_by_case_or_normalisation_alone_are_two_files() -> Non
     files = files_of(_manifest(*(_layer(FILE, name, content=name) for name in names)))
     assert _paths(files) == names
     tree = Tree(files)
-    assert {node.path: node.content.digest for node in tree.files if isinstance(node.content, Blob)} == {
+    assert {node.path: node.content.blob.digest for node in tree.files if isinstance(node.content, Slice)} == {
         name: Digest.parse(_digest(name)) for name in names
     }
 
@@ -218,7 +226,7 @@ def test_p10_whatever_passes_stays_inside(name: str) -> None:
 
 
 def test_p10_a_manifest_of_many_folders_is_refused_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "MAX_FOLDERS", 1000)
+    monkeypatch.setattr(paths_module, "MAX_FOLDERS", 1000)
     layers = [_layer("json", "/".join([str(number), *"x" * 60])) for number in range(100)]
     with pytest.raises(InvalidManifest, match="more than 1000 folders"):
         files_of(_manifest(*layers))

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.artifacts.manifest import Layer
 from fusefs.errors import IsAFolder, NoSuchEntry, NotAFolder
 from fusefs.values.chunks import Blob
 from fusefs.values.digest import Digest
+from fusefs.values.snapshot import File, Slice
 from fusefs.vfs import tree as tree_module
-from fusefs.vfs.layout import File
 from fusefs.vfs.tree import ROOT_INODE, FileNode, FolderNode, Tree, hash_of
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def test_paths_in_conflict_never_replace_each_other(paths: Iterable[str]) -> Non
 
 
 def test_each_distinct_blob_counts_once_in_the_size() -> None:
-    blob = Layer("", Blob(Digest.of(b"x"), 1000))
+    blob = Slice.whole(Blob(Digest.of(b"x"), 1000))
     assert Tree([File("a", blob), File("b", blob), File("c", b"12345")]).size == 1005
 
 
@@ -96,7 +95,7 @@ def test_twenty_thousand_blobs_are_built_quickly_and_small() -> None:
     files = []
     for _ in range(20_000):
         digest = Digest.from_raw(rng.randbytes(32))
-        files.append(File(f"blobs/{digest.file_name}", Layer("", Blob(digest, 1000))))
+        files.append(File(f"blobs/{digest.file_name}", Slice.whole(Blob(digest, 1000))))
     started = time.process_time()
     tree = Tree(files)
     assert time.process_time() - started < 0.5
