@@ -13,8 +13,8 @@ import trio
 from fusefs.artifacts.ollama import snapshot_of
 from fusefs.engine.resolve import ask, last_known, resolve
 from fusefs.errors import CacheError, FusefsError, InvalidManifest, InvalidName, NotFound, SourceError
-from fusefs.fetch.worker import Origin
 from fusefs.net.circuit import Circuits
+from fusefs.sources.bound import BoundSource
 from fusefs.sources.order import open_sources
 from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.retry import Retrying
@@ -247,7 +247,7 @@ def origins(fetcher: Fetcher, models: Iterable[Snapshot], pool: SourcePool) -> d
     """
     named: dict[Blob, str] = {}
     for model in models:
-        having = [Origin(source, model.reference) for source in pool.of(model.reference)]
+        having = [BoundSource(source, model.reference) for source in pool.of(model.reference)]
         for blob in model.blobs:
             fetch = fetcher.track(blob)
             for origin in having:

@@ -14,11 +14,11 @@ from fusefs.cache.blob import presence
 from fusefs.errors import BlobQuarantined, BlobUnproved, CacheError, FusefsError, NotCached
 from fusefs.fetch.driver import prefetch_of
 from fusefs.fetch.left import Left
-from fusefs.fetch.lists import find_list, lied
-from fusefs.fetch.rounds import voucher_of
+from fusefs.fetch.lists import find_list
 from fusefs.fetch.use import Use
+from fusefs.sources.failover import Failover
 from fusefs.values.chunks import ChunkList
-from fusefs.values.voucher import BOUND, NOBODY, UNKNOWN, Proof, registry_of
+from fusefs.values.voucher import BOUND, NOBODY, UNKNOWN, Proof
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
     from fusefs.fetch.flight import Flight
-    from fusefs.fetch.worker import Origin
     from fusefs.prefetch.policy import Prefetch
+    from fusefs.sources.bound import BoundSource
     from fusefs.values.chunks import Blob, Starts
     from fusefs.values.settings import Settings
     from fusefs.values.trace import Start
@@ -60,7 +60,7 @@ class BlobFetch:
 
     def __init__(self, blob: Blob, cache: DiskCache, settings: Settings, caught_lying: Callable[[Blob], None]) -> None:
         self.blob = blob
-        self.origins: list[Origin] = []
+        self.origins = Failover()
         self.chunker: Chunker | None = None
         self.flights: dict[int, Flight] = {}
         self.prefetch: Prefetch | None = None
@@ -78,18 +78,16 @@ class BlobFetch:
         self._cache = cache
         self._settings = settings
         self._list: Listed | None = None
-        self._listed_by: Origin | None = None
+        self._listed_by: BoundSource | None = None
         self._registries: set[str] = set()
         self._own_word: set[Voucher] = set()
 
-    def add_origin(self, origin: Origin) -> None:
+    def add_origin(self, origin: BoundSource) -> None:
         """The blob can be had there, too."""
-        if origin not in self.origins:
-            self.origins.append(origin)
-        self._registries.add(registry_of(origin.name))
-        self._own_word.add(voucher_of(origin.source))
-        if origin.name.digest is not None:
-            self._pinned_name = origin.name.short
+        self.origins.add(origin)
+        self._registries.add(origin.registry)
+        self._own_word.add(origin.voucher)
+        self._pinned_name = origin.pinned or self._pinned_name
 
     @property
     def of_several(self) -> bool:
@@ -123,7 +121,7 @@ class BlobFetch:
     @property
     def host(self) -> str:
         """Whom it is asked of, for fairness among hosts: the same sources are one, mirrors included."""
-        return " ".join(origin.source.label for origin in self.origins)
+        return self.origins.label
 
     @contextlib.contextmanager
     def reading(self, start: int, stop: int) -> Iterator[None]:
@@ -260,13 +258,12 @@ class BlobFetch:
 
         With `in_vain` there is another way, and with mirrors there may be: trouble is not waited out.
         """
-        mirrored = any(voucher_of(origin.source).proof == Proof.NONE for origin in self.origins)
-        whole_will_do = in_vain or (mirrored and self._settings.unproved == "wait")
-        found = find_list(list(self.origins), self.blob, self._is_possible, whole_will_do=whole_will_do)
+        whole_will_do = in_vain or (self.origins.mirrored and self._settings.unproved == "wait")
+        found = find_list(self.origins, self.blob, self._is_possible, whole_will_do=whole_will_do)
         if found is None:
             return None
         chunks, self._listed_by = found
-        return chunks, voucher_of(self._listed_by.source)
+        return chunks, self._listed_by.voucher
 
     def _is_possible(self, chunks: ChunkList) -> bool:
         """A list of one chunk has the blob's own digest, or it is a lie on the face of it."""
@@ -293,15 +290,15 @@ class BlobFetch:
             return any(str(chunks.digest(i)) == seen for i in range(len(chunks)))
 
         try:
-            found = find_list(list(self.origins), self.blob, fits)
+            found = find_list(self.origins, self.blob, fits)
         except FusefsError:
             return None
         if found is None:
             return None
         chunks, origin = found
-        lied(self.origins, self._listed_by if self._listed_by != origin else None, self.blob.digest)
+        self.origins.lied(self._listed_by if self._listed_by != origin else None, self.blob.digest)
         self._listed_by = origin
-        return chunks, voucher_of(origin.source)
+        return chunks, origin.voucher
 
     def distrust(self, chunker: Chunker) -> None:
         """The list of `chunker` lied.  With another source left, start again from there; else nothing is served.
@@ -310,8 +307,8 @@ class BlobFetch:
         """
         if self.chunker is not chunker:
             return
-        if self._listed_by in self.origins:
-            lied(self.origins, self._listed_by, self.blob.digest)
+        if self._listed_by is not None and self._listed_by in self.origins:
+            self.origins.lied(self._listed_by, self.blob.digest)
             self.origins.remove(self._listed_by)
         self._listed_by = None
         if not chunker.by_whole:

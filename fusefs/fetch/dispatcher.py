@@ -186,7 +186,7 @@ class Dispatcher:
                     fetch_span,
                     chunker,
                     sorted(flights),
-                    list(first.fetch.origins),
+                    first.fetch.origins,
                     buffer,
                     self._counters,
                     landed,

@@ -189,5 +189,5 @@ class Prover:
             except DigestMismatch as exc:
                 self._fetcher.report(exc)
                 error = exc
-                fetch.origins.append(fetch.origins.pop(0))
+                fetch.origins.rotate()
         raise error

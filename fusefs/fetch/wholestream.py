@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from fusefs.fetch.flight import Flight, Priority
-from fusefs.fetch.rounds import ignores_range
 from fusefs.fetch.shares import SILENT
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ class Streams:
             return False
         if not self._shares.of_blob(flight.host, flight.blob):
             return True
-        return not any(ignores_range(origin.source) for origin in flight.fetch.origins)
+        return not flight.fetch.origins.ignores_range
 
     def of(self, first: Flight, flights: dict[int, Flight]) -> Stream:
         """The part of a worker that starts with `flights`; more may be added to them."""

@@ -41,6 +41,28 @@ class Body(Protocol):
         """Give the connection back, or drop it when bytes are left.  From any thread: a blocked `readinto` ends."""
 
 
+class Origin(Protocol):
+    """Bytes of blobs from one place, with everything bound in.  Blocking; from any thread.
+
+    Attributes:
+        label: what to call it in messages.
+    """
+
+    @property
+    def label(self) -> str:
+        """See above."""
+
+    def open_range(self, blob: Blob, chunk: Chunk) -> Body:
+        """Start to read the bytes `chunk` of a blob; see `Body.given`."""
+
+
+class Index(Protocol):
+    """Chunk lists, from wherever they are.  Blocking; from any thread."""
+
+    def chunk_list(self, blob: Blob) -> ChunkList | None:
+        """The chunk list of a blob, complete and checked; None when this place keeps none."""
+
+
 class Source(Protocol):
     """Blocking; every method may be called from many threads at once, and raises SourceError or Cancelled.
 

@@ -17,7 +17,9 @@ from fusefs.errors import (
     UnexpectedEnd,
 )
 from fusefs.fetch.wholestream import Verdict
-from fusefs.fetch.worker import Origin, fetch_span
+from fusefs.fetch.worker import fetch_span
+from fusefs.sources.bound import BoundSource
+from fusefs.sources.failover import Failover
 from fusefs.values.chunks import Chunk
 from fusefs.values.counters import Counters
 from tests.chunkers import opened
@@ -48,7 +50,9 @@ def fetch(chunker: Chunker, span: list[int], *sources: FakeSource) -> tuple[dict
         assert (error is None) == (chunker.map[index] == PRESENT)
 
     counters = Counters()
-    fetch_span(chunker, span, [Origin(s, NAME) for s in sources], memoryview(bytearray(100)), counters, landed)
+    fetch_span(
+        chunker, span, Failover([BoundSource(s, NAME) for s in sources]), memoryview(bytearray(100)), counters, landed
+    )
     assert sorted(told) == span
     return told, counters
 
@@ -183,7 +187,7 @@ def stream(chunker: Chunker, span: list[int], along: Along, *sources: FakeSource
 
     for source in sources:
         source.ignores_range = True
-    origins = [Origin(s, NAME) for s in sources]
+    origins = Failover([BoundSource(s, NAME) for s in sources])
     fetch_span(chunker, span, origins, memoryview(bytearray(70)), Counters(), landed, along=along)
     return told
 
