@@ -249,3 +249,12 @@ class MountError(FusefsError):
 
 class ServeError(FusefsError):
     """A directory cannot be served, or a file in it cannot be read as it was when its digest was computed."""
+
+
+class MissingExtra(FusefsError):
+    """A part of fusefs that not everybody installs is not installed."""
+
+    def __init__(self, what: str, extra: str, module: str | None) -> None:
+        super().__init__(
+            f"{what} needs {module or 'packages'}, which is not installed; run: pip install 'fusefs[{extra}]'"
+        )

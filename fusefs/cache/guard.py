@@ -24,7 +24,7 @@ FOLDERS = ("blobs", "manifests", "partial", "pins", "quarantine", "starts")
 """All that we make in a cache directory."""
 
 _NEIGHBOURS = {"serve"}
-"""What others of our commands keep there (`fusefs.serve.kept`)."""
+"""What others of our commands keep there (`fusefs.offers.kept`)."""
 
 _OTHERS_WRITE = 0o022
 _OTHERS_ENTER = 0o011

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusefs.errors import InvalidInput, InvalidSetting
+from fusefs.errors import InvalidInput, InvalidName, InvalidSetting
 from fusefs.system.places import needed_cache_home
 from fusefs.values.names import BaseUrl, Name
+from fusefs.values.reference import Reference, is_path, parse_reference
 from fusefs.values.settings import Settings, parse_age, parse_seconds, parse_size
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ _PATH_LIKE = ("/", ".", "~")
 """What a path begins with that nobody means as the name of a model."""
 
 
-def check_both(sources: Sequence[Name], mountpoint: Path) -> None:
+def check_both(sources: Sequence[Reference], mountpoint: Path) -> None:
     """The last word is the mount point; where one was forgotten, say which.
 
     Raises:
@@ -76,7 +77,15 @@ def check_both(sources: Sequence[Name], mountpoint: Path) -> None:
         raise click.UsageError(f"Missing argument 'MOUNTPOINT': {text[:80]!r} is no folder but a SOURCE")
 
 
-SOURCE = _Text("source", Name.parse)
+def _parse_name(text: str) -> Name:
+    """The name of a model; a folder of this machine is there already, and is only mounted."""
+    if is_path(text):
+        raise InvalidName(f"{text[:80]!r} is a folder of this machine: `fusefs mount` reads it in place")
+    return Name.parse(text)
+
+
+SOURCE = _Text("source", _parse_name)
+PLACE = _Text("source", parse_reference)
 SIZE = _Text("size", parse_size)
 SECONDS = _Text("seconds", parse_seconds)
 AGE = _Text("age", parse_age)
@@ -100,7 +109,7 @@ def _together(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command
 sources_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE)
 places_arguments = _together(
     # Not required here: of a single word click would say that the source is missing; `check_both` looks which it is.
-    click.argument("sources", metavar="SOURCE...", nargs=-1, required=False, type=SOURCE),
+    click.argument("sources", metavar="SOURCE...", nargs=-1, required=False, type=PLACE),
     click.argument("mountpoint", type=MOUNTPOINT),
 )
 cache_option = click.option(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--chunk-size", type=SIZE, metavar="SIZE", default=f"{MIB}", help="Bytes a chunk. [default: 1MiB]")
 def index(file: Path, *, chunk_size: int) -> None:
     """Print FILE's chunksums: a line `<digest> <first byte>-<last byte>` for each chunk."""
-    from fusefs.serve.index import chunk_list_of
+    from fusefs.offers.filehash import chunk_list_of
     from fusefs.view.hashing import HashingView
 
     progress = HashingView()

@@ -22,7 +22,7 @@ from fusefs.cli.parameters import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusefs.values.names import Name
+    from fusefs.values.reference import Reference
 
 
 @click.command(short_help="Mount models at an empty folder.")
@@ -68,17 +68,29 @@ if TYPE_CHECKING:
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground: for systemd, and to look for faults.")
 @click.option("--log-file", type=PATH, metavar="FILE", help="Where the daemon logs. [default: see `fusefs status`]")
 @verbose_option
-def mount(sources: tuple[Name, ...], mountpoint: Path, **options: Any) -> None:
+def mount(sources: tuple[Reference, ...], mountpoint: Path, **options: Any) -> None:
     """Mount one or more models at MOUNTPOINT, an empty folder.
 
     Returns when the mount answers; a daemon serves it until `fusefs umount`.  One model shows its files at the root
     of the mount, several a folder each.  A file appears with its final size; reading it fetches what is missing.
+
+    A SOURCE is the name of a model, or a folder of this machine, for example ./models/llama: a folder of files, an
+    OLLAMA_MODELS store, or a cache.  The files of a folder are hashed once and read in place.
     """
+    from fusefs.daemon.logs import to_stderr
     from fusefs.daemon.mounting import MountOptions, start
+    from fusefs.view.serving import HashingBar
 
     check_both(sources, mountpoint)
     if options["verify"] == "always" and options["sealed"] == "symlink":
         raise click.UsageError("--verify always cannot hash what --sealed symlink leads to: leave one of them out")
+    to_stderr(verbose=options["verbose"], quiet=True)
+    progress = HashingBar()
+
+    def say_warning(line: str) -> None:
+        progress.clear()
+        warn(line)
+
     start(
         MountOptions(
             names=sources,
@@ -93,5 +105,6 @@ def mount(sources: tuple[Name, ...], mountpoint: Path, **options: Any) -> None:
             verbose=options["verbose"],
         ),
         foreground=options["foreground"],
-        warn=warn,
+        warn=say_warning,
+        progress=None if options["verbose"] else progress,
     )

@@ -9,6 +9,7 @@ import click
 
 from fusefs.cli.answers import say, warn
 from fusefs.cli.parameters import DEFAULT_LISTEN, LISTEN, PATH, SIZE, verbose_option
+from fusefs.errors import MissingExtra
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,33 +53,44 @@ def serve(
 ) -> None:
     """Serve the models in DIR to other machines, as a registry.
 
-    DIR is an OLLAMA_MODELS store, or a folder with a folder for each model; the latter are served as
-    `local/<folder>:latest`.  Digests are computed once and kept.  What is hidden, private or a tool's leaving is left
-    out, and one line says so.  Nobody is asked who they are.  Ends with Ctrl-C.
+    DIR is an OLLAMA_MODELS store, a folder with a folder for each model, or a cache of the Hugging Face Hub; all but
+    the first are served as `local/<folder>:latest`.  Digests are computed once and kept, those first that somebody
+    waits for.  What is hidden, private or a tool's leaving is left out, and one line says so.  Nobody is asked who they
+    are.  Ends with Ctrl-C.
     """
     from fusefs.daemon.logs import to_stderr
-    from fusefs.serve import Allowed, run
-    from fusefs.view.hashing import HashingView
+
+    try:
+        from fusefs.offers.leftout import Allowed
+        from fusefs.serve.server import Server
+    except ModuleNotFoundError as exc:
+        raise MissingExtra("fusefs serve", "serve", exc.name) from exc
+    from fusefs.view.serving import HashingBar, models
 
     to_stderr(verbose=verbose, quiet=True)
-    progress = HashingView()
-
-    def ready(url: str) -> None:
-        progress.clear()
-        say(url)
-        sys.stdout.flush()
+    progress = HashingBar()
 
     def say_warning(line: str) -> None:
         progress.clear()
         warn(line)
 
-    run(
+    server = Server(
         directory,
         *listen,
         chunk_size=chunk_size,
-        on_ready=ready,
         allowed=Allowed(hidden=hidden, private=private),
         names=names,
         warn=say_warning,
-        progress=progress,
+        progress=None if verbose else progress,  # the lines of the log have the terminal for themselves
     )
+
+    def ready(url: str) -> None:
+        say(url)
+        for line in models(server.public_url, [(offer.name, offer.folder) for offer in server.offers]):
+            say(line)
+        sys.stdout.flush()
+
+    try:
+        server.run(ready)
+    finally:
+        progress.clear()

@@ -9,7 +9,7 @@ import gc
 import logging
 import os
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from fusefs.daemon.dump import dump
 from fusefs.daemon.signals import WATCHED, Duties, obey
 from fusefs.daemon.statuses import probe
 from fusefs.daemon.watchdog import Watchdog
+from fusefs.engine.local import LocalModels, LocalOpener
 from fusefs.engine.models import (
     SourcePool,
     check_stores,
@@ -40,8 +41,11 @@ from fusefs.fuse.mountpoint import check_device, check_mountpoint, mounted_at
 from fusefs.fuse.operations import FuseOperations
 from fusefs.fuse.pages import forget_pages
 from fusefs.values.counters import Counters
+from fusefs.values.names import Name
+from fusefs.values.reference import LocalPath
 from fusefs.vfs.blobfile import BlobFile
 from fusefs.vfs.filesystem import FileSystem
+from fusefs.vfs.inplacefile import InPlaceFile
 from fusefs.vfs.layout import layout_of
 from fusefs.vfs.tree import Tree
 
@@ -49,11 +53,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from fusefs.offers.indexer import Progress
     from fusefs.values.chunks import Blob
     from fusefs.values.digest import Digest
-    from fusefs.values.names import Name
+    from fusefs.values.reference import Reference
     from fusefs.values.settings import Settings
-    from fusefs.values.snapshot import File
+    from fusefs.values.snapshot import File, Snapshot
+    from fusefs.vfs.filesystem import BlobFile as AnyBlobFile
     from fusefs.vfs.layout import LayoutName
 
 log = logging.getLogger(__name__)
@@ -71,7 +77,7 @@ class MountOptions:
     """What a person asked for.
 
     Attributes:
-        names: the models; one or more.
+        names: the models, and the folders of this machine; one or more.
         mountpoint: an empty folder.
         cache_dir: the backing cache.
         stores: local stores that are asked before the network.
@@ -81,9 +87,10 @@ class MountOptions:
         allow_other: other users may read.
         log_file: where to log; None for the default of a daemon, and for stderr in the foreground.
         verbose: log every step.
+        local: the models of the folders.
     """
 
-    names: tuple[Name, ...]
+    names: tuple[Reference, ...]
     mountpoint: Path
     cache_dir: Path
     stores: tuple[Path, ...]
@@ -93,12 +100,23 @@ class MountOptions:
     allow_other: bool = False
     log_file: Path | None = None
     verbose: bool = False
+    local: LocalModels = field(default_factory=LocalModels)
 
 
-def start(options: MountOptions, *, foreground: bool, warn: Callable[[str], None] = lambda _: None) -> None:
+def start(
+    options: MountOptions,
+    *,
+    foreground: bool,
+    warn: Callable[[str], None] = lambda _: None,
+    progress: Progress | None = None,
+) -> None:
     """Mount.  Returns when the mount answers, or in the foreground when it has ended.
 
-    What the set-up had to warn of is told to `warn`, unless it goes to a log in the foreground.
+    Args:
+        options: what a person asked for.
+        foreground: stay until the mount has ended.
+        warn: told what the set-up had to warn of, unless that goes to a log in the foreground.
+        progress: called while files of this machine are hashed, before anything is mounted.
 
     Raises:
         FusefsError: why it could not be mounted.
@@ -112,6 +130,7 @@ def start(options: MountOptions, *, foreground: bool, warn: Callable[[str], None
         cache_dir=options.cache_dir.absolute(),
         stores=check_stores(options.stores),
         log_file=logs.chosen_log(options.log_file) if options.log_file else None,
+        local=_local(options, warn, progress),
     )
     if foreground:
         if options.log_file:
@@ -128,6 +147,15 @@ def start(options: MountOptions, *, foreground: bool, warn: Callable[[str], None
             _run(options, lambda: ready(warnings.take()))
 
     background.start(work, log_file=options.log_file, warn=warn)
+
+
+def _local(options: MountOptions, warn: Callable[[str], None], progress: Progress | None) -> LocalModels:
+    """Look at folders here and not in the daemon: who typed them sees how far the hashing is, and can end it."""
+    opener = LocalOpener(options.settings.memory // 4, others=options.allow_other, warn=warn, progress=progress)
+    for source in dict.fromkeys(options.names):
+        if isinstance(source, LocalPath):
+            opener.open(source)
+    return opener.models
 
 
 def _check_stale(mountpoint: Path) -> None:
@@ -197,21 +225,23 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         stack.push_async_callback(in_thread, pool.close)
         keeper = Keeper(cache)
         stack.push_async_callback(in_thread, keeper.close)
-        models = await resolve_all(options.names, pool, cache, keeper, patience=PATIENCE)
+        names = [name for name in options.names if isinstance(name, Name)]
+        fetched = await resolve_all(names, pool, cache, keeper, patience=PATIENCE)
+        models = _in_order(options, fetched)
         files = layout_of(models, options.layout)
         tree = Tree(files, await trio.to_thread.run_sync(_links, files, cache) if options.symlinks else {})
 
         fetcher = Fetcher(cache, options.settings, counters)
         stack.callback(fetcher.close)
-        named = origins(fetcher, models, pool)
-        await trio.to_thread.run_sync(warn_of_whole_reads, fetcher, models)
+        named = origins(fetcher, fetched, pool)
+        await trio.to_thread.run_sync(warn_of_whole_reads, fetcher, fetched)
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
         # Workers wait for their source and cannot be cancelled: closing the sources is what ends them.
         stack.push_async_callback(in_thread, pool.close)
         await nursery.start(fetcher.run)
 
-        file_system = FileSystem(tree, _opener(fetcher, options.settings), counters)
+        file_system = FileSystem(tree, _opener(fetcher, options), counters)
         fetcher.lied = lambda blob: nursery.start_soon(forget_pages, file_system.inodes_of(blob))
         dog = Watchdog(file_system.reads, options.settings.timeout, pool.in_flight)
         duties.refresh = pool.refresh
@@ -260,8 +290,20 @@ def _links(files: Iterable[File], cache: DiskCache) -> dict[Digest, Path]:
     return {blob.digest: cache.path(blob.digest) for blob in blobs if cache.proved(blob) and cache.hold(blob.digest)}
 
 
-def _opener(fetcher: Fetcher, settings: Settings) -> Callable[[Blob], BlobFile]:
-    return lambda blob: BlobFile(fetcher, fetcher.track(blob), fill=settings.fill)
+def _in_order(options: MountOptions, fetched: Iterable[Snapshot]) -> list[Snapshot]:
+    """All models in the order in which they were named."""
+    by_name = {snapshot.reference: [snapshot] for snapshot in fetched} | options.local.snapshots
+    return [snapshot for name in options.names for snapshot in by_name[name]]
+
+
+def _opener(fetcher: Fetcher, options: MountOptions) -> Callable[[Blob], AnyBlobFile]:
+    def opened(blob: Blob) -> AnyBlobFile:
+        here = options.local.files.get(blob.digest)
+        if here is not None:
+            return InPlaceFile(here)
+        return BlobFile(fetcher, fetcher.track(blob), fill=options.settings.fill)
+
+    return opened
 
 
 async def _session(  # noqa: ASYNC128 # session.serve is what says started

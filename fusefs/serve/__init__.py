@@ -1,6 +1,4 @@
-"""Floor 10: the registry server: a folder of models over HTTP.  Imported by the command line alone."""
+"""The registry server: a folder of models over HTTP.  Imported by the command line alone.
 
-from fusefs.serve.leftout import Allowed
-from fusefs.serve.server import Server, run
-
-__all__ = ["Allowed", "Server", "run"]
+What speaks HTTP (`fusefs.serve.server` and what that imports) needs the extra `fusefs[serve]`; digests do not.
+"""

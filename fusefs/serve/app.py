@@ -5,6 +5,8 @@ Source: Docker registry HTTP API V2, OCI distribution-spec 1.1, Ollama's `server
 
 from __future__ import annotations
 
+import re
+from http import HTTPStatus
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -15,11 +17,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from fusefs.errors import Cancelled, FusefsError, InvalidDigest, InvalidName
+from fusefs.offers.catalog import Document, Refused
+from fusefs.offers.closenames import unknown_name
+from fusefs.offers.indexer import FileChanged, NotYet
 from fusefs.serve.body import FileResponse, OpenFile, TextResponse
 from fusefs.serve.byteranges import Unsatisfiable, matches, requested_range
-from fusefs.serve.catalog import Document, Refused
-from fusefs.serve.index import open_regular
+from fusefs.serve.paging import page_of
 from fusefs.serve.proved import ProvedFile
+from fusefs.serve.waiting import when_known
+from fusefs.serve.welcome import HEADERS, page
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
 from fusefs.values.names import Name
@@ -29,12 +35,13 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from fusefs.offers.catalog import Catalog, StoredFile
     from fusefs.serve.body import Source
-    from fusefs.serve.catalog import Catalog, StoredFile
 
     Endpoint = Callable[[Request], Awaitable[Response]]
 
 _CODES = {400: "BAD_REQUEST", 404: "NOT_FOUND", 405: "UNSUPPORTED"}
+_REPOSITORY = re.compile(r"/v2/(.+)/(?:manifests|blobs|chunksums|tags)/[^/]*\Z", re.DOTALL)
 _LINES = 2048
 """Lines of chunksums sent at a time, about 180 KiB."""
 
@@ -47,6 +54,7 @@ def make_app(catalog: Catalog) -> Starlette:
     registry = Registry(catalog)
     repository = "/v2/{namespace}/{model}"
     routes = [
+        Route("/", registry.welcome),
         Route("/v2/", registry.version),
         Route("/v2", registry.version),
         Route("/v2/_catalog", registry.list_repositories),
@@ -66,34 +74,42 @@ class Registry:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        # Hashing a large file takes minutes: it must not take the threads that read blobs for others.
-        self._slow = trio.CapacityLimiter(32)
+        # To look at a large folder, or to write a large list, takes seconds: it must not take the threads of others.
+        self._slow = trio.CapacityLimiter(8)
         self._readers = trio.CapacityLimiter(_READERS)
 
     async def version(self, _request: Request) -> Response:
         """`/v2/`: this is a registry."""
         return JSONResponse({}, headers={"Docker-Distribution-Api-Version": "registry/2.0"})
 
-    async def list_repositories(self, _request: Request) -> Response:
+    async def welcome(self, request: Request) -> Response:
+        """`/`: a page for a person."""
+        offers = await trio.to_thread.run_sync(self._catalog.offers)
+        return Response(page(offers, _base(request)), headers=HEADERS)
+
+    async def list_repositories(self, request: Request) -> Response:
         """`/v2/_catalog`."""
-        return JSONResponse({"repositories": await trio.to_thread.run_sync(self._catalog.repositories)})
+        names = await trio.to_thread.run_sync(self._catalog.repositories)
+        shown = page_of(names, "/v2/_catalog", request.query_params)
+        return JSONResponse({"repositories": shown.names}, headers=shown.headers)
 
     async def list_tags(self, request: Request) -> Response:
         """`/v2/<repository>/tags/list`."""
         repository = _repository(request)
         tags = await trio.to_thread.run_sync(self._catalog.tags, repository)
-        return JSONResponse({"name": repository, "tags": tags})
+        shown = page_of(tags, f"/v2/{repository}/tags/list", request.query_params)
+        return JSONResponse({"name": repository, "tags": shown.names}, headers=shown.headers)
 
     async def manifest(self, request: Request) -> Response:
         """`/v2/<repository>/manifests/<tag or digest>`."""
         repository, reference = _repository(request), _reference(request)
-        document = await trio.to_thread.run_sync(self._catalog.manifest, repository, reference, limiter=self._slow)
+        document = await when_known(self._catalog.manifest, repository, reference, limiter=self._slow)
         return _document(request, document)
 
     async def blob(self, request: Request) -> Response:
         """`/v2/<repository>/blobs/<digest>`."""
         repository, digest = _repository(request), Digest.parse(request.path_params["digest"])
-        found = await trio.to_thread.run_sync(self._open, repository, digest)
+        found = await when_known(self._open, repository, digest)
         if isinstance(found, Document):
             return _document(request, found)
         file, place = found
@@ -106,7 +122,7 @@ class Registry:
     async def chunksums(self, request: Request) -> Response:
         """`/v2/<repository>/chunksums/<digest>`."""
         repository, digest = _repository(request), Digest.parse(request.path_params["digest"])
-        chunks = await trio.to_thread.run_sync(self._catalog.chunk_list, repository, digest, limiter=self._slow)
+        chunks = await when_known(self._catalog.chunk_list, repository, digest, limiter=self._slow)
         headers = {
             "Content-Location": f"/v2/{repository}/blobs/{digest}",
             # A client of HTTP/1.0 (a proxy, often) knows no chunked body: without a length it waits for the end.
@@ -117,9 +133,14 @@ class Registry:
         lines = iter(()) if request.method == "HEAD" else _lines(chunks)
         return TextResponse(lines, headers)
 
-    async def on_http_error(self, _request: Request, exc: Exception) -> Response:
+    async def on_http_error(self, request: Request, exc: Exception) -> Response:
         """No such path, or a method that a read-only registry does not have."""
         assert isinstance(exc, HTTPException)
+        match = _REPOSITORY.match(request.url.path)
+        if exc.status_code == HTTPStatus.NOT_FOUND and match:
+            # A registry's path with a name of another form than those that are served here: `tiny`, or `a/b/c`.
+            names = await trio.to_thread.run_sync(self._catalog.repositories)
+            return await self.on_fusefs_error(request, unknown_name(match[1], names))
         return _error(exc.status_code, _CODES.get(exc.status_code, "UNKNOWN"), exc.detail, dict(exc.headers or {}))
 
     async def on_fusefs_error(self, _request: Request, exc: Exception) -> Response:
@@ -131,6 +152,9 @@ class Registry:
                 return _error(400, "DIGEST_INVALID", str(exc))
             case InvalidName():
                 return _error(400, "NAME_INVALID", str(exc))
+            case FileChanged() | NotYet():
+                # Without Retry-After: that would be about all requests to this server, and other models are ready.
+                return _error(503, "UNAVAILABLE", str(exc))
             case Cancelled():
                 return _error(503, "UNAVAILABLE", str(exc), {"Retry-After": "1"})
             case _:
@@ -180,7 +204,7 @@ class Registry:
 def _opened(place: StoredFile) -> OpenFile | None:
     """The file, provided that it is still the one that has the digest."""
     try:
-        fd, stamp = open_regular(place.path)
+        fd, stamp = place.open(place.path)
     except FusefsError:
         return None
     file = OpenFile(fd, stamp, str(place.path))
@@ -204,6 +228,15 @@ def _lines(chunks: ChunkList) -> Iterator[bytes]:
 def _repository(request: Request) -> str:
     params = request.path_params
     return Name.from_path("localhost", params["namespace"], params["model"], "latest").repository
+
+
+def _base(request: Request) -> str:
+    """The server's URL as the client calls it; that it may call it so was looked at before."""
+    host = request.headers.get("host")
+    if host:
+        return f"http://{host}"
+    address, port = request.scope["server"]  # HTTP/1.0 without a Host
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
 def _reference(request: Request) -> str | Digest:

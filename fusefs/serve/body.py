@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 from starlette.responses import Response
 
-from fusefs.serve.index import Stamp
+from fusefs.offers.index import Stamp
 from fusefs.values.settings import KIB
 
 if TYPE_CHECKING:

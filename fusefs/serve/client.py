@@ -62,6 +62,7 @@ class Connection:
         self._hosts = hosts
         self._limits = limits
         self._local: str = self._socket.getsockname()[0]
+        self._port: int = self._socket.getsockname()[1]
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
         self._pace_left = limits.pace_time
         self._pace_taken = 0
@@ -152,7 +153,7 @@ class Connection:
             "root_path": "",
             "headers": list(request.headers),
             "client": (self._seat.client, 0),
-            "server": (self._local, 0),
+            "server": (self._local, self._port),
         }
 
     def _path(self, request: h11.Request) -> bytes:

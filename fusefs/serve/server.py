@@ -1,4 +1,4 @@
-"""Server: a catalog, a socket and the loop round them; `run` is `fusefs serve`."""
+"""Server: a catalog, a socket and the loop round them; it is `fusefs serve`."""
 
 from __future__ import annotations
 
@@ -13,69 +13,21 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.errors import InvalidSetting, ServeError
+from fusefs.offers.choose import catalog_of, default_kept
+from fusefs.offers.kept import KeptDigests
+from fusefs.offers.leftout import Allowed, LeftOut
 from fusefs.serve.app import make_app
 from fusefs.serve.connections import serve_connections
-from fusefs.serve.folders import Folder
 from fusefs.serve.hosts import Hosts
-from fusefs.serve.indexer import Indexer
-from fusefs.serve.kept import KeptDigests
-from fusefs.serve.leftout import Allowed, LeftOut
 from fusefs.serve.limits import Limits
-from fusefs.serve.plain import PlainCatalog
-from fusefs.serve.store import StoreCatalog, is_store
-from fusefs.system.places import cache_home
 from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from fusefs.serve.indexer import Progress
-
-
-def run(
-    directory: Path,
-    host: str,
-    port: int,
-    *,
-    chunk_size: int = MIB,
-    on_ready: Callable[[str], None],
-    allowed: Allowed | None = None,
-    names: tuple[str, ...] = (),
-    warn: Callable[[str], None] | None = None,
-    progress: Progress | None = None,
-    index_dir: Path | None = None,
-) -> None:
-    """Serve `directory` until SIGINT or SIGTERM.
-
-    Args:
-        directory: an OLLAMA_MODELS store, a folder of model folders, or one model folder.
-        host: the address to listen at.
-        port: 0 picks a free one.
-        chunk_size: bytes of a chunk in the lists that are computed.
-        on_ready: called once, with the URL, when requests are answered.
-        allowed: what is served beyond the default.
-        names: by which clients may call the server, beside its address and those of loopback.
-        warn: called before `on_ready` with each line that the person should see.
-        progress: called while a file is hashed: its path, bytes done, bytes in all; from any thread.
-        index_dir: where digests are kept; None for the user's cache directory, where there is one.
-
-    Raises:
-        ServeError: the directory cannot be served, or the address cannot be had.
-        InvalidSetting: a port, a name or a chunk size that cannot be.
-    """
-    server = Server(
-        directory,
-        host,
-        port,
-        chunk_size=chunk_size,
-        allowed=allowed,
-        names=names,
-        warn=warn,
-        progress=progress,
-        index_dir=index_dir,
-    )
-    server.run(on_ready)
+    from fusefs.offers.catalog import Offer
+    from fusefs.offers.indexer import Progress
 
 
 class Server:
@@ -83,6 +35,8 @@ class Server:
 
     Attributes:
         url: where it is (or will be) reachable.
+        public_url: the same for other machines, as far as that is known.
+        offers: the models that are served, once it runs.
         indexer: what hashes the files.
         left_out: what of the directory is not served.
     """
@@ -101,6 +55,25 @@ class Server:
         progress: Progress | None = None,
         index_dir: Path | None = None,
     ) -> None:
+        """Take the address.
+
+        Args:
+            directory: an OLLAMA_MODELS store, a folder of model folders, one model folder, or a cache of the Hugging
+                Face Hub.
+            host: the address to listen at.
+            port: 0 picks a free one.
+            chunk_size: bytes of a chunk in the lists that are computed.
+            allowed: what is served beyond the default.
+            names: by which clients may call the server, beside its address and those of loopback.
+            limits: what clients may take.
+            warn: called with each line that the person should see; from any thread.
+            progress: called while files are hashed: of which model, bytes done, bytes in all; from any thread.
+            index_dir: where digests are kept; None for the user's cache directory, where there is one.
+
+        Raises:
+            ServeError: the directory cannot be served, or the address cannot be had.
+            InvalidSetting: a port, a name or a chunk size that cannot be.
+        """
         if chunk_size < 1:
             raise InvalidSetting(f"invalid chunk size {chunk_size}: it must be at least one byte")
         self.left_out = LeftOut()
@@ -109,26 +82,41 @@ class Server:
         self._hosts = Hosts(host, names)
         self._limits = (limits or Limits()).within_descriptors()
         self._warn = warn or _say_nothing
-        kept = KeptDigests(index_dir or _index_dir(), chunk_size)
-        self.indexer = Indexer(kept, chunk_size, progress)
+        kept = KeptDigests(index_dir or default_kept(), chunk_size)
+        self._catalog, self.indexer = catalog_of(
+            self._directory, self._allowed, self.left_out, kept, chunk_size, progress
+        )
+        self.indexer.on_failure = self._warn
+        self.offers: list[Offer] = []
         self._socket = _bound(host, port)
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
+        address, port = self._socket.getsockname()[:2]
+        self.url = _url(host, port)
+        # 0.0.0.0 is no address to call from elsewhere.
+        unspecified = ipaddress.ip_address(address.partition("%")[0]).is_unspecified
+        self.public_url = _url(os.uname().nodename, port) if unspecified else self.url
         self._stop = threading.Event()
+        self._looked = threading.Event()
         self._token: trio.lowlevel.TrioToken | None = None
         self._stop_loop: trio.Event | None = None
         self._lock = threading.Lock()
 
     def run(self, on_ready: Callable[[str], None]) -> None:
-        """Hash what must be hashed, then serve until `stop` or, in the main thread, SIGINT or SIGTERM."""
+        """Serve until `stop` or, in the main thread, SIGINT or SIGTERM; what must be hashed is hashed meanwhile.
+
+        Args:
+            on_ready: called once, with the URL, when requests are answered; `offers` are known then.
+        """
         with self._socket:
-            catalog = self._catalog()
-            catalog.prepare()
+            self._catalog.prepare()
+            self.offers = self._catalog.offers()
             if line := self.left_out.line():
                 self._warn(line)
             if not _is_loopback(self._socket):
                 self._warn(f"whoever can reach {self.url} may read all that is served: there is no authentication")
-            trio.run(self._serve, catalog, on_ready)
+            try:
+                trio.run(self._serve, on_ready)
+            finally:
+                self.indexer.stop()
 
     def stop(self) -> None:
         """End `run` within two seconds, from any thread; also while it is hashing.  Idempotent."""
@@ -139,13 +127,11 @@ class Server:
                 with contextlib.suppress(trio.RunFinishedError):
                     self._token.run_sync_soon(self._stop_loop.set)
 
-    def _catalog(self) -> StoreCatalog | PlainCatalog:
-        if is_store(self._directory):
-            return StoreCatalog(self._directory, self.indexer, self._allowed, self.left_out)
-        folder = Folder(self._directory, self._allowed, self.left_out)
-        return PlainCatalog(folder, self.indexer, self.left_out)
+    def wait_hashed(self, timeout: float) -> bool:
+        """Wait until everything is hashed; False when that takes longer than `timeout` seconds."""
+        return self._looked.wait(timeout) and self.indexer.wait_idle(timeout)
 
-    async def _serve(self, catalog: StoreCatalog | PlainCatalog, on_ready: Callable[[str], None]) -> None:
+    async def _serve(self, on_ready: Callable[[str], None]) -> None:
         stop = trio.Event()
         with self._lock:
             self._token, self._stop_loop = trio.lowlevel.current_trio_token(), stop
@@ -155,26 +141,38 @@ class Server:
             signals = None
             if threading.current_thread() is threading.main_thread():
                 signals = stack.enter_context(trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM))
-            await self._serve_until(stop, catalog, signals, on_ready)
+            await self._serve_until(stop, signals, on_ready)
 
     async def _serve_until(
         self,
         stop: trio.Event,
-        catalog: StoreCatalog | PlainCatalog,
         signals: AsyncIterator[int] | None,
         on_ready: Callable[[str], None],
     ) -> None:
         async with trio.open_nursery() as nursery:
             if signals is not None:
                 nursery.start_soon(self._stop_on, signals)
+            # A thread of its own, that nobody waits for: to look at a hundred thousand files takes seconds.
+            threading.Thread(target=self._hash_soon, name="hash-soon", daemon=True).start()
             await serve_connections(
-                make_app(catalog), self._socket, self._hosts, self._limits, stop, lambda: on_ready(self.url)
+                make_app(self._catalog), self._socket, self._hosts, self._limits, stop, lambda: on_ready(self.url)
             )
             nursery.cancel_scope.cancel()
+
+    def _hash_soon(self) -> None:
+        try:
+            self._catalog.hash_soon()
+        except ServeError as exc:
+            self._warn(str(exc))  # the served folder can be read no more
+        self._looked.set()
 
     async def _stop_on(self, signals: AsyncIterator[int]) -> None:
         async for _ in signals:
             self.stop()
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _say_nothing(_line: str) -> None:
@@ -213,8 +211,3 @@ def _bound(host: str, port: int) -> socket.socket:
         sock.close()
         raise ServeError(f"cannot listen at {host}:{port}: {exc.strerror}; choose another with --listen") from exc
     return sock
-
-
-def _index_dir() -> Path | None:
-    place = cache_home()
-    return place / "serve" if place is not None else None

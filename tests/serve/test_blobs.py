@@ -159,7 +159,7 @@ def test_version_check(client: Client) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "code"),
     [
-        ("/", 404, "NOT_FOUND"),
+        ("/else", 404, "NOT_FOUND"),
         ("/v2/local/m/blobs", 404, "NOT_FOUND"),
         ("/v2/local/none/manifests/latest", 404, "NAME_UNKNOWN"),
         ("/v2/local/none/tags/list", 404, "NAME_UNKNOWN"),

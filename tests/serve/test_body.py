@@ -7,8 +7,8 @@ from typing import Any
 
 import trio
 
+from fusefs.offers.index import open_regular
 from fusefs.serve.body import PIECE, FileResponse, OpenFile
-from fusefs.serve.index import open_regular
 from fusefs.values.chunks import Chunk
 from tests.serve.world import noise
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.errors import ServeError
-from fusefs.serve.index import chunk_list_of, fitting_chunk_size
+from fusefs.offers.filehash import chunk_list_of
+from fusefs.offers.index import fitting_chunk_size
 from fusefs.values.chunks import MAX_CHUNKS, ChunkList
 from fusefs.values.digest import Digest
 from tests.serve.world import noise

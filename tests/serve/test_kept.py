@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from fusefs.serve.index import Stamp, fitting_chunk_size
-from fusefs.serve.kept import Entry, KeptDigests
+from fusefs.offers.index import Stamp, fitting_chunk_size
+from fusefs.offers.kept import Entry, KeptDigests
 from fusefs.values.chunks import ChunkList
 from fusefs.values.digest import Digest
 

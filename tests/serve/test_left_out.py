@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from fusefs.errors import ServeError
-from fusefs.serve import Allowed
-from fusefs.serve.leftout import LeftOut, Reason, is_hidden, is_key, is_leaving
+from fusefs.offers.leftout import Allowed, LeftOut, Reason, is_hidden, is_key, is_leaving
 from fusefs.values.digest import Digest
 from tests.serve.world import serving, write_store, write_tree
 

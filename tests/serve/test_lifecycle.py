@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.errors import Cancelled, FusefsError, InvalidSetting, ServeError
-from fusefs.serve import Server
+from fusefs.errors import FusefsError, InvalidSetting, ServeError
+from fusefs.serve.server import Server
 from fusefs.values.chunks import ChunkList
 from fusefs.values.digest import Digest
 from tests.serve.world import CHUNK, noise, serving, touch_later, write_tree
@@ -108,14 +108,16 @@ def test_without_a_place_for_digests_it_serves_and_warns_once(
     ]
 
 
-def test_progress_is_told_for_each_file(models: Path, tmp_path: Path) -> None:
+def test_progress_is_told_over_all_that_is_to_be_hashed(models: Path, tmp_path: Path) -> None:
+    write_tree(tmp_path / "models" / "n", {"h": noise(7 * CHUNK)})
     told: list[tuple[str, int, int]] = []
-    server = Server(models, progress=lambda *args: told.append(args), index_dir=tmp_path / "index", chunk_size=CHUNK)
-    server.run(lambda _url: server.stop())
-    assert told == [
-        (str(models / "m" / "f"), 10 * CHUNK + 1, 10 * CHUNK + 1),
-        (str(models / "m" / "g"), 3 * CHUNK, 3 * CHUNK),
-    ]
+    with serving(models, tmp_path / "index", progress=lambda *args: told.append(args)):
+        pass
+    # Who begins when the second model is not queued yet tells of the first alone.
+    assert {size for _, _, size in told} <= {13 * CHUNK + 1, 20 * CHUNK + 1, 7 * CHUNK}
+    assert {label for label, _, _ in told} == {"local/m", "local/n"}
+    assert all(done <= size for _, done, size in told)
+    assert max((done, size) for _, done, size in told)[0] == max(size for _, _, size in told)
 
 
 def test_the_url_is_ready_when_it_is_told(models: Path, tmp_path: Path) -> None:
@@ -289,8 +291,8 @@ def test_a_connection_is_closed_after_the_answer_when_the_client_asks_for_it(mod
 PROGRAM = """
 import sys
 from pathlib import Path
-from fusefs.serve import run
-run(Path(sys.argv[1]), "127.0.0.1", 0, on_ready=lambda url: print(url, flush=True), index_dir=Path(sys.argv[2]))
+from fusefs.serve.server import Server
+Server(Path(sys.argv[1]), index_dir=Path(sys.argv[2])).run(lambda url: print(url, flush=True))
 """
 
 
@@ -309,8 +311,8 @@ def test_p11_a_signal_ends_it_with_status_0_and_nothing_said(models: Path, tmp_p
     assert (process.returncode, out, err) == (0, b"", b"")
 
 
-def test_stop_ends_the_hashing_before_it_serves(models: Path, tmp_path: Path) -> None:
+def test_a_stop_before_it_runs_ends_it_before_it_serves(models: Path, tmp_path: Path) -> None:
     server = Server(models, index_dir=tmp_path / "index")
     server.stop()
-    with pytest.raises(Cancelled):
-        server.run(lambda _url: pytest.fail("it became ready"))
+    server.run(lambda _url: pytest.fail("it became ready"))
+    assert server.indexer.bytes_hashed == 0

@@ -12,9 +12,9 @@ import pytest
 
 from fusefs.artifacts.manifest import Manifest
 from fusefs.errors import ServeError
-from fusefs.serve.folders import model_name
-from fusefs.serve.index import fitting_chunk_size
-from fusefs.serve.leftout import Allowed
+from fusefs.offers.folders import model_name
+from fusefs.offers.index import fitting_chunk_size
+from fusefs.offers.leftout import Allowed
 from fusefs.values.chunks import ChunkList
 from fusefs.values.digest import Digest
 from tests.serve.world import CHUNK, noise, serving, touch_later, write_tree
@@ -53,7 +53,7 @@ def test_the_manifest_is_one_that_our_own_client_reads(tmp_path: Path) -> None:
         assert {layer.name for layer in manifest.layers} == set(ODD)
         assert answer.headers["Docker-Content-Digest"] == str(manifest.digest)
         assert answer.headers["ETag"] == f'"{manifest.digest}"'
-        assert answer.headers["Content-Type"] == "application/vnd.docker.distribution.manifest.v2+json"
+        assert answer.headers["Content-Type"] == "application/vnd.oci.image.manifest.v1+json"
         assert manifest.config is not None
         config = running.client.get(f"/v2/local/odd/blobs/{manifest.config.blob.digest}")
         assert Digest.of(config.body) == manifest.config.blob.digest

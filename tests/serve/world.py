@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from fusefs.serve import Server
+from fusefs.serve.server import Server
 from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
@@ -108,9 +108,15 @@ class Running:
 
 @contextmanager
 def serving(
-    directory: Path, index_dir: Path, host: str = "127.0.0.1", *, chunk_size: int = CHUNK, **options: Any
+    directory: Path,
+    index_dir: Path,
+    host: str = "127.0.0.1",
+    *,
+    chunk_size: int = CHUNK,
+    wait: bool = True,
+    **options: Any,
 ) -> Iterator[Running]:
-    """Serve `directory` on a free port; `options` are those of Server."""
+    """Serve `directory` on a free port; `options` are those of Server; `wait`: until all is hashed."""
     server = Server(directory, host, chunk_size=chunk_size, index_dir=index_dir, **options)
     failed: list[Exception] = []
     ready = threading.Event()
@@ -128,6 +134,7 @@ def serving(
     assert ready.wait(SHOWN_TIMEOUT)
     if failed:
         raise failed[0]
+    assert not wait or server.wait_hashed(SHOWN_TIMEOUT)
     client = Client(server.url)
     try:
         running = Running(server, client, thread)

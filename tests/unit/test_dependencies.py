@@ -37,6 +37,6 @@ def test_what_is_installed_is_admitted(name: str) -> None:
 def test_p10_the_server_has_no_code_that_speaks_another_protocol_than_http11() -> None:
     """HTTP/2 had holes of its own (h2: CVE-2026-71554); what is not there needs no lower bound."""
     assert not {"h2", "wsproto", "hypercorn"} & set(REQUIREMENTS)
-    program = "import sys, fusefs.serve; print(*{'h2', 'wsproto', 'hypercorn'} & set(sys.modules))"
+    program = "import sys, fusefs.serve.server; print(*{'h2', 'wsproto', 'hypercorn'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"

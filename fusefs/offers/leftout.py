@@ -27,6 +27,8 @@ class Reason(enum.Enum):
     LEAVING = ("leaving of a tool", "leavings of tools", "rename what belongs to a model")
     OUT = ("link that leads out", "links that lead out", "copy what they lead to")
     NOWHERE = ("link that leads nowhere", "links that lead nowhere", "")
+    DATASET = ("data set or space", "data sets or spaces", "")
+    BESIDE = ("file beside the models", "files beside the models", "put it into a folder")
     LOOP = ("link to a folder above", "links to folders above", "")
     NAME = ("name that no mount takes", "names that no mount takes", "want UTF-8 without control characters")
     SPECIAL = ("that is no file", "that are no files", "")
@@ -134,6 +136,11 @@ class LeftOut:
                 return
             names[name] = None
         log.log(level, "%s", why)
+
+    def has(self, name: str) -> bool:
+        """Whether that was noted, for whatever reason."""
+        with self._lock:
+            return any(name in names for names in self._found.values())
 
     def count(self) -> int:
         """How many."""

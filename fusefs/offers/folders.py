@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from fusefs.artifacts.manifest import MAX_LAYERS
 from fusefs.errors import InvalidName, ServeError
-from fusefs.serve.leftout import Reason, is_hidden, is_key, is_leaving
+from fusefs.offers import hubcache
+from fusefs.offers.leftout import Reason, is_hidden, is_key, is_leaving
+from fusefs.offers.roots import Roots
 from fusefs.values.names import Name
 
 if TYPE_CHECKING:
-    from fusefs.serve.leftout import Allowed, LeftOut
+    from fusefs.offers.leftout import Allowed, LeftOut
 
 NAMESPACE = "local"
 
@@ -26,6 +28,7 @@ _WHY = {
     Reason.HIDDEN: "it is hidden",
     Reason.KEY: "it is named like a key or a password",
     Reason.LEAVING: "it is what a tool leaves behind",
+    Reason.DATASET: "it is a data set or a space, not a model",
 }
 
 
@@ -33,52 +36,90 @@ class Folder:
     """A directory of models.
 
     Attributes:
-        path: where it lies.
+        path: where it lies, as the person wrote it, or where the cache lies that they meant.
+        roots: what it is read from.
     """
 
-    def __init__(self, path: Path, allowed: Allowed, left_out: LeftOut) -> None:
-        self.path = path
+    def __init__(self, directory: Path, allowed: Allowed, left_out: LeftOut) -> None:
+        """Look where `directory` is.
+
+        Raises:
+            ServeError: it is not there, or cannot be entered.
+        """
+        self.path = hubcache.meant_by(directory)
+        real = self.path.resolve()
+        above = hubcache.repository_above(real)
+        # The files of a snapshot are links to the blobs beside it.
+        blobs = [above / "blobs"] if above is not None and (above / "blobs").is_dir() else []
+        self.roots = Roots(real, blobs, closed_too=allowed.private)
+        self._name = self._name_of(real, above)
         self._allowed = allowed
         self._left_out = left_out
+
+    @staticmethod
+    def _name_of(real: Path, above: Path | None) -> str:
+        """The name of the one model that the directory may be."""
+        repository = above if above is not None and real.parent == above / "snapshots" else real
+        return hubcache.model_of(repository.name) or real.name
 
     def models(self) -> dict[str, Path]:
         """Names of models and their folders.
 
-        The directory is itself one model when it has a regular file at its top; otherwise each folder in it is one.
+        The directory is itself one model when it has a regular file at its top, and when it is the folder of a model in
+        a cache of the Hugging Face Hub, or a snapshot of one; otherwise each folder in it is one.
         What is hidden, a key or a leaving by its name makes no model of it (a `.DS_Store`), whatever may be served.
 
         Raises:
             ServeError: the directory cannot be read.
         """
+        top = self.roots.top
         try:
+            if hubcache.is_repository(top):
+                return self._named({self.path: self._name})
             with os.scandir(self.path) as entries:
                 found = sorted(entries, key=lambda e: e.name)
-            if any(e.is_file() for e in found if not (is_hidden(e.name) or is_key(e.name) or is_leaving(e.name))):
-                return self._named({self.path: self.path.resolve().name})
-            folders = [e for e in found if self._takes(e.name) and e.is_dir()]
-            return self._named({Path(e.path): e.name for e in folders if self._may_enter(Path(e.path), e.name)})
+            is_hub = any(e.is_dir() and hubcache.is_repository(top / e.name) for e in found)
+            if not is_hub and any(e.is_file() for e in found if not _is_aside(e.name)):
+                return self._named({self.path: self._name})
+            if is_hub:
+                self._note_beside([e.name for e in found if e.is_file()])
+            folders = [e.name for e in found if self._takes(e.name) and e.is_dir()]
+            return self._named(
+                {self.path / name: hubcache.model_of(name) or name for name in folders if self._may_enter(name)}
+            )
         except OSError as exc:
             raise ServeError(f"cannot read {self.path}: {exc.strerror}") from exc
 
     def files_of(self, folder: Path) -> dict[str, Path]:
         """Relative names (with `/`) of a model's regular files, in order, and where each really lies.
 
-        Symbolic links are followed as long as they stay inside the directory.
+        Symbolic links are followed as long as they stay inside the directory, or in the cache of the Hub that it is in.
 
         Raises:
             ServeError: a folder cannot be read, or there are more files or levels than any model has.
         """
-        walk = _Walk(self.path, self._allowed, self._left_out)
+        walk = _Walk(self.path, self.roots, self._allowed, self._left_out)
+        real = walk.resolve(folder)
+        if real is not None and hubcache.is_repository(real):
+            snapshot = hubcache.snapshot_of(real, self.roots)
+            folder = folder / snapshot.relative_to(real)
         walk.take(folder, "", ())
         return dict(sorted(walk.found.items()))
 
     def _takes(self, name: str) -> bool:
-        objection = self._allowed.objection(name)
+        objection = Reason.DATASET if hubcache.is_other(name) else self._allowed.objection(name)
         if objection is not None:
             self._left_out.add(objection, name, f"{str(self.path / name)!r} is left out: {_WHY[objection]}.")
         return objection is None
 
-    def _may_enter(self, path: Path, name: str) -> bool:
+    def _note_beside(self, names: list[str]) -> None:
+        for name in names:
+            if self._allowed.objection(name) is None and name not in hubcache.OWN_FILES:
+                text = f"{str(self.path / name)!r} is left out: it lies beside the models, in none of them."
+                self._left_out.add(Reason.BESIDE, name, text)
+
+    def _may_enter(self, name: str) -> bool:
+        path = self.path / name
         if self._allowed.private or _mode(path) & stat.S_IXOTH:
             return True
         self._left_out.add(Reason.CLOSED, name, f"{str(path)!r} is left out: others may not enter it.")
@@ -86,21 +127,27 @@ class Folder:
 
     def _named(self, folders: dict[Path, str]) -> dict[str, Path]:
         models: dict[str, Path] = {}
+        taken: set[str] = set()
         for folder, folder_name in folders.items():
             try:
                 name = model_name(folder_name)
             except InvalidName:
                 self._refuse(folder, "its name has no letter, digit or underscore")
                 continue
-            if name.lower() in {other.lower() for other in models}:
+            if name.lower() in taken:
                 self._refuse(folder, f"there is another model called {name}")
                 continue
+            taken.add(name.lower())
             models[name] = folder
         return models
 
     def _refuse(self, folder: Path, why: str) -> None:
         text = f"The folder {folder} is not served: {why}."
         self._left_out.add(Reason.MODEL, folder.name, text, level=logging.WARNING)
+
+
+def _is_aside(name: str) -> bool:
+    return is_hidden(name) or is_key(name) or is_leaving(name)
 
 
 def model_name(folder_name: str) -> str:
@@ -116,16 +163,16 @@ def model_name(folder_name: str) -> str:
 class _Walk:
     """One look at a model's folder and all below it."""
 
-    def __init__(self, top: Path, allowed: Allowed, left_out: LeftOut) -> None:
+    def __init__(self, top: Path, roots: Roots, allowed: Allowed, left_out: LeftOut) -> None:
         self.found: dict[str, Path] = {}
         self._top = top
-        self._root = top.resolve()
+        self._roots = roots
         self._allowed = allowed
         self._left_out = left_out
         self._open: dict[Path, bool] = {}
 
     def take(self, folder: Path, prefix: str, above: tuple[Path, ...]) -> None:
-        real_folder = self._resolve(folder)
+        real_folder = self.resolve(folder)
         if real_folder is None:
             return
         if real_folder in above:
@@ -137,7 +184,7 @@ class _Walk:
         if len(above) >= _DEEPEST:
             raise ServeError(f"{folder} lies deeper than {_DEEPEST} levels")
         try:
-            names = sorted(os.listdir(real_folder))
+            names = self._roots.names(real_folder)
         except OSError as exc:
             raise ServeError(f"cannot read {folder}: {exc.strerror}") from exc
         if not names and prefix:
@@ -154,8 +201,8 @@ class _Walk:
         if objection is not None:
             self._note(objection, path, _WHY[objection])
             return
-        real = self._resolve(path)
-        mode = _mode(real) if real is not None else 0
+        real = self.resolve(path)
+        mode = self._roots.mode(real) if real is not None else 0
         if stat.S_ISDIR(mode):
             self.take(path, f"{prefix}{path.name}/", above)
         elif real is not None and stat.S_ISREG(mode):
@@ -164,7 +211,7 @@ class _Walk:
             self._note(Reason.SPECIAL, path, "it is no file")
 
     def _take_file(self, path: Path, real: Path, name: str) -> None:
-        # The mode that is looked at here stays with the file: a chmod moves ctime, and so its stamp.
+        # Looked at again when the file is opened; a chmod after that moves ctime, and so its stamp.
         if not self._others_may(real, stat.S_IROTH):
             self._note(Reason.CLOSED, path, "others may not read it")
         elif is_key(real.name) and not self._allowed.private:
@@ -175,16 +222,16 @@ class _Walk:
                 raise ServeError(f"it has more than {MAX_LAYERS} files")
 
     def _others_may(self, real: Path, bit: int) -> bool:
-        return self._allowed.private or others_may(real, bit, self._root, self._open)
+        return self._allowed.private or self._roots.others_may(real, bit, self._open)
 
-    def _resolve(self, path: Path) -> Path | None:
+    def resolve(self, path: Path) -> Path | None:
         """Where `path` really lies; None, and a warning, when that is nowhere or outside."""
         try:
             real = path.resolve(strict=True)
         except (OSError, RuntimeError):  # RuntimeError: how Python 3.11 reports a loop of links
             self._warn(Reason.NOWHERE, path, f"The link {str(path)!r} is left out: it leads nowhere.")
             return None
-        if real.is_relative_to(self._root):
+        if self._roots.has(real):
             return real
         text = f"The link {str(path)!r} is left out: it leads out of the served directory."
         self._warn(Reason.OUT, path, text)
@@ -198,32 +245,6 @@ class _Walk:
 
     def _below(self, path: Path) -> str:
         return str(path.relative_to(self._top))
-
-
-def others_may(real: Path, bit: int, root: Path, known: dict[Path, bool]) -> bool:
-    """Whether others may read or enter (`bit`) what lies at `real`, as far as the way to it below `root` says.
-
-    `root` itself and what is above it does not count: a home directory is usually closed to others, and who names a
-    folder in it means that folder.
-
-    Args:
-        real: a path without links.
-        bit: S_IROTH or S_IXOTH.
-        root: a folder above it, without links.
-        known: which folders others may enter; filled here.
-    """
-    if real == root:
-        return True
-    if not _mode(real) & bit:
-        return False
-    for folder in real.parents:
-        if folder == root:
-            break
-        if folder not in known:
-            known[folder] = bool(_mode(folder) & stat.S_IXOTH)
-        if not known[folder]:
-            return False
-    return True
 
 
 def _mode(path: Path) -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fusefs.cache.guard import check_ours
 from fusefs.errors import CacheError, FusefsError
-from fusefs.serve.index import Stamp, fitting_chunk_size
+from fusefs.offers.index import Stamp, fitting_chunk_size
 from fusefs.system.files import read_plain, sweep, write_atomically
 from fusefs.system.parents import check_parents
 from fusefs.system.spot import Held, unlink_at

@@ -18,24 +18,22 @@ import msgspec
 
 from fusefs.artifacts.manifest import DOCKER_MANIFEST, MAX_MANIFEST_SIZE, Manifest
 from fusefs.errors import FusefsError, InvalidManifest, InvalidName, ServeError
-from fusefs.serve.catalog import Document, Refused, StoredFile
-from fusefs.serve.folders import others_may
-from fusefs.serve.index import open_regular
-from fusefs.serve.indexer import stamp_of
-from fusefs.serve.leftout import Reason
+from fusefs.offers.catalog import Document, Offer, Refused, StoredFile
+from fusefs.offers.closenames import unknown_name
+from fusefs.offers.leftout import Reason
 from fusefs.values.chunkpack import MAX_PACKED_SIZE, unpack
 from fusefs.values.digest import Digest
-from fusefs.values.names import DEFAULT_HOST, Name
+from fusefs.values.names import DEFAULT_HOST, DEFAULT_TAG, Name
 from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fusefs.serve.index import Stamp
-    from fusefs.serve.indexer import Indexer
-    from fusefs.serve.kept import Entry
-    from fusefs.serve.leftout import Allowed, LeftOut
+    from fusefs.offers.index import Stamp
+    from fusefs.offers.indexer import Indexer
+    from fusefs.offers.kept import Entry
+    from fusefs.offers.leftout import Allowed, LeftOut
     from fusefs.values.chunks import ChunkList
 
 log = logging.getLogger(__name__)
@@ -68,7 +66,7 @@ class StoreCatalog:
 
     def __init__(self, directory: Path, indexer: Indexer, allowed: Allowed, left_out: LeftOut) -> None:
         self._directory = directory
-        self._real = directory.resolve()
+        self._roots = indexer.roots
         self._indexer = indexer
         self._allowed = allowed
         self._left_out = left_out
@@ -87,6 +85,16 @@ class StoreCatalog:
                     if path.exists() and self._closed(path.resolve()):
                         name = str(path.relative_to(self._directory))
                         self._left_out.add(Reason.CLOSED, name, f"{str(path)!r} is left out: others may not read it.")
+
+    def hash_soon(self) -> None:
+        """Nothing: the names say the digests."""
+
+    def offers(self) -> list[Offer]:
+        """See Catalog."""
+        names = {
+            name.repository if name.tag == DEFAULT_TAG else f"{name.repository}:{name.tag}" for name, _ in self._links()
+        }
+        return [Offer(name) for name in sorted(names)]
 
     def repositories(self) -> list[str]:
         """See Catalog."""
@@ -118,25 +126,35 @@ class StoreCatalog:
                 if document.digest == digest:
                     return [document]
             raise
-        stamp = stamp_of(path)
+        stamp = self._roots.stamp(path)
         first = stamp.size <= _PROVED_FIRST or path in self._distrusted
         entry = self._indexer.entry(path) if first else self._indexer.known(path)
         if entry is not None:
             self._check(entry, digest)
             stamp = entry.stamp
         chunks = self._pinned_list(digest, path, stamp.size) or (entry.chunks if entry else None)
-        return [StoredFile(path, stamp, chunks, partial(self._distrust, path))]
+        return [StoredFile(path, self._roots.open, stamp, chunks, partial(self._distrust, path))]
 
     def chunk_list(self, repository: str, digest: Digest) -> ChunkList:
         """See Catalog."""
         self._links_of(repository)
         path = self._blob(repository, digest)
-        pinned = self._pinned_list(digest, path, stamp_of(path).size)
+        pinned = self._pinned_list(digest, path, self._roots.stamp(path).size)
         if pinned is not None:
             return pinned
         entry = self._indexer.entry(path)
         self._check(entry, digest)
         return entry.chunks
+
+    def entry(self, repository: str, digest: Digest) -> Entry:
+        """A blob whose file has been hashed and is what its name says; NotYet while it is being hashed."""
+        entry = self._indexer.entry(self._blob(repository, digest))
+        self._check(entry, digest)
+        return entry
+
+    def open_file(self, path: Path) -> int:
+        """A descriptor of a file of the store; ServeError when it cannot be had."""
+        return self._roots.open(path)[0]
 
     def _blob(self, repository: str, digest: Digest) -> Path:
         path = self._directory / "blobs" / digest.file_name
@@ -144,14 +162,14 @@ class StoreCatalog:
             real = path.resolve(strict=True)
         except (OSError, RuntimeError):  # RuntimeError: how Python 3.11 reports a loop of links
             raise Refused("BLOB_UNKNOWN", f"{repository} has no blob {digest}") from None
-        if not real.is_relative_to(self._real):
+        if not self._roots.has(real):
             raise Refused("BLOB_UNKNOWN", f"the blob {digest} is a link that leads out of the served directory")
         if self._closed(real):
             raise Refused("DENIED", f"others may not read the blob {digest}: serve with --private", status=403)
         return real
 
     def _closed(self, real: Path) -> bool:
-        return not (self._allowed.private or others_may(real, stat.S_IROTH, self._real, {}))
+        return not (self._allowed.private or self._roots.others_may(real, stat.S_IROTH, {}))
 
     def _distrust(self, path: Path) -> None:
         """From now on the whole file decides: its pinned list may be what is wrong, too."""
@@ -167,20 +185,29 @@ class StoreCatalog:
         raise Refused("BLOB_UNKNOWN", f"the blob {digest} is damaged in this store")
 
     def _pinned_list(self, digest: Digest, blob: Path, size: int) -> ChunkList | None:
-        path = self._directory / "partial" / digest.file_name / "chunks"
+        path = self._roots.top / "partial" / digest.file_name / "chunks"
         if blob in self._distrusted:
             return None
         try:
-            stamp = stamp_of(path)
+            stamp = self._roots.stamp(path)
         except ServeError:
             return None
         with self._lock:  # also while it is read: many readers of one blob must not unpack its list many times
             known = self._lists.pop(path, None)
-            chunks = known[1] if known is not None and known[0] == stamp else _unpacked(path, size)
+            chunks = known[1] if known is not None and known[0] == stamp else self._unpacked(path, size)
             self._lists[path] = (stamp, chunks)
             if len(self._lists) > _LISTS:
                 self._lists.popitem(last=False)
         return chunks
+
+    def _unpacked(self, path: Path, size: int) -> ChunkList | None:
+        try:
+            fd, _ = self._roots.open(path, closed_too=True)
+            with open(fd, "rb") as file:
+                chunks, _ = unpack(file.read(MAX_PACKED_SIZE + 1), size)
+        except (OSError, FusefsError):
+            return None
+        return chunks if chunks.proved else None
 
     def _links(self) -> list[tuple[Name, Path]]:
         """Every name and its manifest file; the public registry's first, so that it wins where two hosts collide."""
@@ -200,7 +227,7 @@ class StoreCatalog:
     def _links_of(self, repository: str) -> list[tuple[Name, Path]]:
         links = [link for link in self._links() if link[0].repository.lower() == repository.lower()]
         if not links:
-            raise Refused("NAME_UNKNOWN", f"there is no model {repository}")
+            raise unknown_name(repository, self.repositories())
         return links
 
     def _manifests(self, links: list[tuple[Name, Path]]) -> Iterator[Document]:
@@ -216,11 +243,11 @@ class StoreCatalog:
     def _read_manifest(self, path: Path) -> Document:
         """The same object as long as the file is the same: what many clients are sent is in memory once."""
         real = path.resolve()
-        if not real.is_relative_to(self._real):
+        if not self._roots.has(real):
             raise ServeError("it is a link that leads out of the served directory")
         if self._closed(real):
             raise _Closed("others may not read it")
-        fd, stamp = open_regular(real)
+        fd, stamp = self._roots.open(real)
         with open(fd, "rb") as file:
             known = self._documents.get(path)
             if known is not None and known[0] == stamp:
@@ -242,12 +269,3 @@ def _listed(folder: Path) -> list[str]:
         return sorted(os.listdir(folder))
     except OSError:
         return []  # a stray file, or a folder that is just being removed
-
-
-def _unpacked(path: Path, size: int) -> ChunkList | None:
-    try:
-        with path.open("rb") as file:
-            chunks, _ = unpack(file.read(MAX_PACKED_SIZE + 1), size)
-    except (OSError, FusefsError):
-        return None
-    return chunks if chunks.proved else None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from fusefs.serve.index import Stamp
+    from fusefs.offers.index import Stamp
     from fusefs.values.chunks import ChunkList
 
 
@@ -54,19 +54,37 @@ class StoredFile:
 
     Attributes:
         path: where it lies.
+        open: opens it, and says what it looks like.  Blocking.  ServeError: it cannot be.
         stamp: what it looked like when it had the digest; anything else must not be served as that.
         chunks: by which its bytes are proved as they are sent; None when no list is known yet.
         distrust: call it when the bytes are others than `chunks` says.  Blocking.
     """
 
     path: Path
+    open: Callable[[Path], tuple[int, Stamp]]
     stamp: Stamp
     chunks: ChunkList | None
     distrust: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A model as a person is told of it.
+
+    Attributes:
+        name: `<namespace>/<model>`, and `:<tag>` where it is not `latest`.
+        folder: the name of its folder where that is another one, else empty.
+    """
+
+    name: str
+    folder: str = ""
+
+
 class Catalog(Protocol):
-    """Repositories are `<namespace>/<model>`, in any case.  Errors: Refused, ServeError, Cancelled."""
+    """Repositories are `<namespace>/<model>`, in any case.  Errors: Refused, ServeError, NotYet, Cancelled."""
+
+    def offers(self) -> list[Offer]:
+        """All models, sorted."""
 
     def repositories(self) -> list[str]:
         """All of them, sorted."""
@@ -81,4 +99,4 @@ class Catalog(Protocol):
         """Where the bytes of `digest` are: at least one place, the first that can still be opened counts."""
 
     def chunk_list(self, repository: str, digest: Digest) -> ChunkList:
-        """The chunk list of a blob; computed when it is not known yet, which may take minutes."""
+        """The chunk list of a blob; NotYet, for minutes perhaps, when it is not known."""

@@ -10,21 +10,22 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fusefs.artifacts.manifest import DOCKER_MANIFEST, TITLE, Manifest
+from fusefs.artifacts.manifest import DOCKER_MANIFEST, OCI_MANIFEST, TITLE, Manifest
 from fusefs.errors import InvalidManifest, ServeError
-from fusefs.serve.catalog import Document, Refused, StoredFile
-from fusefs.serve.folders import NAMESPACE
-from fusefs.serve.leftout import Reason
+from fusefs.offers.catalog import Document, Offer, Refused, StoredFile
+from fusefs.offers.closenames import unknown_name
+from fusefs.offers.folders import NAMESPACE
+from fusefs.offers.leftout import Reason
 from fusefs.values.digest import Digest
 from fusefs.values.names import DEFAULT_TAG
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusefs.serve.folders import Folder
-    from fusefs.serve.indexer import Indexer
-    from fusefs.serve.kept import Entry
-    from fusefs.serve.leftout import LeftOut
+    from fusefs.offers.folders import Folder
+    from fusefs.offers.indexer import Indexer
+    from fusefs.offers.kept import Entry
+    from fusefs.offers.leftout import LeftOut
     from fusefs.values.chunks import ChunkList
 
 FILE_TYPE = "application/vnd.fusefs.file"
@@ -36,6 +37,7 @@ class _Model:
 
     files: dict[str, Entry]
     manifest: Document
+    documents: dict[Digest, Document]
     by_digest: dict[Digest, list[Entry]]
 
 
@@ -55,32 +57,52 @@ class PlainCatalog:
         self._indexer = indexer
         self._left_out = left_out
         self._slots: dict[Path, _Slot] = {}
+        self._without_files: set[Path] = set()
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
-        """Hash everything that is there.
+        """Look at the names of everything that is there.
 
         Raises:
             ServeError: there is no model at all.
-            Cancelled: the indexer was told to stop.
         """
         served = 0
         for name, folder in self._top.models().items():
             try:
-                self._refresh(folder)
-            except (ServeError, InvalidManifest) as exc:
-                reason = Reason.EMPTY if _is_empty(folder) else Reason.MODEL
-                text = f"The model {NAMESPACE}/{name} is not served: {exc}."
-                self._left_out.add(reason, folder.name, text, level=logging.WARNING)
+                self._paths(folder)
+            except ServeError as exc:
+                if not self._left_out.has(folder.name):
+                    reason = Reason.EMPTY if _is_empty(folder) else Reason.MODEL
+                    text = f"The model {NAMESPACE}/{name} is not served: {exc}."
+                    self._left_out.add(reason, folder.name, text, level=logging.WARNING)
             else:
                 served += 1
         if not served:
             what = self._left_out.line() or "want a folder of files, or folders of files"
             raise ServeError(f"{self._top.path} holds no model: {what}")
 
+    def hash_soon(self) -> None:
+        """Have everything hashed that must be, in the order of the names."""
+        for name, folder in self._top.models().items():
+            try:
+                self._indexer.hash_soon(self._paths(folder).values(), str(folder), f"{NAMESPACE}/{name}")
+            except ServeError:
+                continue  # said by `prepare`, or to who asks for it
+
+    def offers(self) -> list[Offer]:
+        """See Catalog."""
+        return sorted(
+            (
+                Offer(f"{NAMESPACE}/{name}", folder.name if folder.name != name else "")
+                for name, folder in self._top.models().items()
+                if folder not in self._without_files
+            ),
+            key=lambda offer: offer.name,
+        )
+
     def repositories(self) -> list[str]:
         """See Catalog."""
-        return sorted(f"{NAMESPACE}/{name}" for name in self._top.models())
+        return [offer.name for offer in self.offers()]
 
     def tags(self, repository: str) -> list[str]:
         """See Catalog."""
@@ -89,28 +111,37 @@ class PlainCatalog:
 
     def manifest(self, repository: str, reference: str | Digest) -> Document:
         """See Catalog."""
-        folder = self._folder(repository)
-        try:
-            manifest = self._refresh(folder).manifest
-        except InvalidManifest as exc:
-            raise ServeError(str(exc)) from exc
-        if manifest.digest == reference if isinstance(reference, Digest) else reference.lower() == DEFAULT_TAG:
-            return manifest
+        model = self._refresh(*self._folder(repository))
+        if isinstance(reference, str):
+            if reference.lower() == DEFAULT_TAG:
+                return model.manifest
+        elif reference in model.documents:
+            return model.documents[reference]
         raise Refused("MANIFEST_UNKNOWN", f"{repository} has no manifest {reference}")
 
     def blobs(self, repository: str, digest: Digest) -> list[Document | StoredFile]:
         """See Catalog."""
         model = self._model(repository)
-        if model.manifest.digest == digest:
-            return [model.manifest]
+        if digest in model.documents:
+            return [model.documents[digest]]
         return [
-            StoredFile(entry.path, entry.stamp, entry.chunks, partial(self._distrust, entry.path))
+            StoredFile(
+                entry.path, self._indexer.roots.open, entry.stamp, entry.chunks, partial(self._distrust, entry.path)
+            )
             for entry in self._entries(model, repository, digest)
         ]
 
     def chunk_list(self, repository: str, digest: Digest) -> ChunkList:
         """See Catalog."""
         return self._entries(self._model(repository), repository, digest)[0].chunks
+
+    def entry(self, repository: str, digest: Digest) -> Entry:
+        """The file that has the digest; NotYet while it is being hashed."""
+        return self._entries(self._model(repository), repository, digest)[0]
+
+    def open_file(self, path: Path) -> int:
+        """A descriptor of a file of the folder; ServeError when it cannot be had."""
+        return self._indexer.roots.open(path)[0]
 
     def _distrust(self, path: Path) -> None:
         self._indexer.distrust(path)
@@ -121,20 +152,18 @@ class PlainCatalog:
                 if slot.model is not None and any(entry.path == path for entry in slot.model.files.values()):
                     slot.model = None
 
-    def _folder(self, repository: str) -> Path:
+    def _folder(self, repository: str) -> tuple[str, Path]:
+        """The model's name and folder."""
         for name, folder in self._top.models().items():
             if f"{NAMESPACE}/{name}".lower() == repository.lower():
-                return folder
-        raise Refused("NAME_UNKNOWN", f"there is no model {repository}")
+                return name, folder
+        raise unknown_name(repository, self.repositories())
 
     def _model(self, repository: str) -> _Model:
         """The model as it was last looked at: a blob that a client knows of needs no new look at the folder."""
-        folder = self._folder(repository)
+        name, folder = self._folder(repository)
         slot = self._slots.get(folder)
-        try:
-            return (slot and slot.model) or self._refresh(folder)
-        except InvalidManifest as exc:
-            raise ServeError(str(exc)) from exc
+        return (slot and slot.model) or self._refresh(name, folder)
 
     @staticmethod
     def _entries(model: _Model, repository: str, digest: Digest) -> list[Entry]:
@@ -143,14 +172,21 @@ class PlainCatalog:
             raise Refused("BLOB_UNKNOWN", f"{repository} has no blob {digest}")
         return entries
 
-    def _refresh(self, folder: Path) -> _Model:
+    def _paths(self, folder: Path) -> dict[str, Path]:
+        """The files of a model, one at least."""
+        paths = self._top.files_of(folder)
+        if not paths:
+            self._without_files.add(folder)
+            raise Refused("MANIFEST_UNKNOWN", f"the folder of {folder.name} holds no file that may be served")
+        self._without_files.discard(folder)
+        return paths
+
+    def _refresh(self, name: str, folder: Path) -> _Model:
         with self._lock:
             slot = self._slots.setdefault(folder, _Slot())
         with slot.lock:
-            paths = self._top.files_of(folder)
-            if not paths:
-                raise Refused("MANIFEST_UNKNOWN", f"the folder of {folder.name} holds no file that may be served")
-            files = {name: self._indexer.entry(path) for name, path in paths.items()}
+            paths = self._paths(folder)
+            files = self._indexer.entries(paths, str(folder), f"{NAMESPACE}/{name}")
             if slot.model is None or slot.model.files != files:
                 for gone in {e.path for e in (slot.model.files.values() if slot.model else ())} - set(paths.values()):
                     self._indexer.forget(gone)
@@ -166,21 +202,26 @@ def _is_empty(folder: Path) -> bool:
 
 
 def _model_of(files: dict[str, Entry]) -> _Model:
-    """The same files always give the same manifest, on every machine."""
+    """The same files always give the same manifest, on every machine.
+
+    Raises:
+        ServeError: our own client would refuse it.
+    """
     by_digest: dict[Digest, list[Entry]] = {}
     for entry in files.values():
         by_digest.setdefault(entry.digest, []).append(entry)
     layers = [_layer(name, entry) for name, entry in files.items()]
-    raw = _json(
-        {
-            "schemaVersion": 2,
-            "mediaType": DOCKER_MANIFEST,
-            "config": _config(layers),
-            "layers": layers,
-        }
+    manifest, former = (
+        Document(_json({"schemaVersion": 2, "mediaType": kind, "config": _config(layers), "layers": layers}), kind)
+        # The content is the same in both forms.  Docker's has a closed set of types for layers, so that tools refuse
+        # it; it stays for who pinned its digest.
+        for kind in (OCI_MANIFEST, DOCKER_MANIFEST)
     )
-    Manifest.parse(raw)  # what our own client would refuse is not offered
-    return _Model(files, Document(raw, DOCKER_MANIFEST), by_digest)
+    try:
+        Manifest.parse(manifest.raw)
+    except InvalidManifest as exc:
+        raise ServeError(str(exc)) from exc
+    return _Model(files, manifest, {manifest.digest: manifest, former.digest: former}, by_digest)
 
 
 def _config(layers: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,63 @@
+"""Reference: what a person names as a SOURCE: a model of a registry, or a folder of this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self, TypeAlias
+
+from fusefs.errors import InvalidName
+from fusefs.values.names import Name
+
+_PATH_BEGINS = ("/", "./", "../", "~/")
+_FILE = "file://"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPath:
+    """A folder of this machine, whose models are read in place.
+
+    Attributes:
+        path: as it was written, without `file://`.
+    """
+
+    path: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a path, or a `file://` URL of this machine.
+
+        Raises:
+            InvalidName: it is none.
+        """
+        path = text.removeprefix(_FILE)
+        if path is not text and not path.startswith("/"):
+            raise InvalidName(f"invalid source {text[:200]!r}: want file:///path, of this machine")
+        if "\0" in path:
+            raise InvalidName(f"invalid source {text[:200]!r}: a path holds no zero byte")
+        return cls(path)
+
+    @property
+    def short(self) -> str:
+        """As a person would write it."""
+        return self.path
+
+    def __str__(self) -> str:
+        return self.path
+
+
+Reference: TypeAlias = Name | LocalPath
+
+
+def is_path(text: str) -> bool:
+    """Whether a SOURCE is meant as a path: no name of a model begins so."""
+    return text in (".", "..", "~") or text.startswith((*_PATH_BEGINS, _FILE))
+
+
+def parse_reference(text: str) -> Reference:
+    """Read a SOURCE.
+
+    Raises:
+        InvalidName: a part of a name is wrong, or it is no path.
+        InvalidDigest: what follows `@` is no digest.
+    """
+    return LocalPath.parse(text) if is_path(text) else Name.parse(text)
