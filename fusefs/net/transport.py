@@ -46,7 +46,8 @@ REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _CONNECT_TIMEOUT = 10.0
 """Seconds for a SYN to be answered: four are sent in that time, and P7 has a cached manifest waiting behind it."""
 
-_MAX_SHOWN = 200
+_MAX_PROXIES = 256
+"""Origins whose proxy is remembered; a hostile registry can redirect to any number of them."""
 
 _ALIVE = 1 << 16
 """Bytes of a body that show that its host works, when it does not end before; a byte a second would take a day."""
@@ -204,6 +205,7 @@ class Transport:
         self._named = named
         self._insecure_host = insecure_host
         self._managers: dict[tuple[str, str, bool], urllib3.PoolManager] = {}
+        self._proxies: dict[Origin, str] = {}
         self._lock = threading.Lock()
         self._flights = Flights()
         self._circuits = circuits
@@ -244,6 +246,10 @@ class Transport:
             self._flights.end(flight)
             raise
 
+    def refresh(self) -> None:
+        """Read the environment again: it may name other proxies by now."""
+        self._proxies.clear()
+
     def in_flight(self) -> list[str]:
         """One line a request under way, oldest first."""
         return self._flights.lines()
@@ -279,14 +285,14 @@ class Transport:
         self, url: Url, headers: Mapping[str, str], authorization: Secret | None, flight: Flight, *, sent: bool
     ) -> Response:
         origin = url.origin
-        proxied = bool(_proxy_for(origin))
+        proxied = bool(self._proxy(origin))
         guarded = sent and not self._settings.allow_private
         address = literal(origin.host)
         if guarded and proxied and address is not None and not is_public(address):
             raise refusal(origin.host, address)
         flight.no_private = guarded and not proxied
         flight.chosen_by = "" if proxied or origin.host == self._named else self._named
-        flight.target = _shown(url)
+        flight.url = url
         circuit = self._circuits.of(origin) if self._circuits is not None else Untold()
         circuit.enter()
         try:
@@ -338,9 +344,18 @@ class Transport:
         finally:
             current.reset(token)
 
+    def _proxy(self, origin: Origin) -> str:
+        """The proxy for an origin, looked up once: the environment has dozens of variables, and each is read."""
+        proxy = self._proxies.get(origin)
+        if proxy is None:
+            if len(self._proxies) >= _MAX_PROXIES:
+                self._proxies.clear()
+            proxy = self._proxies[origin] = _proxy_for(origin)
+        return proxy
+
     def _manager(self, origin: Origin) -> urllib3.PoolManager:
         insecure = origin.scheme == "https" and origin.host == self._insecure_host
-        key = (_proxy_for(origin), origin.scheme, insecure)
+        key = (self._proxy(origin), origin.scheme, insecure)
         with self._lock:
             if key not in self._managers:
                 self._managers[key] = self._new_manager(*key)
@@ -359,12 +374,6 @@ class Transport:
             manager = urllib3.PoolManager(**options)
         manager.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
         return manager
-
-
-def _shown(url: Url) -> str:
-    """Host and path on one short line; the query of a signed URL is a secret."""
-    shown = f"{url.origin}{url.path}"
-    return shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + "…"
 
 
 def _tls_context(*, insecure: bool) -> ssl.SSLContext:

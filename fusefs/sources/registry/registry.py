@@ -169,6 +169,7 @@ class RegistrySource:
     def refresh(self) -> None:
         """See `Remote.refresh`."""
         self._auth.forget()
+        self._transport.refresh()
         with self._lock:
             self._targets.clear()
             self._ignoring = ""
