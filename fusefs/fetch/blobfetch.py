@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 from fusefs.cache.blob import presence
 from fusefs.errors import BlobQuarantined, BlobUnproved, CacheError, FusefsError, NotCached
-from fusefs.fetch.driver import prefetch_of
+from fusefs.fetch.flight import BlobFlights
 from fusefs.fetch.left import Left
 from fusefs.fetch.lists import find_list
-from fusefs.fetch.use import Use
-from fusefs.sources.failover import Failover
+from fusefs.fetch.load import prefetch_of
 from fusefs.values.chunks import ChunkList
 from fusefs.values.voucher import BOUND, NOBODY, UNKNOWN, Proof
 
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
 
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
-    from fusefs.fetch.flight import Flight
     from fusefs.prefetch.policy import Prefetch
     from fusefs.sources.bound import BoundSource
+    from fusefs.sources.failover import Failover
     from fusefs.values.chunks import Blob, Starts
     from fusefs.values.settings import Settings
     from fusefs.values.trace import Start
@@ -44,9 +43,8 @@ class BlobFetch:
 
     Attributes:
         blob: digest and size.
-        origins: where it can be had, best first; those whose list lied come out.
         chunker: None until the first read needed it.
-        flights: chunks that are queued or being fetched, by index.
+        flights: chunks that are queued or being fetched.
         prefetch: what to have next; None until the chunker is open.
         early: reads, offset and size, that came before that.
         keeping: the record of this load is being written.
@@ -60,15 +58,14 @@ class BlobFetch:
 
     def __init__(self, blob: Blob, cache: DiskCache, settings: Settings, caught_lying: Callable[[Blob], None]) -> None:
         self.blob = blob
-        self.origins = Failover()
+        self.flights = BlobFlights(blob.digest)
+        self.use = self.flights.use
         self.chunker: Chunker | None = None
-        self.flights: dict[int, Flight] = {}
         self.prefetch: Prefetch | None = None
         self.early: list[tuple[int, int]] = []
         self.keeping = False
         self.readers: list[tuple[int, int]] = []
-        self.retired: list[Chunker] = []
-        self.use = Use()
+        self.retired = self.flights.retired
         self.left: Left | None = None
         self.quarantined: FusefsError | None = None
         self.lies = 0
@@ -84,10 +81,15 @@ class BlobFetch:
 
     def add_origin(self, origin: BoundSource) -> None:
         """The blob can be had there, too."""
-        self.origins.add(origin)
+        self.flights.ask(self.origins.plus(origin))
         self._registries.add(origin.registry)
         self._own_word.add(origin.voucher)
         self._pinned_name = origin.pinned or self._pinned_name
+
+    @property
+    def origins(self) -> Failover:
+        """Where it can be had; those whose list lied come out."""
+        return self.flights.origins
 
     @property
     def of_several(self) -> bool:
@@ -118,10 +120,9 @@ class BlobFetch:
             return False
         return not self._cache.voucher(self.blob).decides(bound_only=True)
 
-    @property
-    def host(self) -> str:
-        """Whom it is asked of, for fairness among hosts: the same sources are one, mirrors included."""
-        return self.origins.label
+    def ask_next_first(self) -> None:
+        """Who was asked first is asked last from now on."""
+        self.flights.ask(self.origins.rotated())
 
     @contextlib.contextmanager
     def reading(self, start: int, stop: int) -> Iterator[None]:
@@ -184,7 +185,7 @@ class BlobFetch:
         if listed is not None:
             return listed
         if pinned is not None:
-            log.info("%s: nobody confirms the chunk list that the cache has (%s)", self.blob.digest, pinned[1])
+            log.info("%s: no source confirms the chunk list in the cache (%s)", self.blob.digest, pinned[1])
             return pinned
         lacking = self._lacking
         if self._settings.unproved == "refuse":
@@ -309,7 +310,7 @@ class BlobFetch:
             return
         if self._listed_by is not None and self._listed_by in self.origins:
             self.origins.lied(self._listed_by, self.blob.digest)
-            self.origins.remove(self._listed_by)
+            self.flights.ask(self.origins.without(self._listed_by))
         self._listed_by = None
         if not chunker.by_whole:
             self.lies += 1

@@ -14,7 +14,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from fusefs.errors import Cancelled, ChunkListTooFine, FusefsError, HostResting, InvalidInput, NotFound
-from fusefs.sources.failover import set_aside
+from fusefs.sources.failover import block
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,7 +123,7 @@ class _Search:
             quiet = self._several and exc.temporary
             self._say(logging.INFO if quiet else logging.WARNING, f"{self._of(source)}: {exc}")
         if isinstance(exc, InvalidInput) and not last:
-            set_aside(source, self._blob.digest, "a chunk list that is none")
+            block(source, self._blob.digest, "a chunk list that is none")
 
     def _of(self, source: BoundSource) -> str:
         return f"{source.label}: chunk list of {self._blob.digest.short}"

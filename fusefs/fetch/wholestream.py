@@ -98,7 +98,7 @@ class Streams:
             return False
         if not self._shares.of_blob(flight.host, flight.blob):
             return True
-        return not flight.fetch.origins.ignores_range
+        return not flight.of.origins.ignores_range
 
     def of(self, first: Flight, flights: dict[int, Flight]) -> Stream:
         """The part of a worker that starts with `flights`; more may be added to them."""
@@ -123,17 +123,17 @@ class Streams:
 
     def claim(self, stream: Stream, index: int) -> Verdict:
         """See `Along.claim`."""
-        fetch, chunker = stream.first.fetch, stream.first.chunker
-        fetch.use.progress(self._timeout)
-        if fetch.chunker is not chunker or chunker.quarantined or chunker.sealed:
+        of, chunker = stream.first.of, stream.first.chunker
+        of.use.progress(self._timeout)
+        if chunker in of.retired or chunker.quarantined or chunker.sealed:
             return Verdict.STOP
-        flight = fetch.flights.get(index)
+        flight = of.get(index)
         if chunker.present(index) or (flight is not None and (flight.started or flight.chunker is not chunker)):
             return Verdict.SKIP
         if flight is None:
             if chunker.full is not None:
                 return Verdict.SKIP  # memory is for those who wait
-            flight = fetch.flights[index] = Flight(fetch, chunker, index, Priority.FILL)
+            flight = of[index] = Flight(of, chunker, index, Priority.FILL)
         flight.started = True
         if not self._lock(flight):
             return Verdict.SKIP

@@ -24,6 +24,7 @@ from fusefs.errors import (
 )
 from fusefs.fetch.spans import runs
 from fusefs.fetch.wholestream import Alone, Verdict
+from fusefs.values import metrics
 from fusefs.values.chunks import Chunk
 
 if TYPE_CHECKING:
@@ -165,13 +166,13 @@ class _Span:
         try:
             self.buffer = self.chunker.fill(index, partial(self._receive, body), self.buffer)
         except DigestMismatch as exc:
-            counters.add("bytes_fetched", counted)
-            counters.add("chunks_rejected")
+            counters.add(metrics.BYTES_FETCHED, counted)
+            counters.add(metrics.CHUNKS_REJECTED)
             log.warning("%s: %s", origin.label, exc)
             self.turns.wrong(index)
             return exc
-        counters.add("bytes_fetched", counted)
-        counters.add("chunks_verified" if proved else "chunks_unproved")
+        counters.add(metrics.BYTES_FETCHED, counted)
+        counters.add(metrics.CHUNKS_VERIFIED if proved else metrics.CHUNKS_UNPROVED)
         self.turns.right(index)
         self.left.remove(index)
         self.landed(index, None)

@@ -33,7 +33,7 @@ class BoundSource:
         label: what to call it in messages.
         voucher: what its word on chunk lists and tags is worth; one that is asked alone is the registry.
         decides: its word counts at all; a mirror gives bytes, and never says which are right.
-        standing: what it has been caught at; None when it is never set aside.
+        standing: what it has been caught at; None when it is never blocked.
         remote: the host behind it; None where there is none.
         registry: that of the model.
         pinned: what a person calls the model, where its name pins the digest; else empty.

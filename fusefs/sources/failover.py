@@ -1,6 +1,6 @@
 """Failover: several sources of the same things as one.  The one place that knows order, patience and blame.  Blocking.
 
-Order: as a person gave them; one that was caught with wrong content of a blob is set aside for that blob, unless none
+Order: as a person gave them; one that was caught with wrong content of a blob is blocked for that blob, unless none
 would be left.  Which of them say what is right, and not only what it consists of, is `that_decide`'s to tell.
 
 Patience: if a source fails, the next one is asked at once.  Content that is wrong is asked for once more before that,
@@ -9,7 +9,7 @@ because all others have been asked.  Otherwise trouble that may pass at any of t
 of them again, until `--timeout` is over: a mirror that restarts is found again although the registry behind it cannot
 be reached.
 
-Blame: a source that had a chunk wrong twice is set aside for the blob as soon as another source has that chunk right.
+Blame: a source that had a chunk wrong twice is blocked for the blob as soon as another source has that chunk right.
 Not before: when all of them fail the same digest, it is the chunk list that is wrong.
 """
 
@@ -37,7 +37,7 @@ _WRONG = (DigestMismatch, InvalidInput, RangeIgnored)
 
 
 class Failover:
-    """Sources, best first.  Changed by one thread; any thread may ask."""
+    """Sources, best first.  Never changed; any thread may ask."""
 
     def __init__(self, sources: Sequence[BoundSource] = ()) -> None:
         self._sources = tuple(sources)
@@ -50,18 +50,17 @@ class Failover:
         """How many."""
         return len(self._sources)
 
-    def add(self, source: BoundSource) -> None:
-        """One more, to be asked last."""
-        if source not in self._sources:
-            self._sources = (*self._sources, source)
+    def plus(self, source: BoundSource) -> Failover:
+        """With one more, to be asked last."""
+        return self if source in self._sources else Failover((*self._sources, source))
 
-    def remove(self, source: BoundSource) -> None:
-        """It is not asked any more."""
-        self._sources = tuple(one for one in self._sources if one != source)
+    def without(self, source: BoundSource) -> Failover:
+        """The same but for one that is not asked any more."""
+        return Failover([one for one in self._sources if one != source])
 
-    def rotate(self) -> None:
-        """The first one is asked last from now on."""
-        self._sources = (*self._sources[1:], *self._sources[:1])
+    def rotated(self) -> Failover:
+        """The same, the first one being asked last."""
+        return Failover((*self._sources[1:], *self._sources[:1]))
 
     def that_decide(self) -> Failover:
         """Those whose word on lists and tags counts."""
@@ -97,12 +96,12 @@ class Failover:
         return Turns(self._sources, digest, told)
 
     def lied(self, liar: BoundSource | None, digest: Digest) -> None:
-        """The list of `liar` was wrong: it is set aside, and those that failed it were right."""
+        """The list of `liar` was wrong: it is blocked, and those that failed it were right."""
         for source in self._sources:
             if source.standing is not None:
                 source.standing.forgive(digest)
         if liar is not None:
-            set_aside(liar, digest, "a wrong chunk list")
+            block(liar, digest, "a wrong chunk list")
 
 
 class Turns:
@@ -168,7 +167,7 @@ class Turns:
         self._gained = True
         for source, times in self._misses.pop(chunk, Counter()).items():
             if source != self._asked and times >= _TRIES and self._digest is not None:
-                set_aside(source, self._digest, "wrong bytes twice")
+                block(source, self._digest, "wrong bytes twice")
 
     def pause(self, patience: Patience | None) -> None:
         """Wait before the next round.
@@ -183,10 +182,10 @@ class Turns:
         patience.pause(failure)
 
     def _order(self) -> Sequence[BoundSource]:
-        usable = [source for source in self._sources if not self._is_aside(source)] or self._sources
+        usable = [source for source in self._sources if not self._is_blocked(source)] or self._sources
         return [source for source in usable if not self._caught(source)] or usable
 
-    def _is_aside(self, source: BoundSource) -> bool:
+    def _is_blocked(self, source: BoundSource) -> bool:
         return self._digest is not None and source.standing is not None and source.standing.aside(self._digest)
 
     def _caught(self, source: BoundSource) -> bool:
@@ -194,7 +193,7 @@ class Turns:
         return any(misses[source] >= _TRIES for misses in self._misses.values())
 
 
-def set_aside(source: BoundSource, digest: Digest, reason: str) -> None:
+def block(source: BoundSource, digest: Digest, reason: str) -> None:
     """The source gave wrong content for a blob; one that costs nothing to ask, or is the only one, stays."""
     if source.standing is not None:
         source.standing.set_aside(digest, reason)

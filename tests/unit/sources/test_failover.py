@@ -1,4 +1,4 @@
-"""Failover: whose turn it is, how long to go on, and who is set aside."""
+"""Failover: whose turn it is, how long to go on, and who is blocked."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def test_who_is_right_the_second_time_has_not_failed(three: Failover) -> None:
     assert turns.errors == []
 
 
-@pytest.mark.logs("is set aside")
-def test_a_source_that_had_a_chunk_wrong_twice_is_set_aside_when_another_has_it_right(three: Failover) -> None:
+@pytest.mark.logs("is blocked for")
+def test_a_source_that_had_a_chunk_wrong_twice_is_blocked_when_another_has_it_right(three: Failover) -> None:
     turns = three.turns(BLOB)
     for source in turns.round():
         if source.label == "a":
@@ -100,7 +100,7 @@ def test_a_source_that_had_a_chunk_wrong_twice_is_set_aside_when_another_has_it_
     assert asked(three, {}, digest=Digest.of(b"another")) == ["a"], "for that blob alone"
 
 
-def test_nobody_is_set_aside_while_nobody_is_right(three: Failover) -> None:
+def test_nobody_is_blocked_while_nobody_is_right(three: Failover) -> None:
     turns = three.turns(BLOB)
     for _ in turns.round():
         turns.wrong(4)
@@ -108,8 +108,8 @@ def test_nobody_is_set_aside_while_nobody_is_right(three: Failover) -> None:
     assert asked(three, {}, digest=BLOB) == ["a"]
 
 
-@pytest.mark.logs("is set aside")
-def test_all_are_asked_when_all_are_set_aside(three: Failover) -> None:
+@pytest.mark.logs("is blocked for")
+def test_all_are_asked_when_all_are_blocked(three: Failover) -> None:
     for source in three:
         assert source.standing is not None
         source.standing.set_aside(BLOB, "wrong bytes")
@@ -158,12 +158,9 @@ def test_a_mirror_gives_bytes_and_no_word(clock: FakeClock) -> None:
 
 def test_a_source_is_there_once_for_a_name() -> None:
     source, failover = FakeSource(), Failover()
-    failover.add(BoundSource(source, NAME))
-    failover.add(BoundSource(source, NAME))
-    failover.add(BoundSource(source, PINNED))
+    for name in (NAME, NAME, PINNED):
+        failover = failover.plus(BoundSource(source, name))
     assert [one.pinned for one in failover] == ["", PINNED.short]
     first, second = failover
-    failover.rotate()
-    assert list(failover) == [second, first]
-    failover.remove(second)
-    assert list(failover) == [first]
+    assert list(failover.rotated()) == [second, first]
+    assert list(failover.without(second)) == [first]
