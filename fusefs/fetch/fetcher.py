@@ -222,7 +222,7 @@ class Fetcher:
             fetch: the blob.
             chunker: its chunker as it was looked at.
             missing: what lacked then, at least one.
-            scope: bounds the wait of the reader; of a blob that is fetched as a whole all progress moves its deadline.
+            scope: bounds the wait of the reader; of what comes as a whole all progress moves its deadline.
 
         Raises:
             FusefsError: why they cannot be had now; the next call tries again.
@@ -231,6 +231,10 @@ class Fetcher:
         if chunker.by_whole:
             await self._prover.whole(fetch, chunker, scope)
             return
+        with fetch.use.lasting(scope):
+            await self._demand(fetch, chunker, missing)
+
+    async def _demand(self, fetch: BlobFetch, chunker: Chunker, missing: Sequence[int]) -> None:
         # A flight that others began, perhaps long before this reader came (a prefetch at the end of its patience), may
         # fail of trouble that this reader has not waited out yet: that is a reason to look again, not to fail.
         before = fetch.flights.keys() & missing
