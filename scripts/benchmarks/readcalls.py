@@ -240,13 +240,17 @@ async def measure(profiler: Profiler) -> list[Read]:
         async with mounted(Path(root) / "cache", registry.name, blob) as (operations, inode, fetch, fetcher):
             handle = (await operations.open(inode, 0, None)).fh  # type: ignore[arg-type]  # no context is looked at
 
-            async def read(what: str, index: int) -> None:
-                reads.append(profiler.begin(what))
-                got = await operations.read(handle, index * CHUNK, CHUNK)
-                # What goes on behind the answer is its work, too: a worker's last steps, a look at a header.
-                await until(lambda: not (fetch.flights or fetch.use or fetcher.threads.busy))
-                profiler.end()
-                assert bytes(got) == data[index * CHUNK : (index + 1) * CHUNK]
+            async def read(what: str, *indices: int) -> None:
+                """Read some chunks in turn and keep the least: now and then the fetcher looks round meanwhile."""
+                found = []
+                for index in indices:
+                    found.append(profiler.begin(what))
+                    got = await operations.read(handle, index * CHUNK, CHUNK)
+                    # What goes on behind the answer is its work, too: a worker's last steps, a look at a header.
+                    await until(lambda: not (fetch.flights or fetch.use or fetcher.threads.busy))
+                    profiler.end()
+                    assert bytes(got) == data[index * CHUNK : (index + 1) * CHUNK]
+                reads.append(min(found, key=lambda read: read.total))
 
             async def until(condition: Callable[[], bool]) -> None:
                 still = 0
@@ -256,13 +260,13 @@ async def measure(profiler: Profiler) -> list[Read]:
                         still = still + 1 if condition() else 0
 
             await read("first cold read of a blob", 0)
-            await read("later cold read, one chunk", 9)
-            await read("warm read, not sealed", 9)
+            await read("later cold read, one chunk", 9, 13, 4)
+            await read("warm read, not sealed", 9, 9, 9)
             for index in range(CHUNKS):
                 await operations.read(handle, index * CHUNK, CHUNK)
             await until(lambda: fetch.state == "sealed" and not (fetch.use or fetcher.threads.busy))
             await operations.read(handle, 9 * CHUNK, CHUNK)  # from the disk: it was written past the page cache
-            await read("warm read, sealed", 9)
+            await read("warm read, sealed", 9, 9, 9)
     return reads
 
 
