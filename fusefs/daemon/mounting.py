@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusefs.cache.documents.writer import Keeper
+    from fusefs.engine.local import LocalModels
     from fusefs.engine.options import MountOptions
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.offers.indexer import Progress
