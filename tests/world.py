@@ -120,6 +120,7 @@ async def running(
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(fetcher.run)
+            await fetcher.look([blob])  # or nothing were known of what lies there
             try:
                 yield World(root, fetcher, cache, source, data, blob)
             finally:

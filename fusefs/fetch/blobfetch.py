@@ -10,12 +10,12 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob import presence
-from fusefs.errors import BlobQuarantined, BlobUnproved, CacheError, FusefsError, NotCached
+from fusefs.errors import BlobQuarantined, BlobUnproved, FusefsError, NotCached
 from fusefs.fetch.flight import BlobFlights
 from fusefs.fetch.left import Left
 from fusefs.fetch.lists import find_list
 from fusefs.fetch.load import prefetch_of
+from fusefs.fetch.sight import Sight
 from fusefs.values.chunks import ChunkList
 from fusefs.values.voucher import BOUND, NOBODY, UNKNOWN, Proof
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fusefs.prefetch.policy import Prefetch
     from fusefs.sources.bound import BoundSource
     from fusefs.sources.failover import Failover
-    from fusefs.values.chunks import Blob, Starts
+    from fusefs.values.chunks import Blob
     from fusefs.values.settings import Settings
     from fusefs.values.trace import Start
     from fusefs.values.voucher import Voucher
@@ -54,6 +54,7 @@ class BlobFetch:
         retired: chunkers whose list lied; threads may still use them.
         use: who has something to do with the chunker.
         left: what is remembered of the chunker that was closed last; None when nothing need be.
+        sight: what can be said of it without opening it.
         quarantined: why no byte of it is served any more.
         lies: how many lists by which it was served have turned out to be wrong.
     """
@@ -72,10 +73,13 @@ class BlobFetch:
         self.quarantined: FusefsError | None = None
         self.lies = 0
         self._was_open = False
+        self._opened_in: Left | None = None
         self._pinned_name = ""
         self._caught_lying = caught_lying
         self._cache = cache
         self._settings = settings
+        single = blob.size <= settings.single_chunk_limit and blob.digest.is_sha256
+        self.sight = Sight(blob, cache, lambda: self.chunker, self._unlisted, single=single)
         self._list: Listed | None = None
         self._listed_by: BoundSource | None = None
         self._registries: set[str] = set()
@@ -153,8 +157,9 @@ class BlobFetch:
         """Take the chunker of an idle blob away, for the caller to close; whoever comes next opens another."""
         chunker, self.chunker = self.chunker, None
         assert chunker is not None
+        self.sight.closed(chunker)
         self._list = None  # or a list that another process finds lying from now on would be used again
-        self.left = Left.by(chunker)
+        self.left = self._opened_in if chunker.voucher.proof != Proof.BOUND else None
         return chunker
 
     def convict(self) -> None:
@@ -223,6 +228,7 @@ class BlobFetch:
         doubt = self._settings.verify == "always" and not self._was_open
         self._list = None  # the chunker has it from here on; and what turns out to be a lie now is not used again
         chunker = self._cache.chunker(self.blob, *listed, doubt=doubt)
+        self._opened_in = Left.by(chunker)
         chunker.usage.readers = self.readers
         chunker.serve_unproved = self._settings.unproved == "allow"
         chunker.bound_only = self.bound_only or self._is_anothers(chunker.voucher)
@@ -329,70 +335,36 @@ class BlobFetch:
         """Whoever comes next opens the blob anew; threads may still use `chunker`, so it is closed at the end."""
         self._list = None
         self.chunker = None
+        self.sight.forget()
         self._was_open = False  # another list has other chunks
         self.retired.append(chunker)
 
-    # What can be said of it without opening anything
+    # What can be said of it without touching a file: see `Sight`
 
     @property
     def state(self) -> str:
         """`absent`, `partial`, `sealed`, `quarantined`, or `unproved` (served before it is proved)."""
-        chunker = self.chunker
         if self.quarantined is not None:
             return "quarantined"
         if self.blob.size == 0:
             return "sealed" if self.blob.digest.matches(b"") else "quarantined"
-        if chunker is None:
-            if self._has_sealed():
-                return "sealed"
-            return "partial" if self._unsealed() else "absent"
-        if chunker.sealed or (chunker.complete and self._has_sealed()):  # perhaps by another process
+        if self.sight.sealed:
             return "sealed"
-        if not chunker.present_bytes:
+        if not self.sight.present:
             return "absent"
-        return "unproved" if chunker.serve_unproved and not chunker.listed else "partial"
+        chunker = self.chunker
+        return "unproved" if chunker is not None and chunker.serve_unproved and not chunker.listed else "partial"
 
     @property
     def proof(self) -> str:
-        """Who stands behind the chunk list: see `fusefs.values.voucher`.  Without opening anything."""
-        if self.chunker is not None:
-            return str(self.chunker.voucher)
-        if self.blob.size <= self._settings.single_chunk_limit:
-            return str(BOUND)
-        return str(self._list[1] if self._list is not None else self._cache.voucher(self.blob))
+        """Who stands behind the chunk list: see `fusefs.values.voucher`."""
+        return str(self.sight.voucher)
 
     @property
     def present(self) -> int:
         """Bytes on disk; of more than `presence.EXACT` unequal chunks about so many."""
-        if self.chunker is not None:
-            return self.chunker.present_bytes
-        return self.blob.size if self._has_sealed() else self._unsealed()
+        return self.sight.present
 
     def presence(self, cells: int, off: int, size: int) -> list[float]:
         """For each of `cells` equal parts of the bytes [off, off+size), about what fraction of it is on disk."""
-        if self.chunker is None and self._has_sealed():
-            return [1.0] * cells
-        states = self.chunker.map.states() if self.chunker is not None else self._cache.states(self.blob)
-        if len(states) > presence.EXACT:
-            return presence.fractions(states, cells, (off / self.blob.size, (off + size) / self.blob.size))
-        return presence.overlaps(presence.ranges_on_disk(self.blob.size, *self._known(states)), cells, off, size)
-
-    def _unsealed(self) -> int:
-        """Bytes of an unsealed blob on disk, without opening it, and without its list when that is long."""
-        states = self._cache.states(self.blob)
-        if len(states) > presence.EXACT:
-            return presence.about(self.blob.size, states)
-        return presence.bytes_on_disk(self.blob.size, *self._known(states))
-
-    def _known(self, states: bytes) -> tuple[Starts, bytes]:
-        """Where the chunks begin of which these are the states; nothing when the states are another list's."""
-        if self.chunker is not None:
-            starts = self.chunker.chunks.starts
-        elif len(states) == 1:
-            starts = range(0, self.blob.size, self.blob.size)
-        else:
-            pinned = None
-            with contextlib.suppress(CacheError):  # no descriptor to look with: `stat` says it a little later
-                pinned = self._pinned() if states else None
-            starts = (pinned[0] if pinned is not None else self._unlisted()).starts
-        return (starts, states) if len(starts) == len(states) else (range(0), b"")
+        return self.sight.presence(cells, off, size)
