@@ -116,7 +116,7 @@ def fusefs_serve_process(directory: Path, *options: str, listen: str = "127.0.0.
     """The same, with the process, for tests that end it themselves."""
     env = {**os.environ, "XDG_CACHE_HOME": str(directory.parent / f"{directory.name}.serve-cache")}
     with Process([*FUSEFS, "serve", directory, "--listen", listen, *options], env=env) as process:
-        yield process, process.wait_for_line(r"https?://(127\.0\.0\.1:[1-9]\d*)")[1]
+        yield process, process.wait_for_line(r"https?://((?:127\.0\.0\.1|\[::1\]):[1-9]\d*)")[1]
 
 
 @contextmanager

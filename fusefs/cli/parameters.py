@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusefs.errors import InvalidInput, InvalidName, InvalidSetting
+from fusefs.cli.choice import parse_name, parse_place, parse_source
+from fusefs.errors import InvalidInput, InvalidSetting
 from fusefs.system.places import needed_cache_home
-from fusefs.values.names import BaseUrl, Name
-from fusefs.values.reference import Reference, is_path, parse_reference
+from fusefs.values.names import BaseUrl, without_user
+from fusefs.values.reference import Reference
 from fusefs.values.settings import ABLATED, Settings, parse_age, parse_seconds, parse_size
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ _PATH_LIKE = ("/", ".", "~")
 """What a path begins with that nobody means as the name of a model."""
 
 
-def check_both(sources: Sequence[Reference], mountpoint: Path) -> None:
+def check_both(sources: Sequence[Reference | BaseUrl], mountpoint: Path) -> None:
     """The last word is the mount point; where one was forgotten, say which.
 
     Raises:
@@ -74,18 +75,13 @@ def check_both(sources: Sequence[Reference], mountpoint: Path) -> None:
     if not sources:
         raise click.UsageError("Missing argument 'SOURCE...'" if is_folder else "Missing argument 'MOUNTPOINT'")
     if not is_folder and ":" in text:
-        raise click.UsageError(f"Missing argument 'MOUNTPOINT': {text[:80]!r} is no folder but a SOURCE")
+        shown = without_user(text)[:80]
+        raise click.UsageError(f"Missing argument 'MOUNTPOINT': {shown!r} is no folder but a SOURCE")
 
 
-def _parse_name(text: str) -> Name:
-    """The name of a model; a folder of this machine is there already, and is only mounted."""
-    if is_path(text):
-        raise InvalidName(f"{text[:80]!r} is a folder of this machine: `fusefs mount` reads it in place")
-    return Name.parse(text)
-
-
-SOURCE = _Text("source", _parse_name)
-PLACE = _Text("source", parse_reference)
+SOURCE = _Text("source", parse_name)
+SOURCE_OR_HOST = _Text("source", parse_source)
+PLACE = _Text("source", parse_place)
 SIZE = _Text("size", parse_size)
 SECONDS = _Text("seconds", parse_seconds)
 AGE = _Text("age", parse_age)
@@ -106,6 +102,7 @@ def _together(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command
     return decorate
 
 
+sources_or_hosts_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE_OR_HOST)
 sources_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE)
 places_arguments = _together(
     # Not required here: of a single word click would say that the source is missing; `check_both` looks which it is.
@@ -143,19 +140,19 @@ fetch_options = _together(
         metavar="SIZE",
         default="256MiB",
         show_default=True,
-        help="Memory for bytes that are not proved yet.",
+        help="Memory for chunks in flight, and for chunks that the disk refuses.",
     ),
     click.option(
         "--cache-size",
         type=SIZE,
         metavar="SIZE",
-        help="Disk space for the cache; what was not used for longest makes room. [default: no limit but --keep-free]",
+        help="Disk space for the cache; the least recently used chunks make room. [default: no limit but --keep-free]",
     ),
     click.option(
         "--keep-free",
         type=SIZE,
         metavar="SIZE",
-        help="Leave so much of the disk free. [default: a twentieth of it, at most 2 GiB]",
+        help="Space of the disk that stays free. [default: a twentieth of it, at most 2 GiB]",
     ),
     click.option(
         "--mirror",
@@ -163,8 +160,8 @@ fetch_options = _together(
         type=REGISTRY,
         metavar="URL",
         multiple=True,
-        help="A registry that has the same blobs, https://host[:port], asked for bytes before the one in the name; what"
-        " a tag means, and which bytes are right, it does not say; may be given several times.",
+        help="A registry that has the same blobs, https://host[:port], asked for bytes before the one in the "
+        "name; the meaning of a tag and the right digests still come from that one; may be given several times.",
     ),
     click.option(
         "--allow-private",
@@ -177,7 +174,8 @@ fetch_options = _together(
 lists_option = click.option(
     "--lists",
     type=click.Choice(["bound", "registry"]),
-    help="Serve single chunks by lists that are bound to the blob's digest alone, or by the registry's word, too. "
+    help="The chunk lists that decide until a whole blob is proved: only lists that matched the blob's digest, or "
+    "those of the registry, too. "
     "[default: bound for a name with a digest, else registry]",
 )
 

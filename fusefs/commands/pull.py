@@ -6,46 +6,52 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusefs.cli.answers import INTERRUPTED, finish, tell, write_json
+from fusefs.cli.answers import INTERRUPTED, finish, tell, warn, write_json
+from fusefs.cli.choice import only_models
 from fusefs.cli.parameters import (
     cache_dir_of,
     cache_option,
     fetch_options,
     settings_of,
-    sources_argument,
+    sources_or_hosts_argument,
     verbose_option,
 )
 from fusefs.errors import FusefsError
+from fusefs.values.names import Name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fusefs.values.names import Name
+    from fusefs.values.names import BaseUrl
     from fusefs.values.report import Item
 
 
 @click.command(short_help="Fetch models whole, and prove every byte.")
-@sources_argument
+@sources_or_hosts_argument
 @cache_option
 @fetch_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end instead of progress.")
 @verbose_option
-def pull(sources: tuple[Name, ...], **options: Any) -> int:
+def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
     """Fetch models whole, prove every byte, and keep them in the cache.
 
-    Goes on where an earlier pull or a mount stopped, and shares the cache with mounts that run now.
-    Exits with 1 when a model or a blob could not be fetched or proved, and says which and why.
+    Continues after an earlier pull or mount, and shares the cache with running mounts.
+    Exits with 1 when a model or a blob could not be fetched or proved, and names it with the reason.
     """
     import time
 
     from fusefs.daemon.logs import to_stderr
-    from fusefs.engine.pulling import PullOptions, all_failed
+    from fusefs.engine.options import PullOptions
+    from fusefs.engine.pulling import all_failed
     from fusefs.engine.pulling import pull as work
     from fusefs.view.screen import screen
     from fusefs.view.summary import kept, not_pulled, pulled
 
     to_stderr(verbose=options["verbose"], quiet=True)
-    wanted = PullOptions(sources, cache_dir_of(options["cache_dir"]), options["stores"], settings_of(options))
+    settings = settings_of(options)
+    chosen = only_models(sources, settings, silent=options["as_json"])
+    names = tuple(name for name in chosen if isinstance(name, Name))  # a folder is refused before
+    wanted = PullOptions(names, cache_dir_of(options["cache_dir"]), options["stores"], settings, warn)
     last: Sequence[Item] = ()
 
     def look(items: Sequence[Item]) -> None:
@@ -61,6 +67,8 @@ def pull(sources: tuple[Name, ...], **options: Any) -> int:
         return INTERRUPTED
     except FusefsError as exc:
         if options["as_json"]:
-            write_json(all_failed(sources, exc))
+            write_json(all_failed(names, exc))
         raise
+    for note in report.notes:
+        warn(note)
     return finish(report, pulled(report), not_pulled(report), as_json=options["as_json"])

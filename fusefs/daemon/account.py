@@ -16,9 +16,11 @@ from fusefs.values.digest import Digest
 from fusefs.values.report import CELLS, FileReport, MountReport, encode
 
 if TYPE_CHECKING:
-    from fusefs.daemon.mounting import MountOptions
+    from collections.abc import Sequence
+
     from fusefs.daemon.watchdog import Watchdog
-    from fusefs.engine.models import SourcePool
+    from fusefs.engine.options import MountOptions
+    from fusefs.engine.pool import SourcePool
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.fuse import kernel
     from fusefs.values.chunks import Blob
@@ -43,6 +45,7 @@ class Account:
         named: dict[Blob, str],
         pool: SourcePool,
         dog: Watchdog,
+        notes: Sequence[str] = (),
     ) -> None:
         self._options = options
         self._file_system = file_system
@@ -57,6 +60,7 @@ class Account:
         counters.watch(metrics.QUEUED, lambda: fetcher.queued)
         counters.watch(metrics.OVERDUE, lambda: dog.overdue)
         counters.watch(metrics.UPTIME, lambda: time.monotonic() - since)
+        self._notes = tuple(notes)
         self.tuning: kernel.Tuning | None = None
 
     async def document(self) -> bytes:
@@ -83,6 +87,7 @@ class Account:
             or self._file_system.last_error
             or self._fetcher.last_error
             or None,
+            notes=self._notes,
             sources_state=self._pool.states(),
             capabilities=capabilities,
             no_new_privileges=not may_gain,

@@ -38,11 +38,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def resolve(name: Name, sources: Sequence[Source], cache: DiskCache, keeper: Keeper) -> Manifest:
+def resolve(
+    name: Name, sources: Sequence[Source], cache: DiskCache, keeper: Keeper, recalled: dict[Name, str] | None = None
+) -> Manifest:
     """Find the manifest of `name`, and keep it in the cache for when there is no network.  Blocking.
 
     A name with a digest that the cache has asks nobody.  Otherwise the sources are asked in order, for a while again
     and again when none can be reached; then the manifest that the name had last is used.
+
+    Args:
+        name: of a model.
+        sources: who is asked.
+        cache: who helps when nobody answers.
+        keeper: who keeps what was found.
+        recalled: as `last_known`.
 
     Raises:
         ModelNotFound, NotFound: no source has the model.
@@ -56,7 +65,7 @@ def resolve(name: Name, sources: Sequence[Source], cache: DiskCache, keeper: Kee
         raise
     except FusefsError as exc:
         try:
-            return last_known(name, exc, cache)
+            return last_known(name, exc, cache, recalled)
         except SourceError as failure:
             _offer_digest(name, failure, sources)
             raise
@@ -112,14 +121,24 @@ def ask(name: Name, sources: Sequence[Source], cache: DiskCache, keeper: Keeper)
 
 
 def _manifest_of(source: Source, name: Name) -> Manifest:
-    manifest = Manifest.parse(source.manifest(name))
+    raw = source.manifest(name)
+    try:
+        manifest = Manifest.parse(raw)
+    except InvalidManifest as exc:
+        raise InvalidManifest(f"{source.label}: {exc}") from exc
     if name.digest is not None and manifest.digest != name.digest:
         raise DigestMismatch(f"{source.label}: manifest", expected=name.digest, actual=manifest.digest)
     return manifest
 
 
-def last_known(name: Name, failure: FusefsError, cache: DiskCache) -> Manifest:
+def last_known(name: Name, failure: FusefsError, cache: DiskCache, recalled: dict[Name, str] | None = None) -> Manifest:
     """The manifest that the name had when it was resolved last; only when nobody could be asked.
+
+    Args:
+        name: of a model.
+        failure: why nobody could be asked.
+        cache: who remembers.
+        recalled: takes the name with that reason, for a caller who tells it; None: it is logged.
 
     Raises:
         FusefsError: `failure`, when the cache cannot help.
@@ -127,6 +146,9 @@ def last_known(name: Name, failure: FusefsError, cache: DiskCache) -> Manifest:
     if name.digest is None and not isinstance(failure, NotFound):
         with contextlib.suppress(CacheError, InvalidManifest):
             manifest = Manifest.parse(recall(cache, name))
-            log.warning("%s; using the manifest of %s that was cached before", failure, name)
+            if recalled is None:
+                log.warning("%s; using the manifest of %s that was cached before", failure, name)
+            else:
+                recalled[name] = str(failure)
             return manifest
     raise failure

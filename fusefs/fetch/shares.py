@@ -20,6 +20,8 @@ from fusefs.prefetch.concurrency import Lanes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from fusefs.fetch.flight import Flight
+
 RESERVED = 2
 """Workers of a host that prefetch must leave free for demand reads."""
 
@@ -107,7 +109,8 @@ class Shares:
 
     def may_start(self, host: str, blob: object, *, prefetch: bool) -> bool:
         """Whether a worker for `blob` may start at `host`, as things were at the last `look`."""
-        at, size = self._host(host), len(self._host(host).workers)
+        at = self._host(host)
+        size = len(at.workers)
         if prefetch and at.prefetching - (0 if at.silent[blob] else at.silent_prefetch) >= at.lanes.allowed:
             return False
         if size and self.running >= _MOST * self._connections:
@@ -139,9 +142,11 @@ class Shares:
         at.prefetching -= worker.prefetch
         self.running -= 1
 
-    def idle(self, waiting: Iterable[str]) -> None:
-        """Nothing more starts now; at hosts that are not `waiting` there is less to prefetch than lanes."""
-        busy = set(waiting)
+    def idle(self, waiting: Iterable[Flight]) -> None:
+        """Nothing more starts now; at hosts for which no flight is `waiting` there is less to prefetch than lanes."""
+        busy = set()
+        for flight in waiting:
+            busy.add(flight.host)
         for name, host in self._hosts.items():
             if name not in busy and host.prefetching < host.lanes.allowed:
                 host.lanes.starved()

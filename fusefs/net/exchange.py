@@ -84,6 +84,9 @@ class Flight:
         no_private: only a public address may be connected to.
         chosen_by: the registry that led to the host; empty where a person named it.
         peer: the address that was connected to.
+        through: the proxy that is asked in the host's place, for messages; empty where there is none.
+        scheme: `http` or `https`.
+        expected: the host has answered before, or no person named it: its scheme is right.
     """
 
     def __init__(self, deadline: float, timeout: float) -> None:
@@ -95,6 +98,9 @@ class Flight:
         self.no_private = False
         self.chosen_by = ""
         self.peer = ""
+        self.through = ""
+        self.scheme = ""
+        self.expected = False
         self._timeout = timeout
         self._guard: Hold | None = None
         self._reason: type[FusefsError] | None = None

@@ -11,14 +11,12 @@ the address that was connected to.  A proxy resolves for us, so through one only
 from __future__ import annotations
 
 import logging
-import ssl
 import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from urllib3.util import Timeout, make_headers, parse_url
+from urllib3.util import Timeout, make_headers
 
 from fusefs import __version__
 from fusefs.errors import FusefsError, SourceError, TransportError, WrongResponse
@@ -26,7 +24,9 @@ from fusefs.net.addresses import is_public, literal
 from fusefs.net.circuit import Untold
 from fusefs.net.connection import HttpPool, HttpsPool, refusal
 from fusefs.net.exchange import Flight, Flights, current
+from fusefs.net.proxies import proxy_for
 from fusefs.net.translate import translated
+from fusefs.net.trust import tls_context
 from fusefs.net.url import Url
 from fusefs.system.descriptors import ran_out
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from fusefs.net.circuit import Circuit, Circuits
     from fusefs.net.origin import Origin
+    from fusefs.net.proxies import Proxy
     from fusefs.net.secret import Secret
     from fusefs.values.settings import Settings
 
@@ -67,6 +68,7 @@ class Response:
         status: the HTTP status.
         headers: case-insensitive.
         source: the host that answered, for messages.
+        through: the proxy that may have answered in its place, for messages; empty where there is none.
         elsewhere: whether a host of another origin had a say: even one that sent us back chose the path there.
         public: whether that host is at a public address.
         sent: whether a public host sent us there.
@@ -83,6 +85,8 @@ class Response:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self.source = str(url.origin)
+        # Over TLS nobody but the host itself can have answered.
+        self.through = flight.through if url.origin.scheme == "http" else ""
         assert flight.raw is not None  # urllib3 has made a response from it
         self._raw = flight.raw
         self._response = response
@@ -92,6 +96,10 @@ class Response:
         self._judged = False
         self._reading = threading.Lock()
         self._done = False
+
+    def all(self, name: str) -> list[str]:
+        """Each value of a header that may come several times, in order."""
+        return list(self._response.headers.getlist(name))
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill the front of `buffer` with the next bytes; 0 at the end of the body.
@@ -199,10 +207,11 @@ class Transport:
         self._settings = settings
         self._named = named
         self._insecure_host = insecure_host
-        self._managers: dict[tuple[str, str, bool], urllib3.PoolManager] = {}
+        self._managers: dict[tuple[Proxy | None, str, bool], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
         self._flights = Flights()
         self._circuits = circuits
+        self._answered: set[Origin] = set()
 
     def get(
         self, url: Url | str, headers: Mapping[str, str], *, authorization: Secret | None = None, sent: bool = False
@@ -275,7 +284,8 @@ class Transport:
         self, url: Url, headers: Mapping[str, str], authorization: Secret | None, flight: Flight, *, sent: bool
     ) -> Response:
         origin = url.origin
-        proxied = bool(_proxy_for(origin))
+        proxy = proxy_for(origin)
+        proxied = proxy is not None
         guarded = sent and not self._settings.allow_private
         address = literal(origin.host)
         if guarded and proxied and address is not None and not is_public(address):
@@ -283,10 +293,13 @@ class Transport:
         flight.no_private = guarded and not proxied
         flight.chosen_by = "" if proxied or origin.host == self._named else self._named
         flight.target = _shown(url)
+        flight.through = "" if proxy is None else str(proxy)
+        flight.scheme = origin.scheme
+        flight.expected = origin in self._answered or origin.host != self._named
         circuit = self._circuits.of(origin) if self._circuits is not None else Untold()
         circuit.enter()
         try:
-            response = self._urlopen(url, headers, authorization, flight)
+            response = self._urlopen(url, headers, authorization, flight, proxy)
         except TransportError as exc:
             if ran_out(exc):
                 circuit.left()  # of descriptors: the host was not even asked
@@ -296,6 +309,7 @@ class Transport:
         except BaseException:
             circuit.left()
             raise
+        self._answered.add(origin)
         public = (address is None or is_public(address)) if proxied else is_public(flight.peer)
         answer = Response(url, response, flight, self._flights, circuit, public=public)
         # http.client takes the end of the connection for the end of the head.
@@ -306,7 +320,12 @@ class Transport:
         return answer
 
     def _urlopen(
-        self, url: Url, headers: Mapping[str, str], authorization: Secret | None, flight: Flight
+        self,
+        url: Url,
+        headers: Mapping[str, str],
+        authorization: Secret | None,
+        flight: Flight,
+        proxy: Proxy | None,
     ) -> BaseHTTPResponse:
         origin = url.origin
         # Nobody below us parses a URL: the pool is chosen by the parts, and the target begins with a slash, but to a
@@ -318,7 +337,7 @@ class Transport:
         token = current.set(flight)
         try:
             with translated(flight, str(origin)):
-                manager = self._manager(origin)
+                manager = self._manager(origin, proxy)
                 host = f"[{origin.host}]" if ":" in origin.host else origin.host
                 return manager.connection_from_host(host, origin.port, origin.scheme).urlopen(
                     "GET",
@@ -334,23 +353,23 @@ class Transport:
         finally:
             current.reset(token)
 
-    def _manager(self, origin: Origin) -> urllib3.PoolManager:
+    def _manager(self, origin: Origin, proxy: Proxy | None) -> urllib3.PoolManager:
         insecure = origin.scheme == "https" and origin.host == self._insecure_host
-        key = (_proxy_for(origin), origin.scheme, insecure)
+        key = (proxy, origin.scheme, insecure)
         with self._lock:
             if key not in self._managers:
                 self._managers[key] = self._new_manager(*key)
             return self._managers[key]
 
-    def _new_manager(self, proxy: str, scheme: str, insecure: bool) -> urllib3.PoolManager:
+    def _new_manager(self, proxy: Proxy | None, scheme: str, insecure: bool) -> urllib3.PoolManager:
         options: dict[str, Any] = {"num_pools": 16, "maxsize": self._settings.connections}
         if scheme == "https":  # only then, because reading the certificates takes 20 ms
-            options["ssl_context"] = _tls_context(insecure=insecure)
+            options["ssl_context"] = tls_context(insecure=insecure)
         manager: urllib3.PoolManager
-        if proxy:
-            auth = parse_url(proxy).auth
-            options["proxy_headers"] = make_headers(proxy_basic_auth=unquote(auth)) if auth else None
-            manager = urllib3.ProxyManager(proxy, **options)
+        if proxy is not None:
+            login = unquote(proxy.login)
+            options["proxy_headers"] = make_headers(proxy_basic_auth=login) if login else None
+            manager = urllib3.ProxyManager(proxy.url, **options)
         else:
             manager = urllib3.PoolManager(**options)
         manager.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
@@ -361,21 +380,3 @@ def _shown(url: Url) -> str:
     """Host and path on one short line; the query of a signed URL is a secret."""
     shown = f"{url.origin}{url.path}"
     return shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + "…"
-
-
-def _tls_context(*, insecure: bool) -> ssl.SSLContext:
-    """Verification against the system's certificates (or SSL_CERT_FILE), or none at all."""
-    context = ssl.create_default_context()
-    if insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _proxy_for(origin: Origin) -> str:
-    """The proxy of the environment for this host, or nothing; a loopback address is never asked for elsewhere."""
-    if origin.loopback or proxy_bypass(f"{origin.host}:{origin.port}"):
-        return ""
-    proxies = getproxies()
-    proxy = proxies.get(origin.scheme) or proxies.get("all") or ""
-    return proxy if not proxy or "://" in proxy else f"http://{proxy}"

@@ -14,6 +14,7 @@ from typing import Self
 
 from fusefs.errors import SourceError
 from fusefs.net.origin import PORTS, Origin
+from fusefs.values.names import without_user
 
 MAX_URL = 8192
 """Characters; signed URLs have one or two thousand."""
@@ -149,5 +150,5 @@ def _encoded(char: re.Match[str]) -> str:
 
 def _not_strict(text: str) -> SourceError:
     """Neither what may be a password nor the query of a signed URL is shown."""
-    shown = re.sub(r"//[^/]*@", "//…@", text.partition("?")[0])[:_SHOWN]
+    shown = without_user(text.partition("?")[0])[:_SHOWN]
     return SourceError(f"not a strict http or https URL: {shown!r}")

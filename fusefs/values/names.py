@@ -1,7 +1,12 @@
-"""Name: a model's name in Ollama's grammar, `[scheme://]host/namespace/model:tag[@digest]`; and where a mirror is."""
+"""Name: a model's name in Ollama's grammar, `[scheme://]host/namespace/model:tag[@digest]`; and where a registry is.
+
+Without a scheme the parts count from the right, as Ollama has it: `m`, `namespace/m`, `host/namespace/m`.  With one the
+first part is the host, as in any URL, so that nobody is asked who was not named; a slash may end it.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, replace
 from typing import Self
@@ -15,20 +20,25 @@ DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
 
 SCHEMES = ("http", "https", "https+insecure")
+_REGISTRIES = frozenset(("docker", "oci", "oras"))
+"""How other programs write that a registry is meant."""
 
-_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}|\[([0-9A-Fa-f:.]{2,45})\](?::[0-9]{1,5})?", re.ASCII)
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
 _MODEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 
 _BASE = re.compile(
-    r"(https?|https\+insecure)://((?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_][A-Za-z0-9_.-]{0,252})(?::(\d{1,5}))?)",
-    re.ASCII,
+    r"(https?|https\+insecure)://((?:\[([0-9A-Fa-f:.]{2,45})\]|[A-Za-z0-9_][A-Za-z0-9_.-]{0,252})(?::(\d{1,5}))?)/?",
+    re.ASCII | re.IGNORECASE,
 )
+
+# What Ollama's grammar reads as a model and its tag, and nobody means as one.
+_ADDRESS = re.compile(r"(?:localhost|[0-9]{1,3}(?:\.[0-9]{1,3}){3}):[0-9]{1,5}", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class BaseUrl:
-    """Where a registry is, without the name of any model: what `--mirror` takes.
+    """Where a registry is, without the name of any model.
 
     Attributes:
         scheme: `http`, `https` or `https+insecure`.
@@ -48,12 +58,12 @@ class BaseUrl:
             InvalidSetting: it is anything else.
         """
         match = _BASE.fullmatch(text)
-        if match is None or not 0 < int(match[3] or 443) < 1 << 16:
-            shown = re.sub(r"//[^/]*@", "//…@", text)[:80]
+        if match is None or not 0 < int(match[4] or 443) < 1 << 16 or not _is_ipv6(match[3]):
+            shown = without_user(text)[:80]
             raise InvalidSetting(
                 f"invalid registry URL {shown!r}: want https://host[:port], http:// or https+insecure://"
             )
-        return cls(match[1], match[2].lower())
+        return cls(match[1].lower(), match[2].lower())
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host}"
@@ -92,7 +102,13 @@ class Name:
         scheme, rest = _split_scheme(text)
         rest, at, digest_text = rest.partition("@")
         digest = Digest.parse(digest_text) if at else None
+        if scheme:
+            rest = rest.removesuffix("/")
+            if "/" not in rest:
+                raise InvalidName(f"{text[:200]!r} names a host and no model: want {scheme}://host/namespace/model:tag")
         parts, tag = _split_parts(rest, text)
+        if scheme and len(parts) == 2:
+            parts.insert(1, DEFAULT_NAMESPACE)
         model = parts.pop()
         namespace = parts.pop() if parts else DEFAULT_NAMESPACE
         host = parts.pop() if parts else DEFAULT_HOST
@@ -102,9 +118,11 @@ class Name:
             ("model", model, _MODEL),
             ("tag", tag, _MODEL),
         ):
-            if not pattern.fullmatch(part):
-                raise InvalidName(f"invalid {what} {part[:90]!r} in model name {text[:200]!r}")
-        return cls(scheme, host, namespace, model, tag, digest)
+            match = pattern.fullmatch(part)
+            if match is None or (what == "host" and not _is_ipv6(match[1])):
+                hint = _HINT if what == "namespace" and re.search(r"[.:]", part) else ""
+                raise InvalidName(f"invalid {what} {part[:90]!r} in model name {text[:200]!r}{hint}")
+        return cls(scheme or DEFAULT_SCHEME, host, namespace, model, tag, digest)
 
     @classmethod
     def parse_qualified(cls, text: str) -> Self:
@@ -165,17 +183,71 @@ class Name:
         return f"{scheme}{self.host}/{self.namespace}/{self.model}:{self.tag}{digest}"
 
 
+def host_alone(text: str) -> BaseUrl | None:
+    """The host that a person wrote without a model, with its scheme; None when it is something else.
+
+    Raises:
+        InvalidName: there is no such host.
+    """
+    scheme, rest = _split_scheme(text)
+    if not scheme or "@" in rest or "/" in rest.removesuffix("/"):
+        return None
+    try:
+        return BaseUrl.parse(text)
+    except InvalidSetting:
+        raise InvalidName(
+            f"invalid host in {text[:200]!r}: behind a scheme the first part of a name is a host"
+        ) from None
+
+
+def without_user(text: str) -> str:
+    """What a person wrote as a name or a URL, to be shown: what may be a user and a password is left out."""
+    return re.sub(r"^(.*?//)?.*@(?!sha256[:-])", r"\1…@", text, flags=re.DOTALL)
+
+
+_HINT = "; if that is a host, write http:// or https:// before it"
+
+
+def _is_ipv6(address: str | None) -> bool:
+    """Whether what stands in brackets is an address; True where nothing does."""
+    try:
+        return address is None or bool(ipaddress.IPv6Address(address))
+    except ValueError:
+        return False
+
+
 def _split_scheme(text: str) -> tuple[str, str]:
+    """The scheme in lower case, or nothing; and what follows it.  A password in there is shown by no message."""
     scheme, separator, rest = text.partition("://")
+    scheme = scheme.lower() if separator else ""
     if not separator:
-        scheme, rest = DEFAULT_SCHEME, text
+        rest = text
+        if _ADDRESS.fullmatch(text):
+            raise InvalidName(f"{text!r} is no model's name but a host: write http:// or https:// before it")
     elif not scheme:
         raise InvalidName(f"invalid or missing name: {text[:200]!r}")
     elif scheme not in SCHEMES:
-        raise InvalidName(f"unsupported scheme {scheme[:40]!r}: want one of {', '.join(SCHEMES)}")
+        hint = "; for a registry write https:// in its place" if scheme in _REGISTRIES else ""
+        raise InvalidName(f"unsupported scheme {scheme[:40]!r}: want one of {', '.join(SCHEMES)}{hint}")
     if not rest:
         raise InvalidName("invalid or missing name" + (f": {text[:200]!r}" if text else ""))
+    _refuse_password(scheme, rest)
     return scheme, rest
+
+
+def _refuse_password(scheme: str, rest: str) -> None:
+    """A digest has no slash in it, and stands behind a model.
+
+    Raises:
+        InvalidName: what stands before an `@` is no model.
+    """
+    before, at, behind = rest.partition("@")
+    digest = behind.lower().startswith(("sha256:", "sha256-"))
+    if at and ("/" in behind or "@" in behind or (scheme and "/" not in before and not digest)):
+        raise InvalidName(
+            "a user and a password have no place in a name, where every process sees them: "
+            "`docker login HOST` keeps them, and the name is written without"
+        )
 
 
 def _split_parts(rest: str, text: str) -> tuple[list[str], str]:

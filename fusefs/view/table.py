@@ -82,9 +82,11 @@ def _mount(mount: MountReport, shape: Shape) -> Iterator[Line]:
         yield [("  log   ", "dim"), (mount.log_file, "")]
     if mount.last_error:
         yield [("  last error: ", "red"), (printable(mount.last_error), "")]
+    for note in mount.notes:
+        yield [("  warning: ", "yellow"), (note, "")]
     for source in mount.sources_state:
         if source.state != "ok":
-            blobs = f" for {_some(source.blobs_set_aside, 'blob')}" if source.blobs_set_aside else ""
+            blobs = f" for {_some(source.blobs_blocked, 'blob')}" if source.blobs_blocked else ""
             yield [(f"  {source.label} is {source.state}{blobs}: ", "yellow"), (source.reason, "dim")]
     for knob, reason in _not_tuned(mount):
         yield [(f"  not tuned: {knob}: ", "yellow"), (reason, "dim")]

@@ -185,10 +185,11 @@ def _write(args: argparse.Namespace, report: Report) -> None:
     if args.markdown:
         args.markdown.write_text(f"{counted}\n" if counted else markdown.render(report))
     if args.readme and not args.only_plots:
-        markdown.put(markdown.README, markdown.render(report))
+        markdown.put(markdown.PAGE, markdown.render(report))
+        markdown.put(markdown.README, markdown.short(report))
     if args.readme and args.plots:
-        for path in plots.for_readme(args.plots):
-            _say(f"README shows {path.name}, which is not in {path.parent}")
+        for path in plots.for_docs(args.plots):
+            _say(f"{markdown.PAGE.name} shows {path.name}, which is not in {path.parent}")
 
 
 def main() -> int:

@@ -66,7 +66,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--from-json", type=Path, metavar="FILE", help="measure nothing, take the figures from there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there as Markdown")
     parser.add_argument(
-        "--readme", action="store_true", help="put it into README.md, and its pictures, with --plots DIR"
+        "--readme",
+        action="store_true",
+        help="put it into README.md and fusefs/docs, and its pictures, with --plots DIR",
     )
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write pictures of each access pattern there")
     parser.add_argument("--only-plots", action="store_true", help="measure nothing, only make the pictures")

@@ -1,12 +1,12 @@
-"""CONFORMANCE §5: model names."""
+"""README.md, §5: model names."""
 
 from __future__ import annotations
 
 import pytest
 
-from fusefs.errors import InvalidDigest, InvalidInput, InvalidName
+from fusefs.errors import InvalidDigest, InvalidInput, InvalidName, InvalidSetting
 from fusefs.values.digest import Digest
-from fusefs.values.names import Name
+from fusefs.values.names import BaseUrl, Name, host_alone
 
 HEX = "ab" * 32
 DIGEST = Digest("sha256", HEX)
@@ -25,7 +25,14 @@ DIGEST = Digest("sha256", HEX)
         ("http://127.0.0.1:8080/local/all-minilm:latest", "http", "127.0.0.1:8080", "local", "all-minilm", "latest"),
         ("https://h/n/m", "https", "h", "n", "m", "latest"),
         ("https+insecure://h/n/m:t", "https+insecure", "h", "n", "m", "t"),
-        ("http://m", "http", "registry.ollama.ai", "library", "m", "latest"),
+        ("http://h/m", "http", "h", "library", "m", "latest"),
+        ("http://myserver/model:t", "http", "myserver", "library", "model", "t"),
+        ("HTTP://h/n/m", "http", "h", "n", "m", "latest"),
+        ("Https+Insecure://h/n/m", "https+insecure", "h", "n", "m", "latest"),
+        ("http://127.0.0.1:8080/local/m/", "http", "127.0.0.1:8080", "local", "m", "latest"),
+        ("http://[::1]:8081/local/tiny", "http", "[::1]:8081", "local", "tiny", "latest"),
+        ("https://[FD00::1]/n/m:t", "https", "[FD00::1]", "n", "m", "t"),
+        ("[::1]:8081/n/m:t", "https", "[::1]:8081", "n", "m", "t"),
         ("llama3.2:1b", "https", "registry.ollama.ai", "library", "llama3.2", "1b"),
         ("a.b.c/n-n/m.m:t.t", "https", "a.b.c", "n-n", "m.m", "t.t"),
         ("H/N/M:T", "https", "H", "N", "M", "T"),
@@ -94,6 +101,18 @@ def test_a_digest_pins_the_manifest() -> None:
         "h/n/" + "m" * 81,
         "h/" + "n" * 81 + "/m",
         "h" * 351 + "/n/m",
+        "http://m",
+        "http://h:8080/",
+        "http://[::1]:8081",
+        "http://[::1::2]/n/m",
+        "http://[z]/n/m",
+        "http://[1.2.3.4]/n/m",
+        "http://[::1/n/m",
+        "http://::1]/n/m",
+        "http://h/n/m//",
+        "http://h//m",
+        "127.0.0.1:8080",
+        "localhost:8080",
     ],
 )
 def test_invalid_names(text: str) -> None:
@@ -107,10 +126,16 @@ def test_a_missing_name_is_called_that(text: str) -> None:
         Name.parse(text)
 
 
-@pytest.mark.parametrize("text", ["http+insecure://m", "ftp://m", "HTTP://m", "file:///etc/passwd", "h/n/m://x"])
+@pytest.mark.parametrize("text", ["http+insecure://m", "ftp://m", "file:///etc/passwd", "h/n/m://x"])
 def test_an_unsupported_scheme_is_called_that(text: str) -> None:
     with pytest.raises(InvalidName, match="unsupported scheme"):
         Name.parse(text)
+
+
+@pytest.mark.parametrize("scheme", ["docker", "oci"])
+def test_what_other_programs_call_a_registry_has_its_scheme_named(scheme: str) -> None:
+    with pytest.raises(InvalidName, match="for a registry write https:// in its place"):
+        Name.parse(f"{scheme}://h/n/m")
 
 
 @pytest.mark.parametrize(
@@ -167,3 +192,65 @@ def test_p10_parts_of_a_path_must_be_parts_of_a_name(part: str, position: int) -
         return
     with pytest.raises(InvalidInput):
         Name.from_path(*parts)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://user:hidden@h/n/m",
+        "http://user:hidden@h:8080",
+        "https://user:hidden@h/n/m:t@sha256:" + HEX,
+        "http://user:hid/hidden@h/n/m",
+        "http://user:hid@hidden@h/n/m",
+        "user:hidden@h/n/m",
+        "http:/user:hidden@h/n/m",
+    ],
+)
+def test_p10_a_password_in_a_name_is_refused_without_being_shown(text: str) -> None:
+    for read in (Name.parse, host_alone):
+        with pytest.raises(InvalidName, match="a user and a password have no place in a name") as caught:
+            read(text)
+        assert "hid" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("HTTP://MyServer/", "http://myserver"),
+        ("https+insecure://[::1]:8081", "https+insecure://[::1]:8081"),
+        ("http://m", "http://m"),
+    ],
+)
+def test_a_host_alone_is_told_from_a_model(text: str, host: str) -> None:
+    assert str(host_alone(text)) == host
+    with pytest.raises(InvalidName, match="names a host and no model"):
+        Name.parse(text)
+
+
+@pytest.mark.parametrize("text", ["m", "h/n/m", "http://h/m", "http://h/n/m/", f"http://h@sha256:{HEX}", "m:t"])
+def test_what_names_more_than_a_host_is_no_host_alone(text: str) -> None:
+    assert host_alone(text) is None
+
+
+@pytest.mark.parametrize("text", ["http://h:port", "https://llama3.2:1b", "http://[::z]", "http://h:0", "http://-h"])
+def test_a_host_alone_that_cannot_be_one_is_called_that(text: str) -> None:
+    with pytest.raises(InvalidName, match="invalid host"):
+        host_alone(text)
+
+
+@pytest.mark.parametrize("text", ["localhost:5000/m", "registry.example.org/m"])
+def test_a_host_in_the_place_of_a_namespace_is_suspected(text: str) -> None:
+    with pytest.raises(InvalidName, match="if that is a host, write http:// or https:// before it"):
+        Name.parse(text)
+
+
+@pytest.mark.parametrize("text", ["http://u:hid/hidden@h", "ftp://u:hidden@h", "http://u:hidden@h:1/x"])
+def test_p10_a_mirror_with_a_password_is_refused_without_showing_it(text: str) -> None:
+    with pytest.raises(InvalidSetting) as caught:
+        BaseUrl.parse(text)
+    assert "hid" not in str(caught.value)
+
+
+def test_a_mirror_is_written_as_a_browser_does() -> None:
+    assert str(BaseUrl.parse("HTTPS://Mirror.Example:5000/")) == "https://mirror.example:5000"

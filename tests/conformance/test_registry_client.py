@@ -1,4 +1,4 @@
-"""CONFORMANCE.md §6, the client's rows, and F5 to F8 and F11 of §1: a scripted server asserts what it is asked."""
+"""README.md, §6, the client's rows, and F5 to F8 and F11 of §1: a scripted server asserts what it is asked."""
 
 from __future__ import annotations
 
@@ -112,11 +112,30 @@ def test_f7_a_manifest_is_compared_with_its_digest(
     assert caught.value.expected == str(digest)
 
 
-@pytest.mark.parametrize("body", [b"", b"null", b"!!!", b'{"layers":[]}', b"<html>Welcome to the hotel</html>"])
+@pytest.mark.parametrize("body", [b"", b"null", b"!!!", b'{"layers":[]}', b"Welcome to the hotel"])
 def test_junk_is_no_manifest(registry: FaultyRegistry, source: RegistrySource, name: Name, body: bytes) -> None:
     registry.expect("/v2/library/m/manifests/latest", body=body)
     with pytest.raises(InvalidManifest):
         Manifest.parse(source.manifest(name))
+
+
+def test_a_page_in_the_place_of_a_manifest_is_called_that(
+    registry: FaultyRegistry, source: RegistrySource, name: Name
+) -> None:
+    registry.expect("/v2/library/m/manifests/latest", body=b"<html>Welcome to the hotel</html>")
+    with pytest.raises(WrongResponse, match="HTML page, 'Welcome to the hotel'") as caught:
+        source.manifest(name)
+    assert registry.host in str(caught.value)
+    assert not caught.value.temporary
+
+
+def test_a_page_in_the_place_of_a_blob_is_called_that(
+    registry: FaultyRegistry, source: RegistrySource, name: Name
+) -> None:
+    answer = Answer(200, b"<html>log in</html>", {"Content-Type": "text/html; charset=utf-8"})
+    registry.expect(f"/v2/library/m/blobs/{BLOB.digest}", span=(0, BLOB.size - 1), answer=answer)
+    with pytest.raises(WrongResponse, match="asked for bytes 0-199 of 200, got 19 bytes of an HTML page"):
+        source.open_range(name, BLOB, Chunk(0, BLOB.size - 1))
 
 
 def test_p10_a_huge_manifest_is_read_to_its_bound_only(

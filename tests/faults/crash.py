@@ -20,7 +20,8 @@ import trio
 
 import fusefs.cache.blob.chunkmap
 from fusefs.daemon import mounting
-from fusefs.engine.pulling import PullOptions, pull
+from fusefs.engine.options import MountOptions, PullOptions
+from fusefs.engine.pulling import pull
 from fusefs.system.steps import Hook
 from fusefs.values.names import Name
 from fusefs.values.settings import Settings
@@ -217,5 +218,5 @@ def _do(job: Job) -> None:
         pull(PullOptions(names, job.root, (), SETTINGS), lambda _: None)
         return
     assert job.mountpoint is not None
-    options = mounting.MountOptions(names, job.mountpoint, job.root, (), replace(SETTINGS, fill=False))
+    options = MountOptions(names, job.mountpoint, job.root, (), replace(SETTINGS, fill=False))
     mounting.start(options, foreground=True)

@@ -22,7 +22,7 @@ from fusefs.net.secret import Secret
 from fusefs.net.transport import Transport
 from fusefs.net.url import Url
 from fusefs.sources.registry.auth import Authenticator
-from fusefs.sources.registry.credentials import KeyRing
+from fusefs.sources.registry.credentials import KeyRing, Password
 from fusefs.values.settings import Settings
 from tests.loopback_server import LoopbackServer
 
@@ -96,9 +96,9 @@ def follow(mine: Host, text: str) -> None:
 class Passwords(KeyRing):
     """One password, for whoever is asked for as a registry."""
 
-    def basic_for(self, host: str) -> Secret | None:
+    def password_for(self, host: str) -> Password:
         """As KeyRing."""
-        return SECRET if host else None
+        return Password(SECRET if host else None, "made for the test")
 
 
 def authenticator(registry: str, transport: Transport) -> Authenticator:
@@ -108,7 +108,7 @@ def authenticator(registry: str, transport: Transport) -> Authenticator:
 def ask_realm(mine: Host, text: str) -> None:
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
     with closing(Transport(SETTINGS)) as transport, suppress(SourceError):
-        authenticator(f"http://{mine.address}", transport).renew("m", f'Bearer realm="{quoted}",service="x"', None)
+        authenticator(f"http://{mine.address}", transport).renew("m", [f'Bearer realm="{quoted}",service="x"'], None)
 
 
 WAYS: dict[str, Callable[[Host, str], None]] = {"redirect": follow, "realm": ask_realm}
@@ -140,7 +140,7 @@ def test_p10_behind_a_proxy_no_text_gets_a_private_address_past_the_check(
     rounds = 0
     with closing(Host()) as proxy:
         monkeypatch.setenv("http_proxy", f"http://{proxy.address}")
-        monkeypatch.setattr("fusefs.net.transport.proxy_bypass", lambda _host: False)
+        monkeypatch.setattr("fusefs.net.proxies.is_direct", lambda _origin, _entries: False)
         for text in tricks("registry.example", "169.254.169.254"):
             proxy.location = text
             proxy.seen.clear()
@@ -149,7 +149,7 @@ def test_p10_behind_a_proxy_no_text_gets_a_private_address_past_the_check(
                     transport.get("http://registry.example/away", {}, authorization=SECRET).discard()
                 else:
                     challenge = f'Bearer realm="{text}"'.replace("\\", "\\\\")
-                    authenticator("http://registry.example", transport).renew("m", challenge, None, public=True)
+                    authenticator("http://registry.example", transport).renew("m", [challenge], None, public=True)
             rounds += 1
             assert not [seen for seen in proxy.seen if "169.254" in seen[0]], f"{text!r} is asked for at the proxy"
     record_property("faults.rounds", rounds)

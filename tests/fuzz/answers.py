@@ -14,7 +14,8 @@ from fusefs.errors import SourceError, WrongResponse
 from fusefs.net.addresses import is_public, literal
 from fusefs.net.secret import Secret
 from fusefs.net.url import Url
-from fusefs.sources.registry.auth import Authenticator, Challenge
+from fusefs.sources.registry.auth import Authenticator
+from fusefs.sources.registry.challenges import challenges_of
 from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.registry.responses import check_range, describe, error_of, retry_after
 from fusefs.values.chunks import Chunk
@@ -40,6 +41,7 @@ class Answer:
             "https://registry.example/",
         )
         self.redirected, self.public, self.sent = False, True, False
+        self.through = ""
         self._body = body
 
     def read(self, limit: int) -> bytes:
@@ -79,12 +81,14 @@ def headers_of(data: bytes) -> dict[str, str]:
 
 
 def challenge(data: bytes) -> None:
-    """A challenge is one that we know, or none; nothing of it is longer than what was looked at."""
-    found = Challenge.parse(data.decode("latin-1"))
-    if found is None:
-        return
-    assert found.scheme in ("bearer", "basic")
-    assert len(found.realm) + len(found.service) + sum(map(len, found.scopes)) <= 8192
+    """Of what a 401 asks for nothing is longer than what was looked at, and one more in front or behind is found."""
+    text = data.decode("latin-1")
+    found = challenges_of([text])
+    assert sum(len(c.scheme + c.realm + c.service) + sum(map(len, c.scopes)) for c in found) <= 8192
+    assert all(c.scheme == c.scheme.lower() for c in found)
+    own = challenges_of(['Own realm="here"'])
+    assert challenges_of(['Own realm="here"', text])[:1] == own
+    assert len(found) == 32 or challenges_of([text, 'Own realm="here"']) == found + own
 
 
 def token(data: bytes) -> None:
@@ -95,7 +99,7 @@ def token(data: bytes) -> None:
     keys = KeyRing(Path("/nonexistent/key"), Path("/nonexistent/config.json"))
     asker = Authenticator(registry, tokens.as_transport(), keys, clock=lambda: NOW)
     try:
-        renewed = asker.renew("library/x", header.decode("latin-1"), None)
+        renewed = asker.renew("library/x", [header.decode("latin-1")], None)
     except SourceError:
         renewed = False
     secret = asker.current("library/x")

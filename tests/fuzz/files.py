@@ -111,7 +111,7 @@ def docker_config(data: bytes) -> None:
     keys = KeyRing(folder() / "no-key", written("config.json", data))
     for host in ("registry.example", "registry.example:5000", "127.0.0.1:5000"):
         with _unlogged():
-            secret = keys.basic_for(host)
+            secret = keys.password_for(host).secret
         if secret is not None:
             assert secret.value.isascii()
             assert secret.value.isprintable()

@@ -15,7 +15,7 @@ from fusefs.artifacts.manifest import MAX_MANIFEST_SIZE, Manifest, choose_from_i
 from fusefs.errors import FusefsError, InvalidInput
 from fusefs.formats.header import MAX_HEADER, read_header
 from fusefs.serve.byteranges import requested_range
-from fusefs.sources.registry.auth import Challenge
+from fusefs.sources.registry.challenges import challenges_of
 from fusefs.sources.registry.responses import describe, retry_after
 from fusefs.values import report
 from fusefs.values.chunkpack import unpack
@@ -144,6 +144,6 @@ def test_p10_no_header_takes_the_square_of_its_length(header: str) -> None:
     """The one test with a clock: a header of 100,000 characters takes milliseconds, and its square half a minute."""
     requested_range(header, 1000)
     for _ in range(40):  # of a challenge 8192 characters are looked at
-        Challenge.parse(header)
+        challenges_of([header])
     retry_after(header)
     describe(header.encode())

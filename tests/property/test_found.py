@@ -63,7 +63,7 @@ def test_p10_a_docker_configuration_that_cannot_be_read_holds_no_password(conten
     path = tmp_path / "config.json"
     path.touch(0o600)
     path.write_bytes(content)
-    assert KeyRing(tmp_path / "none", path).basic_for("h") is None
+    assert KeyRing(tmp_path / "none", path).password_for("h").secret is None
 
 
 @pytest.mark.parametrize(

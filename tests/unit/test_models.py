@@ -10,7 +10,8 @@ import pytest
 
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.documents.writer import Keeper
-from fusefs.engine.models import AT_ONCE, SourcePool, resolve_all
+from fusefs.engine.models import AT_ONCE, recalled_lines, resolve_all
+from fusefs.engine.pool import SourcePool
 from fusefs.errors import FusefsError, InvalidName, ModelNotFound, SourceError
 from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
@@ -183,3 +184,13 @@ async def test_p2_two_models_whose_names_differ_in_case_alone_are_refused_by_the
     assert [model.digest for model in models] == [name.digest for name in by_digest]
     far.by_tag["V1"] = far.by_tag["v1"]
     assert len(await resolve_all(names, Pool(far), cache, Keeper(cache))) == 2, "one model by two names"
+
+
+def test_one_reason_is_one_line_for_however_many_names() -> None:
+    recalled = dict.fromkeys(NAMES, "registry.example: refused") | {Name.parse("h/n/m"): "h: silent"}
+    lines = recalled_lines(recalled)
+    first = f"registry.example: refused; using the manifest of {NAMES[0]} that was cached before"
+    assert lines == [
+        f"{first}, and {len(NAMES) - 1} more",
+        "h: silent; using the manifest of h/n/m:latest that was cached before",
+    ]

@@ -26,7 +26,7 @@ def test_short_leaves_the_defaults_out(text: str, short: str) -> None:
 
 def test_the_text_has_every_part_but_the_usual_scheme() -> None:
     assert str(Name.parse("m")) == "registry.ollama.ai/library/m:latest"
-    assert str(Name.parse("http://m")) == "http://registry.ollama.ai/library/m:latest"
+    assert str(Name.parse("http://registry.ollama.ai/m")) == "http://registry.ollama.ai/library/m:latest"
     digest = Digest.of(b"")
     assert str(Name.parse("m").pinned(digest)) == f"registry.ollama.ai/library/m:latest@{digest}"
 

@@ -8,6 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from fusefs.errors import CacheError
+from fusefs.system.features import REFUSED
 from fusefs.system.files import FOREIGN, hexdigest_of, remove_foreign
 from fusefs.system.spot import open_at, unlink_at
 from fusefs.system.steps import step
@@ -74,7 +75,8 @@ def _open_writable(spot: Spot) -> int:
         if _status(fd).st_nlink > 1:
             return fd  # somebody else's mode, too; it is not written to
         try:
-            os.fchmod(fd, 0o600)
+            with REFUSED:
+                os.fchmod(fd, 0o600)
         finally:
             os.close(fd)
         return open_at(spot, os.O_RDWR)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, Lock
 from fusefs.errors import BlobQuarantined, DigestMismatch, InvalidChunkList
+from fusefs.system.features import REFUSED
 from fusefs.system.files import disk_errors, make_folder, read_plain, sync_folder, write_atomically
 from fusefs.system.spot import open_at, remove_tree_at, rename_at, stat_at, unlink_at
 from fusefs.system.steps import step
@@ -87,7 +88,7 @@ def unseal(chunker: Chunker) -> None:
         else:
             with step("seal taken away"):
                 rename_at(place.sealed, place.data)
-            with step("data writable"):
+            with step("data writable"), REFUSED:
                 os.fchmod(chunker.fd, 0o600)
         reopen(chunker)
 
@@ -239,7 +240,7 @@ def _finish(chunker: Chunker) -> None:
         if not chunker.sealed:
             if not os.path.samestat(os.fstat(chunker.fd), stat_at(place.data)):
                 raise OSError(errno.ESTALE, "somebody has replaced the data of this blob")
-            with step("data read-only"):
+            with step("data read-only"), REFUSED:
                 os.fchmod(chunker.fd, 0o400)
             with step("data sealed"):
                 rename_at(place.data, place.sealed)

@@ -69,7 +69,7 @@ class Starts:
                 write_atomically(path, data, self._root / "partial", durable=False)
             _trim(path.parent)
         except OSError as exc:
-            log.debug("The start of %s is not kept: %s", blob.digest.short, exc.strerror or exc)
+            log.debug("The access trace of %s is not kept: %s", blob.digest.short, exc.strerror or exc)
 
 
 def _path(root: Where, blob: Blob) -> Where:

@@ -4,13 +4,14 @@ The realm of a challenge is text that whoever answered chose.  So: the registry'
 the registry's own origin alone; another host may be asked for an anonymous token, over https, since many public
 registries keep their token service elsewhere; any other realm "does not match".  In the clear nothing of ours is shown
 to anybody but this very machine, whose wires nobody taps: that is where people try registries out.  An anonymous token
-is nothing of ours, everybody gets one.  Sources: Docker's token authentication specification; Ollama's
-`server/auth.go`.
+is nothing of ours, everybody gets one.  What cannot be answered is told with all that was asked for.
+Sources: Docker's token authentication specification; Ollama's `server/auth.go`.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 import secrets
@@ -24,11 +25,13 @@ from fusefs.errors import SourceError, Unauthorized
 from fusefs.net.origin import Origin
 from fusefs.net.secret import Secret
 from fusefs.net.url import Url
+from fusefs.sources.registry.challenges import KNOWN, Challenge, challenges_of
 from fusefs.sources.registry.credentials import KeyRing, Signer
-from fusefs.sources.registry.responses import check_encoding, check_status
+from fusefs.sources.registry.responses import check_document, check_encoding, check_status
+from fusefs.values.printable import line_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from fusefs.net.transport import Transport
 
@@ -41,36 +44,8 @@ _EARLY = 5.0
 
 _MAX_ANSWER = 1 << 18
 _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
-_CHALLENGE = re.compile(r"\s*(Bearer|Basic)\b", re.IGNORECASE)
-# Looked for at the beginning of a word alone and possessive, or a long word costs as many steps as its square.
-_FIELD = re.compile(r'(?<![A-Za-z_])([A-Za-z_]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s",]++))')
-
-
-@dataclass(frozen=True, slots=True)
-class Challenge:
-    """What a `WWW-Authenticate` header asks for.
-
-    Attributes:
-        scheme: `bearer` or `basic`.
-        realm: where to get a token.
-        service: as the token service calls the registry.
-        scopes: what the token shall be good for.
-    """
-
-    scheme: str
-    realm: str = ""
-    service: str = ""
-    scopes: tuple[str, ...] = ()
-
-    @classmethod
-    def parse(cls, header: str | None) -> Challenge | None:
-        """Read the header; None when it asks for nothing that we know."""
-        kind = _CHALLENGE.match(header[:8192]) if header else None
-        if header is None or kind is None:
-            return None
-        fields = {m[1].lower(): re.sub(r"\\(.)", r"\1", m[2] or m[3] or "") for m in _FIELD.finditer(header[:8192])}
-        scopes = tuple(fields.get("scope", "").split())
-        return cls(kind[1].lower(), fields.get("realm", ""), fields.get("service", ""), scopes)
+_MAX_SHOWN = 5
+"""Unknown schemes that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,34 +91,82 @@ class Authenticator:
             self._passes.clear()
         self._keys.look_again()
 
-    def renew(self, repository: str, header: str | None, refused: Secret | None, *, public: bool = False) -> bool:
-        """Answer a 401.
+    def renew(
+        self,
+        repository: str,
+        headers: Sequence[str],
+        refused: Secret | None,
+        *,
+        public: bool = False,
+        tried: set[Challenge] | None = None,
+    ) -> bool:
+        """Answer a 401 with the best that can be had: a token, else the password.
 
         Args:
             repository: what was asked about.
-            header: the `WWW-Authenticate` of the 401.
+            headers: each `WWW-Authenticate` of the 401.
             refused: what had been sent, if anything.
             public: the registry is at a public address, and must not name a private realm.
+            tried: the challenges that the same request has answered already, in vain; the one that is answered now
+                is added.
 
         Returns:
             Whether there is now something else to send.
 
         Raises:
-            Unauthorized: the realm must not be asked.
-            SourceError: it was asked, and did not give a token.
+            SourceError: why the best of them could not be answered, nor any other.
         """
+        tried = set() if tried is None else tried
         with self._lock:  # many threads get their 401 together: one asks for a token, the others take it
             if self.current(repository) not in (None, refused):
                 return True
             self._passes.pop(repository, None)
-            challenge = Challenge.parse(header)
-            if challenge is None:
-                return False
-            granted = self._basic() if challenge.scheme == "basic" else self._token(challenge, public=public)
-            if granted is None or granted.secret == refused:
-                return False
-            self._passes[repository] = granted
-            return True
+            failure: SourceError | None = None
+            for challenge in _ordered(challenges_of(headers)):
+                if challenge in tried:
+                    continue
+                try:
+                    granted = self._basic() if challenge.scheme == "basic" else self._token(challenge, public=public)
+                except SourceError as exc:
+                    failure = failure or exc
+                    continue
+                if granted is not None and granted.secret != refused:
+                    tried.add(challenge)
+                    self._passes[repository] = granted
+                    return True
+            if failure is not None:
+                raise failure
+            return False
+
+    def refusal(self, error: SourceError, headers: Sequence[str]) -> Unauthorized:
+        """What a 401 that cannot be answered means to a person: `error`, what was asked for, and where we looked."""
+        refusal = Unauthorized(f"{error}; {self._why(challenges_of(headers))}")
+        refusal.source = error.source  # which the text begins with already
+        return refusal
+
+    def _why(self, asked: Sequence[Challenge]) -> str:
+        if not asked:
+            return "it does not say what it asks for (no WWW-Authenticate)"
+        schemes = list(dict.fromkeys(line_of(challenge.scheme.capitalize(), 20) for challenge in asked))
+        names = ", ".join(schemes[:_MAX_SHOWN])
+        if not _ordered(asked):
+            return f"it asks for {names}; fusefs can answer Bearer and Basic alone"
+        return f"it asks for {names}: {self._looked(elsewhere=_elsewhere(asked, self._registry))}"
+
+    def _looked(self, *, elsewhere: bool) -> str:
+        """Which credentials there are for this registry.
+
+        Args:
+            elsewhere: nothing is asked for but a token, of a service on another host.
+        """
+        if not self._trusted:
+            return f"nothing secret is sent to {self._registry} in the clear; name it with https://"
+        password = self._keys.password_for(str(self._registry))
+        text = password.text
+        if password.secret is not None:
+            text += ", which is not sent to a token service on another host" if elsewhere else ", which it refuses"
+        trouble = self._keys.key_trouble()
+        return f"{text}; {trouble}" if trouble else text
 
     def _basic(self) -> _Pass | None:
         secret = self._credentials()
@@ -151,7 +174,7 @@ class Authenticator:
 
     def _credentials(self) -> Secret | None:
         """The password for this registry."""
-        return self._keys.basic_for(str(self._registry)) if self._trusted else None
+        return self._keys.password_for(str(self._registry)).secret if self._trusted else None
 
     @property
     def _trusted(self) -> bool:
@@ -159,13 +182,16 @@ class Authenticator:
         return self._registry.scheme == "https" or self._registry.loopback
 
     def _token(self, challenge: Challenge, *, public: bool) -> _Pass:
+        here = str(self._registry)
+        if not challenge.realm:
+            raise Unauthorized("it asks for a token (Bearer) and does not say where to get one (no realm)", source=here)
         try:
             realm = Url.parse(challenge.realm)
         except SourceError as exc:
-            raise Unauthorized(f"the realm of its token service is {exc}", source=str(self._registry)) from exc
+            raise Unauthorized(f"the realm of its token service is {exc}", source=here) from exc
         own = realm.origin == self._registry
         if not own and realm.origin.scheme != "https":
-            raise Unauthorized(f"the realm's host {realm.origin} does not match", source=str(self._registry))
+            raise Unauthorized(f"the realm's host {realm.origin} does not match", source=here)
         if own:
             for secret in self._proofs(realm, challenge):
                 try:
@@ -174,7 +200,12 @@ class Authenticator:
                     if exc.temporary:
                         raise
                     # A registry that knows neither our key nor our password may still give an anonymous token.
-        return self._ask(_token_url(realm, challenge), None, sent=public and not own)
+        try:
+            return self._ask(_token_url(realm, challenge), None, sent=public and not own)
+        except Unauthorized as exc:
+            refusal = Unauthorized(f"{exc}; {self._looked(elsewhere=not own)}")
+            refusal.source = exc.source
+            raise refusal from exc
 
     def _proofs(self, realm: Url, challenge: Challenge) -> list[tuple[Url, Secret]]:
         proofs = []
@@ -195,6 +226,7 @@ class Authenticator:
             check_status(response)
             check_encoding(response)
             body = response.read(_MAX_ANSWER)
+            check_document(response, body, "a token")
             source = response.source
         finally:
             response.discard()
@@ -209,6 +241,22 @@ class Authenticator:
         # Cut before it is divided: JSON has integers that are no floating-point number.
         seconds = min(life, _MAX_LIFE) if isinstance(life, int | float) and life > 0 else _DEFAULT_LIFE
         return _Pass(Secret(f"Bearer {token}"), self._clock() + seconds - min(_EARLY, seconds / 2))
+
+
+def _ordered(challenges: Sequence[Challenge]) -> list[Challenge]:
+    """Those that can be answered, the best first; of one kind as they came."""
+    known = [challenge for challenge in challenges if challenge.scheme in KNOWN]
+    return sorted(known, key=lambda challenge: KNOWN.index(challenge.scheme))
+
+
+def _elsewhere(challenges: Sequence[Challenge], registry: Origin) -> bool:
+    """Whether nothing is asked for but a token of another origin."""
+    with contextlib.suppress(SourceError):
+        return all(
+            challenge.scheme == "bearer" and Url.parse(challenge.realm).origin != registry
+            for challenge in _ordered(challenges)
+        )
+    return False
 
 
 def _token_url(realm: Url, challenge: Challenge, **more: str) -> Url:

@@ -30,7 +30,7 @@ from fusefs.net.transport import Response, Transport
 from fusefs.net.url import Url
 from fusefs.sources.registry.auth import Authenticator
 from fusefs.sources.registry.credentials import KeyRing
-from fusefs.sources.registry.responses import check_encoding, check_range, check_status
+from fusefs.sources.registry.responses import check_document, check_encoding, check_range, check_status, error_of
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fusefs.net.circuit import Circuits
+    from fusefs.sources.registry.challenges import Challenge
     from fusefs.values.names import Name
     from fusefs.values.settings import Settings
 
@@ -48,6 +49,9 @@ _NO_ENDPOINT = frozenset((400, 403, 404, 405, 406, 410, 501))
 
 _EXPIRED = frozenset((400, 401, 403, 404, 410))
 """What storage answers to a signed URL that is not good any more."""
+
+_TURNS = 4
+"""Requests of which each answers the 401 of the one before: an old token, a new one, a password, and one to spare."""
 
 _MAX_TARGETS = 4096
 
@@ -166,23 +170,32 @@ class RegistrySource:
         return self._transport.in_flight()
 
     def _get(self, name: Name, path: str, headers: dict[str, str]) -> Response:
-        """GET from the registry itself, with authorization; a 401 is answered once."""
+        return self.ask(name.repository, path, headers)
+
+    def ask(self, repository: str, path: str, headers: dict[str, str]) -> Response:
+        """GET from the registry itself, with authorization; a 401 is answered in each way that it offers.
+
+        Raises:
+            Unauthorized: it is answered in none; the text says what was asked for and where we looked.
+        """
         url = self._base.join(path)
-        secret = self._auth.current(name.repository)
-        response = self._transport.get(url, headers, authorization=secret)
-        if response.status != 401 or response.url.origin != self._origin:
-            return response
-        try:
-            challenge = response.headers.get("WWW-Authenticate")
-            renewed = self._auth.renew(name.repository, challenge, secret, public=response.public)
-        except BaseException:
-            response.close()
-            raise
-        if not renewed:
-            return response
-        response.discard()
-        secret = self._auth.current(name.repository)
-        return self._transport.get(url, headers, authorization=secret)
+        tried: set[Challenge] = set()
+        for turn in range(_TURNS):
+            secret = self._auth.current(repository)
+            response = self._transport.get(url, headers, authorization=secret)
+            if response.status != 401 or response.url.origin != self._origin:
+                return response
+            wanted = response.all("WWW-Authenticate")
+            try:
+                last = turn == _TURNS - 1
+                renewed = not last and self._auth.renew(repository, wanted, secret, public=response.public, tried=tried)
+            except BaseException:
+                response.close()
+                raise
+            if not renewed:
+                raise self._auth.refusal(error_of(response), wanted)
+            response.discard()
+        raise AssertionError("the last turn returns or raises")
 
     def _manifest(self, name: Name, digest: Digest | None, *, blobs: bool = True) -> bytes:
         repository = f"/v2/{name.repository}"
@@ -207,7 +220,9 @@ class RegistrySource:
             try:
                 check_status(response)
                 check_encoding(response)
-                return response.read(MAX_MANIFEST_SIZE + 1)
+                body = response.read(MAX_MANIFEST_SIZE + 1)
+                check_document(response, body, "the manifest")
+                return body
             finally:
                 response.close()
         raise AssertionError("no paths")

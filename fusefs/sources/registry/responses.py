@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from fusefs.errors import NotFound, ResponseError, SourceError, Unauthorized, WrongResponse
+from fusefs.net.translate import proxy_login
 from fusefs.values.printable import line_of
 
 if TYPE_CHECKING:
@@ -33,6 +35,19 @@ _NO_ENCODING = re.compile(
     r"(?:identity|none|binary|aws-chunked|utf-?8|(?:us-)?ascii|iso-8859-\d{1,2}|latin-?1|windows-125\d)?",
     re.ASCII | re.IGNORECASE,
 )
+
+# A comment or a declaration may stand first; of what is not HTML nothing begins so but other XML.
+_HTML = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*+(?:<!--.{0,2000}?-->\s*+)?<(?:!doctype\s+html|html|head|body|script|title)\b", re.I | re.S
+)
+_TITLE = re.compile(rb"<title[^>]{0,100}>\s*+([^<]{1,300})", re.I)
+
+_TAG = re.compile(rb"<[^<>]{0,500}>")
+_MAX_PAGE = 4096
+"""Bytes of a page without a title whose text is shown in the place of one."""
+
+_WANTS_TLS = re.compile(r"HTTP request (?:was sent )?to (?:an )?HTTPS (?:server|port)", re.I)
+"""What Go's server and nginx say to a request in the clear at a port with TLS."""
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII | re.IGNORECASE)
 
@@ -61,6 +76,32 @@ def check_encoding(response: Response) -> None:
         raise WrongResponse(text, source=response.source)
 
 
+def check_document(response: Response, body: bytes, what: str) -> None:
+    """Check that the front of a document is not that of a page for people: a login page, or a proxy's.
+
+    Raises:
+        WrongResponse: it is; to ask again at once would bring it again.
+    """
+    if looks_like_html(body):
+        sent = ", to which we were sent on," if response.redirected else ""
+        text = (
+            f"in place of {what} it{sent} answers with {_html(body)}; somebody may have to log in to the network first"
+        )
+        raise WrongResponse(text, source=response.source, temporary=False)
+
+
+def looks_like_html(body: bytes) -> bool:
+    """Whether a document is a page for people."""
+    return _HTML.match(body) is not None
+
+
+def _html(body: bytes) -> str:
+    title = _TITLE.search(body)
+    text = title[1] if title else _TAG.sub(b" ", body[:_MAX_PAGE])
+    shown = line_of(html.unescape(text.decode("utf-8", "replace")), _MAX_HEADER)
+    return f"an HTML page, {shown!r}" if shown else "an HTML page"
+
+
 def _encoding(response: Response) -> str:
     """The Content-Encoding, where it means something."""
     names = response.headers.get("Content-Encoding", "")
@@ -78,6 +119,8 @@ def error_of(response: Response) -> SourceError:
             response.close()  # its Content-Length may be that of the whole blob
         else:
             response.discard()
+    if response.status == 407 and response.through:
+        return Unauthorized(proxy_login("407 " + describe(body)[1]), source=response.through)
     code, message = describe(body)
     text = f"registry responded with status {response.status}: " + (f"code {code}: {message}" if code else message)
     status, source = response.status, response.source
@@ -87,6 +130,7 @@ def error_of(response: Response) -> SourceError:
         return Unauthorized(text, source=source)
     if 200 <= status < 400:
         return WrongResponse(text, source=source)
+    text += _aside(response, message)
     temporary = status >= 500 or status in (408, 429)
     headers = response.headers
     wait = retry_after(headers.get("Retry-After"), now=_date(headers.get("Date"))) if temporary else None
@@ -97,12 +141,21 @@ def error_of(response: Response) -> SourceError:
     return ResponseError(text, source=source, status=status, retry_after=wait, temporary=temporary)
 
 
+def _aside(response: Response, message: str) -> str:
+    """What the status alone does not say."""
+    if response.status == 400 and _WANTS_TLS.search(message):
+        return "; write https:// before its name"
+    return f" (or so says {response.through})" if response.through else ""
+
+
 def describe(body: bytes) -> tuple[str, str]:
     """Code (or "") and message of an error document.
 
     Two JSON forms are known, `{"errors":[{"code","message"}]}` (the first counts) and `{"error":"…","code":"…"}`;
     anything else is its own message.
     """
+    if looks_like_html(body):
+        return "", _html(body)
     text = line_of(body.decode("utf-8", "replace"))
     try:
         document = json.loads(body)
@@ -158,7 +211,8 @@ def check_range(response: Response, chunk: Chunk, size: int) -> None:
     """
     wrong = _wrong_frame(response, chunk, size)
     if wrong:
-        raise WrongResponse(f"asked for bytes {chunk} of {size}, got {wrong}", source=response.source)
+        page = " of an HTML page" if response.headers.get("Content-Type", "").lower().startswith("text/html") else ""
+        raise WrongResponse(f"asked for bytes {chunk} of {size}, got {wrong}{page}", source=response.source)
 
 
 def _wrong_frame(response: Response, chunk: Chunk, size: int) -> str:

@@ -19,7 +19,7 @@ from fusefs.errors import SourceError, Unauthorized
 from fusefs.net.secret import Secret
 from fusefs.net.transport import Transport
 from fusefs.net.url import Url
-from fusefs.sources.registry.auth import Authenticator, Challenge
+from fusefs.sources.registry.auth import Authenticator
 from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.registry.registry import RegistrySource
 from fusefs.values.settings import Settings
@@ -142,7 +142,7 @@ def test_a_token_is_used_until_shortly_before_its_end(keys: KeyRing, answer: dic
     with FaultyRegistry(token="t", token_answer=answer) as registry, closing(Transport(SETTINGS)) as transport:
         auth = Authenticator(Url.parse(registry.url).origin, transport, keys, clock=lambda: now[0])
         header = f'Bearer realm="{registry.url}/token"'
-        assert auth.renew(REPOSITORY, header, None)
+        assert auth.renew(REPOSITORY, [header], None)
         now[0] += life - 6
         assert auth.current(REPOSITORY) == Secret("Bearer t")
         now[0] += 2
@@ -166,7 +166,7 @@ def test_p6_a_clock_set_back_or_forward_by_a_year_changes_no_token_s_life(
         closing(Transport(SETTINGS)) as transport,
     ):
         auth = anew.Authenticator(Url.parse(registry.url).origin, transport, keys)
-        assert auth.renew(REPOSITORY, f'Bearer realm="{registry.url}/token"', None)
+        assert auth.renew(REPOSITORY, [f'Bearer realm="{registry.url}/token"'], None)
         for offset[0] in (366 * 86400.0, -366 * 86400.0):
             assert auth.current(REPOSITORY) == Secret("Bearer t")
 
@@ -175,8 +175,8 @@ def test_who_comes_later_takes_the_token_that_is_there(keys: KeyRing) -> None:
     with FaultyRegistry(token="t") as registry, closing(Transport(SETTINGS)) as transport:
         auth = Authenticator(Url.parse(registry.url).origin, transport, keys)
         header = f'Bearer realm="{registry.url}/token"'
-        assert auth.renew(REPOSITORY, header, None)
-        assert auth.renew(REPOSITORY, header, None)
+        assert auth.renew(REPOSITORY, [header], None)
+        assert auth.renew(REPOSITORY, [header], None)
         assert len(registry.requests) == 1
 
 
@@ -210,21 +210,19 @@ def test_p10_what_is_no_token_is_refused(keys: KeyRing, answer: dict[str, Any]) 
         _manifest(registry, keys)
 
 
+def test_a_page_in_the_place_of_a_token_is_called_that(keys: KeyRing) -> None:
+    with FaultyRegistry(token="t") as registry:
+        registry.fault("replace-body", match="^/token", body=b"<!doctype html><title>Single sign-on</title>")
+        with pytest.raises(SourceError, match=r"in place of a token .* an HTML page, 'Single sign-on'"):
+            _manifest(registry, keys)
+
+
 @pytest.mark.parametrize("realm", ["", "ftp://h/", "/token", "http://[", "http://h:port/"])
 def test_p10_a_realm_that_is_no_url_is_refused(keys: KeyRing, realm: str) -> None:
     with closing(Transport(SETTINGS)) as transport:
         auth = Authenticator(Url.parse("https://registry.example").origin, transport, keys)
         with pytest.raises(SourceError):
-            auth.renew(REPOSITORY, f'Bearer realm="{realm}"', None)
-
-
-def test_a_challenge_is_read() -> None:
-    header = 'Bearer realm="https://a/t?x=1,2",service="s \\"q\\"", scope="one two"'
-    assert Challenge.parse(header) == Challenge("bearer", "https://a/t?x=1,2", 's "q"', ("one", "two"))
-    assert Challenge.parse("basic realm=x") == Challenge("basic", "x")
-    assert Challenge.parse("Negotiate") is None
-    assert Challenge.parse("") is None
-    assert Challenge.parse(None) is None
+            auth.renew(REPOSITORY, [f'Bearer realm="{realm}"'], None)
 
 
 def test_p10_a_secret_does_not_show_itself() -> None:
@@ -239,12 +237,12 @@ def test_a_docker_configuration_that_makes_no_sense_has_no_password(
     keys: KeyRing, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys.docker_config.write_text(text)
-    assert keys.basic_for("h") is None
+    assert keys.password_for("h").secret is None
 
 
 def test_a_docker_configuration_may_hold_user_and_password(keys: KeyRing) -> None:
     _private(keys.docker_config, b'{"auths": {"h:5": {"username": "user", "password": "password"}}}')
-    assert keys.basic_for("H:5") == Secret("Basic dXNlcjpwYXNzd29yZA==")
+    assert keys.password_for("H:5").secret == Secret("Basic dXNlcjpwYXNzd29yZA==")
 
 
 def test_a_key_that_cannot_be_read_is_no_key(keys: KeyRing, caplog: pytest.LogCaptureFixture) -> None:

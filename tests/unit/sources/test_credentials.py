@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from fusefs.engine.models import SourcePool
+from fusefs.engine.pool import SourcePool
 from fusefs.errors import StallTimeout, Unauthorized
 from fusefs.net.secret import Secret
 from fusefs.net.transport import Transport
@@ -59,7 +60,7 @@ def _both(keys: KeyRing) -> list[Path]:
 def test_what_only_its_owner_may_read_is_used(keys: KeyRing, mode: int) -> None:
     for path in _both(keys):
         path.chmod(mode)
-    assert keys.basic_for("h") == SECRET
+    assert keys.password_for("h").secret == SECRET
     assert keys.signer() is not None
 
 
@@ -70,27 +71,27 @@ def test_p10_what_others_may_read_or_write_is_refused_and_said_once(
     for path in _both(keys):
         path.chmod(mode)
     for _ in range(3):
-        assert keys.basic_for("h") is None
+        assert keys.password_for("h").secret is None
         assert keys.signer() is None
     assert len(caplog.messages) == 2
     assert all(f"(mode {mode:04o}); chmod 600 it" in message for message in caplog.messages)
     assert "hidden" not in caplog.text
     keys.look_again()
-    assert keys.basic_for("h") is None
+    assert keys.password_for("h").secret is None
     assert len(caplog.messages) == 3, "asked to look again, it is said again"
 
 
 def test_a_docker_configuration_without_passwords_may_be_read_by_anybody(keys: KeyRing) -> None:
     keys.docker_config.write_text('{"auths": {"h": {}}, "credsStore": "x"}')
     keys.docker_config.chmod(0o644)
-    assert keys.basic_for("h") is None
+    assert keys.password_for("h").secret is None
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to give a file away")
 def test_p10_a_file_of_another_user_is_refused(keys: KeyRing, caplog: pytest.LogCaptureFixture) -> None:
     for path in _both(keys):
         os.chown(path, 65534, 65534)
-    assert keys.basic_for("h") is None
+    assert keys.password_for("h").secret is None
     assert keys.signer() is None
     assert [message.rpartition(": ")[2] for message in caplog.messages] == ["it belongs to another user (65534)."] * 2
 
@@ -105,15 +106,25 @@ def test_p6_what_is_no_file_holds_nobody(keys: KeyRing, kind: str, caplog: pytes
             path.mkdir()
         else:
             path.symlink_to("/dev/zero")
-    assert InThread(lambda: keys.basic_for("h")).result() is None
+    assert InThread(lambda: keys.password_for("h").secret).result() is None
     assert InThread(keys.signer).result() is None
     assert len(caplog.messages) == 2
+
+
+def test_without_the_extra_that_signs_the_key_is_not_used_and_passwords_are(
+    keys: KeyRing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    for _ in range(2):
+        assert keys.signer() is None
+        assert keys.password_for("h").secret == SECRET
+    assert caplog.messages == [f"The key {keys.ollama_key} is not used; run: pip install 'fusefs[sign]'."]
 
 
 def test_a_link_to_a_file_that_is_as_it_should_be_is_followed(keys: KeyRing, tmp_path: Path) -> None:
     keys.docker_config.rename(tmp_path / "elsewhere")
     keys.docker_config.symlink_to(tmp_path / "elsewhere")
-    assert keys.basic_for("h") == SECRET
+    assert keys.password_for("h").secret == SECRET
 
 
 @pytest.mark.parametrize(
@@ -125,7 +136,7 @@ def test_p10_nothing_is_shown_in_the_clear_but_to_this_machine(keys: KeyRing, ur
     _config(keys.docker_config.parent, str(origin))
     with closing(Transport(SETTINGS)) as transport:
         auth = Authenticator(origin, transport, keys)
-        assert auth.renew("library/m", 'Basic realm="x"', None) is shown
+        assert auth.renew("library/m", ['Basic realm="x"'], None) is shown
         assert (auth.current("library/m") is not None) is shown
 
 
@@ -137,7 +148,7 @@ def test_p10_the_request_for_a_token_is_not_signed_in_the_clear(keys: KeyRing, m
         _config(keys.docker_config.parent, "h")
         with closing(Transport(SETTINGS)) as transport:
             auth = Authenticator(Url.parse("http://h").origin, transport, keys)
-            assert auth.renew("library/m", 'Bearer realm="http://h/token"', None)
+            assert auth.renew("library/m", ['Bearer realm="http://h/token"'], None)
         assert "authorization" not in proxy.requests[0].headers
 
 
@@ -168,7 +179,7 @@ def test_refresh_reads_a_changed_password(home: Path) -> None:
             assert source.manifest(model.name) == model.manifest
 
 
-@pytest.mark.logs("is set aside")
+@pytest.mark.logs("is blocked")
 def test_refresh_asks_everybody_again(home: Path) -> None:
     with FaultyRegistry() as registry, FaultyRegistry() as mirror:
         model = registry.add_model("library/m:latest", {"model.gguf": b"data"})
@@ -183,7 +194,7 @@ def test_refresh_asks_everybody_again(home: Path) -> None:
                 first.manifest(model.name)
             states = {state.label: state for state in pool.states()}
             assert list(states) == [mirror.host, registry.host]
-            assert (states[mirror.host].state, states[mirror.host].blobs_set_aside) == ("resting", 1)
+            assert (states[mirror.host].state, states[mirror.host].blobs_blocked) == ("resting", 1)
             assert "no byte came" in states[mirror.host].reason
             pool.refresh()
             assert [state.state for state in pool.states()] == ["ok", "ok"]

@@ -283,7 +283,7 @@ def test_no_proxy_and_loopback_go_directly(transport: Transport, monkeypatch: py
 def test_a_connect_through_a_proxy_that_refuses_is_told(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
     with Counting() as proxy:
         monkeypatch.setenv("https_proxy", proxy.url.removesuffix("/x"))
-        with pytest.raises(TransportError, match="Tunnel connection failed"):
+        with pytest.raises(SourceError, match=r"^the proxy 127.*does not connect us to registry\.example \(501"):
             transport.get("https://registry.example/x", {})
 
 

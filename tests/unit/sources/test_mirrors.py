@@ -170,7 +170,7 @@ def test_all_the_patience_is_with_whoever_asks_the_others_too() -> None:
         patience.pause(TransportError("reset"))
 
 
-@pytest.mark.logs("m is set aside for sha256:.*: wrong bytes")
+@pytest.mark.logs("m is blocked for sha256:.*: wrong bytes")
 def test_a_source_is_aside_for_one_blob_for_an_hour() -> None:
     clock = FakeClock()
     standing = Standing("m", clock)
@@ -189,7 +189,7 @@ def test_it_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
     assert len(caplog.messages) == 1
 
 
-@pytest.mark.logs("is set aside")
+@pytest.mark.logs("is blocked")
 def test_p10_blobs_without_end_do_not_fill_the_memory() -> None:
     standing = Standing("m", FakeClock())
     for number in range(5000):

@@ -52,7 +52,7 @@ def test_p6_whatever_it_says_is_a_time_or_nothing(header: str) -> None:
 class Answer:
     """A 503 as `error_of` sees it."""
 
-    status, source = 503, "https://registry.example"
+    status, source, through = 503, "https://registry.example", ""
 
     def __init__(self, headers: dict[str, str]) -> None:
         self.headers = headers

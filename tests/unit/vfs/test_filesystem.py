@@ -57,10 +57,10 @@ def test_lookup_walks_down_and_up() -> None:
 def test_attributes_of_files_and_folders() -> None:
     fs = file_system_of({"a/b": FakeBlobFile(DATA, present=513, state="partial"), "c": b"12"})
     model = fs.getattr(_inode(fs, "a/b"))
-    assert (model.size, model.blocks, model.mode) == (len(DATA), 2, stat.S_IFREG | 0o444)
+    assert (model.size, model.blocks, model.mode) == (len(DATA), 2, stat.S_IFREG | 0o644)
     assert fs.getattr(_inode(fs, "c")).blocks == 1
     folder = fs.getattr(ROOT_INODE)
-    assert (folder.mode, folder.links, folder.size) == (stat.S_IFDIR | 0o555, 3, 0)
+    assert (folder.mode, folder.links, folder.size) == (stat.S_IFDIR | 0o755, 3, 0)
 
 
 def test_only_what_is_sealed_is_valid_for_ever() -> None:
