@@ -3,56 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from fusefs.cli.answers import say
-from fusefs.errors import InvalidName
-from fusefs.values.names import BaseUrl, Name, host_alone
-from fusefs.values.reference import Reference, is_path, parse_reference
+from fusefs.values.names import BaseUrl
+from fusefs.values.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fusefs.values.settings import Settings
 
+Model = TypeVar("Model", bound=Reference)
+
 _TIMEOUT = 15.0
 """Seconds for one answer: a person waits."""
 
 
-def parse_name(text: str) -> Name:
-    """The name of a model.
-
-    Raises:
-        InvalidInput: it is none, or a folder of this machine, which is there already and is only mounted.
-    """
-    if is_path(text):
-        raise InvalidName(f"{text[:80]!r} is a folder of this machine: `fusefs mount` reads it in place")
-    return Name.parse(text)
-
-
-def parse_source(text: str) -> Name | BaseUrl:
-    """A model, or the host that stands in its place.
-
-    Raises:
-        InvalidInput: it is neither.
-    """
-    return host_alone(text) or parse_name(text)
-
-
-def parse_place(text: str) -> Reference | BaseUrl:
-    """A model, a folder of this machine, or the host that stands in its place.
-
-    Raises:
-        InvalidInput: it is none of them.
-    """
-    return host_alone(text) or parse_reference(text)
-
-
-def only_models(
-    sources: Sequence[Reference | BaseUrl], settings: Settings, *, silent: bool = False
-) -> tuple[Reference, ...]:
+def only_models(sources: Sequence[Model | BaseUrl], settings: Settings, *, silent: bool = False) -> tuple[Model, ...]:
     """The models among `sources`, when they are all that.  Else the first host's names go to stdout, one a line.
 
     Args:
@@ -64,16 +34,16 @@ def only_models(
         click.ClickException: a host alone is among them.
         SourceError: it does not say what it has.
     """
-    from fusefs.sources.registry.offers import offers_of
+    from fusefs.sources.registry.listing import listing_of
 
     hosts = [source for source in sources if isinstance(source, BaseUrl)]
     if not hosts:
         return tuple(source for source in sources if not isinstance(source, BaseUrl))
     host = hosts[0]
-    offers = offers_of(host, replace(settings, timeout=min(settings.timeout, _TIMEOUT)))
-    for name in () if silent else offers.names:
+    listing = listing_of(host, replace(settings, timeout=min(settings.timeout, _TIMEOUT)))
+    for name in () if silent else listing.names:
         say(name)
-    more = f" (and {offers.more} more, which are not shown)" if offers.more else ""
-    if not offers.names:
+    more = f" (and {listing.more} more, which are not shown)" if listing.more else ""
+    if not listing.names:
         raise click.ClickException(f"{host} is a host and no model; it has none to choose from{more}")
-    raise click.ClickException(f"{host} is a host and no model; choose one of its {len(offers.names)} names{more}")
+    raise click.ClickException(f"{host} is a host and no model; choose one of its {len(listing.names)} names{more}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.errors import SourceError
-from fusefs.sources.registry.offers import MOST, Offers, offers_of
+from fusefs.sources.registry.listing import MOST, Listing, listing_of
 from fusefs.values.names import BaseUrl
 from fusefs.values.settings import Settings
 from tests.components import OllamaLayer, docker_registry, push
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 SETTINGS = Settings(timeout=5, stall=2)
 
 
-def _offers(registry: FaultyRegistry) -> Offers:
-    return offers_of(BaseUrl.parse(registry.url), SETTINGS)
+def _listing(registry: FaultyRegistry) -> Listing:
+    return listing_of(BaseUrl.parse(registry.url), SETTINGS)
 
 
 def _catalog(registry: FaultyRegistry, repositories: list[object], *, link: str = "", at: str = "?n=1000") -> None:
@@ -45,7 +45,7 @@ def test_every_tag_of_every_model_is_a_name_to_type() -> None:
         _tags(registry, "local/tiny", ["latest", "v1", "v1"])
         _tags(registry, "local/big", ["q4"])
         paths = ("local/tiny:latest", "local/tiny:v1", "local/big:q4")
-        assert _offers(registry) == Offers(tuple(f"{registry.url}/{path}" for path in paths))
+        assert _listing(registry) == Listing(tuple(f"{registry.url}/{path}" for path in paths))
 
 
 def test_a_catalog_of_several_pages_is_read_to_its_end() -> None:
@@ -54,13 +54,13 @@ def test_a_catalog_of_several_pages_is_read_to_its_end() -> None:
         _catalog(registry, ["a/b", "a/a"], at="?last=a%2Fa&n=1000")
         for repository in ("a/a", "a/b"):
             _tags(registry, repository, ["t"])
-        assert _offers(registry).names == (f"{registry.url}/a/a:t", f"{registry.url}/a/b:t")
+        assert _listing(registry).names == (f"{registry.url}/a/a:t", f"{registry.url}/a/b:t")
 
 
 def test_p10_a_next_page_elsewhere_is_not_asked() -> None:
     with FaultyRegistry() as thief, FaultyRegistry() as registry:
         _catalog(registry, [], link=f"<{thief.url}/v2/_catalog>; rel=next")
-        assert _offers(registry) == Offers(())
+        assert _listing(registry) == Listing(())
         assert thief.requests == []
 
 
@@ -68,7 +68,7 @@ def test_p10_what_is_no_name_is_counted_and_not_shown() -> None:
     with FaultyRegistry() as registry:
         _catalog(registry, ["../etc", "a b", "flat", "a/b/c", "x/\x1b[31m", "user:hidden@evil/x", 7, None, "a/good"])
         _tags(registry, "a/good", ["t", "-t", "\x1b[0m", 7, "x" * 500])
-        assert _offers(registry) == Offers((f"{registry.url}/a/good:t",), more=6)
+        assert _listing(registry) == Listing((f"{registry.url}/a/good:t",), more=6)
 
 
 def test_a_model_whose_tags_cannot_be_had_is_named_without_one() -> None:
@@ -76,7 +76,7 @@ def test_a_model_whose_tags_cannot_be_had_is_named_without_one() -> None:
         _catalog(registry, ["a/a", "a/gone"])
         _tags(registry, "a/a", None, status=404)
         _tags(registry, "a/gone", None)
-        assert _offers(registry) == Offers((f"{registry.url}/a/a",), more=1)
+        assert _listing(registry) == Listing((f"{registry.url}/a/a",), more=1)
 
 
 def test_p10_more_than_anybody_reads_is_counted_alone() -> None:
@@ -84,7 +84,7 @@ def test_p10_more_than_anybody_reads_is_counted_alone() -> None:
         _catalog(registry, [f"a/{number}" for number in range(3)])
         for number in range(2):
             _tags(registry, f"a/{number}", [f"t{tag}" for tag in range(MOST - 50)])
-        assert _offers(registry).more == MOST - 100 + 1
+        assert _listing(registry).more == MOST - 100 + 1
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", b"no", b'{"repositories": {"a": 1}}', b"[" * 70_000])
@@ -92,7 +92,7 @@ def test_p10_a_catalog_that_is_none_is_refused(body: bytes) -> None:
     with FaultyRegistry() as registry:
         registry.expect("/v2/_catalog?n=1000", answer=Answer(200, body))
         with pytest.raises(SourceError, match="its list of repositories is none"):
-            _offers(registry)
+            _listing(registry)
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
@@ -100,7 +100,7 @@ def test_a_host_without_a_catalog_says_what_to_write(status: int) -> None:
     with FaultyRegistry() as registry:
         registry.expect("/v2/_catalog?n=1000", answer=Answer(status, b"no such thing"))
         with pytest.raises(SourceError) as caught:
-            _offers(registry)
+            _listing(registry)
     text = f"does not list its models (status {status}); name one: {registry.url}/NAMESPACE/MODEL"
     assert text in str(caught.value)
 
@@ -109,7 +109,7 @@ def test_a_page_for_people_is_called_that() -> None:
     with FaultyRegistry() as registry:
         registry.expect("/v2/_catalog?n=1000", answer=Answer(200, b"<!DOCTYPE html><html><title>Hotel</title>"))
         with pytest.raises(SourceError, match="an HTML page, 'Hotel'"):
-            _offers(registry)
+            _listing(registry)
 
 
 # The command
@@ -148,3 +148,14 @@ def test_what_docker_s_registry_has_is_listed(fusefs: Shell, tmp_path: Path) -> 
         done = fusefs("pull", f"http://{address}/", code=2)
         assert done.stdout.split() == [f"http://{address}/library/m{number}:v1" for number in range(3)]
         assert fusefs("pull", *done.stdout.split()).stderr == ""
+
+
+@pytest.mark.slow
+def test_what_serve_prints_lists_what_it_serves(fusefs: Shell, model: str) -> None:
+    host = model.removesuffix("/local/tiny")
+    done = fusefs("pull", host, code=2)
+    assert done.stdout == f"{model}:latest\n"
+    mnt = fusefs.folder("mnt")
+    fusefs("mount", done.stdout.strip(), mnt)
+    assert (mnt / "config.json").read_bytes() == b'{"a": 1}'
+    fusefs("umount", mnt)

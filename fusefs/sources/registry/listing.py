@@ -1,4 +1,4 @@
-"""Offers: which models a host has, for a person who named the host alone.
+"""Listing: which models a host has, for a person who named the host alone.
 
 Everything that comes is bounded, and each name is one only once it has passed our grammar.
 Source: OCI distribution-spec 1.1, "Content Discovery", and Docker's registry API for the catalog.
@@ -41,7 +41,7 @@ _NO_CATALOG = frozenset((400, 403, 404, 405, 410, 501))
 
 
 @dataclass(frozen=True, slots=True)
-class Offers:
+class Listing:
     """What a host has.
 
     Attributes:
@@ -53,7 +53,7 @@ class Offers:
     more: int = 0
 
 
-def offers_of(host: BaseUrl, settings: Settings, keys: KeyRing | None = None) -> Offers:
+def listing_of(host: BaseUrl, settings: Settings, keys: KeyRing | None = None) -> Listing:
     """Ask a host for its models and their tags.  Blocking.
 
     Raises:
@@ -69,7 +69,7 @@ def offers_of(host: BaseUrl, settings: Settings, keys: KeyRing | None = None) ->
             found = _names(host, source, repository)
             names += found
             more += not found
-        return Offers(tuple(names[:MOST]), more + max(0, len(names) - MOST))
+        return Listing(tuple(names[:MOST]), more + max(0, len(names) - MOST))
 
 
 def _repositories(host: BaseUrl, source: RegistrySource) -> list[str]:
