@@ -32,8 +32,8 @@ def test_each_way_to_load_goes_without_what_it_is_called_after() -> None:
 
 def test_the_table_has_a_row_a_pattern_and_medians() -> None:
     report = Report({}, {})
-    for pattern, ways in (("in order", (ALL, AGAIN)), ("backward", (ALL,))):
-        for how in ways:
+    for pattern, called in (("in order", (ALL, AGAIN)), ("backward", (ALL,))):
+        for how in called:
             for name, values in (("requests", [3, 5, 4]), ("fetched", [9 * MIB]), ("wasted", [MIB]), ("waited", [7])):
                 report.raw(pattern, f"{name}: {how}", "", values)
     assert list(table(report)) == [
