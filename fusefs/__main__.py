@@ -32,13 +32,13 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", message="fusefs %(version)s")
 def cli() -> None:
-    """Mount a machine-learning model from a registry and fetch only what is read, every byte proved.
+    """Mount a machine-learning model from a registry; fetch only the parts that are read, every byte proved.
 
     \b
       mkdir /tmp/llama
       fusefs mount llama3.2:1b /tmp/llama     returns at once: nothing is downloaded yet
       ls -l /tmp/llama                        ordinary files of their final size
-      fusefs status                           what is mounted, which parts have arrived
+      fusefs status                           the mounts, and the parts that have arrived
       fusefs umount /tmp/llama
 
     A SOURCE is a model's name as Ollama writes it: `llama3.2:1b`, `host:port/namespace/model:tag`, `model@sha256:…`.

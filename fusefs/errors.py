@@ -246,7 +246,5 @@ class ServeError(FusefsError):
 class MissingExtra(FusefsError):
     """A part of fusefs that not everybody installs is not installed."""
 
-    def __init__(self, what: str, extra: str, module: str | None) -> None:
-        super().__init__(
-            f"{what} needs {module or 'packages'}, which is not installed; run: pip install 'fusefs[{extra}]'"
-        )
+    def __init__(self, what: str, extra: str, module: str) -> None:
+        super().__init__(f"{what} needs {module}, which is not installed; run: pip install 'fusefs[{extra}]'")

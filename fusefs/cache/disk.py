@@ -29,6 +29,7 @@ from fusefs.cache.memory.budget import Memory
 from fusefs.cache.place import HeldPlace, Place
 from fusefs.cache.space.quota import DEFAULT_LIMITS, Limits, Quota
 from fusefs.errors import CacheError, DigestMismatch, InvalidDigest, NotCached
+from fusefs.system.features import REFUSED, Features, features_of
 from fusefs.system.files import (
     copy_exactly,
     disk_errors,
@@ -43,6 +44,7 @@ from fusefs.system.files import (
 from fusefs.system.locks import try_lock, unlock
 from fusefs.system.parents import check_parents, make_parents
 from fusefs.system.spot import Held, is_folder_at, names_at, replace_at, unlink_at
+from fusefs.system.steps import step
 from fusefs.values.chunkpack import MAX_PACKED_SIZE
 from fusefs.values.digest import SHA256, Digest
 from fusefs.values.voucher import UNKNOWN
@@ -88,6 +90,7 @@ class DiskCache:
         starts: in what order blobs were read before.
         pins: models of which nothing is evicted.
         quota: how much of the disk the blobs may take, and what makes room.
+        features: what its file system can keep.
     """
 
     def __init__(
@@ -102,7 +105,7 @@ class DiskCache:
     ) -> None:
         self.root = root
         self.held = held or Held(root)
-        self._shared = shared
+        self._shared, self.features = shared, Features()
         self.links = Links(self.held / "manifests", self.held / "partial")
         self.memory = Memory(spill_capacity)
         self.starts = Starts(self.held.spot, stores)
@@ -127,13 +130,13 @@ class DiskCache:
         It is closed to other users; with `shared` they can read those sealed blobs that are held (`hold`).
 
         Raises:
-            CacheError: no name, not a directory, or it cannot be written, or others can write it or a folder above it,
-                with what to do.
+            CacheError: it cannot be used, or others could change it; why, and what to do.
         """
         if not str(directory):
             raise CacheError("empty directory name for the cache")
         root = Path(os.path.abspath(directory))
         held: Held | None = None
+        features = Features()
         try:
             check_parents(root)
             make_parents(root)
@@ -142,20 +145,19 @@ class DiskCache:
             guard(held, shared=shared)
             for name in ("blobs", "manifests", "partial"):
                 make(held / name, shared=shared and name == "blobs")
-            with temporary_file(held / "partial"):
-                pass  # a directory on a read-only disk exists, too
+            features = features_of(held / "partial")  # a directory on a read-only disk exists, too
         except (FileExistsError, NotADirectoryError) as exc:
             raise CacheError(f"cache directory {root}: not a directory") from exc
         except OSError as exc:
             # A full disk is not an error (P8): what is there can be read, and the rest goes through memory.
             full = exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
             if held is None or not full or not is_folder_at(held / "partial"):
-                reason = exc.strerror or str(exc)
-                raise CacheError(
-                    f"cache directory {root} cannot be written ({reason}); name another with --cache-dir"
-                ) from exc
+                why = f"cannot be written ({exc.strerror or exc}); name another with --cache-dir"
+                raise CacheError(f"cache directory {root} {why}") from exc
         sweep(held / "partial")
-        return cls(root, spill_capacity=spill_capacity, stores=stores, limits=limits, shared=shared, held=held)
+        cache = cls(root, spill_capacity=spill_capacity, stores=stores, limits=limits, shared=shared, held=held)
+        cache.features = features
+        return cache
 
     # Whole blobs
 
@@ -196,8 +198,7 @@ class DiskCache:
             True when it was not there.
 
         Raises:
-            DigestMismatch, UnexpectedEnd, SizeMismatch: and nothing has changed.
-            CacheFull, CacheError: the disk does not take it; nothing has changed.
+            DigestMismatch, UnexpectedEnd, SizeMismatch, CacheFull, CacheError: and nothing has changed.
         """
         with contextlib.suppress(NotCached):
             if self.get(digest).size == size:
@@ -207,16 +208,13 @@ class DiskCache:
             if hasher.hexdigest() != digest.hex:
                 raise DigestMismatch("blob", expected=digest, actual=f"{digest.algorithm}:{hasher.hexdigest()}")
             if mtime is not None:
-                os.utime(fd, (mtime, mtime))
+                with REFUSED:
+                    os.utime(fd, (mtime, mtime))
             self._publish(fd, temporary, digest, durable=durable)
         return True
 
     def import_blob(self, reader: Reader, size: int) -> Digest:
-        """Store `size` bytes whose digest is not known beforehand, and return it.
-
-        Raises:
-            UnexpectedEnd, SizeMismatch, CacheFull, CacheError: and nothing has changed.
-        """
+        """Store `size` bytes whose digest is not known beforehand, and return it; raises as `put`."""
         with disk_errors(self.root), temporary_file(self.held / "partial") as (fd, temporary):
             copy_exactly(reader, fd, size, "import", hasher := hashlib.sha256())
             digest = Digest(SHA256, hasher.hexdigest())
@@ -224,12 +222,14 @@ class DiskCache:
         return digest
 
     def _publish(self, fd: int, temporary: Where, digest: Digest, *, durable: bool = True) -> None:
-        os.fchmod(fd, 0o400)
+        with REFUSED:
+            os.fchmod(fd, 0o400)
         if durable:
             os.fsync(fd)
         sealed = self.place(digest).sealed
         remove_foreign(sealed)
-        replace_at(temporary, sealed)
+        with step("blob named"):
+            replace_at(temporary, sealed)
         if durable:
             sync_folder(sealed.parent)
 

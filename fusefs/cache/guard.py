@@ -2,6 +2,9 @@
 
 What is served was proved when it came and is not hashed again at each read, so whoever can write to the cache can
 change what readers get: a directory that somebody else can write to is refused.  What is ours is closed to others.
+
+A file system that keeps no modes (NTFS, exFAT, SMB: `fusefs.system.features`) cannot close anything, whatever we ask of
+it.  It is used as it was mounted, and who starts a mount or a pull is told.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from fusefs.errors import CacheError
+from fusefs.system.features import OTHERS_WRITE, keeps_modes
 from fusefs.system.spot import chmod_folder_at, mkdir_at, stat_at
 
 if TYPE_CHECKING:
@@ -26,7 +30,6 @@ FOLDERS = ("blobs", "manifests", "partial", "pins", "quarantine", "starts")
 _NEIGHBOURS = {"serve"}
 """What others of our commands keep there (`fusefs.offers.kept`)."""
 
-_OTHERS_WRITE = 0o022
 _OTHERS_ENTER = 0o011
 
 _OURS, _SHARED = 0o700, 0o711
@@ -45,9 +48,9 @@ def guard(root: Held, *, shared: bool) -> None:
         OSError: it cannot be looked at.
     """
     info = os.fstat(root.fd)
-    _check_owner(root.path, info)
+    _check_owner(root.spot, info)
     names = os.listdir(root.fd)
-    if info.st_mode & _OTHERS_WRITE and names:
+    if info.st_mode & OTHERS_WRITE and names and keeps_modes(root.spot):
         raise _writable(root.path)
     # A directory that has other things in it as well is not ours to close; the folders that we make in it are.
     if not set(names) - set(FOLDERS) - _NEIGHBOURS:
@@ -58,8 +61,8 @@ def guard(root: Held, *, shared: bool) -> None:
             inner = stat_at(path)
             if not stat.S_ISDIR(inner.st_mode):
                 raise CacheError(f"{path} is no folder, and links are not followed; remove it: rm {path}")
-            _check_owner(path.path, inner)
-            if inner.st_mode & _OTHERS_WRITE and info.st_mode & _OTHERS_ENTER:
+            _check_owner(path, inner)
+            if inner.st_mode & OTHERS_WRITE and info.st_mode & _OTHERS_ENTER and keeps_modes(path):
                 raise _writable(path.path)
             _close(path, inner, shared=shared and name == "blobs")
 
@@ -72,8 +75,8 @@ def check_ours(root: Held) -> None:
         OSError: it cannot be looked at.
     """
     info = os.fstat(root.fd)
-    _check_owner(root.path, info)
-    if info.st_mode & _OTHERS_WRITE:
+    _check_owner(root.spot, info)
+    if info.st_mode & OTHERS_WRITE and keeps_modes(root.spot):
         raise _writable(root.path)
 
 
@@ -89,17 +92,19 @@ def make(path: Spot, *, shared: bool) -> None:
             chmod_folder_at(path, _SHARED)  # whatever the umask is
 
 
-def _check_owner(path: Path, info: os.stat_result) -> None:
+def _check_owner(spot: Spot, info: os.stat_result) -> None:
+    if info.st_uid == 0 and info.st_mode & OTHERS_WRITE and not keeps_modes(spot):
+        return  # root has mounted it for everybody; what we make there is root's, too
     if info.st_uid != os.geteuid():
         raise CacheError(
-            f"cache directory {path} belongs to {_name(info.st_uid)}, who could change what is read; "
+            f"cache directory {spot} belongs to {_name(info.st_uid)}, who could change the bytes that are read; "
             f"run as {_name(info.st_uid)}, or name another with --cache-dir"
         )
 
 
 def _writable(path: Path) -> CacheError:
     return CacheError(
-        f"others may write to the cache directory {path}; if you trust what is in it: chmod -R go-w {path}; "
+        f"others may write to the cache directory {path}; if you trust its content: chmod -R go-w {path}; "
         "else name another with --cache-dir"
     )
 

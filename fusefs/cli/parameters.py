@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusefs.errors import InvalidInput, InvalidName, InvalidSetting
+from fusefs.cli.choice import parse_name, parse_place, parse_source
+from fusefs.errors import InvalidInput, InvalidSetting
 from fusefs.system.places import needed_cache_home
-from fusefs.values.names import BaseUrl, Name, host_alone, without_user
-from fusefs.values.reference import Reference, is_path, parse_reference
-from fusefs.values.settings import Settings, parse_age, parse_seconds, parse_size
+from fusefs.values.names import BaseUrl, without_user
+from fusefs.values.reference import Reference
+from fusefs.values.settings import ABLATED, Settings, parse_age, parse_seconds, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,21 +79,9 @@ def check_both(sources: Sequence[Reference | BaseUrl], mountpoint: Path) -> None
         raise click.UsageError(f"Missing argument 'MOUNTPOINT': {shown!r} is no folder but a SOURCE")
 
 
-def _parse_name(text: str) -> Name:
-    """The name of a model; a folder of this machine is there already, and is only mounted."""
-    if is_path(text):
-        raise InvalidName(f"{text[:80]!r} is a folder of this machine: `fusefs mount` reads it in place")
-    return Name.parse(text)
-
-
-def _or_host(parse: Callable[[str], Reference]) -> Callable[[str], Reference | BaseUrl]:
-    """A host in the place of a model stands for the question what it has."""
-    return lambda text: (None if is_path(text) else host_alone(text)) or parse(text)
-
-
-SOURCE = _Text("source", _parse_name)
-SOURCE_OR_HOST = _Text("source", _or_host(_parse_name))
-PLACE_OR_HOST = _Text("source", _or_host(parse_reference))
+SOURCE = _Text("source", parse_name)
+SOURCE_OR_HOST = _Text("source", parse_source)
+PLACE = _Text("source", parse_place)
 SIZE = _Text("size", parse_size)
 SECONDS = _Text("seconds", parse_seconds)
 AGE = _Text("age", parse_age)
@@ -117,7 +106,7 @@ sources_or_hosts_argument = click.argument("sources", metavar="SOURCE...", nargs
 sources_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE)
 places_arguments = _together(
     # Not required here: of a single word click would say that the source is missing; `check_both` looks which it is.
-    click.argument("sources", metavar="SOURCE...", nargs=-1, required=False, type=PLACE_OR_HOST),
+    click.argument("sources", metavar="SOURCE...", nargs=-1, required=False, type=PLACE),
     click.argument("mountpoint", type=MOUNTPOINT),
 )
 cache_option = click.option(
@@ -151,19 +140,19 @@ fetch_options = _together(
         metavar="SIZE",
         default="256MiB",
         show_default=True,
-        help="Memory for bytes that are not proved yet.",
+        help="Memory for chunks in flight, and for chunks that the disk refuses.",
     ),
     click.option(
         "--cache-size",
         type=SIZE,
         metavar="SIZE",
-        help="Disk space for the cache; what was not used for longest makes room. [default: no limit but --keep-free]",
+        help="Disk space for the cache; the least recently used chunks make room. [default: no limit but --keep-free]",
     ),
     click.option(
         "--keep-free",
         type=SIZE,
         metavar="SIZE",
-        help="Leave so much of the disk free. [default: a twentieth of it, at most 2 GiB]",
+        help="Space of the disk that stays free. [default: a twentieth of it, at most 2 GiB]",
     ),
     click.option(
         "--mirror",
@@ -171,8 +160,8 @@ fetch_options = _together(
         type=REGISTRY,
         metavar="URL",
         multiple=True,
-        help="A registry that has the same blobs, https://host[:port], asked for bytes before the one in the name; what"
-        " a tag means, and which bytes are right, it does not say; may be given several times.",
+        help="A registry that has the same blobs, https://host[:port], asked for bytes before the one in the "
+        "name; the meaning of a tag and the right digests still come from that one; may be given several times.",
     ),
     click.option(
         "--allow-private",
@@ -185,7 +174,8 @@ fetch_options = _together(
 lists_option = click.option(
     "--lists",
     type=click.Choice(["bound", "registry"]),
-    help="Serve single chunks by lists that are bound to the blob's digest alone, or by the registry's word, too. "
+    help="The chunk lists that decide until a whole blob is proved: only lists that matched the blob's digest, or "
+    "those of the registry, too. "
     "[default: bound for a name with a digest, else registry]",
 )
 
@@ -197,7 +187,12 @@ def cache_dir_of(given: Path | None) -> Path:
     return needed_cache_home()
 
 
+_SWITCHED_OFF = "FUSEFS_WITHOUT"
+"""Set by `scripts/bench --without` alone: it measures what parts of prefetch are worth (`Settings.without`)."""
+
+
 def settings_of(options: dict[str, Any]) -> Settings:
     """The settings among the options of one command; what the command does not offer keeps its default."""
     names = {field.name for field in fields(Settings)}
-    return Settings(**{name: value for name, value in options.items() if name in names})
+    without = frozenset(os.environ.get(_SWITCHED_OFF, "").split(",")).intersection(ABLATED)
+    return Settings(without=without, **{name: value for name, value in options.items() if name in names})

@@ -6,16 +6,18 @@ Heavy imports are made inside the functions, so that `fusefs --help` and `fusefs
 from __future__ import annotations
 
 from fusefs.commands.gc import gc
+from fusefs.commands.help import manual
 from fusefs.commands.index import index
 from fusefs.commands.ls import ls
 from fusefs.commands.mount import mount
 from fusefs.commands.pin import pin
 from fusefs.commands.pull import pull
+from fusefs.commands.rm import rm
 from fusefs.commands.serve import serve
 from fusefs.commands.status import status
 from fusefs.commands.umount import umount
 from fusefs.commands.unpin import unpin
 from fusefs.commands.verify import verify
 
-COMMANDS = (mount, umount, status, pull, verify, ls, gc, pin, unpin, serve, index)
+COMMANDS = (mount, umount, status, pull, verify, ls, rm, gc, pin, unpin, serve, index, manual)
 """In the order in which a newcomer needs them."""

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     "--keep-free",
     type=SIZE,
     metavar="SIZE",
-    help="Evict until so much of the disk is free. [default: a twentieth of it, at most 2 GiB]",
+    help="Evict until this much of the disk is free. [default: a twentieth of it, at most 2 GiB]",
 )
 @click.option(
     "--older-than",
     type=AGE,
     metavar="AGE",
-    help="Drop whole models, quarantine and other blobs not used for so long, for example 12h, 7d or 2w.",
+    help="Drop whole models, quarantine and other blobs that were not used for this time, for example 12h, 7d or 2w.",
 )
-@click.option("-n", "--dry-run", is_flag=True, help="Say what would go, and do nothing.")
+@click.option("-n", "--dry-run", is_flag=True, help="Report the result, and change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
 def gc(
     cache_dir: Path | None,
@@ -39,10 +39,10 @@ def gc(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Make room in the cache, least recently used first, and say what was freed.
+    """Make room in the cache, least recently used first, and report the freed space.
 
-    What is pinned stays, and so does what is in use by a mount or a pull.  Exits with 1 when that is too much for the
-    limits to hold.  What was evicted is fetched again when it is read.
+    Pinned models stay, and so do models that a mount or a pull uses.  Exits with 1 when these alone exceed a limit.
+    Evicted chunks are fetched again when they are read.
     """
     import time
 

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command(short_help="Show what the cache holds.")
+@click.command(short_help="List the models in the cache.")
 @cache_option
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
-@click.option("--all", "everything", is_flag=True, help="Show each blob that no model names, by its digest.")
+@click.option("--all", "everything", is_flag=True, help="Show each blob without a model, by its digest.")
 def ls(cache_dir: Path | None, *, as_json: bool, everything: bool) -> None:
-    """Show what the cache holds: a row a model, and what it takes on disk.
+    """List the models in the cache, and the space that they take on disk.
 
-    HERE is how much of the model has arrived, LAST USE when a byte of it was read or written last.  A blob that
+    HERE is the share of the model that has arrived, LAST USE the time of its last read or write.  A blob that
     several models share counts in each of their rows, and once in the total.
     """
     from fusefs.upkeep.holdings import holdings_of

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     type=click.Choice(["wait", "allow", "refuse"]),
     default="wait",
     show_default=True,
-    help="A large blob without a chunk list that decides: wait until all of it is proved, allow reads before, or "
-    "refuse them.",
+    help="Reads of a blob above 64 MiB without a chunk list that counts: wait until all of it is proved, allow them "
+    "before, or refuse them.",
 )
 @lists_option
 @click.option(
@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     type=click.Choice(["boot", "always"]),
     default="boot",
     show_default=True,
-    help="Hash what the cache has again on its first use in each boot, or in each mount (then never with --sealed "
-    "symlink: what a link leads to is beyond the mount).",
+    help="Hash cached data again on its first use in each boot, or in each mount (not with --sealed symlink: reads "
+    "through a link bypass the mount).",
 )
 @click.option(
     "--fill/--no-fill", default=False, help="After the first open of a file, fetch the rest of it in the background."
@@ -63,31 +63,32 @@ if TYPE_CHECKING:
     type=click.Choice(["file", "symlink"]),
     default="file",
     show_default=True,
-    help="Show what is proved whole already as files, or as symbolic links into the cache: faster, and they outlive "
-    "the daemon.",
+    help="Show blobs that are complete and proved as files, or as symbolic links into the cache: faster, and they "
+    "outlive the daemon.",
 )
 @click.option("--allow-other", is_flag=True, help="Let other users read the mount.")
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground: for systemd, and to look for faults.")
-@click.option("--log-file", type=PATH, metavar="FILE", help="Where the daemon logs. [default: see `fusefs status`]")
+@click.option("--log-file", type=PATH, metavar="FILE", help="The log of the daemon. [default: see `fusefs status`]")
 @verbose_option
 def mount(sources: tuple[Reference | BaseUrl, ...], mountpoint: Path, **options: Any) -> None:
     """Mount one or more models at MOUNTPOINT, an empty folder.
 
     Returns when the mount answers; a daemon serves it until `fusefs umount`.  One model shows its files at the root
-    of the mount, several a folder each.  A file appears with its final size; reading it fetches what is missing.
+    of the mount, several a folder each.  A file appears with its final size; a read fetches the missing chunks.
 
     A SOURCE is the name of a model, or a folder of this machine, for example ./models/llama: a folder of files, an
     OLLAMA_MODELS store, or a cache.  The files of a folder are hashed once and read in place.
     """
     from fusefs.daemon.logs import to_stderr
-    from fusefs.daemon.mounting import MountOptions, start
+    from fusefs.daemon.mounting import start
+    from fusefs.engine.options import MountOptions
     from fusefs.view.serving import HashingBar
 
     check_both(sources, mountpoint)
     if options["verify"] == "always" and options["sealed"] == "symlink":
-        raise click.UsageError("--verify always cannot hash what --sealed symlink leads to: leave one of them out")
-    settings = settings_of(options)
-    names = only_models(sources, settings)
+        raise click.UsageError(
+            "--verify always cannot hash reads through the links of --sealed symlink: leave one of them out"
+        )
     to_stderr(verbose=options["verbose"], quiet=True)
     progress = HashingBar()
 
@@ -95,6 +96,8 @@ def mount(sources: tuple[Reference | BaseUrl, ...], mountpoint: Path, **options:
         progress.clear()
         warn(line)
 
+    settings = settings_of(options)
+    names = only_models(sources, settings)
     start(
         MountOptions(
             names=names,

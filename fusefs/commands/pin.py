@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def pin(sources: tuple[Name, ...], cache_dir: Path | None) -> None:
     """Keep models in the cache: nothing of them is evicted until `fusefs unpin`.
 
-    What has not arrived yet is not fetched; `fusefs pull` does that.
+    Absent chunks are not fetched; `fusefs pull` does that.
     """
     from fusefs.upkeep.pinning import pin as work
 

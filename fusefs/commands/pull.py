@@ -17,11 +17,12 @@ from fusefs.cli.parameters import (
     verbose_option,
 )
 from fusefs.errors import FusefsError
+from fusefs.values.names import Name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fusefs.values.names import BaseUrl, Name
+    from fusefs.values.names import BaseUrl
     from fusefs.values.report import Item
 
 
@@ -34,21 +35,23 @@ if TYPE_CHECKING:
 def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
     """Fetch models whole, prove every byte, and keep them in the cache.
 
-    Goes on where an earlier pull or a mount stopped, and shares the cache with mounts that run now.
-    Exits with 1 when a model or a blob could not be fetched or proved, and says which and why.
+    Continues after an earlier pull or mount, and shares the cache with running mounts.
+    Exits with 1 when a model or a blob could not be fetched or proved, and names it with the reason.
     """
     import time
 
     from fusefs.daemon.logs import to_stderr
-    from fusefs.engine.pulling import PullOptions, all_failed
+    from fusefs.engine.options import PullOptions
+    from fusefs.engine.pulling import all_failed
     from fusefs.engine.pulling import pull as work
     from fusefs.view.screen import screen
     from fusefs.view.summary import kept, not_pulled, pulled
 
     to_stderr(verbose=options["verbose"], quiet=True)
     settings = settings_of(options)
-    names = only_models(sources, settings, silent=options["as_json"])
-    wanted = PullOptions(names, cache_dir_of(options["cache_dir"]), options["stores"], settings)
+    chosen = only_models(sources, settings, silent=options["as_json"])
+    names = tuple(name for name in chosen if isinstance(name, Name))  # a folder is refused before
+    wanted = PullOptions(names, cache_dir_of(options["cache_dir"]), options["stores"], settings, warn)
     last: Sequence[Item] = ()
 
     def look(items: Sequence[Item]) -> None:

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     metavar="SIZE",
     default="1MiB",
     show_default=True,
-    help="Bytes a chunk: what a reader fetches and proves at least.",
+    help="Bytes a chunk: a reader fetches and proves at least one.",
 )
 @click.option("--hidden", is_flag=True, help="Serve hidden files and folders, too.")
 @click.option(
-    "--private", is_flag=True, help="Serve what others may not read, and what is named like keys or passwords, too."
+    "--private",
+    is_flag=True,
+    help="Serve files that others may not read, and files that are named like keys or passwords, too.",
 )
 @click.option(
     "--host",
@@ -54,9 +56,9 @@ def serve(
     """Serve the models in DIR to other machines, as a registry.
 
     DIR is an OLLAMA_MODELS store, a folder with a folder for each model, or a cache of the Hugging Face Hub; all but
-    the first are served as `local/<folder>:latest`.  Digests are computed once and kept, those first that somebody
-    waits for.  What is hidden, private or a tool's leaving is left out, and one line says so.  Nobody is asked who they
-    are.  Ends with Ctrl-C.
+    the first are served as `local/<folder>:latest`.  Digests are computed once and kept; files that a client waits for
+    come first.  Hidden files, private files and leavings of tools are left out, and one line says so.  There is no
+    authentication.  Ends with Ctrl-C.
     """
     from fusefs.daemon.logs import to_stderr
 
@@ -64,7 +66,10 @@ def serve(
         from fusefs.offers.leftout import Allowed
         from fusefs.serve.server import Server
     except ModuleNotFoundError as exc:
-        raise MissingExtra("fusefs serve", "serve", exc.name) from exc
+        package = (exc.name or "").partition(".")[0]
+        if package not in ("starlette", "h11"):
+            raise  # of our own, so that it is a bug
+        raise MissingExtra("fusefs serve", "serve", package) from exc
     from fusefs.view.serving import HashingBar, models
 
     to_stderr(verbose=verbose, quiet=True)

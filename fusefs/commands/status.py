@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 @click.option("--watch", is_flag=True, help="Redraw twice a second, until Ctrl-C or the mount ends.")
 @click.option("--all", "everything", is_flag=True, help="Show every file, however many there are.")
 def status(mountpoint: Path | None, *, as_json: bool, watch: bool, everything: bool) -> int:
-    """Show what is mounted and which parts of each file are present.
+    """Show the mounts, and the parts of each file that are present.
 
-    A file's bar has a block for each part of the file: ` ` nothing of it is there, `░▒▓` some, `█` all.
-    Exits with 1 when a daemon died, or that of the mount that was named does not answer.
+    A file's bar has a block for each part of the file: ` ` nothing present, `░▒▓` some, `█` all.
+    Exits with 1 when a daemon died, or when the named mount does not answer.
     """
     from fusefs.daemon.statuses import gather
     from fusefs.view.terminal import moves, show

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command(short_help="Hash everything in the cache; drop what does not match.")
+@click.command(short_help="Hash everything in the cache; drop files that do not match.")
 @cache_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end instead of progress.")
 @verbose_option
 def verify(cache_dir: Path | None, *, as_json: bool, verbose: bool) -> int:
-    """Hash everything in the cache; what does not match is dropped, so that it is fetched again.
+    """Hash everything in the cache; data that does not match is dropped, and fetched again when it is read.
 
-    Mounts may go on meanwhile.  Exits with 1 when something had to be dropped.
+    Mounts may run meanwhile.  Exits with 1 when something had to be dropped.
     """
     import time
 

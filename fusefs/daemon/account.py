@@ -6,19 +6,21 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 
 from fusefs import __version__
 from fusefs.daemon import hardening, logs
+from fusefs.values import metrics
 from fusefs.values.digest import Digest
 from fusefs.values.report import CELLS, FileReport, MountReport, encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fusefs.daemon.mounting import MountOptions
     from fusefs.daemon.watchdog import Watchdog
-    from fusefs.engine.models import SourcePool
+    from fusefs.engine.options import MountOptions
+    from fusefs.engine.pool import SourcePool
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.fuse import kernel
     from fusefs.values.chunks import Blob
@@ -52,8 +54,13 @@ class Account:
         self._named = named
         self._pool = pool
         self._dog = dog
+        since = time.monotonic()
+        counters.watch(metrics.RATE, lambda: fetcher.rate)
+        counters.watch(metrics.IN_FLIGHT, lambda: fetcher.in_flight)
+        counters.watch(metrics.QUEUED, lambda: fetcher.queued)
+        counters.watch(metrics.OVERDUE, lambda: dog.overdue)
+        counters.watch(metrics.UPTIME, lambda: time.monotonic() - since)
         self._notes = tuple(notes)
-        self._since = time.monotonic()
         self.tuning: kernel.Tuning | None = None
 
     async def document(self) -> bytes:
@@ -72,14 +79,9 @@ class Account:
             layout=options.layout,
             log_file=str(options.log_file or ""),
             version=__version__,
-            uptime=time.monotonic() - self._since,
-            rate=self._fetcher.rate,
-            in_flight=self._fetcher.in_flight,
-            queued=self._fetcher.queued,
             kernel=dict(self.tuning.as_dict()) if self.tuning else {},
             files=tuple(files),
-            counters={**self._counters.snapshot(), "bytes_evicted": self._fetcher.evicted},
-            overdue=self._dog.overdue,
+            counters=self._counters.snapshot(),
             last_error=self._dog.complaint
             or logs.trouble()
             or self._file_system.last_error
@@ -90,7 +92,7 @@ class Account:
             capabilities=capabilities,
             no_new_privileges=not may_gain,
         )
-        return encode(report)
+        return encode(msgspec.structs.replace(report, **self._counters.gauges()))
 
     def _file(self, node: FileNode) -> FileReport:
         present, state = self._file_system.presence(node)

@@ -172,7 +172,7 @@ async def serving(
                 async with stream:
                     await stream.send_all(await document())
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            log.debug("Whoever asked for the status did not wait for it.")
+            log.debug("The client of the control socket did not wait for the status.")
         except Exception:
             log.exception("The status could not be told.")
 

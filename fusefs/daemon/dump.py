@@ -16,7 +16,7 @@ from fusefs.system import descriptors
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from fusefs.engine.models import SourcePool
+    from fusefs.engine.pool import SourcePool
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.values.counters import Counters
     from fusefs.vfs.reads import Reads

@@ -9,39 +9,28 @@ import gc
 import logging
 import os
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.cache.disk import DiskCache
-from fusefs.cache.documents.writer import Keeper
-from fusefs.cache.space.quota import Limits
 from fusefs.daemon import background, control, hardening, logs
 from fusefs.daemon.account import Account
 from fusefs.daemon.dump import dump
+from fusefs.daemon.reach import wait_abandoned
 from fusefs.daemon.signals import WATCHED, Duties, obey
 from fusefs.daemon.statuses import probe
 from fusefs.daemon.watchdog import Watchdog
+from fusefs.engine.engine import Engine, sole_error
 from fusefs.engine.local import LocalModels, LocalOpener
-from fusefs.engine.models import (
-    SourcePool,
-    check_stores,
-    in_thread,
-    origins,
-    recalled_lines,
-    resolve_all,
-    sole_error,
-    warn_of_whole_reads,
-)
+from fusefs.engine.models import recalled_lines, warn_of_whole_reads
+from fusefs.engine.pool import check_stores
 from fusefs.errors import MountError
-from fusefs.fetch.fetcher import Fetcher
 from fusefs.fuse import kernel, session
 from fusefs.fuse.mountpoint import check_device, check_mountpoint, mounted_at
 from fusefs.fuse.operations import FuseOperations
 from fusefs.fuse.pages import forget_pages
-from fusefs.values.counters import Counters
 from fusefs.values.names import Name
 from fusefs.values.reference import LocalPath
 from fusefs.vfs.blobfile import BlobFile
@@ -54,14 +43,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from fusefs.cache.disk import DiskCache
+    from fusefs.cache.documents.writer import Keeper
+    from fusefs.engine.options import MountOptions
+    from fusefs.fetch.fetcher import Fetcher
     from fusefs.offers.indexer import Progress
     from fusefs.values.chunks import Blob
     from fusefs.values.digest import Digest
-    from fusefs.values.reference import Reference
-    from fusefs.values.settings import Settings
     from fusefs.values.snapshot import File, Snapshot
     from fusefs.vfs.filesystem import BlobFile as AnyBlobFile
-    from fusefs.vfs.layout import LayoutName
 
 log = logging.getLogger(__name__)
 
@@ -71,37 +61,6 @@ ANSWER = 10.0
 PATIENCE = 4.0
 """Seconds that a mount waits for the network when the cache has the manifests too (P7): several round trips over the
 slowest link that anybody would fetch a model on."""
-
-
-@dataclass(frozen=True, slots=True)
-class MountOptions:
-    """What a person asked for.
-
-    Attributes:
-        names: the models, and the folders of this machine; one or more.
-        mountpoint: an empty folder.
-        cache_dir: the backing cache.
-        stores: local stores that are asked before the network.
-        settings: see `Settings`.
-        layout: names for the files, or an OLLAMA_MODELS directory.
-        symlinks: show blobs that are sealed and proved already as symbolic links into the cache.
-        allow_other: other users may read.
-        log_file: where to log; None for the default of a daemon, and for stderr in the foreground.
-        verbose: log every step.
-        local: the models of the folders.
-    """
-
-    names: tuple[Reference, ...]
-    mountpoint: Path
-    cache_dir: Path
-    stores: tuple[Path, ...]
-    settings: Settings
-    layout: LayoutName = "files"
-    symlinks: bool = False
-    allow_other: bool = False
-    log_file: Path | None = None
-    verbose: bool = False
-    local: LocalModels = field(default_factory=LocalModels)
 
 
 def start(
@@ -140,7 +99,7 @@ def start(
             logs.to_stderr(verbose=options.verbose)
         _run(options, lambda: background.notify("READY=1"))
         return
-    options = replace(options, log_file=options.log_file or logs.default_log(options.mountpoint))
+    options = replace(options, log_file=options.log_file or logs.default_log(options.mountpoint), background=True)
 
     def work(ready: background.Ready) -> None:
         logs.to_file(options.log_file, verbose=options.verbose, stderr=True)
@@ -217,31 +176,19 @@ async def run(options: MountOptions, ready: Callable[[], None]) -> None:
 
 async def _serve(options: MountOptions, ready: Callable[[], None], duties: Duties) -> None:
     """The mount's life.  What is set up first is taken down last."""
-    async with AsyncExitStack() as stack:
-        cache = await trio.to_thread.run_sync(_open_cache, options)
-        stack.callback(cache.release)
-        counters = Counters()
-
-        pool = SourcePool(options.stores, options.settings, counters)
-        stack.push_async_callback(in_thread, pool.close)
-        keeper = Keeper(cache)
-        stack.push_async_callback(in_thread, keeper.close)
+    shared = options.symlinks and options.allow_other
+    async with Engine.running(options, shared=shared) as engine, AsyncExitStack() as stack:
+        fetcher, pool, counters, nursery = engine.fetcher, engine.pool, engine.counters, engine.nursery
+        if engine.cache.features.complaint:
+            log.warning("cache directory %s: %s", engine.cache.root, engine.cache.features.complaint)
         names = [name for name in options.names if isinstance(name, Name)]
         recalled: dict[Name, str] = {}
-        fetched = await resolve_all(names, pool, cache, keeper, patience=PATIENCE, recalled=recalled)
+        fetched = await engine.resolve(names, patience=PATIENCE, recalled=recalled)
         models = _in_order(options, fetched)
         files = layout_of(models, options.layout)
-        tree = Tree(files, await trio.to_thread.run_sync(_links, files, cache) if options.symlinks else {})
-
-        fetcher = Fetcher(cache, options.settings, counters)
-        stack.callback(fetcher.close)
-        named = origins(fetcher, fetched, pool)
+        tree = Tree(files, await trio.to_thread.run_sync(_links, files, engine.cache) if options.symlinks else {})
+        named = engine.offer(fetched)
         await trio.to_thread.run_sync(warn_of_whole_reads, fetcher, fetched)
-        nursery = await stack.enter_async_context(trio.open_nursery())
-        stack.callback(nursery.cancel_scope.cancel)
-        # Workers wait for their source and cannot be cancelled: closing the sources is what ends them.
-        stack.push_async_callback(in_thread, pool.close)
-        await nursery.start(fetcher.run)
 
         file_system = FileSystem(tree, _opener(fetcher, options), counters)
         fetcher.lied = lambda blob: nursery.start_soon(forget_pages, file_system.inodes_of(blob))
@@ -263,26 +210,21 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         await _answers(options.mountpoint)
         log.info("Mounted %s at %s.", ", ".join(map(str, options.names)), options.mountpoint)
         ready()
-        nursery.start_soon(_keep, keeper)
+        nursery.start_soon(_keep, engine.keeper)
         nursery.start_soon(dog.run)
+        if options.background and made.minor is not None:
+            nursery.start_soon(_end_abandoned, made.minor, operations, ended)
         await ended.wait()
         log.info("Unmounted %s.", options.mountpoint)
 
 
+async def _end_abandoned(minor: int, operations: FuseOperations, ended: trio.Event) -> None:
+    await wait_abandoned(minor, lambda: operations.handles)
+    ended.set()
+
+
 async def _keep(keeper: Keeper) -> None:
     await trio.to_thread.run_sync(keeper.work, abandon_on_cancel=True)
-
-
-def _open_cache(options: MountOptions) -> DiskCache:
-    # Half of the budget for chunks in flight, half for chunks that the disk does not take.
-    settings = options.settings
-    return DiskCache.open(
-        options.cache_dir,
-        spill_capacity=settings.memory // 2,
-        stores=options.stores,
-        limits=Limits(settings.cache_size, settings.keep_free),
-        shared=options.symlinks and options.allow_other,
-    )
 
 
 def _links(files: Iterable[File], cache: DiskCache) -> dict[Digest, Path]:

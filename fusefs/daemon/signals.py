@@ -71,6 +71,6 @@ def _dump(duties: Duties) -> None:
         log.info("SIGUSR1: the mount is still being set up.")
         return
     try:
-        log.info("SIGUSR1: what is going on:", extra={"details": duties.dump().splitlines()})
+        log.info("SIGUSR1: state of this mount:", extra={"details": duties.dump().splitlines()})
     except Exception:
-        log.exception("What is going on could not be told.")
+        log.exception("The state of this mount could not be written.")

@@ -5,36 +5,27 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import threading
 from typing import TYPE_CHECKING
 
 import trio
 
 from fusefs.artifacts.ollama import snapshot_of
 from fusefs.engine.resolve import ask, last_known, resolve
-from fusefs.errors import CacheError, FusefsError, InvalidManifest, InvalidName, NotFound, SourceError
+from fusefs.errors import FusefsError, InvalidManifest, InvalidName, NotFound, SourceError
 from fusefs.fetch.worker import Origin
-from fusefs.net.circuit import Circuits
-from fusefs.sources.order import open_sources
-from fusefs.sources.registry.credentials import KeyRing
-from fusefs.sources.retry import Retrying
-from fusefs.values.report import SourceState
 from fusefs.vfs.layout import layout_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from fusefs.artifacts.manifest import Manifest
     from fusefs.cache.disk import DiskCache
     from fusefs.cache.documents.writer import Keeper
+    from fusefs.engine.pool import SourcePool
     from fusefs.fetch.fetcher import Fetcher
-    from fusefs.sources.base import Source
     from fusefs.values.chunks import Blob
-    from fusefs.values.counters import Counters
     from fusefs.values.digest import Digest
     from fusefs.values.names import Name
-    from fusefs.values.settings import Settings
     from fusefs.values.snapshot import Snapshot
 
 
@@ -42,88 +33,6 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 8
 """Names that are asked for at once: with a round trip of 100 ms a thousand take 13 s, and no registry minds."""
-
-
-class SourcePool:
-    """The sources of several names, those of one registry shared: they share its connections and tokens.
-
-    Blocking; `close` may be called from any thread, and ends what is in flight.
-    """
-
-    def __init__(self, stores: Sequence[Path], settings: Settings, counters: Counters) -> None:
-        self._stores = stores
-        self._settings = settings
-        self._counters = counters
-        self._open: dict[tuple[str, str], list[Source]] = {}
-        self._circuits = Circuits(settings, several=bool(settings.mirrors))
-        self._keys = KeyRing.default()
-        self._lock = threading.Lock()
-
-    def of(self, name: Name) -> list[Source]:
-        """Where `name` can be had, best first."""
-        key = name.scheme, name.host.lower()
-        with self._lock:
-            if key not in self._open:
-                self._open[key] = open_sources(
-                    name,
-                    stores=self._stores,
-                    settings=self._settings,
-                    counters=self._counters,
-                    circuits=self._circuits,
-                    keys=self._keys,
-                )
-            return self._open[key]
-
-    def stores_of(self, name: Name) -> list[Source]:
-        """Those among them that need no network."""
-        return self.of(name)[: len(self._stores)]
-
-    def close(self) -> None:
-        """Close every source.  Idempotent."""
-        for source in self._all():
-            source.close()
-
-    def refresh(self) -> None:
-        """Look at everything with new eyes: credentials are read again, and who failed or lied is asked again."""
-        self._circuits.forget()
-        for source in self._all():
-            if isinstance(source, Retrying):
-                if source.remote is not None:
-                    source.remote.refresh()
-                if source.standing is not None:
-                    source.standing.forgive()
-
-    def in_flight(self) -> list[str]:
-        """One line a request under way, of which no part is secret."""
-        return [
-            line
-            for source in self._all()
-            if isinstance(source, Retrying) and source.remote is not None
-            for line in source.remote.in_flight()
-        ]
-
-    def states(self) -> tuple[SourceState, ...]:
-        """How each registry and mirror does, in the order in which they are asked; then other hosts in trouble."""
-        resting = self._circuits.troubled()
-        found: dict[str, SourceState] = {}
-        for source in self._all():
-            if isinstance(source, Retrying) and source.remote is not None:
-                trouble, standing = resting.pop(source.remote.host, ""), source.standing
-                aside = standing.blobs if standing is not None else 0
-                if aside or trouble or source.label not in found:
-                    found[source.label] = SourceState(
-                        label=source.label,
-                        state="resting" if trouble else "set aside" if aside else "ok",
-                        reason=trouble or (standing.reason if standing is not None else ""),
-                        blobs_set_aside=aside,
-                    )
-        for host, reason in resting.items():
-            found.setdefault(host, SourceState(label=host, state="resting", reason=reason))
-        return tuple(found.values())
-
-    def _all(self) -> list[Source]:
-        with self._lock:
-            return [source for sources in self._open.values() for source in sources]
 
 
 async def resolve_all(
@@ -302,42 +211,3 @@ def labels_of(models: Sequence[Snapshot]) -> dict[Digest, str]:
         if not isinstance(file.content, bytes):
             labels.setdefault(file.content.blob.digest, file.path)
     return labels
-
-
-async def in_thread(work: Callable[[], None]) -> None:
-    """Clean-up that may block a little; it is done although whatever needs it is being cancelled."""
-    with trio.CancelScope(shield=True):
-        await trio.to_thread.run_sync(work)
-
-
-def check_stores(stores: Iterable[Path]) -> tuple[Path, ...]:
-    """The absolute paths of local stores.
-
-    Raises:
-        CacheError: one is no OLLAMA_MODELS directory, or may not be read.
-    """
-    found = []
-    for store in stores:
-        for folder in (store / "manifests", store / "blobs"):
-            try:
-                next(folder.iterdir(), None)
-            except OSError as exc:
-                raise CacheError(
-                    f"store {store} is no OLLAMA_MODELS directory: {folder.name} in it cannot be read ({exc.strerror})"
-                ) from exc
-        found.append(store.absolute())
-    return tuple(found)
-
-
-def sole_error(group: BaseException) -> BaseException:
-    """What went wrong, out of the groups that trio's nurseries wrap round it: ours rather than a consequence."""
-    leaves = list(_leaves(group))
-    return next((leaf for leaf in leaves if isinstance(leaf, FusefsError)), leaves[0])
-
-
-def _leaves(exc: BaseException) -> Iterable[BaseException]:
-    if isinstance(exc, BaseExceptionGroup):
-        for inner in exc.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield exc

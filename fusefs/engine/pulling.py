@@ -4,39 +4,26 @@ from __future__ import annotations
 
 import logging
 import signal
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.cache.disk import DiskCache
-from fusefs.cache.documents.writer import Keeper
-from fusefs.cache.space.quota import Limits
-from fusefs.engine.models import (
-    SourcePool,
-    check_stores,
-    in_thread,
-    labels_of,
-    origins,
-    recalled_lines,
-    resolve_all,
-    sole_error,
-)
+from fusefs.engine.engine import Engine, sole_error
+from fusefs.engine.models import labels_of, recalled_lines
+from fusefs.engine.pool import check_stores
 from fusefs.errors import CacheFull, FusefsError
-from fusefs.fetch.fetcher import Fetcher
 from fusefs.fetch.flight import Priority
-from fusefs.values.counters import Counters
 from fusefs.values.report import Item, PullReport, SourceProblem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
 
+    from fusefs.engine.options import PullOptions
     from fusefs.fetch.blobfetch import BlobFetch
+    from fusefs.fetch.fetcher import Fetcher
     from fusefs.values.chunks import Blob
     from fusefs.values.names import Name
-    from fusefs.values.settings import Settings
 
     Show = Callable[[Sequence[Item]], None]
     """Told the newest state of all items, a few times a second."""
@@ -50,23 +37,6 @@ AT_ONCE = 4
 """Blobs under way at once: a model of many small files must not wait for one round trip after the other."""
 
 
-@dataclass(frozen=True, slots=True)
-class PullOptions:
-    """What a person asked for.
-
-    Attributes:
-        names: the models; one or more.
-        cache_dir: where they are kept.
-        stores: local stores that are asked before the network.
-        settings: see `Settings`.
-    """
-
-    names: tuple[Name, ...]
-    cache_dir: Path
-    stores: tuple[Path, ...]
-    settings: Settings
-
-
 def pull(options: PullOptions, show: Show) -> PullReport:
     """Fetch and prove everything.  Blocking.
 
@@ -77,9 +47,9 @@ def pull(options: PullOptions, show: Show) -> PullReport:
         FusefsError: the cache cannot be used.
         KeyboardInterrupt: SIGINT or SIGTERM; what has arrived is kept.
     """
-    stores = check_stores(options.stores)
+    options = replace(options, stores=check_stores(options.stores))
     try:
-        report = trio.run(_run, options, stores, show)
+        report = trio.run(_run, options, show)
     except BaseExceptionGroup as group:
         raise sole_error(group) from group
     if report is None:
@@ -87,12 +57,12 @@ def pull(options: PullOptions, show: Show) -> PullReport:
     return report
 
 
-async def _run(options: PullOptions, stores: Sequence[Path], show: Show) -> PullReport | None:
+async def _run(options: PullOptions, show: Show) -> PullReport | None:
     report = None
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_on_signal, signals, nursery.cancel_scope)
-            report = await _pull(options, stores, show)
+            report = await _pull(options, show)
             nursery.cancel_scope.cancel()
     return report
 
@@ -103,40 +73,31 @@ async def _end_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -
         return
 
 
-async def _pull(options: PullOptions, stores: Sequence[Path], show: Show) -> PullReport:
+async def _pull(options: PullOptions, show: Show) -> PullReport:
     began = trio.current_time()
-    counters = Counters()
-    async with AsyncExitStack() as stack:
-        cache = await trio.to_thread.run_sync(_open_cache, options)
-        pool = SourcePool(stores, options.settings, counters)
-        stack.push_async_callback(in_thread, pool.close)
-        keeper = Keeper(cache)
+    async with Engine.running(options) as engine:
+        if engine.cache.features.complaint:
+            options.warn(f"cache directory {engine.cache.root}: {engine.cache.features.complaint}")
         failed: dict[Name, FusefsError] = {}
         recalled: dict[Name, str] = {}
-        models = await resolve_all(options.names, pool, cache, keeper, failed=failed, recalled=recalled)
-        await trio.to_thread.run_sync(keeper.work)
-
-        fetcher = Fetcher(cache, options.settings, counters)
-        stack.callback(fetcher.close)
-        blobs = origins(fetcher, models, pool)
+        models = await engine.resolve(options.names, failed=failed, recalled=recalled)
+        await trio.to_thread.run_sync(engine.keeper.work)
+        for text in engine.keeper.lost:
+            options.warn(text)
+        fetcher, blobs = engine.fetcher, engine.offer(models)
         _check_room(blobs, options.settings.cache_size)
-        cache.quota.wanted.update(blob.digest for blob in blobs)  # no part of it makes room for another
-        nursery = await stack.enter_async_context(trio.open_nursery())
-        stack.callback(nursery.cancel_scope.cancel)
-        # Workers wait for their source and cannot be cancelled: closing the sources is what ends them.
-        stack.push_async_callback(in_thread, pool.close)
-        await nursery.start(fetcher.run)
+        engine.cache.quota.wanted.update(blob.digest for blob in blobs)  # no part of it makes room for another
 
         labels = labels_of(models)
         jobs = [_Job(fetcher.track(blob), labels.get(blob.digest, blob.digest.short)) for blob in blobs]
         done = trio.Event()
         # Not awaited itself: when we are cancelled it may wait for a source, and it is we who close those.
-        nursery.start_soon(_work, fetcher, jobs, show, done)
+        engine.nursery.start_soon(_work, fetcher, jobs, show, done)
         await done.wait()
         files = tuple(job.item for job in jobs)
         seconds = trio.current_time() - began
         problems, notes = _problems(options.names, failed), tuple(recalled_lines(recalled))
-        return PullReport(_texts(options.names), files, counters.snapshot(), seconds, problems, notes)
+        return PullReport(_texts(options.names), files, engine.counters.snapshot(), seconds, problems, notes)
     raise AssertionError  # the stack swallows nothing
 
 
@@ -154,11 +115,6 @@ def _problems(names: Iterable[Name], failed: Mapping[Name, FusefsError]) -> tupl
     return tuple(SourceProblem(str(name), str(failed[name])) for name in dict.fromkeys(names) if name in failed)
 
 
-def _open_cache(options: PullOptions) -> DiskCache:
-    settings = options.settings
-    return DiskCache.open(options.cache_dir, limits=Limits(settings.cache_size, settings.keep_free))
-
-
 def _check_room(blobs: Iterable[Blob], limit: int | None) -> None:
     """Say now what would otherwise turn out after gigabytes.
 
@@ -167,7 +123,9 @@ def _check_room(blobs: Iterable[Blob], limit: int | None) -> None:
     """
     size = sum(blob.size for blob in blobs)
     if limit is not None and size > limit:
-        raise CacheFull(f"{size} bytes do not fit into --cache-size {limit}; `fusefs mount` fetches what is read alone")
+        raise CacheFull(
+            f"{size} bytes do not fit into --cache-size {limit}; `fusefs mount` fetches only the parts that are read"
+        )
 
 
 class _Job:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from fusefs.cache.blob import presence
 from fusefs.errors import BlobQuarantined, BlobUnproved, CacheError, FusefsError, NotCached
-from fusefs.fetch.driver import prefetch_of
+from fusefs.fetch.flight import BlobFlights
 from fusefs.fetch.left import Left
 from fusefs.fetch.lists import find_list, lied
+from fusefs.fetch.load import prefetch_of
 from fusefs.fetch.rounds import voucher_of
-from fusefs.fetch.use import Use
 from fusefs.values.chunks import ChunkList
 from fusefs.values.voucher import BOUND, NOBODY, UNKNOWN, Proof, registry_of
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
-    from fusefs.fetch.flight import Flight
     from fusefs.fetch.worker import Origin
     from fusefs.prefetch.policy import Prefetch
     from fusefs.values.chunks import Blob, Starts
@@ -46,7 +45,7 @@ class BlobFetch:
         blob: digest and size.
         origins: where it can be had, best first; those whose list lied come out.
         chunker: None until the first read needed it.
-        flights: chunks that are queued or being fetched, by index.
+        flights: chunks that are queued or being fetched.
         prefetch: what to have next; None until the chunker is open.
         early: reads, offset and size, that came before that.
         keeping: the record of this load is being written.
@@ -60,15 +59,15 @@ class BlobFetch:
 
     def __init__(self, blob: Blob, cache: DiskCache, settings: Settings, caught_lying: Callable[[Blob], None]) -> None:
         self.blob = blob
-        self.origins: list[Origin] = []
+        self.flights = BlobFlights(blob.digest)
+        self.origins = self.flights.origins
+        self.use = self.flights.use
         self.chunker: Chunker | None = None
-        self.flights: dict[int, Flight] = {}
         self.prefetch: Prefetch | None = None
         self.early: list[tuple[int, int]] = []
         self.keeping = False
         self.readers: list[tuple[int, int]] = []
         self.retired: list[Chunker] = []
-        self.use = Use()
         self.left: Left | None = None
         self.quarantined: FusefsError | None = None
         self.lies = 0
@@ -85,7 +84,7 @@ class BlobFetch:
     def add_origin(self, origin: Origin) -> None:
         """The blob can be had there, too."""
         if origin not in self.origins:
-            self.origins.append(origin)
+            self.flights.ask([*self.origins, origin])
         self._registries.add(registry_of(origin.name))
         self._own_word.add(voucher_of(origin.source))
         if origin.name.digest is not None:
@@ -120,10 +119,9 @@ class BlobFetch:
             return False
         return not self._cache.voucher(self.blob).decides(bound_only=True)
 
-    @property
-    def host(self) -> str:
-        """Whom it is asked of, for fairness among hosts: the same sources are one, mirrors included."""
-        return " ".join(origin.source.label for origin in self.origins)
+    def ask_next_first(self) -> None:
+        """Who was asked first is asked last from now on."""
+        self.flights.ask([*self.origins[1:], *self.origins[:1]])
 
     @contextlib.contextmanager
     def reading(self, start: int, stop: int) -> Iterator[None]:
@@ -186,7 +184,7 @@ class BlobFetch:
         if listed is not None:
             return listed
         if pinned is not None:
-            log.info("%s: nobody confirms the chunk list that the cache has (%s)", self.blob.digest, pinned[1])
+            log.info("%s: no source confirms the chunk list in the cache (%s)", self.blob.digest, pinned[1])
             return pinned
         lacking = self._lacking
         if self._settings.unproved == "refuse":
@@ -312,7 +310,7 @@ class BlobFetch:
             return
         if self._listed_by in self.origins:
             lied(self.origins, self._listed_by, self.blob.digest)
-            self.origins.remove(self._listed_by)
+            self.flights.ask([origin for origin in self.origins if origin != self._listed_by])
         self._listed_by = None
         if not chunker.by_whole:
             self.lies += 1

@@ -15,7 +15,10 @@ Invariants
 
 Timeline of a cold read
     BlobFile.read → ensure → flights queued (demand) → dispatcher: span, locks → worker thread: per chunk fill, then
-    `run_sync_soon(_landed)` → unlock, flight lands, waiters look again → pread.
+    `run_sync_soon(_landed)` → unlock, flight lands, waiters look again → pread.  `ensure` is one round of it; who
+    reads looks again and may ask for another.
+
+Floors, each knowing those below it: flights and tasks; foresight, dispatcher; prover; opener; completion; claims.
 
 Failure modes
     Another process has the chunk's lock: the flight is parked and polled; it lands when the map says present, and is
@@ -25,40 +28,36 @@ Failure modes
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections import deque
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.errors import BlobQuarantined, CacheError, DigestMismatch, FusefsError, ReadTimeout
+from fusefs.errors import DigestMismatch, FusefsError
 from fusefs.fetch.blobfetch import BlobFetch
+from fusefs.fetch.claims import Claims
+from fusefs.fetch.completion import Completion
 from fusefs.fetch.dispatcher import Dispatcher
 from fusefs.fetch.driver import Foresight
-from fusefs.fetch.flight import Flight, Priority, again
+from fusefs.fetch.flight import Priority
+from fusefs.fetch.flights import Flights
 from fusefs.fetch.idle import IdleBlobs
 from fusefs.fetch.opener import Opener
 from fusefs.fetch.proving import Prover
-from fusefs.fetch.threads import CacheThreads
+from fusefs.fetch.tasks import Tasks
+from fusefs.values import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
+    from fusefs.fetch.flight import Flight
     from fusefs.fetch.left import Left
+    from fusefs.fetch.threads import CacheThreads
     from fusefs.values.chunks import Blob
     from fusefs.values.counters import Counters
     from fusefs.values.digest import Digest
     from fusefs.values.settings import Settings
-
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-_ALL_AHEAD = 256 << 20
-"""Bytes queued at a time when all of a blob is fetched: enough for every worker, and the queue stays short."""
 
 
 def _nobody_listens(_blob: Blob) -> None:
@@ -68,35 +67,36 @@ def _nobody_listens(_blob: Blob) -> None:
 _GLANCE = 1.0
 """Seconds between two looks at what is open, and at whether another process has found a list lying."""
 
-_SEAL_TRIES = 3
-"""Rounds of fetching and sealing: a chunk may rot, or a list turn out to lie, between the two."""
-
 
 class Fetcher:
     """Fetches for all blobs of one mount or pull.  Lives on the event loop; `run` must be running.
 
     Attributes:
         counters: what happened so far.
-        threads: where blocking work of the cache is done.
-        last_error: what went wrong last that no reader was told; empty when nothing did.
+        tasks: what runs for it.
+        foresight: is told of reads, and fetches ahead of them.
+        timeout: seconds that a reader waits without success before it fails.
         lied: told of a blob by whose chunk list wrong bytes may have been served.
     """
 
     def __init__(self, cache: DiskCache, settings: Settings, counters: Counters) -> None:
         self.counters = counters
-        self.threads = CacheThreads()
-        self.last_error = ""
+        self.tasks = Tasks()
+        self.timeout = settings.timeout
+        counters.watch(metrics.BYTES_EVICTED, lambda: cache.quota.evicted)
         self.lied: Callable[[Blob], None] = _nobody_listens
         self._cache = cache
         self._settings = settings
-        self._dispatcher = Dispatcher(settings, counters, self.land, self.requeue)
         self._blobs: dict[Digest, BlobFetch] = {}
-        self._idle = IdleBlobs(self.threads, cache.quota, settings.timeout)
-        self._opener = Opener(self.threads, self._idle)
-        self._foresight = Foresight(self)
+        self._flights = Flights(self.tasks, self._present)
+        self.foresight = Foresight(self._flights, self.tasks)
+        self._dispatcher = Dispatcher(settings, counters, self._flights, self.tasks)
+        self._idle = IdleBlobs(self.tasks.threads, cache.quota, settings.timeout)
+        self._prover = Prover(self._flights, self.tasks, self._idle, self.foresight, settings.timeout)
+        self._opener = Opener(self.tasks.threads, self._idle, self.foresight, self._prover)
+        self._completion = Completion(self._flights, self._opener, self._prover, settings.timeout)
+        self._claims = Claims(self._flights, self.tasks, self._completion, self._blobs.__getitem__)
         self._closed = False
-        self._nursery: trio.Nursery | None = None
-        self._prover: Prover | None = None
 
     def track(self, blob: Blob) -> BlobFetch:
         """What the fetcher knows of `blob`; the same object for the same digest."""
@@ -110,14 +110,10 @@ class Fetcher:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the work until cancelled."""
-        try:
-            async with trio.open_nursery() as self._nursery:
-                self._prover = Prover(self, self._nursery, self._settings.timeout)
-                self._nursery.start_soon(self._watch)
-                task_status.started()
-                await self._dispatcher.run(self._nursery)
-        finally:
-            self._nursery = None
+        async with self.tasks.running():
+            for task in (self._dispatcher.run, self._claims.run, self._watch):
+                self.tasks.start_soon(task)
+            task_status.started()
 
     async def _watch(self) -> None:
         """Now and then: close what nobody uses, and look for what other processes have found out.
@@ -137,7 +133,7 @@ class Fetcher:
                 await self._look_at(left)
 
     async def _look_at(self, left: list[tuple[BlobFetch, Left]]) -> None:
-        verdicts = await self.threads.run(lambda: [closed.convicted() for _, closed in left])
+        verdicts = await self.tasks.threads.run(lambda: [closed.convicted() for _, closed in left])
         for (fetch, closed), convicted in zip(left, verdicts, strict=True):
             if convicted and fetch.left is closed:
                 fetch.convict()
@@ -146,7 +142,7 @@ class Fetcher:
         """Close every blob in the cache, after `run` has ended and as soon as no thread uses them.  Idempotent."""
         if not self._closed:
             self._closed = True
-            self.threads.when_idle(self._close)
+            self.tasks.threads.when_idle(self._close)
 
     def _close(self) -> None:
         for fetch in self._blobs.values():
@@ -158,15 +154,19 @@ class Fetcher:
         self._idle.close_detached()
 
     @property
-    def prover(self) -> Prover:
-        """Who proves and seals; only while `run` is running."""
-        assert self._prover is not None
-        return self._prover
+    def threads(self) -> CacheThreads:
+        """Where blocking work of the cache is done."""
+        return self.tasks.threads
+
+    @property
+    def last_error(self) -> str:
+        """What went wrong last that no reader was told; empty when nothing did."""
+        return self.tasks.last_error
 
     @property
     def rate(self) -> float:
         """Bytes per second that arrive verified now."""
-        return self._dispatcher.rate.at(trio.current_time())
+        return self._flights.rate.at(trio.current_time())
 
     @property
     def in_flight(self) -> int:
@@ -177,11 +177,6 @@ class Fetcher:
     def queued(self) -> int:
         """Chunks that are wanted and wait for a worker."""
         return sum(not flight.started for fetch in self._blobs.values() for flight in fetch.flights.values())
-
-    @property
-    def evicted(self) -> int:
-        """Bytes that had to go from the disk so far, for others to come."""
-        return self._cache.quota.evicted
 
     def flights(self) -> Iterator[str]:
         """One line a chunk on its way."""
@@ -195,14 +190,6 @@ class Fetcher:
         """Blobs whose files are open."""
         return len(self._idle)
 
-    async def patiently(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do `work`, and again while there is no descriptor for it: see `IdleBlobs.patiently`."""
-        return await self._idle.patiently(work)
-
-    async def await_foreign(self, flight: Flight) -> None:
-        """Wait for a chunk that another process has locked."""
-        await self._dispatcher.await_foreign(flight)
-
     # What readers ask for
 
     async def open(self, fetch: BlobFetch) -> Chunker:
@@ -211,53 +198,29 @@ class Fetcher:
         Raises:
             FusefsError: no list, no cache, or it is in quarantine.
         """
-        first = fetch.chunker is None
-        chunker = await self._opener.open(fetch)
-        if fetch.early:
-            self._foresight.opened(fetch, chunker)
-        if first and chunker.complete and not chunker.sealed:
-            self.prover.tend(fetch, chunker)  # whoever fetched the last chunk died before sealing
-        return chunker
+        return await self._opener.open(fetch)
 
-    async def ensure(self, fetch: BlobFetch, off: int, size: int) -> Chunker:
-        """Make [off, off+size) of a blob servable, at demand priority.
+    async def ensure(self, fetch: BlobFetch, chunker: Chunker, missing: Sequence[int], scope: trio.CancelScope) -> None:
+        """One round of making chunks servable that a reader lacks: when it ends, look again.
+
+        Args:
+            fetch: the blob.
+            chunker: its chunker as it was looked at.
+            missing: what lacked then, at least one.
+            scope: bounds the wait of the reader; of a blob that is fetched as a whole all progress moves its deadline.
 
         Raises:
-            ReadTimeout: `--timeout` seconds passed (for a blob without a list: passed without progress).
-            FusefsError: why it cannot be had now; the next call tries again.
+            FusefsError: why they cannot be had now; the next call tries again.
         """
-        with fetch.use.lasting(), trio.move_on_after(self._settings.timeout) as scope:
-            chunker = await self.open(fetch)
-            chunker.watched = True
-            while missing := chunker.missing(off, size):
-                if chunker.by_whole:
-                    await self._whole(fetch, chunker, scope)
-                else:
-                    await self._demand(fetch, chunker, missing)
-                chunker = await self.open(fetch)
-            self._foresight.served(fetch, chunker, off)
-            return chunker
-        raise ReadTimeout(
-            f"{fetch.blob.digest.short}…: bytes {off}-{off + size - 1} took over {self._settings.timeout:g} s"
-        )
-
-    async def _whole(self, fetch: BlobFetch, chunker: Chunker, scope: trio.CancelScope) -> None:
-        """Wait until the whole blob is proved, or its list has turned out to lie and another way is left."""
-        try:
-            await self.prover.whole(fetch, chunker, scope)
-        except BlobQuarantined:
-            if fetch.quarantined is not None:
-                raise
-
-    async def _demand(self, fetch: BlobFetch, chunker: Chunker, missing: list[int]) -> None:
-        """Wait for chunks that a reader lacks.
-
-        A flight that others began, perhaps long before this reader came (a prefetch at the end of its patience), may
-        fail of trouble that this reader has not waited out yet: that is a reason to look again, not to fail.
-        """
-        before = {index for index in missing if index in fetch.flights}
+        chunker.watched = True
+        if chunker.by_whole:
+            await self._prover.whole(fetch, chunker, scope)
+            return
+        # A flight that others began, perhaps long before this reader came (a prefetch at the end of its patience), may
+        # fail of trouble that this reader has not waited out yet: that is a reason to look again, not to fail.
+        before = fetch.flights.keys() & missing
         mismatch = None
-        for flight in [self.want(fetch, chunker, index, Priority.DEMAND) for index in missing]:
+        for flight in [self._flights.want(fetch.flights, chunker, index, Priority.DEMAND) for index in missing]:
             try:
                 await flight.wait()
             except FusefsError as exc:
@@ -270,109 +233,14 @@ class Fetcher:
         if mismatch is not None and not await self._opener.relist(fetch, chunker, mismatch):
             raise mismatch
 
-    def observe(self, fetch: BlobFetch, off: int, size: int) -> None:
-        """A reader asks for [off, off+size), which lies in the blob: fetch ahead of it what it will want."""
-        self._foresight.observe(fetch, off, size)
-
-    def keep_start(self, fetch: BlobFetch) -> None:
-        """A reader is done with a blob, or all of it is here: the order in which it was wanted is kept for the next."""
-        if self._nursery is not None:
-            self._foresight.keep(fetch)
-
-    def want(self, fetch: BlobFetch, chunker: Chunker, index: int, priority: Priority) -> Flight:
-        """The flight of a chunk that is missing: the one that is under way, or a new one."""
-        flight = fetch.flights.get(index)
-        if flight is not None:
-            self._dispatcher.promote(flight, priority)
-        else:
-            flight = fetch.flights[index] = Flight(fetch, chunker, index, priority)
-            self.requeue(flight)
-        return flight
-
-    def requeue(self, flight: Flight) -> None:
-        """Start a flight, or start it again: what is only claimed is hashed, the rest is fetched."""
-        if flight.chunker.claimed(flight.index):
-            self.prover.prove(flight)
-        else:
-            self._dispatcher.push(flight)
-
-    def land(self, flight: Flight, error: BaseException | None = None) -> None:
-        """A flight is over; only here does it leave the table."""
-        flight.fetch.flights.pop(flight.index, None)
-        flight.land(error)
-        if error is None and self._prover is not None:
-            self._prover.tend(flight.fetch, flight.chunker)
-
-    def start_soon(self, work: Callable[[], Awaitable[object]]) -> None:
-        """Run a task that ends with the mount and raises nothing."""
-        assert self._nursery is not None
-        self._nursery.start_soon(work)
-
-    def report(self, error: BaseException) -> None:
-        """Something went wrong that nobody waits for: say so once."""
-        text = str(error) or type(error).__name__
-        if text != self.last_error:
-            log.warning("%s", text, exc_info=None if isinstance(error, FusefsError) else error)
-        self.last_error = text
-
-    async def fetch_all(self, fetch: BlobFetch, chunker: Chunker, priority: Priority) -> None:
-        """Make every chunk of a blob present, a bounded number of flights at a time.
-
-        Raises:
-            FusefsError: the first failure; flights that are under way go on.
-        """
-        flights: deque[Flight] = deque()
-        most = max(2, _ALL_AHEAD // max(1, chunker.chunks[0].size)) if len(chunker.chunks) else 0
-        for index in chunker.missing(0, chunker.blob.size):
-            if chunker.present(index):
-                continue  # arrived, to be proved with the whole; or it has come meanwhile
-            flights.append(self.want(fetch, chunker, index, priority))
-            if len(flights) >= most:
-                await self._arrived(fetch, chunker, flights.popleft(), priority)
-        for flight in flights:
-            await self._arrived(fetch, chunker, flight, priority)
-
-    async def _arrived(self, fetch: BlobFetch, chunker: Chunker, flight: Flight, priority: Priority) -> None:
-        """Wait for a flight.  One that began for a chunk list that was wrong says nothing about the one of now."""
-        while flight.chunker is not chunker:
-            with contextlib.suppress(FusefsError):
-                await flight.wait()
-            if fetch.chunker is not chunker or chunker.present(flight.index):
-                return
-            flight = self.want(fetch, chunker, flight.index, priority)
-        await flight.wait()
-
     async def complete(self, fetch: BlobFetch, priority: Priority = Priority.READ_AHEAD) -> None:
         """Fetch all of a blob and seal it (`pull`, `--fill`).
 
         Raises:
             FusefsError: why it cannot be had or proved.
         """
-        with fetch.use.lasting():
-            for _ in range(_SEAL_TRIES):
-                chunker = await self.open(fetch)
-                if not await self._all(fetch, chunker, priority):
-                    continue
-                if chunker.full is not None and not chunker.complete:
-                    raise again(chunker.full)
-                if chunker.sealed or await self.prover.seal(fetch, chunker):
-                    return
-        raise CacheError(f"{fetch.blob.digest}: could not be sealed")
+        await self._completion.complete(fetch, priority)
 
-    async def _all(self, fetch: BlobFetch, chunker: Chunker, priority: Priority) -> bool:
-        """Have all of a blob; False when it has started again with another chunk list."""
-        if chunker.by_whole:
-            with trio.CancelScope() as scope:
-                await self._whole(fetch, chunker, scope)
-            if scope.cancelled_caught:
-                raise ReadTimeout(f"{fetch.blob.digest}: no progress for {self._settings.timeout:g} s")
-            return fetch.chunker is chunker
-        try:
-            await self.fetch_all(fetch, chunker, priority)
-        except DigestMismatch as exc:
-            mismatch = exc
-        else:
-            return fetch.chunker is chunker
-        if not await self._opener.relist(fetch, chunker, mismatch):
-            raise mismatch
-        return False
+    def _present(self, flight: Flight) -> None:
+        """A chunk is present."""
+        self._prover.tend(self._blobs[flight.blob], flight.chunker)

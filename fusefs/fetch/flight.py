@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from fusefs.fetch.use import Use
+
 if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
-    from fusefs.fetch.blobfetch import BlobFetch
+    from fusefs.fetch.worker import Origin
     from fusefs.values.digest import Digest
 
 
@@ -21,6 +23,29 @@ class Priority(enum.IntEnum):
     FILL = 2
 
 
+class BlobFlights(dict[int, "Flight"]):
+    """The flights of one blob, by chunk, and where they go.
+
+    Attributes:
+        blob: which one.
+        origins: where it can be had, best first; those whose list lied come out.
+        host: whom it is asked of, for fairness among hosts: the same sources are one, mirrors included.
+        use: who has something to do with its chunker.
+    """
+
+    def __init__(self, blob: Digest) -> None:
+        super().__init__()
+        self.blob = blob
+        self.origins: list[Origin] = []
+        self.host = ""
+        self.use = Use()
+
+    def ask(self, origins: list[Origin]) -> None:
+        """From now on these are asked, in this order."""
+        self.origins[:] = origins
+        self.host = " ".join(origin.source.label for origin in origins)
+
+
 class Flight:
     """A chunk that is queued or being fetched.
 
@@ -28,41 +53,36 @@ class Flight:
     wait now; the next one who wants the chunk makes a new flight.
 
     Attributes:
-        fetch: the blob it belongs to.
+        of: the flights of its blob.
+        blob: which blob that is.
         host: whom it will be asked of; whose silence it may suffer from.
         chunker: what it is written to; a blob whose list lied gets another one.
         index: the chunk.
         priority: of the most urgent one who wants it.
         started: a worker has it; it cannot be promoted any more.
+        landed: nobody needs to wait any more.
         error: why it failed.
     """
 
-    __slots__ = ("_done", "chunker", "error", "fetch", "host", "index", "priority", "started")
+    __slots__ = ("_done", "blob", "chunker", "error", "host", "index", "landed", "of", "priority", "started")
 
-    def __init__(self, fetch: BlobFetch, chunker: Chunker, index: int, priority: Priority) -> None:
-        self.fetch = fetch
-        self.host = fetch.host
+    def __init__(self, of: BlobFlights, chunker: Chunker, index: int, priority: Priority) -> None:
+        self.of = of
+        self.blob = of.blob
+        self.host = of.host
         self.chunker = chunker
         self.index = index
         self.priority = priority
         self.started = False
+        self.landed = False
         self.error: BaseException | None = None
         self._done = trio.Event()
-
-    @property
-    def blob(self) -> Digest:
-        """Which blob it is of."""
-        return self.fetch.blob.digest
 
     def land(self, error: BaseException | None = None) -> None:
         """Wake everybody: the chunk is here, or `error` says why it is not."""
         self.error = error
+        self.landed = True
         self._done.set()
-
-    @property
-    def landed(self) -> bool:
-        """True when nobody needs to wait any more."""
-        return self._done.is_set()
 
     async def wait(self) -> None:
         """Wait until the chunk is here.

@@ -7,7 +7,6 @@ model, or whose header lies, has no hints.
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -20,7 +19,8 @@ from fusefs.values.settings import MIB
 if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.blobfetch import BlobFetch
-    from fusefs.fetch.fetcher import Fetcher
+    from fusefs.fetch.flights import Flights
+    from fusefs.fetch.tasks import Tasks
     from fusefs.formats.extents import Extents
     from fusefs.prefetch.policy import Prefetch
 
@@ -31,10 +31,11 @@ _CHEAP = 8 * MIB
 
 
 class HeaderReader:
-    """Belongs to one fetcher; its tasks live in the fetcher's nursery and never raise into it."""
+    """Belongs to one fetcher."""
 
-    def __init__(self, fetcher: Fetcher) -> None:
-        self._fetcher = fetcher
+    def __init__(self, flights: Flights, tasks: Tasks) -> None:
+        self._flights = flights
+        self._tasks = tasks
         # A header may take 100 ms of a core: of a thousand models that are opened at once, one at a time.
         self._turn = trio.Lock()
 
@@ -48,7 +49,7 @@ class HeaderReader:
         if elsewhere or chunker.present(0):
             prefetch.header_begun()
             fetch.use.hold()
-            self._fetcher.start_soon(partial(self._read, fetch, chunker, prefetch))
+            self._tasks.start_soon(self._read, fetch, chunker, prefetch)
 
     async def _read(self, fetch: BlobFetch, chunker: Chunker, prefetch: Prefetch) -> None:
         try:
@@ -60,7 +61,7 @@ class HeaderReader:
             log.debug("%s: its header is not to be had: %s", fetch.blob.digest.short, exc)
             prefetch.header_failed()
         except Exception as exc:
-            self._fetcher.report(exc)
+            self._tasks.report(exc)
             prefetch.header_read(None)
         else:
             log.debug("%s: %d tensors", fetch.blob.digest.short, len(extents))
@@ -74,10 +75,10 @@ class HeaderReader:
             found = min(found, chunker.chunks[0].size)  # enough to see what it is
         while isinstance(found, int):
             missing = chunker.missing(0, found)
-            for flight in [self._fetcher.want(fetch, chunker, index, Priority.READ_AHEAD) for index in missing]:
+            for flight in [self._flights.want(fetch.flights, chunker, i, Priority.READ_AHEAD) for i in missing]:
                 await flight.wait()
             async with self._turn:
-                found = await self._fetcher.threads.run(_look, chunker, found)
+                found = await self._tasks.threads.run(_look, chunker, found)
         return found
 
 

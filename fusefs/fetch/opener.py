@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.errors import DigestMismatch
     from fusefs.fetch.blobfetch import BlobFetch, Listed
+    from fusefs.fetch.driver import Foresight
     from fusefs.fetch.idle import IdleBlobs
+    from fusefs.fetch.proving import Prover
     from fusefs.fetch.threads import CacheThreads
     from fusefs.values.digest import Digest
 
@@ -27,9 +29,11 @@ _MOST_ASKING = 16
 class Opener:
     """Opens the blobs of one fetcher."""
 
-    def __init__(self, threads: CacheThreads, idle: IdleBlobs) -> None:
+    def __init__(self, threads: CacheThreads, idle: IdleBlobs, foresight: Foresight, prover: Prover) -> None:
         self._threads = threads
         self._idle = idle
+        self._foresight = foresight
+        self._prover = prover
         # Threads of their own: what is present must open while others wait for a dead network (P7), and what another
         # host has while they wait for a dead host.
         self._asking: dict[str, trio.CapacityLimiter] = {}
@@ -41,8 +45,11 @@ class Opener:
         Raises:
             FusefsError: no list, no cache, or it is in quarantine.
         """
-        if fetch.chunker is not None and fetch.chunker.quarantined:
-            fetch.distrust(fetch.chunker)
+        chunker = fetch.chunker
+        if chunker is not None:
+            if not chunker.quarantined:
+                return chunker
+            fetch.distrust(chunker)
         if fetch.quarantined is not None:
             raise again(fetch.quarantined)
         async with self._lock(fetch):
@@ -52,11 +59,13 @@ class Opener:
                 if listed is None:
                     ask = partial(trio.to_thread.run_sync, fetch.remote_list, limiter=self._asking_of(fetch))
                     listed = await self._idle.patiently(ask)
-                await self._open(fetch, listed)
+                chunker = await self._open(fetch, listed)
+                if chunker.complete and not chunker.sealed:
+                    self._prover.tend(fetch, chunker)  # whoever fetched the last chunk died before sealing
             assert fetch.chunker is not None
             return fetch.chunker
 
-    async def _open(self, fetch: BlobFetch, listed: Listed) -> None:
+    async def _open(self, fetch: BlobFetch, listed: Listed) -> Chunker:
         chunker = await self._idle.patiently(partial(self._threads.run_to_end, fetch.open_chunker, listed))
         # No await from here on: nobody may read by the new list before handles of the old one are known to be old.
         # From here on the map tells of verdicts; before that, the quarantine.
@@ -65,6 +74,8 @@ class Opener:
         fetch.left = None
         fetch.chunker = chunker
         self._idle.opened(fetch)
+        self._foresight.opened(fetch, chunker)
+        return chunker
 
     async def relist(self, fetch: BlobFetch, chunker: Chunker, mismatch: DigestMismatch) -> bool:
         """Every source has bytes that the pinned list rejects: the list may have been damaged on its way to us.
@@ -85,7 +96,7 @@ class Opener:
         return True
 
     def _asking_of(self, fetch: BlobFetch) -> trio.CapacityLimiter:
-        return self._asking.setdefault(fetch.host, trio.CapacityLimiter(_MOST_ASKING))
+        return self._asking.setdefault(fetch.flights.host, trio.CapacityLimiter(_MOST_ASKING))
 
     def _lock(self, fetch: BlobFetch) -> trio.Lock:
         return self._locks.setdefault(fetch.blob.digest, trio.Lock())

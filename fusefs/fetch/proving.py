@@ -1,7 +1,6 @@
-"""Prover: everything that decides whether what lies in the cache may be served or sealed.
+"""Prover: everything that decides whether a blob in the cache may be sealed.
 
-Four jobs, each in a thread, each at most once at a time for a chunk or a blob:
-    prove   a chunk that was marked in an earlier boot is hashed again before it is served; no network is needed
+Three jobs, each in a thread, each at most once at a time for a blob:
     tend    the running hash follows what arrived out of order, and the blob is sealed when nothing is missing
     whole   a blob without a chunk list is fetched whole, and served once its own digest matched
     seal    prove the whole blob now, for whoever waits for that (`pull`)
@@ -9,23 +8,24 @@ Four jobs, each in a thread, each at most once at a time for a chunk or a blob:
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.cache.blob.sealing import seal, unseal
+from fusefs.cache.blob.sealing import seal
 from fusefs.errors import BlobQuarantined, CacheError, DigestMismatch, FusefsError
-from fusefs.fetch.flight import Flight, Priority, again
+from fusefs.fetch.bulk import fetch_all
+from fusefs.fetch.flight import Priority, again
 
 if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.blobfetch import BlobFetch
-    from fusefs.fetch.fetcher import Fetcher
+    from fusefs.fetch.driver import Foresight
+    from fusefs.fetch.flights import Flights
+    from fusefs.fetch.idle import IdleBlobs
+    from fusefs.fetch.tasks import Tasks
     from fusefs.values.digest import Digest
-
-log = logging.getLogger(__name__)
 
 _STEP = 8
 """Chunks that the running hash reads back in one go; between steps others get their turn at the disk."""
@@ -45,53 +45,16 @@ class _Whole:
 
 
 class Prover:
-    """Belongs to one fetcher; its tasks live in the fetcher's nursery and never raise into it."""
+    """Belongs to one fetcher."""
 
-    def __init__(self, fetcher: Fetcher, nursery: trio.Nursery, timeout: float) -> None:
-        self._fetcher = fetcher
-        self._nursery = nursery
+    def __init__(self, flights: Flights, tasks: Tasks, idle: IdleBlobs, foresight: Foresight, timeout: float) -> None:
+        self._flights = flights
+        self._tasks = tasks
+        self._idle = idle
+        self._foresight = foresight
         self._timeout = timeout
         self._tending: dict[Digest, bool] = {}
         self._wholes: dict[Digest, _Whole] = {}
-
-    # A claimed chunk
-
-    def prove(self, flight: Flight) -> None:
-        """Land `flight` when its chunk turns out to be right, else queue it to be fetched."""
-        flight.started = True
-        flight.fetch.use.hold()
-        self._nursery.start_soon(self._prove, flight)
-
-    async def _prove(self, flight: Flight) -> None:
-        chunker, index = flight.chunker, flight.index
-        try:
-            if not chunker.try_lock(index):
-                await self._fetcher.await_foreign(flight)
-                return
-            right = await self._fetcher.threads.run(chunker.prove, index)
-            if not right and chunker.sealed:
-                await self._fetcher.threads.run(unseal, chunker)
-                self._nursery.start_soon(self._mend, flight.fetch)
-        except Exception as exc:  # whatever it is, those who wait must hear of it
-            self._fetcher.land(flight, exc)
-            return
-        finally:
-            chunker.unlock(index)
-            flight.fetch.use.let_go()
-        if right:
-            self._fetcher.land(flight)
-        else:
-            # Not a warning: after a power cut, or with a lost map, most claims are of what was never there.
-            log.info("%s chunk %s is not on disk as claimed and is fetched", chunker.blob.digest, chunker.chunks[index])
-            self._fetcher.requeue(flight)
-
-    async def _mend(self, fetch: BlobFetch) -> None:
-        """Have an unsealed blob whole and sealed again: other processes, to which it is sealed, will not do it."""
-        try:
-            with fetch.wanted_whole():
-                await self._fetcher.complete(fetch, Priority.FILL)
-        except Exception as exc:
-            self._fetcher.report(exc)
 
     # Following what arrives
 
@@ -103,10 +66,10 @@ class Prover:
             whole.progress(self._timeout)
         elif digest in self._tending:
             self._tending[digest] = True
-        elif not chunker.quarantined and (chunker.behind or chunker.hashed):
+        elif (chunker.behind or chunker.hashed) and not chunker.quarantined:
             self._tending[digest] = False
             fetch.use.hold()
-            self._nursery.start_soon(self._tend, fetch, chunker)
+            self._tasks.start_soon(self._tend, fetch, chunker)
 
     async def _tend(self, fetch: BlobFetch, chunker: Chunker) -> None:
         digest = fetch.blob.digest
@@ -114,16 +77,16 @@ class Prover:
             more = True
             while more:
                 self._tending[digest] = False
-                while await self._fetcher.threads.run_long(chunker.prefix.advance, chunker, _STEP):
+                while await self._tasks.threads.run_long(chunker.prefix.advance, chunker, _STEP):
                     pass
                 more = self._tending[digest]
             if chunker.hashed and chunker.complete and not chunker.sealed:
                 await self.seal(fetch, chunker)
-                self._fetcher.keep_start(fetch)
+                self._foresight.keep(fetch)
         except BlobQuarantined as exc:
-            self._fetcher.last_error = str(exc)  # the log has it from whoever put it there
+            self._tasks.last_error = str(exc)  # the log has it from whoever put it there
         except Exception as exc:
-            self._fetcher.report(exc)
+            self._tasks.report(exc)
         finally:
             self._tending.pop(digest, None)
             fetch.use.let_go()
@@ -137,7 +100,7 @@ class Prover:
             CacheError: the disk does not let us.
         """
         try:
-            return await self._fetcher.patiently(partial(self._fetcher.threads.run_long, seal, chunker))
+            return await self._idle.patiently(partial(self._tasks.threads.run_long, seal, chunker))
         except BlobQuarantined:
             fetch.distrust(chunker)
             raise
@@ -146,6 +109,8 @@ class Prover:
 
     async def whole(self, fetch: BlobFetch, chunker: Chunker, scope: trio.CancelScope) -> None:
         """Wait until a blob without a list is here and proved; every bit of progress moves the deadline of `scope`.
+
+        That its list has turned out to lie is no failure where another way is left: look again.
 
         Raises:
             DigestMismatch: no source has it right.
@@ -156,13 +121,13 @@ class Prover:
         if whole is None:
             whole = self._wholes[digest] = _Whole()
             fetch.use.hold()
-            self._nursery.start_soon(self._fetch_whole, fetch, chunker, whole)
+            self._tasks.start_soon(self._fetch_whole, fetch, chunker, whole)
         whole.waiters.add(scope)
         try:
             await whole.done.wait()
         finally:
             whole.waiters.discard(scope)
-        if whole.error is not None:
+        if whole.error is not None and (fetch.quarantined or not isinstance(whole.error, BlobQuarantined)):
             raise again(whole.error)
 
     async def _fetch_whole(self, fetch: BlobFetch, chunker: Chunker, whole: _Whole) -> None:
@@ -180,14 +145,14 @@ class Prover:
         # Each source twice: wrong bytes once are an accident.  And once more for what the cache had wrong by itself.
         for _ in range(2 * len(fetch.origins) + 1):
             if not chunker.sealed:
-                await self._fetcher.fetch_all(fetch, chunker, Priority.READ_AHEAD)
-                while await self._fetcher.threads.run_long(chunker.prefix.advance, chunker, _STEP):
+                await fetch_all(self._flights, fetch, chunker, Priority.READ_AHEAD)
+                while await self._tasks.threads.run_long(chunker.prefix.advance, chunker, _STEP):
                     whole.progress(self._timeout)
             try:
                 if await self.seal(fetch, chunker):
                     return
             except DigestMismatch as exc:
-                self._fetcher.report(exc)
+                self._tasks.report(exc)
                 error = exc
-                fetch.origins.append(fetch.origins.pop(0))
+                fetch.ask_next_first()
         raise error

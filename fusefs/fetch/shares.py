@@ -20,6 +20,8 @@ from fusefs.prefetch.concurrency import Lanes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from fusefs.fetch.flight import Flight
+
 RESERVED = 2
 """Workers of a host that prefetch must leave free for demand reads."""
 
@@ -65,9 +67,9 @@ class Worker:
 
 
 class _Host:
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int, *, steady: bool) -> None:
         self.workers: set[Worker] = set()
-        self.lanes = Lanes(connections - RESERVED)
+        self.lanes = Lanes(connections - RESERVED, steady=steady)
         self.prefetching = 0
         self.blobs: Counter[object] = Counter()
         self.silent: Counter[object] = Counter()
@@ -81,7 +83,8 @@ class Shares:
         running: workers that run now.
     """
 
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int, *, steady: bool = False) -> None:
+        self._steady = steady
         self.running = 0
         self._connections = connections
         self._hosts: dict[str, _Host] = {}
@@ -106,7 +109,8 @@ class Shares:
 
     def may_start(self, host: str, blob: object, *, prefetch: bool) -> bool:
         """Whether a worker for `blob` may start at `host`, as things were at the last `look`."""
-        at, size = self._host(host), len(self._host(host).workers)
+        at = self._host(host)
+        size = len(at.workers)
         if prefetch and at.prefetching - (0 if at.silent[blob] else at.silent_prefetch) >= at.lanes.allowed:
             return False
         if size and self.running >= _MOST * self._connections:
@@ -138,9 +142,11 @@ class Shares:
         at.prefetching -= worker.prefetch
         self.running -= 1
 
-    def idle(self, waiting: Iterable[str]) -> None:
-        """Nothing more starts now; at hosts that are not `waiting` there is less to prefetch than lanes."""
-        busy = set(waiting)
+    def idle(self, waiting: Iterable[Flight]) -> None:
+        """Nothing more starts now; at hosts for which no flight is `waiting` there is less to prefetch than lanes."""
+        busy = set()
+        for flight in waiting:
+            busy.add(flight.host)
         for name, host in self._hosts.items():
             if name not in busy and host.prefetching < host.lanes.allowed:
                 host.lanes.starved()
@@ -148,5 +154,5 @@ class Shares:
     def _host(self, name: str) -> _Host:
         found = self._hosts.get(name)
         if found is None:
-            found = self._hosts[name] = _Host(self._connections)
+            found = self._hosts[name] = _Host(self._connections, steady=self._steady)
         return found

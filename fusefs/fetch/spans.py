@@ -24,15 +24,14 @@ def span_limit(rate: float, largest: int) -> int:
 
 
 def plan(chunks: ChunkList, first: int, limit: int, wanted: Callable[[int], bool]) -> range:
-    """Extend a span from chunk `first` over the chunks behind it that are wanted too, up to `limit` bytes.
+    """Extend a span from chunk `first` over the chunks behind it that are `wanted` too, up to `limit` bytes.
 
     `first` is always in it, even when it alone is larger than `limit`.
     """
-    stop = first + 1
-    start_off = chunks[first].start
-    while stop < len(chunks) and chunks[stop].stop - start_off <= limit and wanted(stop):
-        stop += 1
-    return range(first, stop)
+    span = range(first, first + 1)
+    while wanted(span.stop) and len(chunks.extent(longer := range(first, span.stop + 1))) <= limit:
+        span = longer
+    return span
 
 
 def runs(indices: Iterable[int]) -> Iterator[range]:

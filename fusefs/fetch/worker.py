@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from fusefs.errors import CacheError, Cancelled, DigestMismatch, FusefsError, NotFound
 from fusefs.fetch.rounds import decisive, patience_of, standing_of, usable
 from fusefs.fetch.spans import runs
+from fusefs.values import metrics
 from fusefs.values.chunks import Chunk
 
 if TYPE_CHECKING:
@@ -179,9 +180,9 @@ class _Span:
         try:
             self.buffer = self.chunker.fill(index, readinto, self.buffer)
         except DigestMismatch as exc:
-            counters.add("bytes_fetched", size)
-            counters.add("chunks_rejected")
+            counters.add(metrics.BYTES_FETCHED, size)
+            counters.add(metrics.CHUNKS_REJECTED)
             return exc
-        counters.add("bytes_fetched", size)
-        counters.add("chunks_verified" if chunks.proved else "chunks_unproved")
+        counters.add(metrics.BYTES_FETCHED, size)
+        counters.add(metrics.CHUNKS_VERIFIED if chunks.proved else metrics.CHUNKS_UNPROVED)
         return None

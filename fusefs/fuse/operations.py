@@ -80,6 +80,7 @@ class FuseOperations(pyfuse3.Operations):
     Attributes:
         window: chooses how far the kernel reads ahead in a file as it is opened; None before the limits are known.
         ready: set when the kernel has said hello; from then on its limits may be tuned.
+        handles: files and folders that are open now, mapped ones too.
     """
 
     supports_dot_lookup = True
@@ -89,6 +90,7 @@ class FuseOperations(pyfuse3.Operations):
         super().__init__()
         self.ready = trio.Event()
         self.window: Window | None = None
+        self.handles = 0
         self._fs = file_system
 
     def init(self) -> None:
@@ -125,6 +127,7 @@ class FuseOperations(pyfuse3.Operations):
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """Open a file; its pages stay in the kernel, for content never changes."""
         handle = self._fs.open(inode, flags)
+        self.handles += 1
         if self.window is not None:
             self.window.choose(sealed=self._fs.is_sealed(inode))
         # Never direct_io: it refuses MAP_SHARED, which safetensors and llama.cpp use.  O_DIRECT works without it.
@@ -139,12 +142,15 @@ class FuseOperations(pyfuse3.Operations):
     @boundary
     async def release(self, fh: int) -> None:
         """The last descriptor of an open was closed."""
+        self.handles -= 1
         self._fs.release(fh)
 
     @boundary
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
         """Open a folder."""
-        return self._fs.tree.folder(inode).inode
+        folder = self._fs.tree.folder(inode).inode
+        self.handles += 1
+        return folder
 
     @boundary
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
@@ -156,6 +162,7 @@ class FuseOperations(pyfuse3.Operations):
     @boundary
     async def releasedir(self, fh: int) -> None:
         """A folder was closed."""
+        self.handles -= 1
 
     @boundary
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:

@@ -24,6 +24,9 @@ NAMESPACE = "local"
 _DEEPEST = 64
 """Components of a file's name at most: what a mount takes."""
 
+_FITS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}", re.ASCII)
+"""What `model_name` need not change: what a mount takes."""
+
 _WHY = {
     Reason.HIDDEN: "it is hidden",
     Reason.KEY: "it is named like a key or a password",
@@ -83,7 +86,8 @@ class Folder:
                 return self._named({self.path: self._name})
             if is_hub:
                 self._note_beside([e.name for e in found if e.is_file()])
-            folders = [e.name for e in found if self._takes(e.name) and e.is_dir()]
+            own = hubcache.OWN if is_hub else frozenset()
+            folders = [e.name for e in found if e.name not in own and self._takes(e.name) and e.is_dir()]
             return self._named(
                 {self.path / name: hubcache.model_of(name) or name for name in folders if self._may_enter(name)}
             )
@@ -114,7 +118,7 @@ class Folder:
 
     def _note_beside(self, names: list[str]) -> None:
         for name in names:
-            if self._allowed.objection(name) is None and name not in hubcache.OWN_FILES:
+            if self._allowed.objection(name) is None and name not in hubcache.OWN:
                 text = f"{str(self.path / name)!r} is left out: it lies beside the models, in none of them."
                 self._left_out.add(Reason.BESIDE, name, text)
 
@@ -151,11 +155,13 @@ def _is_aside(name: str) -> bool:
 
 
 def model_name(folder_name: str) -> str:
-    """The nearest name in the grammar: `My model (v2)` becomes `My-model-v2`.
+    """The name itself, or the nearest one in the grammar: `My model (v2)` becomes `My-model-v2`.
 
     Raises:
         InvalidName: nothing is left of it.
     """
+    if _FITS.fullmatch(folder_name):
+        return folder_name
     text = re.sub(r"[^A-Za-z0-9_.]+", "-", folder_name).lstrip("-.")[:80].rstrip("-")
     return Name.from_path("localhost", NAMESPACE, text, "latest").model
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _MODEL = re.compile(r"models--(.+)", re.DOTALL)
 _OTHER = re.compile(r"(?:datasets|spaces)--.+", re.DOTALL)
 
-OWN_FILES = frozenset({"version.txt", "CACHEDIR.TAG"})
-"""Files of the library itself at the top of a cache."""
+OWN = frozenset({"version.txt", "CACHEDIR.TAG", ".locks"})
+"""What the library itself has at the top of a cache."""
 
 _REFERENCE = 256
 """Bytes of a reference that are read at most; it holds the name of a commit."""
@@ -59,9 +59,9 @@ def repository_above(folder: Path) -> Path | None:
 def meant_by(directory: Path) -> Path:
     """The folder to look at when a person names `directory`: the library has a folder above its cache, and one below.
 
-    `~/.cache/huggingface` means `hub` in it, and `models--x/snapshots` means `models--x`.
+    `~/.cache/huggingface` means `hub` in it, and `models--x/snapshots` or `models--x/blobs` means `models--x`.
     """
-    if directory.name == "snapshots" and is_repository(directory.parent):
+    if directory.name in ("snapshots", "blobs", "refs") and is_repository(directory.parent):
         return directory.parent
     hub = directory / "hub"
     if not hub.is_dir() or hub.is_symlink():

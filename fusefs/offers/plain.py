@@ -57,7 +57,7 @@ class PlainCatalog:
         self._indexer = indexer
         self._left_out = left_out
         self._slots: dict[Path, _Slot] = {}
-        self._without_files: set[Path] = set()
+        self._unserved: set[Path] = set()
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
@@ -95,7 +95,7 @@ class PlainCatalog:
             (
                 Offer(f"{NAMESPACE}/{name}", folder.name if folder.name != name else "")
                 for name, folder in self._top.models().items()
-                if folder not in self._without_files
+                if folder not in self._unserved
             ),
             key=lambda offer: offer.name,
         )
@@ -174,11 +174,14 @@ class PlainCatalog:
 
     def _paths(self, folder: Path) -> dict[str, Path]:
         """The files of a model, one at least."""
-        paths = self._top.files_of(folder)
-        if not paths:
-            self._without_files.add(folder)
-            raise Refused("MANIFEST_UNKNOWN", f"the folder of {folder.name} holds no file that may be served")
-        self._without_files.discard(folder)
+        try:
+            paths = self._top.files_of(folder)
+            if not paths:
+                raise Refused("MANIFEST_UNKNOWN", f"the folder of {folder.name} holds no file that may be served")
+        except ServeError:
+            self._unserved.add(folder)
+            raise
+        self._unserved.discard(folder)
         return paths
 
     def _refresh(self, name: str, folder: Path) -> _Model:

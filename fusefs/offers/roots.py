@@ -8,6 +8,7 @@ an error, never a way out.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -156,17 +157,22 @@ class Roots:
     def _status(self, real: Path) -> os.stat_result:
         fd = self._open(real, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            return os.fstat(fd)
+            status = os.fstat(fd)
         finally:
             os.close(fd)
+        if stat.S_ISLNK(status.st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        return status
 
     def _open(self, real: Path, flags: int) -> int:
         root = self._holding(real)
         if root is None:
-            raise OSError(0, "it lies outside of the served directory")
+            raise OSError(errno.EXDEV, "it lies outside of the served directory")
         return root.open(real, flags)
 
     def _holding(self, real: Path) -> _Root | None:
+        if ".." in real.parts:
+            return None  # not a path without links: nothing says where that leads
         return next((root for root in self._roots if real.is_relative_to(root.path)), None)
 
 

@@ -23,6 +23,7 @@ from fusefs.offers.closenames import unknown_name
 from fusefs.offers.leftout import Reason
 from fusefs.values.chunkpack import MAX_PACKED_SIZE, unpack
 from fusefs.values.digest import Digest
+from fusefs.values.filenames import part_of
 from fusefs.values.names import DEFAULT_HOST, DEFAULT_TAG, Name
 from fusefs.values.settings import MIB
 
@@ -218,7 +219,7 @@ class StoreCatalog:
                 for model in _listed(top / host / namespace):
                     for tag in _listed(top / host / namespace / model):
                         try:
-                            name = Name.from_path(host, namespace, model, tag)
+                            name = Name.from_path(*map(part_of, (host, namespace, model, tag)))
                         except InvalidName:
                             continue  # not a manifest that anybody could ask for
                         found.append((name, top / host / namespace / model / tag))

@@ -33,7 +33,8 @@ class Lanes:
         allowed: how many requests prefetch may have in flight now.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, steady: bool = False) -> None:
+        self._steady = steady
         self._most = max(1, most)
         self.allowed = min(FIRST, self._most)
         self._settled = self.allowed
@@ -51,6 +52,8 @@ class Lanes:
 
     def landed(self, size: int, now: float) -> None:
         """`size` bytes arrived at `now` seconds, while every allowed lane was busy."""
+        if self._steady:
+            return
         if self._idle:
             self._begin(now)
             return

@@ -73,11 +73,12 @@ class Record:
 
 
 def _byte_ranges(chunks: ChunkList, order: Sequence[range]) -> list[tuple[int, int]]:
-    return [(chunks[part.start].start, chunks[part.stop - 1].stop) for part in order]
+    extents = map(chunks.extent, order)
+    return [(extent.start, extent.stop) for extent in extents]
 
 
 def _length(chunks: ChunkList, part: range) -> int:
-    return chunks[part.stop - 1].stop - chunks[part.start].start
+    return len(chunks.extent(part))
 
 
 def _total(start: Start) -> int:

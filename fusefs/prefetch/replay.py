@@ -7,6 +7,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fusefs.prefetch.read import Read
     from fusefs.values.trace import Start
 
 _MISSES = 8
@@ -36,19 +37,11 @@ class Replay:
         self.over = not self._ranges
         self.left = False
 
-    def observe(self, off: int, size: int, lead: int) -> list[range] | None:
-        """Take note of a read of [off, off+size).
-
-        Args:
-            off: offset in bytes.
-            size: length in bytes.
-            lead: bytes of the record to keep on their way ahead of the reader.
-
-        Returns:
-            The bytes to have next, in the order of the record; None when the read is not where the record has it,
-            so that others have to say what to do.
-        """
-        place = self._find(off, size)
+    def observe(self, read: Read) -> list[range] | None:
+        """The bytes to have next, in the order of the record; None when the read is not where the record has it."""
+        if self.over:
+            return None
+        place, lead = self._find(read.off, read.size), read.most
         if place is None or place > max(self._place, self._said) + lead:
             self._misses += 1
             if self._misses >= _MISSES:

@@ -46,15 +46,16 @@ def middle(off: int, size: int) -> int:
     return min(off + size // 2 + PAGE, off + size) - 1 if off else 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Stream:
-    """One sequential reader.
+    """One sequential reader.  Others may look at it, and keep what they make of it by its identity.
 
     Attributes:
         low: offset of the first byte that it has read.
         high: offset behind the last one; between the two there may be holes.
         below: all from here to `low` is on its way, for a reader that goes backward.
         ahead: all from `high` to here is on its way, for one that goes forward.
+        run: how many runs it has begun before: what it leaves out between two of them is too much for one.
         origin: the `middle` of the read with which its present run began.
         gap: bytes between its last read and what it had read before; None for its first read.
         rose: bytes by which `high` has risen.
@@ -63,8 +64,7 @@ class Stream:
             again.
         window: bytes to keep on their way; 0 until it is believed.
         clock: bytes that all readers of the file had read when it read last.
-        paused: others have read much meanwhile, in this run.
-        crossed: in this run it has gone from one tensor into the next (`fusefs.prefetch.tensors`).
+        pauses: how often others have read much meanwhile, in this run.
     """
 
     low: int
@@ -72,14 +72,14 @@ class Stream:
     below: int
     ahead: int
     origin: int
+    run: int = 0
     gap: int | None = None
     rose: int = 0
     fell: int = 0
     taken: int = 0
     window: int = 0
     clock: int = 0
-    paused: bool = False
-    crossed: bool = False
+    pauses: int = 0
 
     @property
     def backward(self) -> bool:
@@ -134,10 +134,11 @@ class ReadAhead:
         else:
             stream.gap = max(0, off - stream.high, stream.low - end)
             if self._clock - stream.clock > _PAUSE:
-                stream.paused, stream.crossed = True, False
+                stream.pauses += 1
             # Of a block that is read backward the kernel asks for the beginning first: what is between comes next.
             if stream.gap > (_SLACK if stream.backward else _RUN):
-                stream.origin, stream.paused, stream.crossed = middle(off, size), False, False
+                stream.origin, stream.pauses = middle(off, size), 0
+                stream.run += 1
             if end > stream.high:
                 stream.rose += end - stream.high
                 stream.high = end

@@ -16,14 +16,17 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
-from fusefs.prefetch.streams import PAGE, middle
+from fusefs.prefetch.streams import PAGE, Stream, middle
 from fusefs.values.settings import KIB, MIB
 
 if TYPE_CHECKING:
     from fusefs.formats.extents import Extents
-    from fusefs.prefetch.streams import Stream
+    from fusefs.prefetch.read import Read
+    from fusefs.prefetch.sequential import Sequential
 
 SMALL = 64 * KIB
 """A read below this that does not go on where another was may be somebody who looks at one page."""
@@ -42,10 +45,39 @@ _LOOKED_AT = 64
 """Neighbours looked at for the next one to guess: there may be 100,000 small ones, and this runs for each touch."""
 
 
-class Tensors:
-    """The tensors of one file, and which of them were touched; `largest` bytes are wanted at once at most."""
+@dataclass(slots=True)
+class _Course:
+    """What a stream has done among the tensors.
 
-    def __init__(self, extents: Extents, size: int, largest: int) -> None:
+    Attributes:
+        run: of the stream, that all the rest is about.
+        pauses: of those in this run that were taken note of.
+        origin: the byte that it set out from in the tensor where it is.
+        paused: others have read much since.
+        crossed: it has gone from one tensor into the next.
+    """
+
+    run: int
+    pauses: int
+    origin: int
+    paused: bool
+    crossed: bool = False
+
+    @classmethod
+    def of(cls, stream: Stream) -> _Course:
+        return cls(stream.run, stream.pauses, stream.origin, paused=stream.pauses > 0)
+
+
+class Tensors:
+    """The tensors of one file, and which of them were touched; `largest` bytes are wanted at once at most.
+
+    Explains every read once the header was `read`, and none before.
+    """
+
+    def __init__(self, extents: Extents, size: int, largest: int, windows: Sequential, *, credit: bool = True) -> None:
+        self._on_credit = credit
+        self._windows = windows
+        self._courses: WeakKeyDictionary[Stream, _Course] = WeakKeyDictionary()
         self._starts, self._stops = extents.starts, extents.stops
         self._size = size
         self._largest = largest
@@ -54,29 +86,36 @@ class Tensors:
         self._guessed: dict[int, int] = {}
         self._credit = 0
 
-    def observe(self, off: int, size: int, stream: Stream, *, most: int, tight: bool) -> list[range]:
-        """Take note of a read of [off, off+size) and say what of the tensors is wanted for it.
+    def observe(self, read: Read) -> list[range]:
+        """What of the tensors is wanted for a read, and behind that the window of its reader."""
+        course = self._course_of(read.stream)
+        ranges = self._touch(read, course)
+        within = self._bounds(read, course)
+        if within is None:
+            return ranges
+        return ranges + self._windows.window(read, within, trusted=not course.crossed)
 
-        Args:
-            off: offset in bytes.
-            size: length in bytes.
-            stream: that the read belongs to, the read included.
-            most: bytes of a sequential reader's window, at which credit ends.
-            tight: what is fetched may have to leave again before it is read, so no tensor is wanted whole.
+    def _course_of(self, stream: Stream) -> _Course:
+        course = self._courses.get(stream)
+        if course is None or course.run != stream.run:
+            course = self._courses[stream] = _Course.of(stream)
+        elif course.pauses != stream.pauses:
+            course.pauses, course.paused, course.crossed = stream.pauses, True, False
+        return course
 
-        Returns:
-            The bytes to have next, most wanted first.
-        """
+    def _touch(self, read: Read, course: _Course) -> list[range]:
+        """Take note of a read; the tensor that it touches for the first time, and those that its credit buys."""
+        off, size, stream = read.off, read.size, read.stream
         wanted = middle(off, size)
         index = bisect_right(self._starts, wanted) - 1
         if index > 0 and wanted - self._starts[index] < PAGE and self._touched[index - 1]:
             end = self._stops[index - 1] - 1
             if wanted - end < PAGE:
                 # The page holds the end of a tensor that is being read, too: copying touches both ends of it first.
-                if stream.origin == wanted:
-                    stream.origin = end
+                if course.origin == wanted:
+                    course.origin = end
                 return []
-        if index < 0 or wanted >= self._stops[index] or not self._entered(index, wanted, stream):
+        if index < 0 or wanted >= self._stops[index] or not self._entered(index, wanted, stream, course):
             return []
         if self._touched[index]:
             return []
@@ -85,37 +124,37 @@ class Tensors:
         if size < SMALL and (stream.gap is None or stream.gap > SMALL or stream.extent == size):
             return []  # alone, or the same again
         self._touched[index] = 1
-        credit = self._earn(index, most)
+        credit = self._earn(index, read.most)
         start, stop = self._starts[index], self._stops[index]
-        if tight or stop - start > self._largest:
+        if read.tight or stop - start > self._largest:
             return []  # a window of it at a time
         words = [range(off + size, stop), range(start, off)]
-        if credit and not stream.crossed:
-            words += self._guess(index, most)
+        if credit and self._on_credit and not course.crossed:
+            words += self._guess(index, read.most)
         return [word for word in words if word]
 
-    def bounds(self, off: int, size: int, stream: Stream, *, tight: bool) -> range | None:
-        """How far the window of `stream`, which has just read [off, off+size), may reach; None: it has none."""
-        if stream.crossed:
+    def _bounds(self, read: Read, course: _Course) -> range | None:
+        """How far the window of the reader may reach; None: it has none."""
+        if course.crossed:
             return range(self._size)
-        index = bisect_right(self._starts, middle(off, size)) - 1
+        index = bisect_right(self._starts, middle(read.off, read.size)) - 1
         if index < 0 or not self._touched[index]:
             return None
         start, stop = self._starts[index], self._stops[index]
-        return range(start, stop) if tight or stop - start > self._largest else None
+        return range(start, stop) if read.tight or stop - start > self._largest else None
 
-    def _entered(self, index: int, wanted: int, stream: Stream) -> bool:
+    def _entered(self, index: int, wanted: int, stream: Stream, course: _Course) -> bool:
         """False while `stream` may be in tensor `index` only because the kernel reads ahead of who reads another."""
-        origin = bisect_right(self._starts, stream.origin) - 1
-        if origin == index or stream.crossed:
+        origin = bisect_right(self._starts, course.origin) - 1
+        if origin == index or course.crossed:
             return True
         beyond = stream.high - self._starts[origin + 1] if origin < index else self._starts[origin] - stream.low
         if beyond < _BEYOND:
             return False
         # Who has read the header and goes on has not said yet that he wants more than the first tensor.  Nor has who
         # read something else between two tensors: in random order, too, the neighbour's turn comes at some time.
-        stream.crossed = origin >= 0 and not stream.paused
-        stream.origin, stream.paused = wanted, False
+        course.crossed = origin >= 0 and not course.paused
+        course.origin, course.paused = wanted, False
         return True
 
     def _earn(self, index: int, most: int) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PATIENCE = 20.0
+PATIENCE = 20.0
 """Seconds until the client is told to ask again: less than the 30 s after which fusefs and others give up a connection
 that says nothing."""
 
@@ -23,14 +23,13 @@ async def when_known(
     work: Callable[..., T],
     *args: object,
     limiter: trio.CapacityLimiter | None = None,
-    patience: float = _PATIENCE,
 ) -> T:
     """Call `work` in a thread of `limiter`, again whenever what it lacked may be there.
 
     Raises:
-        NotYet: it took longer than `patience`; with how far the hashing is.
+        NotYet: it took longer than `PATIENCE`; with how far the hashing is.
     """
-    deadline = trio.current_time() + patience
+    deadline = trio.current_time() + PATIENCE
     while True:
         try:
             return await trio.to_thread.run_sync(work, *args, limiter=limiter)

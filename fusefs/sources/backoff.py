@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fusefs.errors import Cancelled, FusefsError, HostResting, StallTimeout, WrongResponse
+from fusefs.values import metrics
 
 if TYPE_CHECKING:
     import threading
@@ -95,5 +96,5 @@ class Patience:
         if self._clock.now() + seconds >= self._deadline:
             raise error
         self._tries += 1
-        self._counters.add("retries")
+        self._counters.add(metrics.RETRIES)
         self._clock.wait(self._stopped, seconds)

@@ -39,7 +39,7 @@ class Standing:
             self._until[digest] = self._clock.now() + ASIDE
             self._reason = f"{reason} of {digest.short}"
         if not known:
-            log.warning("%s is set aside for %s: %s.", self._label, digest, reason)
+            log.warning("%s is blocked for %s: %s.", self._label, digest, reason)
 
     def aside(self, digest: Digest) -> bool:
         """Whether it must not be asked for this blob."""

@@ -17,6 +17,7 @@ from fusefs.artifacts.manifest import MAX_MANIFEST_SIZE
 from fusefs.errors import Cancelled, InvalidInput, ModelNotFound, NotFound, SourceError
 from fusefs.values.chunkpack import MAX_PACKED_SIZE, unpack
 from fusefs.values.chunks import Blob, Chunk, ChunkList
+from fusefs.values.filenames import part_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,7 +164,7 @@ class LocalBody:
 
 
 def _same(entry: str, part: str) -> bool:
-    return entry.lower() == part.lower()
+    return part_of(entry).lower() == part.lower()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from fusefs.net.clock import SystemClock
 from fusefs.sources.backoff import Patience
 from fusefs.sources.base import Remote
 from fusefs.sources.distrust import Standing
+from fusefs.values import metrics
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.voucher import Proof, Voucher
 
@@ -141,11 +142,11 @@ class Retrying:
         while True:
             if self._stopped.is_set():
                 raise Cancelled("the source is closed")
-            self._counters.add("requests")
+            self._counters.add(metrics.REQUESTS)
             try:
                 return call()
             except HostResting as exc:
-                self._counters.add("requests", -1)  # there was none
+                self._counters.add(metrics.REQUESTS, -1)  # there was none
                 patience.pause(exc)
             except FusefsError as exc:
                 patience.pause(exc)

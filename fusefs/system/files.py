@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.errors import CacheError, CacheFull, SizeMismatch, UnexpectedEnd
 from fusefs.system.spot import is_link_at, mkdir_at, names_at, open_at, replace_at, rmdir_at, stat_at, unlink_at
+from fusefs.system.steps import step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -344,7 +345,8 @@ def copy_exactly(reader: Reader, fd: int, size: int, what: str, hasher: Hasher) 
         if off + got > size:
             raise SizeMismatch(f"{what}: more than the announced {size} bytes")
         hasher.update(buffer[:got])
-        pwrite_all(fd, buffer[:got], off)
+        with step("blob written"):
+            pwrite_all(fd, buffer[:got], off)
         off += got
     if off < size:
         raise UnexpectedEnd(f"{what}: {off} bytes for the announced {size}")

@@ -2,7 +2,9 @@
 
 Whoever may write to a folder may rename what lies in it.  The rule is `safe_path` of OpenSSH (auth StrictModes): each
 folder on the way belongs to root or to us and nobody else may write to it.  A sticky folder (/tmp) is excepted, for
-only the owner of an entry may rename it there; the entry that the way takes must be root's or ours in any case.
+only the owner of an entry may rename it there; the entry that the way takes must be root's or ours in any case.  So is
+a folder of a file system that keeps no modes (`fusefs.system.features`): nobody can close it, and who uses such a disk
+is told so when a mount or a pull begins.
 """
 
 from __future__ import annotations
@@ -13,8 +15,7 @@ import stat
 from pathlib import Path
 
 from fusefs.errors import CacheError
-
-_OTHERS_WRITE = 0o022
+from fusefs.system.features import OTHERS_WRITE, keeps_modes
 
 _MOST_LINKS = 40
 """As the kernel's MAXSYMLINKS."""
@@ -81,7 +82,7 @@ def make_parents(root: Path) -> None:
 def _check_folder(path: Path, root: Path) -> None:
     info = os.stat(path)
     _check_owner(path, info, root)
-    if info.st_mode & _OTHERS_WRITE and not info.st_mode & stat.S_ISVTX:
+    if info.st_mode & OTHERS_WRITE and not info.st_mode & stat.S_ISVTX and keeps_modes(path):
         raise CacheError(
             f"others may write to {path}, so they could put another cache in the place of {root}: "
             f"chmod go-w {path}, or name another cache with --cache-dir"

@@ -134,7 +134,7 @@ class _Collection:
 
     def _in_use(self, models: list[Model], stays: set[Digest]) -> list[Model]:
         """Those that are mounted, or of which somebody has a blob open that would have to go."""
-        mounted = _mounted(self.holdings.cache.root) if models else set()
+        mounted = mounted_from(self.holdings.cache.root) if models else set()
         return [
             model
             for model in models
@@ -262,7 +262,7 @@ class _Collection:
         )
 
 
-def _mounted(root: Path) -> set[tuple[str, str, str, str]]:
+def mounted_from(root: Path) -> set[tuple[str, str, str, str]]:
     """Models that are mounted from this cache now: without their manifest the next mount would need the network."""
     found = set()
     for mount in gather().mounts:

@@ -52,7 +52,7 @@ def unpin(cache_dir: Path, names: Sequence[Name]) -> None:
     pinned = {name.key for name in cache.pins}
     for name in names:
         if name.key not in pinned:
-            raise NotCached(f"{name.short}: not pinned; `fusefs ls` shows what is")
+            raise NotCached(f"{name.short}: not pinned; `fusefs ls` shows the pinned models")
     with disk_errors(cache.root / "pins"):
         for name in names:
             cache.pins.remove(name)

@@ -74,7 +74,7 @@ def verify_all(cache_dir: Path, show: Show) -> VerifyReport:
 _FINDINGS: dict[Finding, tuple[str, str]] = {
     "mended": ("dropped", "the manifest had changed on disk; it was mended from its copy in the cache"),
     "dropped": ("dropped", "the manifest had changed on disk and was dropped; it is fetched again when needed"),
-    "unknown": ("unproved", "not checked: nothing in the cache says what this manifest should be"),
+    "unknown": ("unproved", "not checked: the cache has no digest for this manifest"),
 }
 
 

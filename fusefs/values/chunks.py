@@ -109,6 +109,9 @@ class Chunk:
         return f"{self.start}-{self.end}"
 
 
+_new, _set = object.__new__, object.__setattr__
+
+
 class ChunkList:
     """All chunks of one blob in order: contiguous, from 0 to size-1, no overlap, no gap.
 
@@ -117,10 +120,11 @@ class ChunkList:
 
     Attributes:
         size: of the blob, in bytes.
+        proved: every chunk has a digest of its own.
         fingerprint: what `fusefs.values.chunkpack` made of the list, once it has: of 2^20 chunks it takes 25 ms.
     """
 
-    __slots__ = ("_digests", "_held", "_starts", "fingerprint", "size")
+    __slots__ = ("_digests", "_held", "_starts", "fingerprint", "proved", "size")
 
     def __init__(self, size: int, starts: Starts, digests: Buffer | None, *, mapped: bool = False) -> None:
         self.size = size
@@ -128,6 +132,7 @@ class ChunkList:
         # Nearly every list has equal chunks, whose starts need no memory.
         self._starts = _equal(size, starts)
         self._digests = digests
+        self.proved = digests is not None
         self._held = Held(LISTS)
         counted = 0 if isinstance(self._starts, range) else 8 * len(self._starts)
         self._held.grow(counted + (0 if mapped or digests is None else len(digests)))
@@ -219,20 +224,29 @@ class ChunkList:
         """Where each chunk begins, in order."""
         return self._starts
 
-    @property
-    def proved(self) -> bool:
-        """True when every chunk has a digest of its own."""
-        return self._digests is not None
-
     def __len__(self) -> int:
         return len(self._starts)
 
     def __getitem__(self, index: int) -> Chunk:
-        stop = self._starts[index + 1] if index + 1 < len(self._starts) else self.size
-        return Chunk(self._starts[index], stop - 1)
+        starts = self._starts
+        # Without another look at what was checked when the list was made: of each chunk this is asked many times.
+        chunk = _new(Chunk)
+        _set(chunk, "start", starts[index])
+        _set(chunk, "end", (starts[index + 1] if index + 1 < len(starts) else self.size) - 1)
+        return chunk
 
     def __iter__(self) -> Iterator[Chunk]:
         return (self[i] for i in range(len(self)))
+
+    def extent(self, indices: range) -> range:
+        """Offsets of all bytes of neighbouring chunks, at least one, for the hot path."""
+        stop = indices.stop
+        return range(self._starts[indices.start], self._starts[stop] if stop < len(self._starts) else self.size)
+
+    def size_of(self, index: int) -> int:
+        """Length of chunk `index` in bytes, for the hot path."""
+        starts = self._starts
+        return (starts[index + 1] if index + 1 < len(starts) else self.size) - starts[index]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ChunkList):
@@ -336,11 +350,7 @@ class ChunkListBuilder:
             self._held.grow(_BYTES_A_CHUNK * (len(self._starts) + more))
 
     def made(self, kind: type[L]) -> L:
-        """The list, which takes over what was counted for it.
-
-        Raises:
-            InvalidChunkList: a gap, an overlap or a wrong end.
-        """
+        """The list, which takes over what was counted for it; InvalidChunkList as `packed`."""
         starts, digests = self.packed()
         self._held.grow(0)
         return kind(self._size, starts, digests)
@@ -353,13 +363,13 @@ class ChunkListBuilder:
         """
         if self._is_whole():
             return self._starts, self._digests
-        order = sorted(range(len(self._starts)), key=self._starts.__getitem__)
-        expected = 0
+        order, expected = sorted(range(len(self._starts)), key=self._starts.__getitem__), 0
         for i in order:
-            if self._starts[i] != expected:
-                what = "gap before" if self._starts[i] > expected else "overlap at"
-                raise InvalidChunkList(f"{what} chunk {self._starts[i]}-{self._ends[i]}: expected start {expected}")
-            expected = self._ends[i] + 1
+            start, end = self._starts[i], self._ends[i]
+            if start != expected:
+                what = "gap before" if start > expected else "overlap at"
+                raise InvalidChunkList(f"{what} chunk {start}-{end}: expected start {expected}")
+            expected = end + 1
         if expected != self._size:
             raise InvalidChunkList(f"chunks end at {expected}, the blob has {self._size} bytes")
         starts = array("Q", (self._starts[i] for i in order))
@@ -385,10 +395,6 @@ def _equal(size: int, starts: Starts) -> Starts:
 
 
 def check_blob_size(size: int) -> None:
-    """Refuse sizes that no blob can have.
-
-    Raises:
-        InvalidChunkList: negative, or larger than `MAX_BLOB_SIZE`.
-    """
+    """Refuse sizes that no blob can have, by InvalidChunkList."""
     if not 0 <= size <= MAX_BLOB_SIZE:
         raise InvalidChunkList(f"a blob cannot have {size} bytes")

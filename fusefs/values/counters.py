@@ -3,38 +3,51 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fusefs.values.metrics import COUNTERS, GAUGES, Counter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fusefs.values.metrics import Metric
 
 
-@dataclass(slots=True)
 class Counters:
-    """What happened so far; all but `bytes_*` count events.
+    """The values of all metrics of one mount or one pull.
 
-    Worker threads and the event loop add to it, so every change goes through `add`.
+    Worker threads and the event loop add to them, so every change goes through `add`.
     """
 
-    bytes_fetched: int = 0
-    bytes_served: int = 0
-    requests: int = 0
-    retries: int = 0
-    chunks_verified: int = 0
-    chunks_unproved: int = 0
-    chunks_rejected: int = 0
-    read_errors: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = dict.fromkeys(COUNTERS, 0)
+        self._watched: dict[Metric, Callable[[], float]] = {}
 
-    def add(self, name: str, amount: int = 1) -> None:
-        """Add to the counter called `name`; `+=` from two threads could lose one of them."""
+    def add(self, counter: Counter, amount: int = 1) -> None:
+        """Count; `+=` from two threads could lose one of them."""
         with self._lock:
-            setattr(self, name, getattr(self, name) + amount)
+            self._counts[counter] += amount
+
+    def watch(self, metric: Metric, read: Callable[[], float]) -> None:
+        """Have a metric read where it is kept anyway, when somebody asks."""
+        self._watched[metric] = read
+
+    def __getitem__(self, metric: Metric) -> float:
+        read = self._watched.get(metric)
+        if read is not None:
+            return read()
+        with self._lock:
+            return self._counts[metric] if isinstance(metric, Counter) else 0
 
     def snapshot(self) -> dict[str, int]:
         """All counters by name."""
-        with self._lock:
-            return {name: getattr(self, name) for name in _NAMES}
+        return {counter.name: int(self[counter]) for counter in COUNTERS}
 
-
-_NAMES = tuple(name for name in Counters.__dataclass_fields__ if not name.startswith("_"))
+    def gauges(self) -> dict[str, float]:
+        """All gauges that are measured, by name."""
+        return {gauge.name: self[gauge] for gauge in GAUGES if gauge in self._watched}
 
 
 @dataclass(slots=True)

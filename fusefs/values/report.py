@@ -52,15 +52,15 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         label: its host.
-        state: `ok`, `resting` (it failed, or asked for time) or `set aside` (for some blobs it gave wrong content).
+        state: `ok`, `resting` (it failed, or asked for time) or `blocked` (for some blobs it gave wrong content).
         reason: why, when it is not `ok`.
-        blobs_set_aside: for how many blobs it is not asked any more.
+        blobs_blocked: for how many blobs it is not asked any more.
     """
 
     label: str
     state: str = "ok"
     reason: str = ""
-    blobs_set_aside: Count = 0
+    blobs_blocked: Count = 0
 
 
 class MountReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +82,7 @@ class MountReport(msgspec.Struct, frozen=True, kw_only=True):
         queued: chunks that are wanted and wait for their request.
         kernel: the knobs: name to the value that was set, or a text that says why it could not be.
         files: every file with content of its own.
-        counters: see `fusefs.values.counters.Counters`.
+        counters: see `fusefs.values.metrics`.
         overdue: reads that should have been answered long ago (see `fusefs.daemon.watchdog`).
         last_error: what reads wait for that are overdue, else the last failed read or fetch; None when there was none.
         notes: what a person should know of how it was set up: whose manifest is the cache's, and why.
@@ -156,7 +156,7 @@ class PullReport(msgspec.Struct, frozen=True):
     Attributes:
         sources: the names that were asked for.
         blobs: each distinct blob.
-        counters: see `fusefs.values.counters.Counters`.
+        counters: see `fusefs.values.metrics`.
         seconds: how long it took.
         problems: those of the names of which nobody knows what they mean.
         notes: what a person should know although it worked.
@@ -311,7 +311,51 @@ class GcReport(msgspec.Struct, frozen=True, kw_only=True):
     small: int = 0
 
 
-Report = MountReport | StatusReport | PullReport | VerifyReport | HoldingsReport | GcReport
+class Removed(msgspec.Struct, frozen=True):
+    """A model that was removed from a cache.
+
+    Attributes:
+        name: in full.
+        short: as a person would write it.
+        bytes: on disk that were freed.
+        blobs: how many went.
+        shared: how many stay, because another model needs them.
+    """
+
+    name: str
+    short: str
+    bytes: int
+    blobs: int
+    shared: int
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A model that was not removed: its name in full and in short, and why."""
+
+    name: str
+    short: str
+    why: str
+
+
+class RemoveReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a removal: the document of `fusefs rm --json`.
+
+    Attributes:
+        cache_dir: where.
+        removed: models that are gone.
+        kept: models that are not.
+        freed_total: bytes.
+        free: bytes of the disk that are free afterwards.
+    """
+
+    cache_dir: str
+    removed: tuple[Removed, ...]
+    kept: tuple[Kept, ...]
+    freed_total: int
+    free: int
+
+
+Report = MountReport | StatusReport | PullReport | VerifyReport | HoldingsReport | GcReport | RemoveReport
 
 
 def encode(report: Report) -> bytes:

@@ -8,6 +8,9 @@ from typing import Literal
 
 from fusefs.errors import InvalidSetting
 
+ABLATED = ("tensors", "credit", "lanes", "replay")
+"""What `Settings.without` may name: parts of prefetch whose worth the benchmark measures."""
+
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 Unproved = Literal["wait", "allow", "refuse"]
@@ -43,6 +46,7 @@ class Settings:
         span_size: bytes one request asks for at most.
         connections: requests in flight at most; the largest single lever on a slow link.
         readahead_max: bytes fetched ahead of one sequential reader at most.
+        without: those of `ABLATED` that are switched off, to measure what they are worth; no option of a user's.
     """
 
     timeout: float = 300.0
@@ -61,6 +65,7 @@ class Settings:
     span_size: int = 64 * MIB
     connections: int = 8
     readahead_max: int = 128 * MIB
+    without: frozenset[str] = frozenset()
 
 
 # Digits are bounded, so that no number becomes infinite; ASCII alone, or the Kelvin sign would be a K.

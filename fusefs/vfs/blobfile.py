@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.errors import ChunkGone, FusefsError
+from fusefs.errors import ChunkGone, FusefsError, ReadTimeout
 from fusefs.fetch.flight import Priority
 from fusefs.prefetch.streams import ReadAhead
 from fusefs.system.files import advise
+from fusefs.values import metrics
 from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.fetch.fetcher import Fetcher
@@ -41,6 +43,7 @@ class BlobFile:
     def __init__(self, fetcher: Fetcher, fetch: BlobFetch, *, fill: bool = False) -> None:
         self.blob: Blob = fetch.blob
         self._fetcher = fetcher
+        self._foresight = fetcher.foresight
         self._fetch = fetch
         self._fill = fill
         self._filling = False
@@ -57,32 +60,51 @@ class BlobFile:
             return b""
         chunker = self._fetch.chunker
         if chunker is None or chunker.quarantined:
-            self._fetcher.observe(self._fetch, off, size)
+            self._foresight.observe(self._fetch, off, size)
             return await self._wait(off, size)
         # Looked at before the map is: what is evicted after that is noticed by the number.
         evictions = chunker.usage.evictions
-        if chunker.missing(off, size):
-            self._fetcher.observe(self._fetch, off, size)
-            return await self._wait(off, size)
+        missing = chunker.missing(off, size)
+        if missing:
+            self._foresight.observe(self._fetch, off, size)
+            return await self._wait(off, size, chunker, missing)
         if chunker.sealed:
             self._advise(chunker, off, size)
         else:
-            self._fetcher.observe(self._fetch, off, size)
+            self._foresight.observe(self._fetch, off, size)
         data = await self._pread(chunker, off, size)
         if data is None or chunker.usage.evictions != evictions:
             return await self._wait(off, size)
         return data
 
-    async def _wait(self, off: int, size: int) -> bytes | bytearray | memoryview:
-        """The same when it takes the network or the disk: nothing of it is evicted meanwhile."""
-        with self._fetch.reading(off, off + size):
+    async def _wait(
+        self, off: int, size: int, chunker: Chunker | None = None, missing: Sequence[int] = ()
+    ) -> bytes | bytearray | memoryview:
+        """The same when it takes the network or the disk: nothing of it is evicted meanwhile.
+
+        The one loop that looks again, after every wait.  The first look was taken where `missing` says what lacks.
+
+        Raises:
+            ReadTimeout: `--timeout` seconds passed (for a blob without a list: passed without progress).
+        """
+        fetch, fetcher = self._fetch, self._fetcher
+        fetcher.counters.add(metrics.READS_WAITED)
+        with fetch.reading(off, off + size), trio.move_on_after(fetcher.timeout) as scope:
             while True:
-                chunker = await self._fetcher.ensure(self._fetch, off, size)
+                if chunker is not None and missing:
+                    await fetcher.ensure(fetch, chunker, missing, scope)
+                chunker = await fetcher.open(fetch)
                 evictions = chunker.usage.evictions
-                if not chunker.missing(off, size):
-                    data = await self._pread(chunker, off, size)
-                    if data is not None and chunker.usage.evictions == evictions:
-                        return data
+                missing = chunker.missing(off, size)
+                if missing:
+                    continue
+                self._foresight.served(fetch, chunker, off)
+                data = await self._pread(chunker, off, size)
+                if data is not None and chunker.usage.evictions == evictions:
+                    return data
+                # All of it was here, and left before it was read: the time to wait begins anew.
+                scope.deadline = trio.current_time() + fetcher.timeout
+        raise ReadTimeout(f"{self.blob.digest.short}…: bytes {off}-{off + size - 1} took over {fetcher.timeout:g} s")
 
     async def _pread(self, chunker: Chunker, off: int, size: int) -> bytes | bytearray | memoryview | None:
         """Bytes that are not missing; None when they lived in memory and others needed it."""
@@ -99,11 +121,11 @@ class BlobFile:
         if ahead:
             behind = range(max(0, off - 2 * len(ahead)), max(0, off - _STILL_READ))
             self._fetch.use.hold()
-            self._fetcher.start_soon(partial(self._advised, chunker, ahead, behind))
+            self._fetcher.tasks.start_soon(self._advised, chunker, ahead, behind)
 
     async def _advised(self, chunker: Chunker, ahead: range, behind: range) -> None:
         try:
-            await self._fetcher.threads.run(advise, chunker.fd, ahead, behind)
+            await self._fetcher.tasks.threads.run(advise, chunker.fd, ahead, behind)
         finally:
             self._fetch.use.let_go()
 
@@ -112,19 +134,19 @@ class BlobFile:
         self._fetch.use.handles += 1
         if self._fill and not self._filling and self.state != "sealed":
             self._filling = True
-            self._fetcher.start_soon(self._fill_up)
+            self._fetcher.tasks.start_soon(self._fill_up)
 
     def release(self) -> None:
         """Somebody closed the file.  What it caused to be fetched is wanted anyway."""
         self._fetch.use.handles -= 1
-        self._fetcher.keep_start(self._fetch)
+        self._foresight.keep(self._fetch)
 
     async def _fill_up(self) -> None:
         try:
             with self._fetch.wanted_whole():
                 await self._fetcher.complete(self._fetch, Priority.FILL)
         except FusefsError as exc:
-            self._fetcher.report(exc)
+            self._fetcher.tasks.report(exc)
         finally:
             self._filling = False  # the next open tries again
 

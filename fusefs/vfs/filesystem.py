@@ -23,6 +23,7 @@ from fusefs.errors import (
     ReadOnly,
     UnexpectedEnd,
 )
+from fusefs.values import metrics
 from fusefs.values.digest import Digest
 from fusefs.values.voucher import BOUND
 from fusefs.vfs.reads import Reads
@@ -39,6 +40,10 @@ log = logging.getLogger(__name__)
 
 BLOCK_SIZE = 1 << 20
 """st_blksize, so the buffer of `cp`, `cat` and Python's open(): 4 KiB would make 256 read calls out of one."""
+
+FILE_MODE, FOLDER_MODE = 0o644, 0o755
+"""As other read-only network mounts show them: a copy has the modes of what was copied, and who made it wants to change
+and remove it.  Nothing can be written all the same, for the mount is read-only."""
 
 FRAGMENT_SIZE = 4096
 """f_frsize, the unit of statfs's counts: small enough that a small model is not shown as one block."""
@@ -190,14 +195,14 @@ class FileSystem:
     def attributes(self, node: Node) -> Attributes:
         """Attributes of a node."""
         if isinstance(node, FolderNode):
-            return Attributes(node.inode, stat.S_IFDIR | 0o555, 2 + node.folders, 0, 0, node.mtime_ns, UNCHANGING)
+            return Attributes(node.inode, stat.S_IFDIR | FOLDER_MODE, 2 + node.folders, 0, 0, node.mtime_ns, UNCHANGING)
         assert isinstance(node, FileNode)
         if node.target:
             return Attributes(node.inode, stat.S_IFLNK | 0o777, 1, len(node.target), 0, node.mtime_ns, UNCHANGING)
         present, state = self.presence(node)
         valid_for = UNCHANGING if state == "sealed" else self.changing
         blocks = -(-present // 512)
-        return Attributes(node.inode, stat.S_IFREG | 0o444, 1, node.size, blocks, node.mtime_ns, valid_for)
+        return Attributes(node.inode, stat.S_IFREG | FILE_MODE, 1, node.size, blocks, node.mtime_ns, valid_for)
 
     def presence(self, node: FileNode) -> tuple[int, str]:
         """Bytes present, and the state."""
@@ -304,7 +309,7 @@ class FileSystem:
             data = b""
         else:
             data = await self._read_slice(node, node.content, lies, off, wanted)
-        self._counters.add("bytes_served", wanted)
+        self._counters.add(metrics.BYTES_SERVED, wanted)
         return data
 
     async def _read_slice(
@@ -324,7 +329,7 @@ class FileSystem:
         return data
 
     def _note(self, message: str) -> None:
-        self._counters.add("read_errors")
+        self._counters.add(metrics.READ_ERRORS)
         # Hundreds of readers may wait for one chunk: they all fail with one message, which is worth one line.
         if message != self.last_error:
             log.warning("A read failed: %s", message)

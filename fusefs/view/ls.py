@@ -106,7 +106,7 @@ def _totals(report: HoldingsReport, now: float) -> Iterator[Line]:
         size = words.size(sum(one.allocated for one in report.quarantine))
         since = words.ago(now - min(one.since for one in report.quarantine))
         blobs = words.some(len(report.quarantine), "blob")
-        yield [("quarantine  ", "red"), (f"{blobs} whose list lied, {size} on disk, oldest {since}", "")]
+        yield [("quarantine  ", "red"), (f"{blobs} with a wrong chunk list, {size} on disk, oldest {since}", "")]
 
 
 def _unnamed(blobs: Sequence[BlobReport], now: float) -> str:

@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING
 
 from fusefs.values.printable import printable
-from fusefs.values.report import Item
 from fusefs.view import words
 from fusefs.view.progress import Tally, meter
 from fusefs.view.terminal import moves
@@ -24,8 +23,8 @@ _NAMES = 20
 _FRAME = 0.1
 """Seconds between two looks of the bar; what is done sooner is not worth a word."""
 
-_SHORTEST_BAR, _LONGEST_BAR = 8, 30
-"""Columns."""
+_SHORTEST_BAR, _LONGEST_BAR, _SHORTEST_LABEL = 8, 30, 16
+"""Columns; a label that is cut to less says nothing."""
 
 _ERASE = "\r\x1b[K"
 
@@ -76,11 +75,13 @@ class HashingBar:
                 self._erase()
                 return
             if self._tally is None:
-                self._tally, self._next = Tally(now), now + _FRAME
+                self._tally, self._next = Tally(now, initial=done), now + _FRAME
             if now < self._next:
                 return
             self._next = now + _FRAME
-            self._tally.look([Item(label=label, size=size, done=done, digest="", state="")], now)
+            self._tally.done, self._tally.size = done, size
+            # The mean since the beginning: a disk does not change its pace as a network does.
+            self._tally.rate = (done - (self._tally.initial or 0)) / (now - self._tally.started)
             self._out.write(_ERASE + printable(self._line(label, self._tally)))
             self._out.flush()
             self._shown = True
@@ -98,7 +99,7 @@ class HashingBar:
             cells = min(_LONGEST_BAR, rest - 4)
             text = f"▕{meter(tally.done, tally.size, cells)}▏ {text}"
             rest -= cells + 4
-        if rest > _SHORTEST_BAR:
+        if rest - 2 >= min(len(label), _SHORTEST_LABEL):
             text = f"{words.elide(label, rest - 2)}  {text}"
         return words.elide(f"hashing {text}", room)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fusefs.values import metrics
 from fusefs.view import words
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def pulled(report: PullReport) -> list[str]:
     if not good or any(blob.state != "sealed" for blob in report.blobs):
         return []
     sealed = [blob for blob in report.blobs if blob.state == "sealed"]
-    fetched = report.counters.get("bytes_fetched", 0)
+    fetched = report.counters.get(metrics.BYTES_FETCHED.name, 0)
     what = f"fetched {words.size(fetched)} in {words.seconds(report.seconds)}" if fetched else "nothing to fetch"
     return [f"{', '.join(good)}: {_blobs(len(sealed))}, {words.size(sum(b.size for b in sealed))}, sealed; {what}"]
 

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fusefs.values import metrics
 from fusefs.values.printable import printable
 from fusefs.view import words
 from fusefs.view.blocks import bar
@@ -85,7 +86,7 @@ def _mount(mount: MountReport, shape: Shape) -> Iterator[Line]:
         yield [("  warning: ", "yellow"), (note, "")]
     for source in mount.sources_state:
         if source.state != "ok":
-            blobs = f" for {_some(source.blobs_set_aside, 'blob')}" if source.blobs_set_aside else ""
+            blobs = f" for {_some(source.blobs_blocked, 'blob')}" if source.blobs_blocked else ""
             yield [(f"  {source.label} is {source.state}{blobs}: ", "yellow"), (source.reason, "dim")]
     for knob, reason in _not_tuned(mount):
         yield [(f"  not tuned: {knob}: ", "yellow"), (reason, "dim")]
@@ -121,25 +122,23 @@ def _title(mount: MountReport, shape: Shape) -> Iterator[Line]:
 
 
 def _facts(mount: MountReport) -> list[str]:
-    count = mount.counters.get
+    def count(counter: metrics.Counter) -> int:
+        return mount.counters.get(counter.name, 0)
+
     # Two paths may show one blob, which is stored and fetched once.
     blobs = {file.digest or file.path: file for file in mount.files}.values()
     facts = [
         f"{words.size(sum(b.present for b in blobs))} of {words.size(sum(b.size for b in blobs))} present",
         f"{words.rate(mount.rate)} now" if mount.rate >= 1 else "idle",
-        f"fetched {words.size(count('bytes_fetched', 0))} in {_some(count('requests', 0), 'request')}",
-        f"served {words.size(count('bytes_served', 0))}",
-        *([f"evicted {words.size(evicted)}"] if (evicted := count("bytes_evicted", 0)) else []),
+        *([f"{mount.in_flight} in flight"] if mount.in_flight else []),
+        f"fetched {words.size(count(metrics.BYTES_FETCHED))} in {_some(count(metrics.REQUESTS), 'request')}",
+        f"served {words.size(count(metrics.BYTES_SERVED))}",
     ]
-    if mount.in_flight:
-        facts.insert(2, f"{mount.in_flight} in flight")
-    for name, one, many in (
-        ("retries", "retry", "retries"),
-        ("chunks_rejected", "chunk rejected", "chunks rejected"),
-        ("read_errors", "read error", "read errors"),
-    ):
-        if number := count(name, 0):
-            facts.append(f"{number} {one if number == 1 else many}")
+    for counter in metrics.COUNTERS:
+        if counter.noted and (number := count(counter)):
+            one, several = counter.noted
+            shown = words.size(number) if counter.unit == "bytes" else str(number)
+            facts.append((one if number == 1 else several).format(shown))
     return facts
 
 

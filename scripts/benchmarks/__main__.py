@@ -8,9 +8,11 @@ import os
 import sys
 import time
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from scripts.benchmarks import (
+    ablation,
     arguments,
     beside,
     cold,
@@ -20,6 +22,7 @@ from scripts.benchmarks import (
     machine,
     markdown,
     mounts,
+    patterns,
     perf,
     plots,
     scale,
@@ -128,7 +131,7 @@ def _run(args: argparse.Namespace, report: Report) -> None:
     """Measure and draw what was asked for."""
     with stage(args.dir, keep=args.keep) as folder, contextlib.ExitStack() as stack:
         os.environ.update({f"XDG_{kind}_HOME": str(folder / kind.lower()) for kind in ("STATE", "CACHE", "CONFIG")})
-        if not args.quick:
+        if not args.quick and not args.counters:
             _say("touching memory once …")
             machine.warm_memory(6 * args.size)
         _say("making models …")
@@ -136,10 +139,13 @@ def _run(args: argparse.Namespace, report: Report) -> None:
         big = content.make_model(www, "big", "model.gguf", args.size)
         half = content.make_model(www, "tensors", "model.safetensors", args.size)
         near = stack.enter_context(servers.nginx(folder, www))
-        far, why_not = _link(folder, www, stack)
+        far, why_not = (None, "nothing is timed") if args.counters else _link(folder, www, stack)
         if why_not:
             report.setting["shaped link"] = f"none: {why_not}"
         bench = Bench(folder, report, args.runs, big, half, near, far, why_not)
+        if args.counters:
+            _count(args, bench, stack)
+            return
         if not args.only_plots and not args.only_floors:
             measure(args, bench)
         if args.floors and not args.only_plots:
@@ -151,6 +157,16 @@ def _run(args: argparse.Namespace, report: Report) -> None:
             )
 
 
+def _count(args: argparse.Namespace, bench: Bench, stack: contextlib.ExitStack) -> None:
+    late = stack.enter_context(servers.late(bench.folder, bench.folder / "www"))
+    model = llama.make(bench, quick=args.quick) if find_spec("llama_cpp") else None
+    for pattern in (*patterns.synthetic(bench.big, bench.tensors), *patterns.programs(bench.tensors, model)):
+        server = late if pattern.program else bench.near
+        _attempt(
+            bench, pattern.name, partial(ablation.count, bench, server, pattern, args.without or ablation.POLICIES)
+        )
+
+
 def _say_why(what: str, reason: str) -> None:
     if reason:
         _say(f"no {what}: {reason}")
@@ -160,15 +176,19 @@ def _write(args: argparse.Namespace, report: Report) -> None:
     """All that is left of a run."""
     if report.results or report.floors:
         show(report)
+    counted = "\n".join(ablation.table(report)) if args.counters else ""
+    if counted:
+        print(counted)
     if args.json:
         args.json.write_text(json.dumps(report.as_dict(), indent=1, ensure_ascii=False) + "\n")
     if args.markdown:
-        args.markdown.write_text(markdown.render(report))
+        args.markdown.write_text(f"{counted}\n" if counted else markdown.render(report))
     if args.readme and not args.only_plots:
-        markdown.put(markdown.README, markdown.render(report))
+        markdown.put(markdown.PAGE, markdown.render(report))
+        markdown.put(markdown.README, markdown.short(report))
     if args.readme and args.plots:
-        for path in plots.for_readme(args.plots):
-            _say(f"README shows {path.name}, which is not in {path.parent}")
+        for path in plots.for_docs(args.plots):
+            _say(f"{markdown.PAGE.name} shows {path.name}, which is not in {path.parent}")
 
 
 def main() -> int:
@@ -192,6 +212,9 @@ def main() -> int:
         "shaped link": f"{servers.RATE * 8 / 1e9:g} Gbit/s, {servers.DELAY * 1e3:g} ms, MTU {servers.MTU}: at most "
         f"{servers.PAYLOAD_RATE / 1e6:.1f} MB/s of content",
     }
+    if args.without and not args.counters:
+        os.environ[ablation.SWITCH] = ",".join(args.without)
+        setting["without"] = ", ".join(args.without)
     if args.quick:
         setting["quick"] = "these figures say that it runs, and nothing else"
     report = Report(machine.describe(), setting)

@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from scripts.benchmarks.ablation import POLICIES
+
 MIB = 1 << 20
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "": 1}
 ROWS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7a", "B7b", "B7c", "B7d", "B8", "B9", "B10", "B11", "B12", "B13")
@@ -29,6 +31,13 @@ def _rows(text: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def _policies(text: str) -> tuple[str, ...]:
+    named = tuple(text.split(","))
+    if unknown := [name for name in named if name not in POLICIES]:
+        raise argparse.ArgumentTypeError(f"no such policy: {', '.join(unknown)}; there are {', '.join(POLICIES)}")
+    return named
+
+
 def parse() -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(
@@ -42,11 +51,21 @@ def parse() -> argparse.Namespace:
         "--floors", action="store_true", help="measure the parts of a cold read, and where its time goes"
     )
     parser.add_argument("--only-floors", action="store_true", help="and no rows")
+    parser.add_argument(
+        "--without", type=_policies, default=(), metavar="POLICIES", help=f"measure without {', '.join(POLICIES)}"
+    )
+    parser.add_argument(
+        "--counters",
+        action="store_true",
+        help="measure no time: count what each access pattern costs, with all policies and without each of --without",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, too")
     parser.add_argument("--from-json", type=Path, metavar="FILE", help="measure nothing, take the figures from there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there as Markdown")
     parser.add_argument(
-        "--readme", action="store_true", help="put it into README.md, and its pictures, with --plots DIR"
+        "--readme",
+        action="store_true",
+        help="put it into README.md and fusefs/docs, and its pictures, with --plots DIR",
     )
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write pictures of each access pattern there")
     parser.add_argument("--only-plots", action="store_true", help="measure nothing, only make the pictures")

@@ -59,6 +59,7 @@ class Bench:
         why_not_far: the reason.
         peaks: largest resident sets of fusefs by row, in bytes.
         more: models that only some rows need.
+        right: what programs find in plain files.
     """
 
     folder: Path
@@ -71,6 +72,7 @@ class Bench:
     why_not_far: str = ""
     peaks: dict[str, list[float]] = field(default_factory=dict)
     more: dict[str, Model] = field(default_factory=dict)
+    right: dict[str, object] = field(default_factory=dict)
 
     @property
     def mnt(self) -> Path:

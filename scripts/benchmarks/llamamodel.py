@@ -82,8 +82,8 @@ def _add_tokens(writer: gguf.GGUFWriter) -> None:
     writer.add_vocab_size(TOKENS)
 
 
-def load(path: str) -> dict[str, Any]:
-    """Load a model through a mapping and compute what may follow one token: that reads every layer.
+def load(path: str, *, mmap: bool = True) -> dict[str, Any]:
+    """Load a model, through a mapping or not, and compute what may follow one token: that reads every layer.
 
     Seconds until the model was loaded, until there was an answer, and the digest of the answer.
     """
@@ -91,7 +91,7 @@ def load(path: str) -> dict[str, Any]:
     from llama_cpp import Llama
 
     start = time.monotonic()
-    llm = Llama(path, n_ctx=64, n_threads=2, seed=1, use_mmap=True, verbose=False, logits_all=True)
+    llm = Llama(path, n_ctx=64, n_threads=2, seed=1, use_mmap=mmap, verbose=False, logits_all=True)
     loaded = time.monotonic()
     llm.eval([1, 300])
     answer = np.array(llm.scores[:2])

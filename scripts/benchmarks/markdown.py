@@ -1,7 +1,8 @@
-"""Markdown: results as README shows them, between two marks, so that they can be written anew."""
+"""Markdown: all results for the page about performance, and five of them with a picture for README, between marks."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from scripts.benchmarks.results import figure
@@ -12,8 +13,32 @@ if TYPE_CHECKING:
 
     from scripts.benchmarks.results import Report
 
+PAGE = TOP / "fusefs/docs/performance.md"
 README = TOP / "README.md"
-BEGIN, END = "<!-- bench: written by `scripts/bench --readme` -->", "<!-- /bench -->"
+BEGIN, END = re.compile(r"<!-- bench:[^>]* -->"), "<!-- /bench -->"
+
+SHORT = (
+    ("B1", "cold, in order: time ÷ curl + openssl", "a cold read in order, time ÷ curl and then openssl"),
+    ("B2", "cold, in order: fusefs mount, share of the link", "a cold read in order, share of a link of 1 Gbit/s"),
+    (
+        "B3",
+        "cold, tensors at random, mmap, replayed: share of the link",
+        "a second cold load, tensors in random order, share of the link",
+    ),
+    ("B5", "safetensors, one tensor: time ÷ full download", "one tensor of a cold file, time ÷ full download"),
+    ("B7a", "warm, from disk, in order: throughput ÷ plain file", "a warm read in order, throughput ÷ plain file"),
+)
+"""The rows that README shows, each with its measure in words for somebody who has not read the page."""
+
+_CURL = "cold, in order: time ÷ curl"
+BARS = (
+    ("curl: no check", None),
+    ("rclone mount: no check", "cold, in order: time ÷ rclone off, best flags"),
+    ("curl, then openssl", "cold, in order: time ÷ curl + openssl"),
+)
+"""What the picture shows beside fusefs: each with fusefs's time ÷ its own; None is curl, whose time is the unit."""
+
+_BAR = 40
 _MARKS = {"met": "✓ met", "missed": "✗ **missed**", "failed": "✗ **failed**"}
 _MACHINE = ("processor", "cores", "memory", "kernel")
 _NEAR_ZERO = 0.005
@@ -66,6 +91,39 @@ def render(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
+def short(report: Report) -> str:
+    """The rows of `SHORT` and a picture of letters: it looks the same on a host, on PyPI and in a terminal."""
+    found = {(result.row, result.what): result for result in report.results if result.value is not None}
+    rows: list[tuple[str, ...]] = []
+    for row, what, words in SHORT:
+        result = found.get((row, what))
+        value = "-" if result is None or result.value is None else f"{figure(result.value)} {result.unit}".strip()
+        goal, verdict = ("", "") if result is None else (str(result.goal or ""), _MARKS.get(result.verdict, ""))
+        rows.append((row, words, value, goal, verdict))
+    lines = [*picture(report), *_table(("row", "measure", "figure", "goal", ""), "llrrl", rows)]
+    facts = report.machine
+    machine = ", ".join([facts.get("processor", "?"), f"{facts.get('cores', '?')} cores", facts.get("date", "?")])
+    return "\n".join([*lines, "", f"{machine}; medians."]) + "\n"
+
+
+def picture(report: Report) -> list[str]:
+    """Bars of how long a cold read in order takes, curl's time being 1; none when that was not measured."""
+    found = {result.what: result.value for result in report.results if result.value}
+    whole = found.get(_CURL)
+    if whole is None:
+        return []
+    times = {
+        title: 1.0 if what is None else whole / found[what] for title, what in BARS if what is None or what in found
+    }
+    times["fusefs mount: verified"] = whole
+    longest = max(times.values())
+    width = max(map(len, times))
+    bars = [
+        f"{title:{width}}  {'█' * round(_BAR * time / longest):{_BAR}}  {time:.2f}" for title, time in times.items()
+    ]
+    return ["A cold read in order on loopback, time relative to curl:", "", "```", *bars, "```", ""]
+
+
 def _text(words: str) -> str:
     return words.replace("|", "\\|").replace("\n", " ")
 
@@ -82,8 +140,8 @@ def put(path: Path, text: str) -> None:
         NoMarks: they are not there, in their order.
     """
     old = path.read_text()
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise NoMarks(f"{path} has no lines {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+    begin = BEGIN.search(old)
+    end = -1 if begin is None else old.find(END, begin.end())
+    if begin is None or end < 0:
+        raise NoMarks(f"{path} has no lines `{BEGIN.pattern}` and {END}")
+    path.write_text(f"{old[: begin.end()]}\n\n{text}\n{old[end:]}")

@@ -28,8 +28,8 @@ STARTING = 1.5
 """Seconds in which all readers have started."""
 
 STRIDE = 4
-IN_README = ("in-order-loopback", "random-tensors")
-README_FOLDER = TOP / "scripts/benchmarks/plots"
+IN_DOCS = ("in-order-loopback", "random-tensors")
+DOCS_FOLDER = TOP / "scripts/benchmarks/plots"
 Drawn = tuple[str, list[Picture]]
 """A title, and what is shown below it, side by side."""
 
@@ -56,13 +56,13 @@ def draw_all(bench: Bench, folder: Path, *, quick: bool) -> str:
     return "; ".join(failed)
 
 
-def for_readme(folder: Path) -> list[Path]:
-    """Copy the pictures that README shows to where it looks for them; returns those that are not there."""
-    README_FOLDER.mkdir(exist_ok=True)
-    found = [folder / f"{name}.png" for name in IN_README]
+def for_docs(folder: Path) -> list[Path]:
+    """Copy the pictures of the page about performance to their place; returns those that are not there."""
+    DOCS_FOLDER.mkdir(exist_ok=True)
+    found = [folder / f"{name}.png" for name in IN_DOCS]
     for path in found:
-        if path.exists() and path.parent.resolve() != README_FOLDER:
-            shutil.copyfile(path, README_FOLDER / path.name)
+        if path.exists() and path.parent.resolve() != DOCS_FOLDER:
+            shutil.copyfile(path, DOCS_FOLDER / path.name)
     return [path for path in found if not path.exists()]
 
 

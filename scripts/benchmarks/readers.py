@@ -128,11 +128,11 @@ def gguf(path: str) -> dict[str, Any]:
     return {"start": start, "seconds": seconds, "found": len(reader.fields) + len(reader.tensors)}
 
 
-def llama(path: str) -> dict[str, Any]:
+def llama(path: str, *, mmap: bool = True) -> dict[str, Any]:
     """What llama.cpp does until it gives its first answer."""
     from scripts.benchmarks.llamamodel import load
 
-    return load(path)
+    return load(path, mmap=mmap)
 
 
 def safetensors(path: str, name: str) -> dict[str, Any]:
@@ -149,6 +149,18 @@ def safetensors(path: str, name: str) -> dict[str, Any]:
         "found": tensor.nbytes,
         "sha256": hashlib.sha256(tensor.tobytes()).hexdigest(),
     }
+
+
+def loaded(path: str, names: Iterable[str], part: int = 1) -> dict[str, Any]:
+    """Load tensors in this order, or of each the first of so many parts, as one of so many processors does."""
+    from safetensors import safe_open
+
+    found = hashlib.sha256()
+    with safe_open(path, framework="numpy") as file:
+        for name in names:
+            slices = file.get_slice(name)
+            found.update(slices[: slices.get_shape()[0] // part].tobytes())
+    return {"sha256": found.hexdigest()}
 
 
 def probe(folder: str, path: str, warm: int, cold: list[int], pause: float, seconds: float) -> dict[str, Any]:
@@ -245,6 +257,7 @@ OPERATIONS: dict[str, Callable[..., dict[str, Any]]] = {
         gguf,
         llama,
         safetensors,
+        loaded,
         probe,
         watch,
     )

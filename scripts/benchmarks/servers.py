@@ -148,6 +148,19 @@ def nginx(folder: Path, www: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
+def late(folder: Path, www: Path) -> Iterator[Server]:
+    """A server on loopback that begins to answer after 20 ms: a program that reads on at once has to wait for it."""
+    port, log = _free_port(), folder / "late.log"
+    log.touch()
+    argv = module("slowserver", f"127.0.0.1:{port}", str(www), str(log), str(DELAY))
+    with background(argv, log=folder / "late.out") as process:
+        server = Server(f"http://127.0.0.1:{port}", log, process.pid)
+        if not wait_until(lambda: _answers(server.url + "/ready"), 10):
+            raise CommandFailed("the late server does not answer: " + (folder / "late.out").read_text()[-300:])
+        yield server
+
+
+@contextlib.contextmanager
 def shaped(folder: Path, www: Path) -> Iterator[Server]:
     """A server behind a link of 1 Gbit/s that begins to answer after 20 ms; needs root.
 

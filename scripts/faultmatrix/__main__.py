@@ -47,7 +47,7 @@ def main() -> int:
     if arguments.markdown:
         arguments.markdown.write_text("\n".join(table.markdown(collector.cells)) + "\n")
     if arguments.readme:
-        table.into_readme(ROOT / "README.md", collector)
+        table.into_docs(ROOT / "fusefs/docs/reliability.md", ROOT / "README.md", collector)
     if arguments.json:
         document = {"cells": collector.cells, "areas": collector.document()}
         arguments.json.write_text(json.dumps(document, indent=1) + "\n")
@@ -77,7 +77,7 @@ def _arguments() -> argparse.Namespace:
         "--all", action="store_true", help="every other attack, too: calls that fail, crashes, rot, load"
     )
     parser.add_argument("--load", type=int, metavar="SECONDS", default=45, help="how long the load lasts (default: 45)")
-    parser.add_argument("--readme", action="store_true", help="put the numbers into README.md")
+    parser.add_argument("--readme", action="store_true", help="put the numbers into README.md and fusefs/docs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write cells and numbers there")
     parser.add_argument(
         "--again", type=Path, metavar="FILE", help="a --json of before, of which TEST alone is played again"

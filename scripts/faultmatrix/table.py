@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -48,9 +49,9 @@ AREAS = {
     "serve_floods": "serve floods",
     "atheris": "fuzzing (inputs)",
 }
-"""What an area is called in the README."""
+"""What an area is called on the page about reliability."""
 
-_BEGIN, _END = "<!-- faults: written by `scripts/faults --readme` -->", "<!-- /faults -->"
+_BEGIN, _END = re.compile(r"<!-- faults:[^>]* -->"), "<!-- /faults -->"
 
 LEGEND = (
     f"{GREEN} as it must be   {RED} not so   {SENSELESS} makes no sense there   {UNPLAYED} not played",
@@ -70,7 +71,7 @@ def lines(cells: Mapping[str, bool]) -> Iterator[str]:
 
 
 def markdown(cells: Mapping[str, bool]) -> Iterator[str]:
-    """The same for a README."""
+    """The same as Markdown."""
     yield "| fault | " + " | ".join(_HEADS.values()) + " | ends in |"
     yield "|---|" + "---|" * (len(WHERES) + 1)
     for row in ROWS:
@@ -94,13 +95,20 @@ def ends(row: Row) -> str:
     return "/".join(outcome.value for outcome in (row.chunk, row.chunk_list, row.manifest))
 
 
-def into_readme(readme: Path, collector: Collector) -> None:
-    """Replace the part of the README that is made here."""
-    before, _, rest = readme.read_text().partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    if not after:
-        raise SystemExit(f"{readme} has no part for the numbers")
-    readme.write_text(f"{before}{_BEGIN}\n\n" + "\n".join(_table_of_numbers(collector)) + f"\n\n{_END}{after}")
+def into_docs(page: Path, readme: Path, collector: Collector) -> None:
+    """Replace the parts that are made here: all rows on the page about reliability, their sum in README."""
+    rows = list(_table_of_numbers(collector))
+    _put(page, rows)
+    _put(readme, [rows[0], "", *rows[2:4], rows[-1]])
+
+
+def _put(path: Path, lines: list[str]) -> None:
+    old = path.read_text()
+    begin = _BEGIN.search(old)
+    end = -1 if begin is None else old.find(_END, begin.end())
+    if begin is None or end < 0:
+        raise SystemExit(f"{path} has no part for the numbers")
+    path.write_text(f"{old[: begin.end()]}\n\n" + "\n".join(lines) + f"\n\n{old[end:]}")
 
 
 def _table_of_numbers(collector: Collector) -> Iterator[str]:

@@ -1,5 +1,5 @@
-"""Caches for the tests of `ls`, `gc` and `pin`: models of known sizes that were used last at known times; and a shell
-that starts no process for these three, for starting one takes longer than they do."""
+"""Caches for the tests of `ls`, `gc`, `rm` and `pin`: models of known sizes that were used last at known times; and a
+shell that starts no process for these, for starting one takes longer than they do."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Inside(Shell):
     def __call__(
         self, *args: str | Path, code: int = 0, prefix: tuple[str, ...] = (), timeout: float = 40
     ) -> subprocess.CompletedProcess[str]:
-        if prefix or args[0] not in ("ls", "gc", "pin", "unpin"):
+        if prefix or args[0] not in ("ls", "gc", "rm", "pin", "unpin"):
             return super().__call__(*args, code=code, prefix=prefix, timeout=timeout)
         raw, err = io.BytesIO(), io.StringIO()
         out = io.TextIOWrapper(raw, "utf-8")

@@ -10,11 +10,12 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import trio
 
 from tests.cli.conftest import REPOSITORY
 
@@ -51,7 +52,7 @@ class Ordinary:
         """Run a script, which must end with `code`."""
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         prologue = f'fusefs() {{ /mnt/base/bin/{version} -m fusefs "$@"; }}\nset -e\ncd {self.root}\n'
-        folders = REPOSITORY, sysconfig.get_path("purelib"), sys.base_prefix
+        folders = REPOSITORY, Path(trio.__file__).parents[1], sys.base_prefix  # where our packages really lie
         done = subprocess.run(
             ["unshare", "--mount", "sh", "-ec", _STAGE, "sh", *folders, str(UID), prologue + script],
             env={

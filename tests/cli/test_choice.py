@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.errors import SourceError
+from fusefs.cli.choice import parse_place, parse_source
+from fusefs.errors import InvalidName, SourceError
 from fusefs.sources.registry.listing import MOST, Listing, listing_of
-from fusefs.values.names import BaseUrl
+from fusefs.values.names import BaseUrl, Name
+from fusefs.values.reference import LocalPath
 from fusefs.values.settings import Settings
 from tests.components import OllamaLayer, docker_registry, push
 from tests.faulty_registry import FaultyRegistry
@@ -113,6 +115,18 @@ def test_a_page_for_people_is_called_that() -> None:
 
 
 # The command
+
+
+@pytest.mark.parametrize("path", ["file:///srv/models", "./team@work/m", "/srv/a:b@c/d", "~/m@x/y", "../m"])
+def test_a_path_is_asked_for_no_host_and_suspected_of_no_password(path: str) -> None:
+    assert parse_place(path) == LocalPath.parse(path)
+    with pytest.raises(InvalidName, match="is a folder of this machine"):
+        parse_source(path)
+
+
+def test_a_host_stands_in_the_place_of_a_model() -> None:
+    assert parse_place("http://h:1/") == parse_source("http://h:1") == BaseUrl("http", "h:1")
+    assert parse_place("http://h/n/m") == parse_source("http://h/n/m") == Name.parse("http://h/n/m")
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 data = f"fd={device},rootmode=40000,user_id={uid},group_id={uid}".encode()
 assert libc.mount(b"model", os.fsencode(here), b"fuse.fusefs", 0, data) == 0, os.strerror(ctypes.get_errno())
 file = dict(path=evil, name=evil, digest=evil, size=3, present=1, state=evil, proof=evil, presence=[50] * 64)
-host = dict(label=evil, state=evil, reason=evil, blobs_set_aside=1)
+host = dict(label=evil, state=evil, reason=evil, blobs_blocked=1)
 said = json.dumps(dict(
     mountpoint="/srv/of-root", state="dead", problem="kill 1", pid=os.getpid(), sources=[evil], cache_dir=evil,
     layout=evil, log_file=evil, version=evil, uptime=1e308, kernel={evil: evil}, files=[file],

@@ -77,7 +77,7 @@ def test_quarantine_is_shown(fusefs: Shell) -> None:
     folder = cached.root / "quarantine" / Digest.of(b"x").file_name
     folder.mkdir(parents=True)
     (folder / "data").write_bytes(bytes(1 << 20))
-    assert "quarantine  1 blob whose list lied, 1.0 MiB on disk, oldest just now\n" in fusefs("ls").stdout
+    assert "quarantine  1 blob with a wrong chunk list, 1.0 MiB on disk, oldest just now\n" in fusefs("ls").stdout
 
 
 @pytest.mark.parametrize("damage", ["torn", "fifo", "link", "folder"])

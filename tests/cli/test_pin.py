@@ -46,7 +46,7 @@ def test_unpin_of_what_is_not_pinned_unpins_nothing(fusefs: Shell) -> None:
     cached.model("a:1", 1)
     cached.model("b:1", 1)
     fusefs("pin", "a:1")
-    assert fusefs.fails("unpin", "a:1", "b:1") == "b:1: not pinned; `fusefs ls` shows what is"
+    assert fusefs.fails("unpin", "a:1", "b:1") == "b:1: not pinned; `fusefs ls` shows the pinned models"
     assert pinned(fusefs) == ["a:1"]
 
 

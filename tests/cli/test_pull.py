@@ -10,6 +10,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fusefs.values.chunks import ChunkList
 
 if TYPE_CHECKING:
@@ -114,3 +116,16 @@ def test_ctrl_c_is_quiet(fusefs: Shell, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=20) == ("", "")
     assert process.returncode in (0, 130)
+
+
+@pytest.mark.slow
+def test_p7_a_manifest_that_cannot_be_kept_is_told_in_one_line(fusefs: Shell, model: str) -> None:
+    """All was sealed, and the next command without a network knew nothing of it."""
+    (fusefs.root / "cache/fusefs").mkdir(mode=0o700)
+    (fusefs.root / "cache/fusefs/manifests").mkdir(mode=0o700)
+    (fusefs.root / "cache/fusefs/manifests" / model.split("/")[2]).write_text("in the way")
+    done = fusefs("pull", model)
+    assert "sealed" in done.stdout
+    assert done.stderr.count("\n") == 1
+    assert "warning: " in done.stderr
+    assert "the manifest could not be kept, so it needs the network next time" in done.stderr

@@ -53,6 +53,27 @@ def test_an_ordinary_user_without_any_capability_mounts_reads_and_unmounts(
         assert path.lstat().st_uid == UID
 
 
+def test_an_ordinary_user_copies_a_mount_changes_and_removes_the_copy_and_cannot_write_to_the_mount(
+    user: Ordinary, model: str, content: dict[str, bytes]
+) -> None:
+    """The modes go along with a copy: 0444 and 0555 would make it one that its owner cannot remove."""
+    done = user(f"""
+        fusefs mount {model} mnt
+        cp -r mnt copy; cp -a mnt exact
+        echo more >> copy/config.json; touch copy/sub/new
+        for copy in copy exact; do rm -rf $copy; test ! -e $copy; done
+        for what in 'echo x > mnt/config.json' 'echo x > mnt/new' 'rm mnt/config.json' 'mkdir mnt/a' 'chmod 777 mnt/sub'
+        do sh -c "$what" 2>&1 && exit 1 || true; done
+        stat -c '%a %n' mnt mnt/config.json mnt/sub
+        fusefs umount mnt
+    """)
+    lines = done.stdout.splitlines()
+    assert lines[-3:] == ["755 mnt", "644 mnt/config.json", "755 mnt/sub"]
+    assert len(lines) == 5 + 3
+    for line in lines[:5]:
+        assert "Read-only file system" in line
+
+
 def test_p11_the_daemon_of_an_ordinary_user_takes_its_mount_away_by_itself(user: Ordinary, model: str) -> None:
     """It needs fusermount3 for that, with root's rights: what the daemon gives up must not be in the way."""
     script = f"""

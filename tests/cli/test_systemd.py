@@ -1,4 +1,4 @@
-"""The unit that the README has: it holds what it allows to what is needed, and what it allows is enough."""
+"""The unit on the page about operations: it holds what it allows to what is needed, and what it allows is enough."""
 
 from __future__ import annotations
 
@@ -57,15 +57,13 @@ program of the control group), and of the Restrict options the system call filte
 
 
 def unit() -> list[tuple[str, str]]:
-    (text,) = re.findall(
-        r"^```ini\n(# /etc/systemd/system/model\.service\n.*?)^```$", readme(), re.MULTILINE | re.DOTALL
-    )
+    (text,) = re.findall(r"^```ini\n(# /etc/systemd/system/model\.service\n.*?)^```$", page(), re.MULTILINE | re.DOTALL)
     lines = [line.partition("=")[::2] for line in text.splitlines() if "=" in line and line[:1] not in "#;"]
     return [(key, value) for key, value in lines]
 
 
-def readme() -> str:
-    return (REPOSITORY / "README.md").read_text()
+def page() -> str:
+    return (REPOSITORY / "fusefs/docs/operations.md").read_text()
 
 
 def test_the_unit_allows_the_capabilities_that_the_daemon_keeps_and_no_other() -> None:

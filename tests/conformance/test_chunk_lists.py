@@ -1,4 +1,4 @@
-"""CONFORMANCE §6, the grammar of chunksums, and flaw F5: what is a chunk list."""
+"""README.md, §6, the grammar of chunksums, and flaw F5: what is a chunk list."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_chunk_is_inclusive() -> None:
     ],
 )
 def test_f5_a_list_must_be_contiguous_from_0_to_the_last_byte(ranges: tuple[str, ...], reason: str) -> None:
-    """The seed adds up sizes: `0-1,0-1` and `0-1,6-7` pass for 4 bytes."""
+    """Ollama adds up sizes: `0-1,0-1` and `0-1,6-7` pass for 4 bytes."""
     for order in itertools.islice(itertools.permutations(ranges), 24):
         with pytest.raises(InvalidChunkList, match=f"{reason}|overlap|gap|behind"):
             ChunkList.parse(4, text(*order))

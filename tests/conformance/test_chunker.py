@@ -1,4 +1,4 @@
-"""CONFORMANCE §3: what `Chunker.put` takes, and what it refuses."""
+"""README.md, §3: what `Chunker.put` takes, and what it refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONFORMANCE §2: digests."""
+"""README.md, §2: digests."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_everything_else_is_invalid(text: str) -> None:
 
 
 def test_upper_case_is_accepted_and_made_lower() -> None:
-    """≠ the seed keeps it as it came, so that one blob could have two names."""
+    """≠ Ollama keeps it as it came, so that one blob could have two names."""
     assert Digest.parse("sha256:" + HEX.upper()) == Digest.parse("sha256-" + HEX)
     assert str(Digest.parse("sha256:" + HEX.upper())) == "sha256:" + HEX
 

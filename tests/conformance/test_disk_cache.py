@@ -1,4 +1,4 @@
-"""CONFORMANCE §4: the cache directory, its blobs and its names."""
+"""README.md, §4: the cache directory, its blobs and its names."""
 
 from __future__ import annotations
 

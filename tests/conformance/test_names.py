@@ -1,4 +1,4 @@
-"""CONFORMANCE §5: model names."""
+"""README.md, §5: model names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONFORMANCE.md §6, the client's rows, and F5 to F8 and F11 of §1: a scripted server asserts what it is asked."""
+"""README.md, §6, the client's rows, and F5 to F8 and F11 of §1: a scripted server asserts what it is asked."""
 
 from __future__ import annotations
 

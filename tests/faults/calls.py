@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     """Told of a call before it is made; makes it (`Call.make`) or not, and returns or raises what the caller gets."""
 
 _PACKAGE = Path(fusefs.__file__).parent
-ROOMS = ("cache", "fetch")
+ROOMS = ("cache", "fetch", "system")
+"""Whose calls are seen; what the cache asks of Linux it asks by way of `system`."""
 _PASSED_THROUGH = frozenset(
     module.__file__
     for module in (os, os.path, genericpath, glob, io, pathlib, shutil, tempfile, spot)

@@ -11,26 +11,32 @@ import multiprocessing
 import os
 import signal
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeAlias
 
 import trio
 
 import fusefs.cache.blob.chunkmap
 from fusefs.daemon import mounting
-from fusefs.engine.pulling import PullOptions, pull
+from fusefs.engine.options import MountOptions, PullOptions
+from fusefs.engine.pulling import pull
+from fusefs.system.steps import Hook
 from fusefs.values.names import Name
 from fusefs.values.settings import Settings
-from tests.faults.calls import watched
+from tests.faults.calls import IN_PARTS, watched
 from tests.faults.calls_scenes import ACTS, Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from multiprocessing.connection import Connection
     from types import TracebackType
 
+    from fusefs.system.steps import Step
     from tests.faults.calls import Call
+
+When: TypeAlias = Literal["before", "half", "after"]
 
 SETTINGS = Settings(
     timeout=20.0,
@@ -43,22 +49,18 @@ SETTINGS = Settings(
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Death:
     """Where a process dies.
 
     Attributes:
-        kind: of the system call; empty for any.
-        within: names of functions of cache and fetch that led to it.
-        when: before it, after it, or with half of it done.
-        nth: of those calls, from 1.
-        not_within: names of functions that did not.
+        step: the one of `fusefs.system.steps`; None for any system call of cache and fetch.
+        when: before it, after it, or with half of what it writes, or does otherwise, done.
+        nth: of those steps or calls, from 1.
     """
 
-    kind: str
-    within: tuple[str, ...] = ()
-    when: Literal["before", "half", "after"] = "after"
+    step: Step | None
+    when: When = "after"
     nth: int = 1
-    not_within: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Job:
     Attributes:
         what: `pull`, `mount`, or the name of an act.
         root: the cache directory.
-        step: where it dies; None when it is killed from outside, or not at all.
+        death: where it dies; None when it is killed from outside, or not at all.
         name: of the model to pull or mount.
         mountpoint: where to mount it.
         boot: of the machine, for an act.
@@ -76,7 +78,7 @@ class Job:
 
     what: str
     root: Path
-    step: Step | None = None
+    death: Death | None = None
     name: str = ""
     mountpoint: Path | None = None
     boot: int = 2
@@ -84,33 +86,54 @@ class Job:
 
 @dataclass
 class _Dying:
-    """Lets every call happen, up to the one that the process dies at."""
+    """Lets everything happen, up to what the process dies at."""
 
-    step: Step
+    death: Death
     _seen: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _halving: threading.local = field(default_factory=threading.local)
 
-    def __call__(self, call: Call) -> Any:
-        if not self._now(call):
+    @contextmanager
+    def at_step(self, name: Step) -> Iterator[None]:
+        """Armed as the hook of `fusefs.system.steps`."""
+        now = name == self.death.step and self._now()
+        if now and self.death.when == "before":
+            _die()
+        halving = now and self.death.when == "half"
+        if halving:
+            self._halving.now = True
+        try:
+            yield
+        finally:
+            if halving:
+                self._halving.now = False
+        if now and self.death.when == "after":
+            _die()
+
+    def at_call(self, call: Call) -> Any:
+        """Put round every system call of cache and fetch."""
+        if self.death.step is not None:
+            if getattr(self._halving, "now", False) and call.kind in IN_PARTS:
+                call.make_half()
+                _die()
             return call.make()
-        if self.step.when == "half":
+        if not self._now():
+            return call.make()
+        if self.death.when == "half":
             call.make_half()
-        elif self.step.when == "after":
+        elif self.death.when == "after":
             call.make()
-        os.kill(os.getpid(), signal.SIGKILL)
-        raise AssertionError  # nobody comes here
+        return _die()
 
-    def _now(self, call: Call) -> bool:
-        step = self.step
-        if step.kind not in ("", call.kind):
-            return False
-        if step.within or step.not_within:
-            callers = call.callers
-            if not set(step.within) <= set(callers) or set(step.not_within) & set(callers):
-                return False
+    def _now(self) -> bool:
         with self._lock:
             self._seen += 1
-            return self._seen == step.nth
+            return self._seen == self.death.nth
+
+
+def _die() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError  # nobody comes here
 
 
 class Forge:
@@ -145,7 +168,7 @@ class Forge:
         return status
 
     def run(self, job: Job) -> bool:
-        """Do a job to its end; True when it died at its step, False when it never came there."""
+        """Do a job to its end; True when it died where it should, False when it never came there."""
         self.begin(job)
         status = self.end()
         assert status in (0, -signal.SIGKILL), f"{job} ended with {status}"
@@ -173,10 +196,12 @@ def _child(job: Job) -> None:
     status = 1
     try:
         logging.disable(logging.CRITICAL)
-        if job.step is None:
+        if job.death is None:
             _do(job)
         else:
-            with watched(_Dying(job.step)):
+            dying = _Dying(job.death)
+            Hook.armed = dying.at_step
+            with watched(dying.at_call):
                 _do(job)
         status = 0
     finally:
@@ -193,5 +218,5 @@ def _do(job: Job) -> None:
         pull(PullOptions(names, job.root, (), SETTINGS), lambda _: None)
         return
     assert job.mountpoint is not None
-    options = mounting.MountOptions(names, job.mountpoint, job.root, (), replace(SETTINGS, fill=False))
+    options = MountOptions(names, job.mountpoint, job.root, (), replace(SETTINGS, fill=False))
     mounting.start(options, foreground=True)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from fusefs.cache.blob.chunkmap import chunk_lock
 from fusefs.cache.space.quota import Limits
-from fusefs.daemon.mounting import MountOptions, start
-from fusefs.engine.pulling import PullOptions, pull
+from fusefs.daemon.mounting import start
+from fusefs.engine.options import MountOptions, PullOptions
+from fusefs.engine.pulling import pull
 from fusefs.upkeep.collection import GcOptions, collect
 from fusefs.upkeep.verifying import verify_all
 from fusefs.values.names import Name

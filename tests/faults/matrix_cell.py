@@ -19,9 +19,9 @@ import trio
 from fusefs.cache.blob.chunkmap import ABSENT, peek
 from fusefs.cache.place import Place
 from fusefs.daemon import mounting
-from fusefs.daemon.mounting import MountOptions
-from fusefs.engine.models import sole_error
-from fusefs.engine.pulling import PullOptions, pull
+from fusefs.engine.engine import sole_error
+from fusefs.engine.options import MountOptions, PullOptions
+from fusefs.engine.pulling import pull
 from fusefs.errors import FusefsError, NotFound, SourceError, Unauthorized
 from fusefs.fuse.errnos import errno_of
 from fusefs.values.digest import Digest

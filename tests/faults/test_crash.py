@@ -10,7 +10,7 @@ import signal
 import subprocess
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 import trio
@@ -18,6 +18,7 @@ import trio
 from fusefs.cache.blob.chunkmap import ABSENT, peek
 from fusefs.cache.place import Place
 from fusefs.fuse.mountpoint import mounted_at
+from fusefs.system.steps import Step
 from fusefs.values.chunks import Blob
 from fusefs.values.digest import Digest
 from tests.conftest import fusefs_mounts
@@ -34,7 +35,7 @@ from tests.faults.calls_scenes import (
     sweep_old,
     without_waiting,
 )
-from tests.faults.crash import Forge, Job, Step
+from tests.faults.crash import Death, Forge, Job
 from tests.faults.paced import PacedRegistry
 from tests.faults.processes import Reader, marked
 from tests.programs.world import eventually
@@ -44,50 +45,50 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-STEPS = {
-    "a chunk is locked": ("arrive", Step("lock", ("try_lock_chunk",), nth=3)),
-    "its bytes are hashed": ("arrive", Step("pwrite", ("_store",), "before", not_within=("mark",))),
-    "half of it is written": ("arrive", Step("pwrite", ("_store",), "half", not_within=("mark",))),
-    "it is written": ("arrive", Step("pwrite", ("_store",), nth=2, not_within=("mark",))),
-    "it is marked": ("arrive", Step("pwrite", ("mark",), nth=2)),
-    "it is unlocked": ("arrive", Step("unlock", ("unlock_chunk",), nth=2)),
-    "the running hash reads back": ("arrive", Step("pread", ("_read_back",))),
-    "before the fsync of the data": ("arrive", Step("fsync", ("_finish",), "before")),
-    "after it": ("arrive", Step("fsync", ("_finish",))),
-    "it cannot be written any more": ("arrive", Step("chmod", ("_finish",))),
-    "before it has its final name": ("arrive", Step("rename", ("_finish",), "before", 1, ("write_atomically",))),
-    "it has its final name": ("arrive", Step("rename", ("_finish",), "after", 1, ("write_atomically",))),
-    "the folder is synced": ("arrive", Step("fsync", ("_finish", "sync_folder"))),
-    "the computed list is half written": ("arrive", Step("pwrite", ("_finish", "write_atomically"), "half")),
-    "the computed list is there": ("arrive", Step("rename", ("_finish", "write_atomically"))),
-    "all is marked, the map not bound yet": ("arrive", Step("pwrite", ("mark_all",))),
-    "the map is half bound to it": ("arrive", Step("pwrite", ("rebind",), "half")),
-    "the map is bound to it": ("arrive", Step("pwrite", ("rebind",))),
-    "a map is half made": ("arrive", Step("pwrite", ("_initialise",), "half", nth=2)),
-    "data has no size yet": ("arrive", Step("truncate", ("open_data",), "before")),
-    "half of a manifest is kept": ("arrive", Step("pwrite", ("put",), "half")),
-    "a manifest has no name yet": ("arrive", Step("rename", ("_publish",), "before")),
-    "a manifest is a blob, and not linked": ("arrive", Step("rename", ("_publish",))),
-    "a manifest is linked": ("arrive", Step("rename", ("write", "write_atomically"), not_within=("put_start",))),
-    "a start is half written": ("arrive", Step("pwrite", ("put_start",), "half")),
-    "a start is written": ("arrive", Step("rename", ("put_start",))),
-    "another boot is half known": ("return", Step("pwrite", ("attach",), "half")),
-    "what was marked is claimed": ("return", Step("pwrite", ("attach",))),
-    "a claim is proved": ("return", Step("pwrite", ("prove",))),
-    "a rotten chunk is absent": ("return", Step("rename", ("unseal",), "before")),
-    "a blob has lost its final name": ("return", Step("rename", ("unseal",))),
-    "it can be written": ("return", Step("chmod", ("unseal",))),
-    "it is open for that": ("return", Step("dup2")),
-    "before a liar is put aside": ("be lied to", Step("rename", ("_put_aside",), "before")),
-    "a liar is put aside": ("be lied to", Step("rename", ("_put_aside",))),
-    "a pin is half written": ("evict", Step("pwrite", ("add",), "half")),
-    "a pin is written": ("evict", Step("rename", ("add",))),
-    "a blob that makes room has no final name": ("evict", Step("rename", ("evict",))),
-    "what makes room is marked absent": ("evict", Step("pwrite", ("evict", "mark"))),
-    "before a hole is punched": ("evict", Step("punch", ("evict",), "before", nth=2)),
-    "a hole is punched": ("evict", Step("punch", ("evict",), nth=2)),
-    "a blob is stored": ("store", Step("rename", ("_publish",))),
-    "verify has marked a chunk": ("look after", Step("pwrite", ("mark",))),
+DEATHS = {
+    "a chunk is locked": ("arrive", Death("chunk locked", nth=3)),
+    "its bytes are hashed": ("arrive", Death("chunk written", "before")),
+    "half of it is written": ("arrive", Death("chunk written", "half")),
+    "it is written": ("arrive", Death("chunk written", nth=2)),
+    "it is marked": ("arrive", Death("chunk marked", nth=2)),
+    "it is unlocked": ("arrive", Death("chunk unlocked", nth=2)),
+    "the running hash reads back": ("arrive", Death("hash read back")),
+    "before the fsync of the data": ("arrive", Death("data fsynced", "before")),
+    "after it": ("arrive", Death("data fsynced")),
+    "it cannot be written any more": ("arrive", Death("data read-only")),
+    "before it has its final name": ("arrive", Death("data sealed", "before")),
+    "it has its final name": ("arrive", Death("data sealed")),
+    "the folder is synced": ("arrive", Death("seal fsynced")),
+    "the computed list is half written": ("arrive", Death("list bound", "half")),
+    "the computed list is there": ("arrive", Death("list bound")),
+    "all is marked, the map not bound yet": ("arrive", Death("all marked")),
+    "the map is half bound to it": ("arrive", Death("map bound", "half")),
+    "the map is bound to it": ("arrive", Death("map bound")),
+    "a map is half made": ("arrive", Death("map made", "half", nth=2)),
+    "data has no size yet": ("arrive", Death("data sized", "before")),
+    "half of a manifest is kept": ("arrive", Death("blob written", "half")),
+    "a manifest has no name yet": ("arrive", Death("blob named", "before")),
+    "a manifest is a blob, and not linked": ("arrive", Death("blob named")),
+    "a manifest is linked": ("arrive", Death("name linked")),
+    "a start is half written": ("arrive", Death("trace kept", "half")),
+    "a start is written": ("arrive", Death("trace kept")),
+    "another boot is half known": ("return", Death("marks claimed", "half")),
+    "what was marked is claimed": ("return", Death("marks claimed")),
+    "a claim is proved": ("return", Death("claim proved")),
+    "a rotten chunk is absent": ("return", Death("seal taken away", "before")),
+    "a blob has lost its final name": ("return", Death("seal taken away")),
+    "it can be written": ("return", Death("data writable")),
+    "it is open for that": ("return", Death("data reopened")),
+    "before a liar is put aside": ("be lied to", Death("liar put aside", "before")),
+    "a liar is put aside": ("be lied to", Death("liar put aside")),
+    "a pin is half written": ("evict", Death("name pinned", "half")),
+    "a pin is written": ("evict", Death("name pinned")),
+    "a blob that makes room has no final name": ("evict", Death("seal lifted")),
+    "what makes room is marked absent": ("evict", Death("victims absent")),
+    "before a hole is punched": ("evict", Death("hole punched", "before", nth=2)),
+    "a hole is punched": ("evict", Death("hole punched", nth=2)),
+    "a blob is stored": ("store", Death("blob named")),
+    "verify has marked a chunk": ("look after", Death("chunk marked")),
 }
 
 
@@ -109,14 +110,14 @@ class Rounds:
         prepare(self._arrived)
         boot(patch, 2)
 
-    def play(self, act: str, step: Step) -> bool:
-        """An act in a child that dies at `step`; False when it did not come there."""
+    def play(self, act: str, death: Death) -> bool:
+        """An act in a child that dies at `death`; False when it did not come there."""
         copy(self._arrived, self.root, ACTS[act])
-        died = self._forge.run(Job(act, self.root, step))
+        died = self._forge.run(Job(act, self.root, death))
         try:
             self.check(again=act == "be lied to")
         except BaseException as exc:
-            exc.add_note(f"{act}: {step}")
+            exc.add_note(f"{act}: {death}")
             raise
         return died
 
@@ -179,13 +180,17 @@ def rounds(
     made.report(record_property)
 
 
+def test_every_step_that_the_code_names_has_somebody_who_dies_at_it() -> None:
+    assert {death.step for _, death in DEATHS.values()} == set(get_args(Step))
+
+
 @pytest.mark.logs(".")
 def test_p5_killed_at_a_named_step(rounds: Rounds) -> None:
-    for name, (act, step) in STEPS.items():
-        assert rounds.play(act, step), f"nobody came to where {name}"
+    for name, (act, death) in DEATHS.items():
+        assert rounds.play(act, death), f"nobody came to where {name}"
 
 
-ANYWHERE = (Step("", when="before"), Step("", when="half"), Step("", when="after"))
+ANYWHERE = (Death(None, "before"), Death(None, "half"), Death(None, "after"))
 
 
 @pytest.mark.slow
@@ -197,8 +202,8 @@ def test_p5_killed_anywhere(rounds: Rounds) -> None:
     died = 0
     for number in range(300):
         act = list(ACTS)[number % len(ACTS)]
-        step = replace(dice.choice(ANYWHERE), nth=dice.randint(1, counts[act]))
-        died += rounds.play(act, step)
+        death = replace(dice.choice(ANYWHERE), nth=dice.randint(1, counts[act]))
+        died += rounds.play(act, death)
     assert died > 250
 
 
@@ -249,12 +254,12 @@ class Outside:
         assert before <= marked(self._cache, self._registry), "a kill loses no mark"
         self.totals.update(rounds=1, injected=1)
 
-    def die_at(self, step: Step) -> None:
+    def die_at(self, death: Death) -> None:
         """Have the process kill itself at a step, from an empty cache on, and then finish."""
         self._registry.begin()
-        self._forge.begin(Job(self._what, self._cache, step, self._registry.name, self._mountpoint))
+        self._forge.begin(Job(self._what, self._cache, death, self._registry.name, self._mountpoint))
         reader = self._read() if self._what == "mount" else None
-        assert self._forge.end() == -signal.SIGKILL, f"nobody came to {step}"
+        assert self._forge.end() == -signal.SIGKILL, f"nobody came to {death}"
         if reader is not None:
             reader.join(30)
             assert reader.wrong == []
@@ -316,7 +321,7 @@ def outside(
                 record_property(f"faults.{name}", number)
 
 
-LIFE = [name for name, (act, step) in STEPS.items() if act == "arrive" and name != "the running hash reads back"][:12]
+LIFE = [name for name, (act, _) in DEATHS.items() if act == "arrive" and name != "the running hash reads back"][:12]
 """The steps of a chunk's life and of sealing, which a blob with a list goes through."""
 
 
@@ -325,7 +330,7 @@ LIFE = [name for name, (act, step) in STEPS.items() if act == "arrive" and name 
 def test_p5_a_real_process_killed_at_a_named_step(outside: Callable[[bool], Outside], mounting: bool) -> None:
     rounds = outside(mounting)
     for name in LIFE:
-        rounds.die_at(STEPS[name][1])
+        rounds.die_at(DEATHS[name][1])
 
 
 @pytest.mark.parametrize("count", [3, pytest.param(90, marks=pytest.mark.slow)])

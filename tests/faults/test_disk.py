@@ -13,6 +13,7 @@ import pytest
 from fusefs.cache.blob.sealing import seal
 from fusefs.cache.disk import DiskCache
 from fusefs.errors import CacheError, CacheFull, ChunkGone
+from fusefs.values import metrics
 from fusefs.values.chunks import ChunkList
 from tests.chunkers import blob_of, fill, opened, place_of
 from tests.fake_source import FakeSource, chunk_list, fail
@@ -75,7 +76,7 @@ async def test_p8_a_blob_larger_than_the_disk_is_read_whole(small_disk: Path) ->
         assert world.source.bytes_asked == len(data), "what did not fit the disk was in memory"
         assert 0 < world.file.present < len(data)
         assert world.cache.memory.spill.used > 100_000
-        assert world.counters.read_errors == 0
+        assert world.counters[metrics.READ_ERRORS] == 0
 
 
 async def test_p8_memory_stays_within_the_spill(small_disk: Path) -> None:

@@ -54,7 +54,9 @@ LIE = some_bytes(len(DATA), seed=2)
 BLOB = Blob(Digest.of(DATA), len(DATA))
 PINNED = replace(NAME, digest=Digest.of(b"a manifest"))
 
-VERDICT = "quarantine|the list lied|set aside|does not match its digest|is pinned by digest|--lists bound|A read failed"
+VERDICT = (
+    "quarantine|the list lied|is blocked|does not match its digest|is pinned by digest|--lists bound|A read failed"
+)
 
 
 @dataclass

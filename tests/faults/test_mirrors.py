@@ -1,4 +1,4 @@
-"""Several sources of one model: who lies is set aside for that blob, who is dead costs little, who comes back is found.
+"""Several sources of one model: who lies is blocked for that blob, who is dead costs little, who comes back is found.
 
 Two real servers each; through the real HTTP client, fetcher and cache, and once through the command and the kernel.
 """
@@ -63,7 +63,7 @@ async def test_a_mirror_is_asked_instead_of_the_registry(
     assert not registry.asked(model.blobs["model.gguf"].digest), "but for its word on what is right"
 
 
-@pytest.mark.logs("does not match its digest|is set aside for")
+@pytest.mark.logs("does not match its digest|is blocked for")
 async def test_p1_wrong_bytes_put_a_mirror_aside_for_that_blob(
     tmp_path: Path, registry: FaultyRegistry, mirror: FaultyRegistry
 ) -> None:
@@ -77,7 +77,7 @@ async def test_p1_wrong_bytes_put_a_mirror_aside_for_that_blob(
         assert len(mirror.asked(blob.digest)) == 2
 
 
-@pytest.mark.logs("does not match its digest|chunk list was wrong|is set aside for .* a wrong chunk list")
+@pytest.mark.logs("does not match its digest|chunk list was wrong|is blocked for .* a wrong chunk list")
 async def test_p1_a_wrong_list_of_a_mirror_does_not_stand_against_the_registry(
     tmp_path: Path, registry: FaultyRegistry, mirror: FaultyRegistry
 ) -> None:
@@ -90,7 +90,7 @@ async def test_p1_a_wrong_list_of_a_mirror_does_not_stand_against_the_registry(
         assert any(LIST in path for path in registry.paths())
 
 
-@pytest.mark.logs("chunk list of|is set aside for .* a chunk list that is none")
+@pytest.mark.logs("chunk list of|is blocked for .* a chunk list that is none")
 async def test_f5_a_list_of_a_mirror_that_is_none_is_had_from_the_registry(
     tmp_path: Path, registry: FaultyRegistry, mirror: FaultyRegistry
 ) -> None:
@@ -100,7 +100,7 @@ async def test_f5_a_list_of_a_mirror_that_is_none_is_had_from_the_registry(
         await world.read()
 
 
-@pytest.mark.logs("quarantine|list lied|is set aside for .* a wrong chunk list")
+@pytest.mark.logs("quarantine|list lied|is blocked for .* a wrong chunk list")
 async def test_p4_a_registry_that_lies_consistently_is_found_out_when_the_whole_is_proved(
     tmp_path: Path, registry: FaultyRegistry, mirror: FaultyRegistry
 ) -> None:
@@ -249,7 +249,7 @@ def test_p10_through_a_mount_a_mirror_that_lies_is_set_aside_for_that_blob_alone
         blobs = models[0].blobs
         mirror.fault("flipped-bit", f"/blobs/{blobs['bad'].digest}", times=None)
         options = ("--mirror", mirror.url, "--mirror", closed_port())
-        logs = "does not match its digest|is set aside for"
+        logs = "does not match its digest|is blocked for"
         with world.mount(str(models[0].name), options=options, logs=logs) as mounted:
             assert (mounted.path / "bad").read_bytes() == bad
             assert (mounted.path / "good").read_bytes() == good
@@ -260,9 +260,9 @@ def test_p10_through_a_mount_a_mirror_that_lies_is_set_aside_for_that_blob_alone
     states = {state["label"]: state for state in shown}
     assert states[mirror.host] == {
         "label": mirror.host,
-        "state": "set aside",
+        "state": "blocked",
         "reason": f"wrong bytes twice of {blobs['bad'].digest.short}",
-        "blobs_set_aside": 1,
+        "blobs_blocked": 1,
     }
     assert states[registry.host]["state"] == "ok"
-    assert f"{mirror.host} is set aside for 1 blob: wrong bytes twice of" in plain
+    assert f"{mirror.host} is blocked for 1 blob: wrong bytes twice of" in plain

@@ -66,7 +66,7 @@ async def test_p1_what_another_registry_told_the_cache_does_not_decide(
         await world.read()
 
 
-@pytest.mark.logs("does not match its digest|is set aside for|list lied|quarantine")
+@pytest.mark.logs("does not match its digest|is blocked for|list lied|quarantine")
 @pytest.mark.parametrize("first", ["registry", "evil"])
 @pytest.mark.parametrize("lists", [None, "registry"])
 async def test_p1_in_one_mount_neither_registry_decides_over_a_blob_that_both_have(

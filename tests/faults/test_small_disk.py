@@ -56,5 +56,5 @@ def test_p8_a_model_larger_than_the_disk_is_read_right_in_bounded_memory(world: 
             assert len(kept) * MIB > DISK // 2, "the disk is used as far as it goes"
             assert len(kept) < len(registry.chunks)
         log = (world.root / "log1").read_text()
-        assert "what was not used for longest makes room" in log
+        assert "the least recently used chunks make room" in log
         assert "WARNING" not in log, "a disk that is smaller than the model is nothing that a person need look at"

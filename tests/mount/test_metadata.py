@@ -56,12 +56,12 @@ async def test_p3_stat_shows_the_final_size_and_fixed_values(mount: Mounter) -> 
     live = await mount({"sub/model.gguf": FakeBlobFile(DATA, present=0, state="absent")})
     seen = await live.run(os.stat, live.path / "sub/model.gguf")
     assert seen.st_size == len(DATA)
-    assert stat.filemode(seen.st_mode) == "-r--r--r--"
+    assert stat.filemode(seen.st_mode) == "-rw-r--r--"
     assert (seen.st_uid, seen.st_gid, seen.st_nlink) == (os.getuid(), os.getgid(), 1)
     assert seen.st_mtime_ns == seen.st_ctime_ns == seen.st_atime_ns == 1_700_000_000_123_456_789
     assert (seen.st_blksize, seen.st_blocks) == (1 << 20, 0)
     folder = await live.run(os.stat, live.path / "sub")
-    assert stat.filemode(folder.st_mode) == "dr-xr-xr-x"
+    assert stat.filemode(folder.st_mode) == "drwxr-xr-x"
     assert folder.st_mtime_ns == seen.st_mtime_ns
     assert (await live.run(os.stat, live.path)).st_nlink == 3
 

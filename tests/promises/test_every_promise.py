@@ -1,4 +1,4 @@
-"""Every promise, and every flaw of the seed that must not come back, is held by a test that is named for it.
+"""Every promise, and every flaw of Ollama's cache that must not come back, is held by a test that is named for it.
 
 A test that does not run holds nothing, so what would skip or deselect one is looked for, too.
 """
@@ -48,7 +48,7 @@ def test_no_test_is_named_for_a_promise_that_nobody_made() -> None:
 @pytest.mark.parametrize("number", range(1, 12))
 def test_readme_names_a_test_that_exists_for_each_promise(number: int) -> None:
     readme = (TESTS.parent / "README.md").read_text()
-    (row,) = re.findall(rf"^\| {number} [^|]+\|( `tests/.*)\|$", readme, re.MULTILINE)
+    (row,) = re.findall(rf"^\| {number} [^|]+\|[^|]+\|( `tests/.*)\|$", readme, re.MULTILINE)
     named = re.findall(r"`(tests/\S+\.py)` `(test_\w+)`", row)
     assert named
     for path, test in named:

@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.fetch.flight import Flight, Priority
+from fusefs.fetch.flight import BlobFlights, Flight, Priority
 from fusefs.fetch.queue import Queue
 from fusefs.fetch.shares import SILENT, Shares
-from fusefs.values.chunks import Blob
 from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
-    from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.fetch.shares import Worker
 
 CONNECTIONS = 4
@@ -41,10 +39,10 @@ class Request:
     service: float
 
 
-@dataclass(frozen=True)
-class _Fetch:
-    blob: Blob
-    host: str
+def flights_of(blob: bytes, host: str) -> BlobFlights:
+    of = BlobFlights(Digest.of(blob))
+    of.host = host
+    return of
 
 
 def requests(hosts: st.SearchStrategy[int], service: st.SearchStrategy[float]) -> st.SearchStrategy[Request]:
@@ -67,8 +65,8 @@ def play(wanted: list[Request]) -> dict[int, float]:
     when = 0.0
     for index, request in enumerate(wanted):
         when += request.arrives
-        fetch = _Fetch(Blob(Digest.of(b"%d %d" % (request.host, request.blob)), 1), f"host{request.host}")
-        flight = Flight(cast("BlobFetch", fetch), cast("Chunker", None), index, request.priority)
+        of = flights_of(b"%d %d" % (request.host, request.blob), f"host{request.host}")
+        flight = Flight(of, cast("Chunker", None), index, request.priority)
         heapq.heappush(events, (when, next(serial), flight, None))
     while events:
         now, _, flight, worker = heapq.heappop(events)
@@ -128,10 +126,10 @@ def test_p6_a_request_of_a_blob_waits_for_one_of_each_other_blob_at_most(crowd: 
     """Whatever the others have queued, the oldest request of a blob has its turn after one of each of the others."""
     queue = Queue()
     for index, number in enumerate(crowd):
-        fetch = _Fetch(Blob(Digest.of(b"%d" % number), 1), "host")
-        queue.push(Flight(cast("BlobFetch", fetch), cast("Chunker", None), index, Priority.DEMAND))
-    mine = _Fetch(Blob(Digest.of(b"mine %d" % blob), 1), "host")
-    queue.push(Flight(cast("BlobFetch", mine), cast("Chunker", None), -1, Priority.DEMAND))
+        of = flights_of(b"%d" % number, "host")
+        queue.push(Flight(of, cast("Chunker", None), index, Priority.DEMAND))
+    mine = flights_of(b"mine %d" % blob, "host")
+    queue.push(Flight(mine, cast("Chunker", None), -1, Priority.DEMAND))
     for _ in range(len(set(crowd)) + 1):
         first = queue.peek()
         assert first is not None

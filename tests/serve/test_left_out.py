@@ -218,9 +218,10 @@ def said(*arguments: str | Path) -> tuple[str, str]:
         [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
+        assert process.stderr is not None
         url = process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        rest, err = process.communicate(timeout=30)
+        rest, err = process.stdout.read(), process.stderr.read()
     assert process.returncode == 0, err
     return url + rest, err
 
@@ -241,7 +242,10 @@ def untidy(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def test_one_line_without_v_says_what_is_left_out_and_why(untidy: Path) -> None:
     out, err = said(untidy, "--listen", "127.0.0.1:0")
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+\n", out)
+    assert re.fullmatch(
+        r"(http://127\.0\.0\.1:\d+)\n1 model; to mount one on the empty folder mnt:\n  fusefs mount \1/local/m mnt\n",
+        out,
+    )
     assert err.count("\n") == 1
     assert err.startswith("fusefs: warning: left out ")
     for what in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
@@ -9,14 +10,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+import urllib3
 
-from fusefs.artifacts.manifest import Manifest
+from fusefs.artifacts.manifest import DOCKER_MANIFEST, OCI_MANIFEST, Manifest
 from fusefs.errors import ServeError
 from fusefs.offers.folders import model_name
 from fusefs.offers.index import fitting_chunk_size
 from fusefs.offers.leftout import Allowed
 from fusefs.values.chunks import ChunkList
 from fusefs.values.digest import Digest
+from tests.components import docker_registry
 from tests.serve.world import CHUNK, noise, serving, touch_later, write_tree
 
 if TYPE_CHECKING:
@@ -39,6 +42,10 @@ ODD = {
 }
 
 
+def manifest_type(raw: bytes) -> object:
+    return json.loads(raw)["mediaType"]
+
+
 def test_every_file_of_a_tree_comes_back_under_its_relative_name(tmp_path: Path) -> None:
     write_tree(tmp_path / "models" / "odd", ODD)
     with serving(tmp_path / "models", tmp_path / "index", allowed=Allowed(hidden=True)) as running:
@@ -53,13 +60,49 @@ def test_the_manifest_is_one_that_our_own_client_reads(tmp_path: Path) -> None:
         assert {layer.name for layer in manifest.layers} == set(ODD)
         assert answer.headers["Docker-Content-Digest"] == str(manifest.digest)
         assert answer.headers["ETag"] == f'"{manifest.digest}"'
-        assert answer.headers["Content-Type"] == "application/vnd.oci.image.manifest.v1+json"
+        assert answer.headers["Content-Type"] == OCI_MANIFEST == manifest_type(answer.body)
         assert manifest.config is not None
         config = running.client.get(f"/v2/local/odd/blobs/{manifest.config.blob.digest}")
         assert Digest.of(config.body) == manifest.config.blob.digest
         assert len(config.body) == manifest.config.blob.size
         by_digest = running.client.get(f"/v2/local/odd/manifests/{manifest.digest}")
         assert by_digest.body == answer.body
+
+
+def test_the_manifest_in_dockers_form_is_there_for_who_pinned_its_digest(tmp_path: Path) -> None:
+    """Servers before gave out that form, whose content is the same; a cache knows a model by its digest."""
+    write_tree(tmp_path / "models" / "m", {"config.json": b"{}", "w": b"w"})
+    with serving(tmp_path / "models", tmp_path / "index") as running:
+        now = running.client.get("/v2/local/m/manifests/latest")
+        former = now.body.replace(OCI_MANIFEST.encode(), DOCKER_MANIFEST.encode())
+        for kind in ("manifests", "blobs"):
+            answer = running.client.get(f"/v2/local/m/{kind}/{Digest.of(former)}")
+            assert (answer.status, answer.body) == (200, former)
+            assert answer.headers["Content-Type"] == DOCKER_MANIFEST
+        assert Manifest.parse(former).layers == Manifest.parse(now.body).layers
+
+
+@pytest.mark.slow
+def test_a_registry_of_others_takes_the_manifest_and_its_blobs(tmp_path: Path) -> None:
+    """As a tool that copies between registries would hand them over: types that it does not know are refused by it."""
+    write_tree(tmp_path / "models" / "m", ODD | {"config.json": b"{}"})
+    with (
+        docker_registry(tmp_path / "registry") as address,
+        serving(tmp_path / "models", tmp_path / "index", allowed=Allowed(hidden=True)) as running,
+    ):
+        manifest = running.client.get("/v2/local/m/manifests/latest")
+        http = urllib3.PoolManager(retries=False)
+        for name, content in running.client.tree("local/m").items():
+            begun = http.request("POST", f"http://{address}/v2/copy/m/blobs/uploads/")
+            put = http.request("PUT", f"{begun.headers['Location']}&digest={Digest.of(content)}", body=content)
+            assert put.status == 201, (name, put.data)
+        headers = {"Content-Type": manifest.headers["Content-Type"]}
+        url = f"http://{address}/v2/copy/m/manifests/v1"
+        put = http.request("PUT", url, body=manifest.body, headers=headers)
+        assert put.status == 201, put.data
+        got = http.request("GET", url, headers={"Accept": manifest.headers["Content-Type"]})
+        assert (got.status, got.data) == (200, manifest.body)
+        http.clear()
 
 
 def test_the_manifest_is_the_same_on_another_machine(tmp_path: Path) -> None:
@@ -130,6 +173,8 @@ def test_names_are_compared_without_case(tmp_path: Path, written: str) -> None:
         ("größe", "gr-e"),
         ("a" * 100, "a" * 80),
         ("a:b", "a-b"),
+        ("a--b", "a--b"),
+        ("acme--tiny-", "acme--tiny-"),
     ],
 )
 def test_folder_names_are_made_to_fit_the_grammar(folder: str, name: str) -> None:

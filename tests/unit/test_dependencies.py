@@ -12,7 +12,9 @@ import pytest
 from packaging.requirements import Requirement
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-REQUIREMENTS = {found.name: found for found in map(Requirement, PROJECT["dependencies"])}
+EXTRAS = {"serve": {"starlette", "h11"}, "sign": {"cryptography"}}
+ADMITTED = [*PROJECT["dependencies"], *(line for extra in EXTRAS for line in PROJECT["optional-dependencies"][extra])]
+REQUIREMENTS = {found.name: found for found in map(Requirement, ADMITTED)}
 
 LAST_WITH_A_HOLE = [
     ("urllib3", "2.7.0", "CVE-2026-97689"),
@@ -40,3 +42,46 @@ def test_p10_the_server_has_no_code_that_speaks_another_protocol_than_http11() -
     program = "import sys, fusefs.serve.server; print(*{'h2', 'wsproto', 'hypercorn'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"
+
+
+def test_what_not_everybody_needs_is_an_extra() -> None:
+    for extra, names in EXTRAS.items():
+        assert {Requirement(line).name for line in PROJECT["optional-dependencies"][extra]} == names
+        assert not names & {Requirement(line).name for line in PROJECT["dependencies"]}
+
+
+WITHOUT = """
+import sys
+for name in sys.argv.pop(1).split(","):
+    sys.modules[name] = None  # as if it were not installed
+from fusefs.__main__ import main
+main()
+"""
+
+
+def without(modules: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command where some modules are not installed."""
+    command = [sys.executable, "-c", WITHOUT, modules, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("missing", ["starlette", "h11"])
+def test_serve_without_its_extra_says_in_one_line_what_to_install(tmp_path: Path, missing: str) -> None:
+    (tmp_path / "f").write_bytes(b"f")
+    done = without(missing, "serve", tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"fusefs: error: fusefs serve needs {missing}, which is not installed; run: pip install 'fusefs[serve]'\n"
+    )
+
+
+@pytest.mark.slow
+def test_all_other_commands_need_no_extra(tmp_path: Path) -> None:
+    extras = "starlette,h11,cryptography"
+    (tmp_path / "f").write_bytes(b"f")
+    assert without(extras, "index", tmp_path / "f").returncode == 0
+    assert without(extras, "--help").returncode == 0
+    done = without(extras, "pull", "http://127.0.0.1:9/local/m", "--cache-dir", tmp_path / "cache", "--timeout", "1s")
+    assert done.returncode == 1
+    assert "refused" in done.stderr

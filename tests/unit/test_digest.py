@@ -1,4 +1,4 @@
-"""Digest: its forms and its order; CONFORMANCE §2 is in tests/conformance."""
+"""Digest: its forms and its order; the facts of tests/conformance/README.md, §2, are held there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Manifest: the shape of CONFORMANCE §6, and that nothing from the network gets past it."""
+"""Manifest: the shape of tests/conformance/README.md, §6, and that nothing from the network gets past it."""
 
 from __future__ import annotations
 

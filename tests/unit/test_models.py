@@ -10,7 +10,8 @@ import pytest
 
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.documents.writer import Keeper
-from fusefs.engine.models import AT_ONCE, SourcePool, recalled_lines, resolve_all
+from fusefs.engine.models import AT_ONCE, recalled_lines, resolve_all
+from fusefs.engine.pool import SourcePool
 from fusefs.errors import FusefsError, InvalidName, ModelNotFound, SourceError
 from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest

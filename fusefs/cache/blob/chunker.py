@@ -34,6 +34,7 @@ from fusefs.cache.blob.presence import bytes_on_disk
 from fusefs.cache.blob.usage import Usage
 from fusefs.errors import CacheError, CacheFull, DigestMismatch, SizeMismatch, UnexpectedEnd
 from fusefs.system.files import PIECE, disk_errors, holds, preadv_all, pwrite_all, read_exactly
+from fusefs.system.steps import step
 from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
@@ -276,18 +277,15 @@ class Chunker:
         if not self.chunks.proved:
             self.computed[index] = raw
         elif raw != self.chunks.raw_digest(index):
-            raise DigestMismatch(
-                f"{self.blob.digest.short}… chunk {chunk}",
-                expected=self.chunks.digest(index),
-                actual=Digest.from_raw(raw),
-            )
+            what = f"{self.blob.digest.short}… chunk {chunk}"
+            raise DigestMismatch(what, expected=self.chunks.digest(index), actual=Digest.from_raw(raw))
 
     def _store(self, index: int, data: memoryview, *, stays: bool = False) -> bool:
         """Write verified bytes and mark them; what the disk will not take is kept in the spill: False."""
         off = self.chunks[index].start
         try:
             with disk_errors(self.place.data):
-                with self._writable(len(data)) as fd:
+                with self._writable(len(data)) as fd, step("chunk written"):
                     # What stays in memory for its readers needs no place in the page cache.
                     if not (stays and self.direct and self.direct.write(data, off)):
                         pwrite_all(fd, data, off)
@@ -373,7 +371,8 @@ class Chunker:
         if self.map[index] != CLAIMED:
             return self.present(index)
         matches = self.matches(index)
-        self.mark(index, PRESENT if matches else ABSENT)
+        with step("claim proved"):
+            self.mark(index, PRESENT if matches else ABSENT)
         return matches
 
     def mark(self, index: int, state: int) -> None:

@@ -26,6 +26,7 @@ from fusefs.cache.blob.presence import ranges_on_disk
 from fusefs.system import locks
 from fusefs.system.files import FOREIGN, boot_id, open_inside, pwrite_all, read_plain, remove_foreign
 from fusefs.system.spot import stat_at, unlink_at
+from fusefs.system.steps import step
 from fusefs.values.chunkpack import fingerprint
 from fusefs.values.chunks import MAX_CHUNKS
 
@@ -110,7 +111,8 @@ class ChunkMap:
                 _initialise(fd, wanted, bytes([otherwise]) * len(chunks))
             elif header[:_USED_AT] != wanted[:_USED_AT]:
                 states = os.pread(fd, len(chunks), _STATES_AT)
-                pwrite_all(fd, memoryview(states.translate(_IN_ANOTHER_BOOT)), _STATES_AT)
+                with step("marks claimed"):
+                    pwrite_all(fd, memoryview(states.translate(_IN_ANOTHER_BOOT)), _STATES_AT)
                 # The boot id last: a crash before this line does the same again, one after it has nothing to do.
                 pwrite_all(fd, memoryview(wanted)[:_USED_AT], 0)
             return cls(fd, mmap.mmap(fd, _STATES_AT + len(chunks), prot=mmap.PROT_READ), len(chunks))
@@ -133,7 +135,8 @@ class ChunkMap:
     def rebind(self, blob: Blob, chunks: ChunkList) -> None:
         """Bind the map to another list of the same chunks (digests that were computed since)."""
         if self.fd >= 0:
-            pwrite_all(self.fd, memoryview(_header(blob, chunks))[:_USED_AT], 0)
+            with step("map bound"):
+                pwrite_all(self.fd, memoryview(_header(blob, chunks))[:_USED_AT], 0)
 
     @property
     def last_use(self) -> int:
@@ -178,11 +181,13 @@ class ChunkMap:
         Raises:
             OSError: the disk does not take even one byte (it was given room, so: read-only, or broken).
         """
-        self._write(_STATES_AT + index, bytes([state]))
+        with step("chunk marked"):
+            self._write(_STATES_AT + index, bytes([state]))
 
     def mark_all(self, state: int) -> None:
         """Set the state of every chunk."""
-        self._write(_STATES_AT, bytes([state]) * self._count)
+        with step("all marked"):
+            self._write(_STATES_AT, bytes([state]) * self._count)
 
     def _write(self, off: int, states: bytes) -> None:
         # pwrite and the mapping share their pages; unlike a store, pwrite answers a disk fault with an errno.
@@ -236,12 +241,13 @@ class ChunkMap:
 
     def try_lock_chunk(self, index: int) -> bool:
         """Single flight between processes: take chunk `index`; False when another process has it."""
-        return self.fd < 0 or locks.try_lock(self.fd, chunk_lock(index))
+        with step("chunk locked"):
+            return self.fd < 0 or locks.try_lock(self.fd, chunk_lock(index))
 
     def unlock_chunk(self, index: int) -> None:
         """Give chunk `index` back."""
         if self.fd >= 0:
-            with contextlib.suppress(OSError):  # the end of the process frees it, too
+            with contextlib.suppress(OSError), step("chunk unlocked"):  # the end of the process frees it, too
                 locks.unlock(self.fd, chunk_lock(index))
 
     @contextlib.contextmanager
@@ -373,8 +379,9 @@ def _initialise(fd: int, header: bytes, states: bytes) -> None:
     try:
         # Blocks now, not at the first mark: a mapped page that finds no room is a SIGBUS.
         os.posix_fallocate(fd, 0, len(header) + len(states))
-        pwrite_all(fd, memoryview(states), _STATES_AT)
-        pwrite_all(fd, memoryview(header), 0)
+        with step("map made"):
+            pwrite_all(fd, memoryview(states), _STATES_AT)
+            pwrite_all(fd, memoryview(header), 0)
     except OSError:
         os.ftruncate(fd, 0)
         raise

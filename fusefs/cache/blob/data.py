@@ -8,8 +8,10 @@ import stat
 from typing import TYPE_CHECKING
 
 from fusefs.errors import CacheError
+from fusefs.system.features import REFUSED
 from fusefs.system.files import FOREIGN, hexdigest_of, remove_foreign
 from fusefs.system.spot import open_at, unlink_at
+from fusefs.system.steps import step
 
 if TYPE_CHECKING:
     from fusefs.cache.place import HeldPlace
@@ -50,7 +52,8 @@ def open_data(place: HeldPlace, size: int) -> tuple[int, bool, bool]:
         remove_foreign(place.data)
     fd = open_at(place.data, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
-        os.ftruncate(fd, size)
+        with step("data sized"):
+            os.ftruncate(fd, size)
     except OSError:
         os.close(fd)
         raise
@@ -72,7 +75,8 @@ def _open_writable(spot: Spot) -> int:
         if _status(fd).st_nlink > 1:
             return fd  # somebody else's mode, too; it is not written to
         try:
-            os.fchmod(fd, 0o600)
+            with REFUSED:
+                os.fchmod(fd, 0o600)
         finally:
             os.close(fd)
         return open_at(spot, os.O_RDWR)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.errors import CacheError
 from fusefs.system.files import PIECE
+from fusefs.system.steps import step
 
 if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
@@ -74,7 +75,8 @@ class PrefixHash:
         digest = None if chunker.chunks.proved or self.index in chunker.computed else hashlib.sha256()
         try:
             for off in range(chunk.start, chunk.stop, PIECE):
-                piece = chunker.pread_file(off, min(PIECE, chunk.stop - off))
+                with step("hash read back"):
+                    piece = chunker.pread_file(off, min(PIECE, chunk.stop - off))
                 self._hash.update(piece)
                 if digest:
                     digest.update(piece)

@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING
 
 from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, Lock
 from fusefs.errors import BlobQuarantined, DigestMismatch, InvalidChunkList
+from fusefs.system.features import REFUSED
 from fusefs.system.files import disk_errors, make_folder, read_plain, sync_folder, write_atomically
 from fusefs.system.spot import open_at, remove_tree_at, rename_at, stat_at, unlink_at
+from fusefs.system.steps import step
 from fusefs.values.chunkpack import MAX_PACKED_SIZE, pack, unpack
 from fusefs.values.voucher import BOUND, Proof
 
@@ -84,8 +86,10 @@ def unseal(chunker: Chunker) -> None:
             _copy(chunker.fd, place.data)  # somebody else's, too (`cp -al`): a repair would write to his
             unlink_at(place.sealed)
         else:
-            rename_at(place.sealed, place.data)
-            os.fchmod(chunker.fd, 0o600)
+            with step("seal taken away"):
+                rename_at(place.sealed, place.data)
+            with step("data writable"), REFUSED:
+                os.fchmod(chunker.fd, 0o600)
         reopen(chunker)
 
 
@@ -122,7 +126,8 @@ def reopen(chunker: Chunker) -> None:
     fd = open_at(chunker.place.data, os.O_RDWR)
     # The same number: readers that are just using it go on with the same file.
     try:
-        os.dup2(fd, chunker.fd, inheritable=False)
+        with step("data reopened"):
+            os.dup2(fd, chunker.fd, inheritable=False)
     finally:
         os.close(fd)
     chunker.sealed = False
@@ -209,13 +214,15 @@ def put_aside(place: HeldPlace) -> None:
     """
     make_folder(place.quarantine.parent)
     remove_tree_at(place.quarantine)
-    rename_at(place.folder, place.quarantine)
+    with step("liar put aside"):
+        rename_at(place.folder, place.quarantine)
 
 
 def _finish(chunker: Chunker) -> None:
     place = chunker.place
     if not chunker.sealed:
-        os.fsync(chunker.fd)
+        with step("data fsynced"):
+            os.fsync(chunker.fd)
     with chunker.map.locked(Lock.CHANGE):
         if not chunker.chunks.proved:
             digests = b"".join(chunker.computed[i] for i in range(len(chunker.chunks)))
@@ -233,9 +240,12 @@ def _finish(chunker: Chunker) -> None:
         if not chunker.sealed:
             if not os.path.samestat(os.fstat(chunker.fd), stat_at(place.data)):
                 raise OSError(errno.ESTALE, "somebody has replaced the data of this blob")
-            os.fchmod(chunker.fd, 0o400)
-            rename_at(place.data, place.sealed)
-            sync_folder(place.sealed.parent)
+            with step("data read-only"), REFUSED:
+                os.fchmod(chunker.fd, 0o400)
+            with step("data sealed"):
+                rename_at(place.data, place.sealed)
+            with step("seal fsynced"):
+                sync_folder(place.sealed.parent)
             chunker.sealed = True
             if chunker.direct:  # as long as it is open nobody can tell whether others have the file (`eviction`)
                 chunker.direct.close()
@@ -245,5 +255,5 @@ def _finish(chunker: Chunker) -> None:
 def _pin_bound(chunker: Chunker, chunks: ChunkList) -> None:
     """Keep that the sha256 of the whole blob matched with this list; without room for it that is found out again."""
     place = chunker.place
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), step("list bound"):
         write_atomically(place.chunks, pack(chunks, BOUND), place.root / "partial", durable=False)

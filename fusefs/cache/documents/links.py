@@ -1,12 +1,15 @@
 """Links: manifests by model name, `manifests/<host>/<namespace>/<model>/<tag>`, each a copy of the manifest.
 
-Names compare case-insensitively and keep the case in which they were written first.  What was written is noted beside
-the bytes, so that a link that has rotted is told from one that was right (`fusefs.cache.documents.reader`).
+Names compare case-insensitively and keep the case in which they were written first.  A part that the file system does
+not take as it is (`host:8080` on exFAT) has the file name that `fusefs.values.filenames` gives it; either is found.
+What was written is noted beside the bytes, so that a link that has rotted is told from one that was right
+(`fusefs.cache.documents.reader`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -24,17 +27,25 @@ from fusefs.system.spot import (
     stat_at,
     unlink_at,
 )
+from fusefs.system.steps import step
 from fusefs.values.digest import Digest
+from fusefs.values.filenames import part_of, portable
 from fusefs.values.names import Name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from fusefs.system.spot import Where
 
+_PARTS = 4
+"""Of a name, and of a link's path: host, namespace, model, tag."""
+
 _NOTED = "user.fusefs.digest"
 """An extended attribute of each link that we wrote: the digest of its bytes."""
+
+_NO_NAME = frozenset({errno.EINVAL, errno.ENOENT, errno.EILSEQ})
+"""What file systems answer to a name that they do not take; exfat-fuse says ENOENT."""
 
 
 class Links:
@@ -113,14 +124,25 @@ class Links:
             durable = True
         except OSError:
             pass  # there is none
-        for folder in reversed(folders_above(path, len(name.path))):
-            make_folder(folder)
-        write_atomically(path, data, self._scratch, durable=durable)
+        try:
+            self._replace(path, data, durable=durable)
+        except OSError as exc:
+            other = self._locate(name, new=portable)
+            if exc.errno not in _NO_NAME or other == path:
+                raise
+            path = other
+            self._replace(path, data, durable=durable)
         _note(path, data)
         if self._listed is not None:
             for below in (path, *folders_above(path, 3)):
-                self._listed.setdefault(below.parent, {})[below.name.lower()] = below.name
+                self._listed.setdefault(below.parent, {})[part_of(below.name).lower()] = below.name
         return None if durable else path
+
+    def _replace(self, path: Where, data: bytes, *, durable: bool) -> None:
+        for folder in reversed(folders_above(path, _PARTS)):
+            make_folder(folder)
+        with step("name linked"):
+            write_atomically(path, data, self._scratch, durable=durable)
 
     def remove(self, name: Name) -> bool:
         """Remove the link and the folders that it leaves empty; True when it was there."""
@@ -136,7 +158,7 @@ class Links:
 
     def __iter__(self) -> Iterator[Name]:
         """Every link, in order; files whose path is no name are passed over."""
-        for parts in sorted(self._below(self.root, 4)):
+        for parts in sorted({tuple(map(part_of, parts)) for parts in self._below(self.root, _PARTS)}):
             with contextlib.suppress(InvalidName):
                 yield Name.from_path(*parts)
 
@@ -169,21 +191,22 @@ class Links:
             if is_link_at(folder):
                 raise NotCached(f"{folder}: a symbolic link in the cache, which is not followed")
 
-    def _locate(self, name: Name) -> Where:
-        """The path of `name`, in the case in which it exists."""
+    def _locate(self, name: Name, new: Callable[[str], str] = str) -> Where:
+        """The path of `name`, in the case in which it exists; `new` gives the file name of what does not."""
         path = self.root
         for part in name.path:
             exact = path / part
-            path = exact if exists_at(exact) else path / self._entries(path).get(part.lower(), part)
+            path = exact if exists_at(exact) else path / self._entries(path).get(part.lower(), new(part))
         return path
 
     def _entries(self, folder: Where) -> dict[str, str]:
-        """What is in `folder`: lower-case to actual, of several the first in order."""
+        """What is in `folder`: lower-case to actual, of several the first in order, and a plain one before another."""
         if self._listed is not None and folder in self._listed:
             return self._listed[folder]
         entries = {}
         with contextlib.suppress(OSError):
-            entries = {entry.lower(): entry for entry in sorted(names_at(folder), reverse=True)}
+            last_wins = sorted(names_at(folder), key=lambda entry: (part_of(entry) != entry, entry), reverse=True)
+            entries = {part_of(entry).lower(): entry for entry in last_wins}
         if self._listed is not None:
             self._listed[folder] = entries
         return entries

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fusefs.artifacts.manifest import Manifest
 from fusefs.cache.documents.links import Links
 from fusefs.errors import FusefsError
+from fusefs.system.steps import step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +37,8 @@ class Pins:
         Raises:
             OSError: the disk does not take it.
         """
-        self._pins.write(name, manifest)
+        with step("name pinned"):
+            self._pins.write(name, manifest)
 
     def remove(self, name: Name) -> bool:
         """Unpin `name`; True when it was pinned."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from fusefs.errors import InvalidStart
 from fusefs.system.files import make_folder, read_plain, write_atomically
 from fusefs.system.spot import names_at, stat_at, unlink_at
+from fusefs.system.steps import step
 from fusefs.values.trace import MAX_PACKED_SIZE, pack, unpack
 
 if TYPE_CHECKING:
@@ -64,10 +65,11 @@ class Starts:
             make_folder(self._root / "starts")
             path = _path(self._root, blob)
             # Not durable: what a power cut leaves has its own checksum.
-            write_atomically(path, data, self._root / "partial", durable=False)
+            with step("trace kept"):
+                write_atomically(path, data, self._root / "partial", durable=False)
             _trim(path.parent)
         except OSError as exc:
-            log.debug("The start of %s is not kept: %s", blob.digest.short, exc.strerror or exc)
+            log.debug("The access trace of %s is not kept: %s", blob.digest.short, exc.strerror or exc)
 
 
 def _path(root: Where, blob: Blob) -> Where:

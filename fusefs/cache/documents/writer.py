@@ -28,10 +28,15 @@ log = logging.getLogger(__name__)
 
 
 class Keeper:
-    """Thread-safe.  `write` makes what was added survive this process, `sync` a power cut."""
+    """Thread-safe.  `write` makes what was added survive this process, `sync` a power cut.
+
+    Attributes:
+        lost: one line a manifest that the disk did not take.
+    """
 
     def __init__(self, cache: DiskCache) -> None:
         self._cache = cache
+        self.lost: list[str] = []
         self._waiting: deque[tuple[Name, Digest, bytes]] = deque()
         self._seen: dict[Digest, int] = {}
         self._unsynced: deque[Where] = deque()
@@ -65,7 +70,9 @@ class Keeper:
                 try:
                     self._write(name, digest, raw, links)
                 except CacheError as exc:
-                    log.warning("%s: the manifest could not be kept, so it needs the network next time: %s", name, exc)
+                    text = f"{name}: the manifest could not be kept, so it needs the network next time: {exc}"
+                    log.warning("%s", text)
+                    self.lost.append(text)
 
     def _write(self, name: Name, digest: Digest, raw: bytes, links: Links) -> None:
         with contextlib.suppress(NotCached, DigestMismatch):

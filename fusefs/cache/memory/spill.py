@@ -34,7 +34,8 @@ class Spill:
             self._taken = 0
         if first:
             log.warning(
-                "%s; what the cache cannot take is served from memory, and fetched again when it is needed", reason
+                "%s; chunks that the cache cannot take are served from memory, and fetched again when they are needed",
+                reason,
             )
 
     def well(self) -> None:

@@ -12,7 +12,8 @@ Who could meet the hole, and why nobody does:
     Another process that has the blob open: nothing of it is evicted.
     A program that has opened a sealed blob in the cache by its path (a symbolic link, `ollama serve`) holds none of our
     locks.  A lease (fcntl(2), F_SETLEASE) tells whether there is one, and then nothing is punched; a blob that goes as
-    a whole is unlinked, and such a program keeps what it has open.
+    a whole is unlinked, and such a program keeps what it has open.  Where no lease is granted to anybody (NFS, or a
+    disk that root has mounted for all) nobody can tell, and a sealed blob goes as a whole.
 
 A sealed blob first loses its final name: what has it is whole (P4).
 """
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -34,8 +36,10 @@ from fusefs.cache.blob.sealing import reopen
 from fusefs.cache.blob.usage import order
 from fusefs.errors import InvalidDigest
 from fusefs.system import locks
+from fusefs.system.features import REFUSED, grants_leases
 from fusefs.system.files import make_folder
 from fusefs.system.spot import names_at, open_at, rename_at, rmdir_at, stat_at, unlink_at
+from fusefs.system.steps import step
 from fusefs.values.chunks import MAX_BLOB_SIZE, Blob, ChunkList
 from fusefs.values.digest import Digest
 
@@ -52,6 +56,13 @@ _SEALING = 0.05
 """Seconds to wait for who looks whether the blob can be sealed; what is being hashed whole is not evicted."""
 
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2  # linux/falloc.h
+
+_NOT_HERE = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV})
+
+
+class NoHoles(OSError):
+    """No part of a blob can be given back to the disk: the file system has no holes, or none that are safe."""
+
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
@@ -127,10 +138,12 @@ def evict(cache: DiskCache, held: Held, wanted: int) -> int:
         return _remove(cache.place(held.digest), held)
     chunker = cache.chunker(Blob(held.digest, held.size), chunks)
     try:
-        freed = evict_chunks(chunker, range(len(chunks) - 1, -1, -1), wanted)
+        return evict_chunks(chunker, range(len(chunks) - 1, -1, -1), wanted)
+    except NoHoles:
+        pass  # it goes as a whole, when it is closed
     finally:
         chunker.close()
-    return freed
+    return _remove(cache.place(held.digest), held)
 
 
 def evict_chunks(chunker: Chunker, indices: Iterable[int], wanted: int) -> int:
@@ -140,7 +153,8 @@ def evict_chunks(chunker: Chunker, indices: Iterable[int], wanted: int) -> int:
         Bytes that were freed; 0 when another process, or a program that opened the sealed file, uses the blob.
 
     Raises:
-        OSError: the disk does not let us, or has no holes.
+        NoHoles: nothing can be taken out of a file here; it may go as a whole.
+        OSError: the disk does not let us.
     """
     if not _may_go(chunker) or not chunker.seal_lock.acquire(timeout=_SEALING):
         return 0
@@ -150,6 +164,7 @@ def evict_chunks(chunker: Chunker, indices: Iterable[int], wanted: int) -> int:
                 return 0
             if os.fstat(chunker.fd).st_nlink > 1:
                 return 0  # it has another name as well (`cp -al`): a hole in it would be a hole there
+            _check_holes(chunker.map.fd)
             if chunker.sealed:
                 with _nobody_has(chunker) as free:
                     return _punch_some(chunker, indices, wanted) if free else 0
@@ -159,16 +174,17 @@ def evict_chunks(chunker: Chunker, indices: Iterable[int], wanted: int) -> int:
 
 
 def _punch_some(chunker: Chunker, indices: Iterable[int], wanted: int) -> int:
-    _check_holes(chunker.fd)
     own = open_at(chunker.place.map, os.O_RDWR)
     try:
         victims = sorted(_take(chunker, own, indices, wanted))
         with chunker.prefix.lock:
-            for index in victims:
-                chunker.map.mark(index, ABSENT)
+            with step("victims absent"):
+                for index in victims:
+                    chunker.map.mark(index, ABSENT)
             chunker.usage.evictions += 1
         for start, stop in _ranges(chunker.chunks, victims):
-            _punch(chunker.fd, start, stop - start)
+            with step("hole punched"):
+                _punch(chunker.fd, start, stop - start)
     finally:
         os.close(own)
     return sum(chunker.chunks[index].size for index in victims)
@@ -210,12 +226,31 @@ def _punch(fd: int, off: int, size: int) -> None:
 
 
 def _check_holes(fd: int) -> None:
-    """Before anything is marked: behind the end of the file a hole changes nothing.
+    """Before anything is marked or renamed, on any file beside it: behind the end of a file a hole changes nothing.
 
     Raises:
-        OSError: this file system has no holes.
+        NoHoles: this file system has none.
+        OSError: the disk does not let us.
     """
-    _punch(fd, os.fstat(fd).st_size, 4096)
+    try:
+        _punch(fd, os.fstat(fd).st_size, 4096)
+    except OSError as exc:
+        if exc.errno in _NOT_HERE:
+            raise NoHoles(exc.errno, exc.strerror) from exc
+        raise
+
+
+def has_holes(cache: DiskCache, digest: Digest) -> bool:
+    """Whether a part of this blob could be given back to the disk; takes nothing and changes nothing."""
+    with contextlib.suppress(OSError):
+        fd = open_at(cache.place(digest).map, os.O_RDWR | os.O_NONBLOCK)
+        try:
+            _check_holes(fd)
+        except NoHoles:
+            return False
+        finally:
+            os.close(fd)
+    return True
 
 
 def _same(fd: int, path: Spot) -> bool:
@@ -230,25 +265,36 @@ def _nobody_has(chunker: Chunker) -> Iterator[bool]:
 
     Such a program would read the holes as zeros.  It cannot be asked for a lock, but the kernel grants a write lease
     only on a file that nobody else has open, and makes who opens it meanwhile wait.
+
+    Raises:
+        NoHoles: it grants none here at all.
     """
-    if not _same(chunker.fd, chunker.place.sealed) or not _leased(chunker.fd):
+    place = chunker.place
+    if not _same(chunker.fd, place.sealed):
         yield False
         return
-    place = chunker.place
-    rename_at(place.sealed, place.data)
+    if not _leased(chunker.fd):
+        if not grants_leases(place.root / "partial"):
+            raise NoHoles(errno.EOPNOTSUPP, "nobody can tell whether a program has the file open")
+        yield False
+        return
+    with step("seal lifted"):
+        rename_at(place.sealed, place.data)
     mine = False
     try:
         # Who had found the file before it was renamed waits for the lease by now, or is told that the name is gone.
         waited_for = fcntl.fcntl(chunker.fd, fcntl.F_GETLEASE) != fcntl.F_WRLCK
         _end_lease(chunker.fd)
         if not waited_for:
-            os.fchmod(chunker.fd, 0o600)
+            with REFUSED:
+                os.fchmod(chunker.fd, 0o600)
             reopen(chunker)
             mine = _leased(chunker.fd)
     finally:
         if not mine:
             chunker.sealed = True
-            os.fchmod(chunker.fd, 0o400)
+            with REFUSED:
+                os.fchmod(chunker.fd, 0o400)
             rename_at(place.data, place.sealed)
     try:
         yield mine

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.cache.blob.chunkmap import ABSENT, Lock
 from fusefs.cache.blob.presence import bytes_on_disk
+from fusefs.cache.space.eviction import has_holes
 from fusefs.system import locks
 from fusefs.system.files import YOUNG, temporaries
 from fusefs.system.spot import exists_at, names_at, open_at, remove_tree_at, stat_at, unlink_at
@@ -70,7 +71,8 @@ def in_use(cache: DiskCache, digest: Digest) -> bool:
 
 def freeable(cache: DiskCache, held: Held, wanted: int) -> int:
     """How many bytes `fusefs.cache.space.eviction.evict` would free of a blob that nobody uses."""
-    if wanted >= held.allocated or not 0 < held.size <= MAX_BLOB_SIZE:
+    whole = wanted >= held.allocated or not 0 < held.size <= MAX_BLOB_SIZE
+    if whole or not has_holes(cache, held.digest):
         return held.allocated
     blob = Blob(held.digest, held.size)
     chunks = cache.pinned_list(blob)

@@ -170,7 +170,7 @@ class Quota:
         """Free `wanted` bytes, least recently used first; returns how many it were."""
         if not self._told:
             self._told = True
-            log.info("%s: no room; what was not used for longest makes room from now on", self._cache.root)
+            log.info("%s: no room; the least recently used chunks make room from now on", self._cache.root)
         freed = 0
         now = time.time()
         for _, free in sorted(self._victims(), key=lambda victim: order(victim[0], now)):

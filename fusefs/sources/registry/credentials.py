@@ -17,15 +17,15 @@ import stat
 import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
+from typing import TYPE_CHECKING
 
 from fusefs.errors import InvalidSetting
 from fusefs.net.secret import Secret
 from fusefs.sources.registry.dockerconfig import entry_of
 from fusefs.system.places import home
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 log = logging.getLogger(__name__)
 
@@ -101,17 +101,19 @@ class KeyRing:
             if fault:
                 self._complain(f"The key {self.ollama_key} is not used: {fault}.")
                 return None, f"{self.ollama_key} is not used: {fault}"
-            key = load_ssh_private_key(content, password=None)
+            key = _private_key(content)
         except FileNotFoundError:
             return None, ""
-        except (OSError, ValueError, TypeError, UnsupportedAlgorithm, InvalidSetting) as exc:
+        except ModuleNotFoundError:
+            text = f"{self.ollama_key} is not used; run: pip install 'fusefs[sign]'"
+            self._complain(f"The key {text}.")
+            return None, text
+        except (OSError, ValueError, TypeError, InvalidSetting) as exc:
             if _is_out_of_reach(self.ollama_key):
                 return None, ""
             self._complain(f"The key {self.ollama_key} cannot be read: {_kind(exc)}.")
             return None, f"{self.ollama_key} cannot be read: {_kind(exc)}"
-        return (
-            (Signer(key), "") if isinstance(key, Ed25519PrivateKey) else (None, f"{self.ollama_key} is no ed25519 key")
-        )
+        return (Signer(key), "") if key is not None else (None, f"{self.ollama_key} is no ed25519 key")
 
     def _complain(self, text: str) -> None:
         if self._said.first(text):
@@ -158,6 +160,24 @@ class Password:
     text: str
 
 
+def _private_key(content: bytes) -> Ed25519PrivateKey | None:
+    """The key in an OpenSSH file; None when it is of another kind.
+
+    Raises:
+        ModuleNotFoundError: the extra `sign` is not installed, which only those need who have such a key.
+        ValueError, TypeError: there is no key in it, or one that is locked.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+
+    try:
+        key = load_ssh_private_key(content, password=None)
+    except UnsupportedAlgorithm as exc:
+        raise ValueError(str(exc)) from exc
+    return key if isinstance(key, Ed25519PrivateKey) else None
+
+
 class Signer:
     """Signs requests for a token as Ollama's registry wants them (Ollama's `auth` package)."""
 
@@ -166,6 +186,8 @@ class Signer:
 
     def authorization(self, url: str) -> Secret:
         """`<public key>:<signature>` over `GET,<url>,<base64 of the hex sha256 of no body>`."""
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
         empty = base64.b64encode(hashlib.sha256(b"").hexdigest().encode()).decode()
         signature = base64.b64encode(self._key.sign(f"GET,{url},{empty}".encode())).decode()
         public = self._key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)

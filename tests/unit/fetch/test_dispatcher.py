@@ -28,7 +28,7 @@ def first_chunks(source: FakeSource) -> list[int]:
 async def want(world: World, *indices: int, priority: Priority = Priority.READ_AHEAD) -> None:
     chunker = await world.fetcher.open(world.fetch)
     for index in indices:
-        world.fetcher.want(world.fetch, chunker, index, priority)
+        world.fetcher._flights.want(world.fetch.flights, chunker, index, priority)
 
 
 async def in_flight(world: World, count: int) -> None:

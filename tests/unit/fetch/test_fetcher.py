@@ -11,6 +11,7 @@ import trio.testing
 
 from fusefs.errors import BlobQuarantined, BlobUnproved, DigestMismatch, SourceError
 from fusefs.fetch.worker import Origin
+from fusefs.values import metrics
 from fusefs.values.chunks import Chunk
 from tests.fake_source import FakeSource, chunk_list, fail, flip
 from tests.world import NAME, running, some_bytes, until
@@ -72,7 +73,7 @@ async def test_p1_one_flipped_bit_is_asked_for_again(tmp_path: Path) -> None:
         world.source.faults.append(flip)
         await world.read(0, 1000)
         assert world.source.asked == [Chunk(0, 999), Chunk(0, 999)]
-        assert world.counters.chunks_rejected == 1
+        assert world.counters[metrics.CHUNKS_REJECTED] == 1
 
 
 @pytest.mark.logs("does not match its digest")

@@ -11,6 +11,7 @@ import trio.testing
 
 from fusefs.fetch import headerreader as header_room
 from fusefs.formats.header import MAX_HEADER
+from fusefs.prefetch.tensors import Tensors
 from fusefs.values.chunks import Chunk
 from fusefs.values.settings import KIB, MIB
 from tests.fake_source import FakeSource, chunk_list, fail
@@ -49,7 +50,8 @@ def mounted(root: Path, data: bytes, source: FakeSource | None = None) -> Abstra
 
 
 def tensors_known(world: World) -> bool:
-    return world.fetch.prefetch is not None and world.fetch.prefetch._tensors is not None
+    prefetch = world.fetch.prefetch
+    return prefetch is not None and any(isinstance(policy, Tensors) for policy in prefetch._policies)
 
 
 @pytest.mark.parametrize("vocabulary", [0, 5_000, 40_000])

@@ -94,16 +94,6 @@ async def test_backward_the_requests_run_ahead_of_the_reader(tmp_path: Path) -> 
         assert set(asked(world)) >= set(range((size - 12 * MIB) // CHUNK + 1, size // CHUNK))
 
 
-async def test_strided_the_next_places_are_asked_for_and_nothing_between(tmp_path: Path) -> None:
-    async with mounted(tmp_path, NO_MODEL) as world:
-        places = list(range(CHUNK // 2, len(NO_MODEL), 5 * MIB))
-        for off in places[:6]:
-            await world.read(off, 4096)
-            await quiet(world)
-        expected = [off // CHUNK for off in places[:11]]
-        assert sorted(asked(world)) == expected, "six were read, and five jumps were seen"
-
-
 async def test_random_pages_cost_their_chunks_alone(tmp_path: Path) -> None:
     async with mounted(tmp_path) as world:
         pages = random.Random(5).sample(range(8 * MIB, len(MODEL) - STEP, 4096), 12)

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from fusefs.fetch.flight import Flight, Priority
+from fusefs.fetch.flight import BlobFlights, Flight, Priority
 from fusefs.fetch.queue import Queue
-from fusefs.values.chunks import Blob
 from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
-    from fusefs.fetch.blobfetch import BlobFetch
-
-
-@dataclass(frozen=True)
-class Fetch:
-    """What the queue wants to know of a blob."""
-
-    blob: Blob
-    host: str
 
 
 def flight(index: int, priority: Priority, *, host: str = "one", blob: bytes = b"") -> Flight:
-    fetch = Fetch(Blob(Digest.of(blob), len(blob)), host)
-    return Flight(cast("BlobFetch", fetch), cast("Chunker", None), index, priority)
+    of = BlobFlights(Digest.of(blob))
+    of.host = host
+    return Flight(of, cast("Chunker", None), index, priority)
 
 
 def drain(queue: Queue) -> list[int]:

@@ -9,6 +9,7 @@ import pytest
 from fusefs.cache.blob.chunkmap import PRESENT
 from fusefs.errors import CacheError, Cancelled, DigestMismatch, NotFound, SourceError
 from fusefs.fetch.worker import Origin, fetch_span
+from fusefs.values import metrics
 from fusefs.values.chunks import Chunk
 from fusefs.values.counters import Counters
 from tests.chunkers import opened
@@ -50,7 +51,7 @@ def test_neighbours_are_one_request_and_gaps_are_not_asked_for(tmp_path: Path) -
         assert not any(told.values())
         assert chunker.pread(900, 100) == DATA[900:]
     assert source.asked == [Chunk(100, 299), Chunk(500, 599), Chunk(900, 999)]
-    assert (counters.bytes_fetched, counters.chunks_verified) == (400, 4)
+    assert (counters[metrics.BYTES_FETCHED], counters[metrics.CHUNKS_VERIFIED]) == (400, 4)
 
 
 @pytest.mark.logs("does not match its digest")
@@ -61,7 +62,11 @@ def test_a_wrong_chunk_in_the_middle_does_not_stop_those_behind_it(tmp_path: Pat
         told, counters = fetch(chunker, [0, 1, 2], source)
     assert not any(told.values())
     assert source.asked == [Chunk(0, 299), Chunk(100, 199)]
-    assert (counters.chunks_rejected, counters.chunks_verified, counters.bytes_fetched) == (1, 3, 400)
+    assert (counters[metrics.CHUNKS_REJECTED], counters[metrics.CHUNKS_VERIFIED], counters[metrics.BYTES_FETCHED]) == (
+        1,
+        3,
+        400,
+    )
 
 
 @pytest.mark.logs("does not match its digest")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from fusefs.engine.models import SourcePool
+from fusefs.engine.pool import SourcePool
 from fusefs.errors import StallTimeout, Unauthorized
 from fusefs.net.secret import Secret
 from fusefs.net.transport import Transport
@@ -110,6 +111,16 @@ def test_p6_what_is_no_file_holds_nobody(keys: KeyRing, kind: str, caplog: pytes
     assert len(caplog.messages) == 2
 
 
+def test_without_the_extra_that_signs_the_key_is_not_used_and_passwords_are(
+    keys: KeyRing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    for _ in range(2):
+        assert keys.signer() is None
+        assert keys.password_for("h").secret == SECRET
+    assert caplog.messages == [f"The key {keys.ollama_key} is not used; run: pip install 'fusefs[sign]'."]
+
+
 def test_a_link_to_a_file_that_is_as_it_should_be_is_followed(keys: KeyRing, tmp_path: Path) -> None:
     keys.docker_config.rename(tmp_path / "elsewhere")
     keys.docker_config.symlink_to(tmp_path / "elsewhere")
@@ -168,7 +179,7 @@ def test_refresh_reads_a_changed_password(home: Path) -> None:
             assert source.manifest(model.name) == model.manifest
 
 
-@pytest.mark.logs("is set aside")
+@pytest.mark.logs("is blocked")
 def test_refresh_asks_everybody_again(home: Path) -> None:
     with FaultyRegistry() as registry, FaultyRegistry() as mirror:
         model = registry.add_model("library/m:latest", {"model.gguf": b"data"})
@@ -183,7 +194,7 @@ def test_refresh_asks_everybody_again(home: Path) -> None:
                 first.manifest(model.name)
             states = {state.label: state for state in pool.states()}
             assert list(states) == [mirror.host, registry.host]
-            assert (states[mirror.host].state, states[mirror.host].blobs_set_aside) == ("resting", 1)
+            assert (states[mirror.host].state, states[mirror.host].blobs_blocked) == ("resting", 1)
             assert "no byte came" in states[mirror.host].reason
             pool.refresh()
             assert [state.state for state in pool.states()] == ["ok", "ok"]

@@ -18,6 +18,7 @@ from fusefs.errors import (
 )
 from fusefs.net.clock import SystemClock
 from fusefs.sources.retry import MANIFEST_TIMEOUT, Retrying
+from fusefs.values import metrics
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
@@ -135,7 +136,7 @@ def test_trouble_is_tried_again(
 ) -> None:
     inner.failures = [TransportError("reset"), StallTimeout("silence"), WrongResponse("200"), None]
     assert call(source) is not None
-    assert (counters.requests, counters.retries) == (4, 3)
+    assert (counters[metrics.REQUESTS], counters[metrics.RETRIES]) == (4, 3)
 
 
 def test_p6_what_is_final_fails_at_once(
@@ -200,7 +201,7 @@ def test_a_body_goes_on_where_it_broke(source: Retrying, inner: ScriptedSource, 
     inner.breaks = [(100, TransportError("reset")), (0, StallTimeout("silence")), (50, TransportError("reset"))]
     assert read_range(source, NAME, BLOB, 10, 999) == DATA[10:1000]
     assert inner.spans == [Chunk(10, 999), Chunk(110, 999), Chunk(110, 999), Chunk(160, 999)]
-    assert (counters.requests, counters.retries) == (4, 3)
+    assert (counters[metrics.REQUESTS], counters[metrics.RETRIES]) == (4, 3)
     assert inner.open_bodies == 0
 
 

@@ -17,6 +17,7 @@ from fusefs.errors import (
     TransportError,
     UnexpectedEnd,
 )
+from fusefs.values import metrics
 from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
 from fusefs.values.snapshot import File, Slice
@@ -56,10 +57,10 @@ def test_lookup_walks_down_and_up() -> None:
 def test_attributes_of_files_and_folders() -> None:
     fs = file_system_of({"a/b": FakeBlobFile(DATA, present=513, state="partial"), "c": b"12"})
     model = fs.getattr(_inode(fs, "a/b"))
-    assert (model.size, model.blocks, model.mode) == (len(DATA), 2, stat.S_IFREG | 0o444)
+    assert (model.size, model.blocks, model.mode) == (len(DATA), 2, stat.S_IFREG | 0o644)
     assert fs.getattr(_inode(fs, "c")).blocks == 1
     folder = fs.getattr(ROOT_INODE)
-    assert (folder.mode, folder.links, folder.size) == (stat.S_IFDIR | 0o555, 3, 0)
+    assert (folder.mode, folder.links, folder.size) == (stat.S_IFDIR | 0o755, 3, 0)
 
 
 def test_only_what_is_sealed_is_valid_for_ever() -> None:
@@ -116,7 +117,7 @@ async def test_reads_are_clipped_at_the_end_and_counted() -> None:
         handle = fs.open(_inode(fs, path), os.O_RDONLY)
         for off, size in ((0, 5), (0, 1 << 20), (len(data) - 1, 4096), (len(data), 4096), (1 << 40, 4096), (0, 0)):
             assert bytes(await fs.read(handle, off, size)) == data[off : off + size]
-    assert counters.bytes_served == 5 + len(DATA) + 1 + 5 + 5 + 1
+    assert counters[metrics.BYTES_SERVED] == 5 + len(DATA) + 1 + 5 + 5 + 1
     assert fs.last_error is None
 
 
@@ -136,7 +137,7 @@ async def test_a_failed_read_is_counted_remembered_and_not_latched(caplog: pytes
         with pytest.raises(TransportError):
             await fs.read(_inode(fs, "sub/x"), 0, 10)
     assert fs.last_error == "sub/x: host: reset"
-    assert (counters.read_errors, counters.bytes_served) == (3, 0)
+    assert (counters[metrics.READ_ERRORS], counters[metrics.BYTES_SERVED]) == (3, 0)
     # Hundreds of readers may fail of one cause: that is one line.
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert bytes(await fs.read(_inode(fs, "sub/x"), 0, 10)) == DATA[:10]

@@ -45,7 +45,7 @@ def test_the_whole_picture() -> None:
         "",
         "total       2 models, 7 blobs, 3.0 GiB on disk, 1.0 GiB of it shared",
         "no model    1 blob, 4.0 KiB on disk, last used 1 day ago",
-        "quarantine  1 blob whose list lied, 1.0 MiB on disk, oldest 1 minute ago",
+        "quarantine  1 blob with a wrong chunk list, 1.0 MiB on disk, oldest 1 minute ago",
         "disk        50.0 GiB free of 100 GiB, 2.0 GiB to keep free",
         "cache       /cache",
     ]

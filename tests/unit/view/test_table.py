@@ -1,6 +1,7 @@
 import msgspec
 import pytest
 
+from fusefs.values import metrics
 from fusefs.values.report import FileReport, MountReport, StatusReport
 from fusefs.view.table import Shape, picture, text_of
 
@@ -95,6 +96,17 @@ def test_trouble_stands_out() -> None:
     assert "last error: reg: connection reset" in out
     assert "not tuned: max_background is 12, not 64: Permission denied; only root may set it" in out
     assert "read_ahead_kb" not in out
+
+
+@pytest.mark.parametrize("counter", [one for one in metrics.COUNTERS if one.noted], ids=lambda one: one.name)
+def test_a_counter_that_the_table_gives_words_for_is_shown_when_there_are_any(counter: metrics.Counter) -> None:
+    quiet = text(StatusReport((mount(file("x")),)), Shape(200))
+    counters = mount(file("x")).counters | {counter.name: 5 << 20}
+    loud = text(StatusReport((msgspec.structs.replace(mount(file("x")), counters=counters),)), Shape(200))
+    assert counter.noted is not None
+    said = counter.noted[1].format("5.0 MiB" if counter.unit == "bytes" else 5 << 20)
+    assert said in loud
+    assert said not in quiet
 
 
 def test_a_mount_without_a_daemon_says_what_to_do() -> None:

@@ -69,3 +69,8 @@ def test_there_is_always_a_lane_and_never_one_too_many(most: int) -> None:
     seen = run(lanes, lambda allowed: 10e6 * allowed, seconds=30)
     assert min(seen) >= 1
     assert max(seen) <= max(1, most)
+
+
+def test_without_the_policy_their_number_stays() -> None:
+    lanes = Lanes(6, steady=True)
+    assert set(run(lanes, lambda allowed: 20e6 * allowed, seconds=10)) == {FIRST}

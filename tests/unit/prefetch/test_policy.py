@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusefs.formats.extents import Extents
-from fusefs.prefetch.policy import HEADER_TRIES, Prefetch
+from fusefs.prefetch.headerwatch import HEADER_TRIES
+from fusefs.prefetch.policy import Prefetch
 from fusefs.prefetch.ranges import Ranges
 from fusefs.values.chunks import ChunkList
 from fusefs.values.settings import KIB, MIB
@@ -191,16 +192,13 @@ def test_a_backward_window_comes_nearest_first() -> None:
     assert all(len(word) <= 8 * MIB for word in words)
 
 
-def test_strides_are_fetched_ahead_of_and_what_lies_between_is_not() -> None:
+def test_jumps_of_one_length_cost_their_chunks_alone() -> None:
+    """No loader of models reads so: what would be guessed for it is a cost to those who jump by chance."""
     load = Load(policy(), extents=None)
     places = range(5 * MIB, 800 * MIB, 20 * MIB)
     for off in places:
         load.read(off, 64 * KIB)
-    wanted = chunks_of(*((off, off + 64 * KIB) for off in places))
-    assert set(load.demanded) - {0} == wanted
-    assert load.late - {0} == {*chunks_of(*((off, off + 64 * KIB) for off in places[:4]))}
-    beyond = set(load.said) - wanted
-    assert len(beyond) <= 16 + len(places), "the next few places, and a page into the next chunk at most"
+    assert load.fetched - {0} == chunks_of(*((off, off + 64 * KIB) for off in places))
 
 
 def test_reads_behind_the_header_in_a_file_that_is_not_cold_are_not_recorded() -> None:
@@ -266,6 +264,27 @@ def test_with_no_place_to_keep_it_a_small_window_is_all() -> None:
     for off in range(0, 60 * MIB, STEP):
         words = tight.observe(off, STEP, RATE, tight=True)
         assert all(word.stop <= off + STEP + 8 * MIB for word in words)
+
+
+def test_each_part_that_the_benchmark_switches_off_is_off() -> None:
+    """`scripts/bench --without` measures what it is worth by its absence."""
+
+    def hints(without: str) -> Prefetch:
+        kept = Start(((0, 100 * MIB), (300 * MIB, 400 * MIB)))
+        return Prefetch(CHUNKS, 128 * MIB, kept=kept, cold=True, without=frozenset({without}))
+
+    def touched_in_order(hints: Prefetch) -> int:
+        hints.header_begun()
+        hints.header_read(EXTENTS)
+        return sum(len(one) for start, _ in TENSORS[40:60] for one in hints.observe(start + 4 * MIB, STEP, RATE))
+
+    assert hints("").observe(0, STEP, RATE)
+    assert not hints("replay").observe(0, STEP, RATE)
+    tensors = hints("tensors")
+    tensors.observe(0, STEP, RATE)
+    assert not tensors.wants_header
+    assert touched_in_order(hints("replay")) > touched_in_order(hints("credit"))
+    assert touched_in_order(hints("credit")) <= 20 * EACH
 
 
 READS = st.lists(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import pytest
 
+from fusefs.values import metrics
 from fusefs.values.counters import Counters, Rate
+from fusefs.values.report import MountReport
 
 
 def test_counters_start_at_zero_under_the_names_of_status() -> None:
@@ -25,16 +28,36 @@ def test_counters_start_at_zero_under_the_names_of_status() -> None:
 
 def test_adding_counts() -> None:
     counters = Counters()
-    counters.add("requests")
-    counters.add("bytes_fetched", 10)
-    counters.add("bytes_fetched", 5)
-    assert (counters.requests, counters.bytes_fetched) == (1, 15)
+    counters.add(metrics.REQUESTS)
+    counters.add(metrics.BYTES_FETCHED, 10)
+    counters.add(metrics.BYTES_FETCHED, 5)
+    assert (counters[metrics.REQUESTS], counters[metrics.BYTES_FETCHED]) == (1, 15)
     assert counters.snapshot()["bytes_fetched"] == 15
 
 
-def test_an_unknown_counter_is_an_error() -> None:
-    with pytest.raises(AttributeError):
-        Counters().add("unknown")
+def test_what_is_not_in_the_table_is_not_counted() -> None:
+    with pytest.raises(KeyError):
+        Counters().add(metrics.Counter("unknown", "", "In no table."))
+
+
+def test_a_metric_that_is_kept_elsewhere_is_read_there() -> None:
+    counters, evicted, rates = Counters(), [0], [2.5]
+    counters.watch(metrics.BYTES_EVICTED, lambda: evicted[0])
+    counters.watch(metrics.RATE, lambda: rates[0])
+    evicted[0] = 7
+    assert counters.snapshot()["bytes_evicted"] == 7
+    assert counters.gauges() == {"rate": 2.5}, "those that nobody measures are left out"
+
+
+def test_the_table_names_each_metric_once_and_says_what_it_is() -> None:
+    names = [metric.name for metric in metrics.METRICS]
+    assert len(names) == len(set(names))
+    assert all(re.fullmatch("[a-z_]+", name) for name in names), "for Prometheus, too"
+    assert all(metric.help.endswith(".") for metric in metrics.METRICS)
+
+
+def test_the_report_of_a_mount_has_a_field_for_every_gauge() -> None:
+    assert {gauge.name for gauge in metrics.GAUGES} <= set(MountReport.__struct_fields__)
 
 
 def test_no_count_is_lost_between_threads() -> None:
@@ -42,14 +65,14 @@ def test_no_count_is_lost_between_threads() -> None:
 
     def work() -> None:
         for _ in range(2000):
-            counters.add("requests")
+            counters.add(metrics.REQUESTS)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert counters.requests == 16_000
+    assert counters[metrics.REQUESTS] == 16_000
 
 
 def test_a_steady_stream_has_its_rate() -> None:

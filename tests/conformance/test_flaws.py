@@ -1,4 +1,4 @@
-"""CONFORMANCE §1: the seed's flaws, each reproduced there once, in the cache and in fetching.
+"""README.md, §1: flaws of Ollama's chunked cache, each reproduced there once, in the cache and in fetching.
 
 F6, F7 and what F8 and F11 say of HTTP are in `test_registry_client.py`.
 """

@@ -1,0 +1,69 @@
+"""Options: what a person asked of a mount or of a pull."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fusefs.engine.local import LocalModels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fusefs.values.names import Name
+    from fusefs.values.reference import Reference
+    from fusefs.values.settings import Settings
+    from fusefs.vfs.layout import LayoutName
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    """What a person asked for.
+
+    Attributes:
+        names: the models, and the folders of this machine; one or more.
+        mountpoint: an empty folder.
+        cache_dir: the backing cache.
+        stores: local stores that are asked before the network.
+        settings: see `Settings`.
+        layout: names for the files, or an OLLAMA_MODELS directory.
+        symlinks: show blobs that are sealed and proved already as symbolic links into the cache.
+        allow_other: other users may read.
+        log_file: where to log; None for the default of a daemon, and for stderr in the foreground.
+        verbose: log every step.
+        local: the models of the folders.
+        background: nothing holds the mount but who can see it; in the foreground whoever started it does.
+    """
+
+    names: tuple[Reference, ...]
+    mountpoint: Path
+    cache_dir: Path
+    stores: tuple[Path, ...]
+    settings: Settings
+    layout: LayoutName = "files"
+    symlinks: bool = False
+    allow_other: bool = False
+    log_file: Path | None = None
+    verbose: bool = False
+    local: LocalModels = field(default_factory=LocalModels)
+    background: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PullOptions:
+    """What a person asked for.
+
+    Attributes:
+        names: the models; one or more.
+        cache_dir: where they are kept.
+        stores: local stores that are asked before the network.
+        settings: see `Settings`.
+        warn: told what a person should know although it works.
+    """
+
+    names: tuple[Name, ...]
+    cache_dir: Path
+    stores: tuple[Path, ...]
+    settings: Settings
+    warn: Callable[[str], None] = lambda _: None

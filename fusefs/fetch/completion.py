@@ -1,0 +1,66 @@
+"""Completion: all of a blob, fetched and sealed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from fusefs.errors import CacheError, DigestMismatch, ReadTimeout
+from fusefs.fetch.bulk import fetch_all
+from fusefs.fetch.flight import Priority, again
+
+if TYPE_CHECKING:
+    from fusefs.cache.blob.chunker import Chunker
+    from fusefs.fetch.blobfetch import BlobFetch
+    from fusefs.fetch.flights import Flights
+    from fusefs.fetch.opener import Opener
+    from fusefs.fetch.proving import Prover
+
+_SEAL_TRIES = 3
+"""Rounds of fetching and sealing: a chunk may rot, or a list turn out to lie, between the two."""
+
+
+class Completion:
+    """Completes the blobs of one fetcher."""
+
+    def __init__(self, flights: Flights, opener: Opener, prover: Prover, timeout: float) -> None:
+        self._flights = flights
+        self._opener = opener
+        self._prover = prover
+        self._timeout = timeout
+
+    async def complete(self, fetch: BlobFetch, priority: Priority = Priority.READ_AHEAD) -> None:
+        """Fetch all of a blob and seal it (`pull`, `--fill`).
+
+        Raises:
+            FusefsError: why it cannot be had or proved.
+        """
+        with fetch.use.lasting():
+            for _ in range(_SEAL_TRIES):
+                chunker = await self._opener.open(fetch)
+                if not await self._all(fetch, chunker, priority):
+                    continue
+                if chunker.full is not None and not chunker.complete:
+                    raise again(chunker.full)
+                if chunker.sealed or await self._prover.seal(fetch, chunker):
+                    return
+        raise CacheError(f"{fetch.blob.digest}: could not be sealed")
+
+    async def _all(self, fetch: BlobFetch, chunker: Chunker, priority: Priority) -> bool:
+        """Have all of a blob; False when it has started again with another chunk list."""
+        if chunker.by_whole:
+            with trio.CancelScope() as scope:
+                await self._prover.whole(fetch, chunker, scope)
+            if scope.cancelled_caught:
+                raise ReadTimeout(f"{fetch.blob.digest}: no progress for {self._timeout:g} s")
+            return fetch.chunker is chunker
+        try:
+            await fetch_all(self._flights, fetch, chunker, priority)
+        except DigestMismatch as exc:
+            mismatch = exc
+        else:
+            return fetch.chunker is chunker
+        if not await self._opener.relist(fetch, chunker, mismatch):
+            raise mismatch
+        return False

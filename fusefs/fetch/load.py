@@ -1,0 +1,28 @@
+"""Load: how the load of a blob that was just opened begins, and which prefetch it gets."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from fusefs.prefetch.policy import Prefetch
+
+if TYPE_CHECKING:
+    from fusefs.cache.blob.chunker import Chunker
+    from fusefs.cache.disk import DiskCache
+    from fusefs.values.settings import Settings
+
+_AHEAD = 4
+"""This part of the cache's limit is fetched ahead of a reader at most."""
+
+_COLD = 10
+"""A load begins cold when less than this part of the blob is on disk."""
+
+
+def prefetch_of(chunker: Chunker, cache: DiskCache, settings: Settings) -> Prefetch:
+    """The policies for a blob that was just opened.  Blocking, but short."""
+    cold = not chunker.sealed and _COLD * chunker.present_bytes < chunker.blob.size
+    kept = cache.start(chunker.blob) if cold else None
+    # What was fetched ahead must not make room for what is fetched further ahead.
+    most = min(settings.readahead_max, (settings.cache_size or math.inf) // _AHEAD)
+    return Prefetch(chunker.chunks, int(most), kept=kept, cold=cold, without=settings.without)
