@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from fusefs.values.trace import Start
     from fusefs.values.voucher import Voucher
 
-_MOST_HELD = 512
+MOST_HELD = 512
 """Each takes a file descriptor, of which a process has a thousand."""
 
 
@@ -338,7 +338,7 @@ class DiskCache:
 
     def hold(self, digest: Digest) -> bool:
         """Keep a sealed blob where it is until `release`: somebody was told its path.  False when that cannot be."""
-        if len(self._held) >= _MOST_HELD:
+        if len(self._held) >= MOST_HELD:
             return False
         place = self.place(digest)
         try:

@@ -3,61 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from fusefs.cli.answers import say
-from fusefs.errors import InvalidName
-from fusefs.values.names import BaseUrl, Name, host_alone
-from fusefs.values.reference import Reference, is_path, parse_reference
+from fusefs.values.names import BaseUrl
+from fusefs.values.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fusefs.values.settings import Settings
 
+Model = TypeVar("Model", bound=Reference)
+
 _TIMEOUT = 15.0
 """Seconds for one answer: a person waits."""
 
 
-def parse_name(text: str) -> Name:
-    """The name of a model.
-
-    Raises:
-        InvalidInput: it is none, or a folder of this machine, which is there already and is only mounted.
-    """
-    if is_path(text):
-        raise InvalidName(f"{text[:80]!r} is a folder of this machine: `fusefs mount` reads it in place")
-    return Name.parse(text)
-
-
-def parse_source(text: str) -> Name | BaseUrl:
-    """A model, or the host that stands in its place.
-
-    Raises:
-        InvalidInput: it is neither.
-    """
-    return _host(text) or parse_name(text)
-
-
-def parse_place(text: str) -> Reference | BaseUrl:
-    """A model, a folder of this machine, or the host that stands in its place.
-
-    Raises:
-        InvalidInput: it is none of them.
-    """
-    return _host(text) or parse_reference(text)
-
-
-def _host(text: str) -> BaseUrl | None:
-    """A path may have in it what is no scheme and no password there."""
-    return None if is_path(text) else host_alone(text)
-
-
-def only_models(
-    sources: Sequence[Reference | BaseUrl], settings: Settings, *, silent: bool = False
-) -> tuple[Reference, ...]:
+def only_models(sources: Sequence[Model | BaseUrl], settings: Settings, *, silent: bool = False) -> tuple[Model, ...]:
     """The models among `sources`, when they are all that.  Else the first host's names go to stdout, one a line.
 
     Args:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusefs.cli.choice import parse_name, parse_place, parse_source
-from fusefs.errors import InvalidInput, InvalidSetting
+from fusefs.errors import InvalidInput, InvalidName, InvalidSetting
 from fusefs.system.places import needed_cache_home
-from fusefs.values.names import BaseUrl, without_user
-from fusefs.values.reference import Reference
+from fusefs.values.names import BaseUrl, Name, host_alone, without_user
+from fusefs.values.reference import Reference, is_path, parse_reference
 from fusefs.values.settings import ABLATED, Settings, parse_age, parse_seconds, parse_size
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class _Text(click.ParamType):  # type: ignore[type-arg] # older clicks cannot be
 def _parse_listen(text: str) -> tuple[str, int]:
     """`HOST:PORT`, `:PORT` for every address, `[::1]:PORT`."""
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdecimal() or int(port) > 65535:
+    if not colon or "/" in host or not port.isascii() or not port.isdecimal() or int(port) > 65535:
         raise InvalidSetting(f"invalid address {text[:80]!r}: want HOST:PORT, for example {DEFAULT_LISTEN}")
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 # `:PORT` asks for every address
 
@@ -79,9 +78,21 @@ def check_both(sources: Sequence[Reference | BaseUrl], mountpoint: Path) -> None
         raise click.UsageError(f"Missing argument 'MOUNTPOINT': {shown!r} is no folder but a SOURCE")
 
 
-SOURCE = _Text("source", parse_name)
-SOURCE_OR_HOST = _Text("source", parse_source)
-PLACE = _Text("source", parse_place)
+def _parse_name(text: str) -> Name:
+    """The name of a model; a folder of this machine is there already, and is only mounted."""
+    if is_path(text):
+        raise InvalidName(f"{text[:80]!r} is a folder of this machine: `fusefs mount` reads it in place")
+    return Name.parse(text)
+
+
+def _or_host(parse: Callable[[str], Reference]) -> Callable[[str], Reference | BaseUrl]:
+    """A host in the place of a model stands for the question what it has."""
+    return lambda text: (None if is_path(text) else host_alone(text)) or parse(text)
+
+
+SOURCE = _Text("source", _parse_name)
+SOURCE_OR_HOST = _Text("source", _or_host(_parse_name))
+PLACE_OR_HOST = _Text("source", _or_host(parse_reference))
 SIZE = _Text("size", parse_size)
 SECONDS = _Text("seconds", parse_seconds)
 AGE = _Text("age", parse_age)
@@ -106,7 +117,7 @@ sources_or_hosts_argument = click.argument("sources", metavar="SOURCE...", nargs
 sources_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE)
 places_arguments = _together(
     # Not required here: of a single word click would say that the source is missing; `check_both` looks which it is.
-    click.argument("sources", metavar="SOURCE...", nargs=-1, required=False, type=PLACE),
+    click.argument("sources", metavar="SOURCE...", nargs=-1, required=False, type=PLACE_OR_HOST),
     click.argument("mountpoint", type=MOUNTPOINT),
 )
 cache_option = click.option(

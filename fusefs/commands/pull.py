@@ -49,8 +49,7 @@ def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
 
     to_stderr(verbose=options["verbose"], quiet=True)
     settings = settings_of(options)
-    chosen = only_models(sources, settings, silent=options["as_json"])
-    names = tuple(name for name in chosen if isinstance(name, Name))  # a folder is refused before
+    names = only_models(sources, settings, silent=options["as_json"])
     wanted = PullOptions(names, cache_dir_of(options["cache_dir"]), options["stores"], settings, warn)
     last: Sequence[Item] = ()
 

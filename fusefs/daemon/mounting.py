@@ -19,6 +19,7 @@ from fusefs.daemon import background, control, hardening, logs
 from fusefs.daemon.account import Account
 from fusefs.daemon.dump import dump
 from fusefs.daemon.reach import wait_abandoned
+from fusefs.daemon.sealedlinks import sealed_links
 from fusefs.daemon.signals import WATCHED, Duties, obey
 from fusefs.daemon.statuses import probe
 from fusefs.daemon.watchdog import Watchdog
@@ -43,14 +44,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from fusefs.cache.disk import DiskCache
     from fusefs.cache.documents.writer import Keeper
+    from fusefs.engine.local import LocalModels
     from fusefs.engine.options import MountOptions
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.offers.indexer import Progress
     from fusefs.values.chunks import Blob
-    from fusefs.values.digest import Digest
-    from fusefs.values.snapshot import File, Snapshot
+    from fusefs.values.snapshot import Snapshot
     from fusefs.vfs.filesystem import BlobFile as AnyBlobFile
 
 log = logging.getLogger(__name__)
@@ -186,7 +186,9 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         fetched = await engine.resolve(names, patience=PATIENCE, recalled=recalled)
         models = _in_order(options, fetched)
         files = layout_of(models, options.layout)
-        tree = Tree(files, await trio.to_thread.run_sync(_links, files, engine.cache) if options.symlinks else {})
+        tree = Tree(
+            files, await trio.to_thread.run_sync(sealed_links, models, engine.cache) if options.symlinks else {}
+        )
         named = engine.offer(fetched)
         await trio.to_thread.run_sync(warn_of_whole_reads, fetcher, fetched)
 
@@ -225,13 +227,6 @@ async def _end_abandoned(minor: int, operations: FuseOperations, ended: trio.Eve
 
 async def _keep(keeper: Keeper) -> None:
     await trio.to_thread.run_sync(keeper.work, abandon_on_cancel=True)
-
-
-def _links(files: Iterable[File], cache: DiskCache) -> dict[Digest, Path]:
-    """Blobs that can be shown as symbolic links: who follows one is beyond our reach, so only what is proved now."""
-    found = {file.content.blob for file in files if not isinstance(file.content, bytes) and file.content.is_whole}
-    blobs = sorted(found, key=lambda blob: blob.size, reverse=True)  # only so many can be held: those that gain most
-    return {blob.digest: cache.path(blob.digest) for blob in blobs if cache.proved(blob) and cache.hold(blob.digest)}
 
 
 def _in_order(options: MountOptions, fetched: Iterable[Snapshot]) -> list[Snapshot]:

@@ -65,7 +65,7 @@ class Dispatcher:
         self._shares.look(trio.current_time())
         while True:
             self._short = False
-            offers = list(self._flights.queue.offers())
+            offers = self._flights.queue.offers()
             if not any(map(self._start, offers)):
                 break
         self._shares.idle(offers)

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 from fusefs.fetch.flight import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from fusefs.fetch.flight import Flight
 
 _Turns = dict[str, dict[object, deque["Flight"]]]
@@ -44,21 +42,24 @@ class Queue:
 
     def peek(self) -> Flight | None:
         """The flight that is offered first; it stays queued."""
-        return next(self.offers(), None)
+        return next(iter(self.offers()), None)
 
-    def offers(self) -> Iterator[Flight]:
-        """The first flight of each blob, most urgent first; they stay queued.  Nothing is queued meanwhile."""
+    def offers(self) -> list[Flight]:
+        """The first flight of each blob, most urgent first; they stay queued."""
+        found = []
         for priority, hosts in self._turns.items():
             for host, blobs in list(hosts.items()):
                 for blob, flights in list(blobs.items()):
-                    while flights and not _waits(flights[0], priority):
+                    # An entry stands for nothing when its flight has started, has landed, or was promoted.
+                    while flights and ((first := flights[0]).started or first.landed or first.priority != priority):
                         flights.popleft()
                     if flights:
-                        yield flights[0]
+                        found.append(flights[0])
                     else:
                         del blobs[blob]
                 if not blobs:
                     del hosts[host]
+        return found
 
     def served(self, flight: Flight) -> None:
         """An offer was taken: its blob and its host had their turn."""
@@ -68,8 +69,3 @@ class Queue:
         hosts[flight.host] = blobs
         if (flights := blobs.pop(flight.blob, None)) is not None:
             blobs[flight.blob] = flights
-
-
-def _waits(flight: Flight, priority: Priority) -> bool:
-    """Whether an entry of the queue still stands for a flight that waits."""
-    return not flight.started and not flight.landed and flight.priority == priority

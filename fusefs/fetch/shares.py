@@ -12,7 +12,8 @@ nobody's silence is another's
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fusefs.prefetch.concurrency import Lanes
@@ -84,14 +85,13 @@ class Shares:
     """
 
     def __init__(self, connections: int, *, steady: bool = False) -> None:
-        self._steady = steady
         self.running = 0
         self._connections = connections
-        self._hosts: dict[str, _Host] = {}
+        self._hosts: defaultdict[str, _Host] = defaultdict(partial(_Host, connections, steady=steady))
 
     def lanes(self, host: str) -> Lanes:
         """How many requests prefetch may have in flight at a host."""
-        return self._host(host).lanes
+        return self._hosts[host].lanes
 
     def look(self, now: float) -> float:
         """See who is silent by now; the next time at which somebody may be, infinite when nobody can."""
@@ -109,7 +109,7 @@ class Shares:
 
     def may_start(self, host: str, blob: object, *, prefetch: bool) -> bool:
         """Whether a worker for `blob` may start at `host`, as things were at the last `look`."""
-        at = self._host(host)
+        at = self._hosts[host]
         size = len(at.workers)
         if prefetch and at.prefetching - (0 if at.silent[blob] else at.silent_prefetch) >= at.lanes.allowed:
             return False
@@ -125,7 +125,7 @@ class Shares:
     def begin(self, host: str, blob: object, now: float, *, prefetch: bool) -> Worker:
         """A worker starts."""
         worker = Worker(host, blob, now, prefetch=prefetch)
-        at = self._host(host)
+        at = self._hosts[host]
         at.workers.add(worker)
         at.blobs[blob] += 1
         at.prefetching += prefetch
@@ -150,9 +150,3 @@ class Shares:
         for name, host in self._hosts.items():
             if name not in busy and host.prefetching < host.lanes.allowed:
                 host.lanes.starved()
-
-    def _host(self, name: str) -> _Host:
-        found = self._hosts.get(name)
-        if found is None:
-            found = self._hosts[name] = _Host(self._connections, steady=self._steady)
-        return found

@@ -18,7 +18,7 @@ A few are the same load with its threads in another order, or somebody else who 
 
 
 class Replay:
-    """Where a reader is in a recorded start, and what of it was said to be fetched.
+    """Where a reader is in a recorded start, and what of it was returned.
 
     Attributes:
         over: it has nothing more to say: the record is at its end, or the reader left its order.
@@ -30,9 +30,9 @@ class Replay:
         self._ends = list(accumulate(stop - begin for begin, stop in start.ranges))
         self._order = sorted(range(len(self._ranges)), key=self._ranges.__getitem__)
         self._begins = [self._ranges[i][0] for i in self._order]
-        # Both count bytes of the record: how far the reader has come, and how far it was said.
+        # Both count bytes of the record: how far the reader has come, and how far it was returned.
         self._place = 0
-        self._said = 0
+        self._returned = 0
         self._misses = 0
         self.over = not self._ranges
         self.left = False
@@ -42,7 +42,7 @@ class Replay:
         if self.over:
             return None
         place, lead = self._find(read.off, read.size), read.most
-        if place is None or place > max(self._place, self._said) + lead:
+        if place is None or place > max(self._place, self._returned) + lead:
             self._misses += 1
             if self._misses >= _MISSES:
                 self.over = self.left = True
@@ -52,21 +52,21 @@ class Replay:
             self._misses = 0
         if self._place == self._ends[-1]:
             self.over = True
-        return self._next_words(lead)
+        return self._next_ranges(lead)
 
-    def _next_words(self, lead: int) -> list[range]:
-        # What the reader has passed over is said, too: its threads may come back for it, as they did before.
-        if self._said - self._place > lead // 2:
+    def _next_ranges(self, lead: int) -> list[range]:
+        # What the reader has passed over is returned, too: its threads may come back for it, as they did before.
+        if self._returned - self._place > lead // 2:
             return []  # in large pieces, so that neighbours become one request
         stop = min(self._place + lead, self._ends[-1])
-        words = []
-        while self._said < stop:
-            index = bisect_right(self._ends, self._said)
+        ranges = []
+        while self._returned < stop:
+            index = bisect_right(self._ends, self._returned)
             end = self._ranges[index][1] - (self._ends[index] - min(stop, self._ends[index]))
-            begin = self._ranges[index][1] - (self._ends[index] - self._said)
-            words.append(range(begin, end))
-            self._said += end - begin
-        return words
+            begin = self._ranges[index][1] - (self._ends[index] - self._returned)
+            ranges.append(range(begin, end))
+            self._returned += end - begin
+        return ranges
 
     def _find(self, off: int, size: int) -> int | None:
         """Bytes of the record up to the end of a read; None when neither its first nor its last byte is in it."""

@@ -119,7 +119,7 @@ class ReadAhead:
             rate: measured bandwidth in bytes per second; a window is at most about a second of it.
 
         Returns:
-            The bytes to have next, often none; what was said before is not said again.
+            The bytes to have next, often none; nothing is returned twice.
         """
         return self.ahead_of(self.follow(off, size), rate)
 
@@ -167,17 +167,17 @@ class ReadAhead:
             return NOTHING
         window = min(int(min(self._largest, max(SMALLEST_WINDOW, rate))), stream.window * 2 or SMALLEST_WINDOW)
         if stream.backward:
-            words = range(max(within.start, stream.low - window), min(stream.below, stream.low))
+            ahead = range(max(within.start, stream.low - window), min(stream.below, stream.low))
         else:
-            words = range(max(stream.ahead, stream.high), min(within.stop, stream.high + window))
-        if not words:
+            ahead = range(max(stream.ahead, stream.high), min(within.stop, stream.high + window))
+        if not ahead:
             return NOTHING
         stream.window = window
         if stream.backward:
-            stream.below = words.start
+            stream.below = ahead.start
         else:
-            stream.ahead = words.stop
-        return words
+            stream.ahead = ahead.stop
+        return ahead
 
     def _stream_of(self, off: int, end: int) -> Stream | None:
         """The stream that this read continues; it becomes the most recently used."""

@@ -128,10 +128,10 @@ class Tensors:
         start, stop = self._starts[index], self._stops[index]
         if read.tight or stop - start > self._largest:
             return []  # a window of it at a time
-        words = [range(off + size, stop), range(start, off)]
+        ranges = [range(off + size, stop), range(start, off)]
         if credit and self._on_credit and not course.crossed:
-            words += self._guess(index, read.most)
-        return [word for word in words if word]
+            ranges += self._guess(index, read.most)
+        return [one for one in ranges if one]
 
     def _bounds(self, read: Read, course: _Course) -> range | None:
         """How far the window of the reader may reach; None: it has none."""
@@ -170,7 +170,7 @@ class Tensors:
 
     def _guess(self, index: int, most: int) -> list[range]:
         """The tensors in the `most` bytes behind `index` that the credit buys."""
-        words = []
+        ranges = []
         for other in range(index + 1, min(index + 1 + _LOOKED_AT, len(self._touched))):
             if self._touched[other] or other in self._guessed:
                 continue
@@ -179,5 +179,5 @@ class Tensors:
                 break
             self._credit -= size
             self._guessed[other] = size
-            words.append(range(self._starts[other], self._stops[other]))
-        return words
+            ranges.append(range(self._starts[other], self._stops[other]))
+        return ranges

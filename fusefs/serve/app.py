@@ -198,7 +198,10 @@ class Registry:
             file = _opened(place)
             if file is not None:
                 return file, place
-        raise Refused("BLOB_UNKNOWN", f"the file with the digest {digest} changed; ask for the manifest again")
+        raise Refused(
+            "BLOB_UNKNOWN",
+            f"the file with the digest {digest} changed since; mount or pull the model again to have the new version",
+        )
 
 
 def _opened(place: StoredFile) -> OpenFile | None:

@@ -18,7 +18,7 @@ right:
 Three are not in that row, because nobody waits for them while he holds another:
 
     a chunk's lock          a worker has it before all of these, and may wait for any of them; so it is only tried, by
-                            everybody.  What is held by another process is looked at again later (`Dispatcher`).
+                            everybody.  What is held by another process is looked at again later (`Flights`).
     Lock.OPEN               shared while the blob is open; only tried.
     fetch.Opener's lock     of the event loop; one task at a time opens a blob.
 

@@ -1,8 +1,8 @@
 """Steps: the names of what changes a cache on disk, one by one, so that tests can kill the process at each.
 
-`with step("data fsynced"):` stands round the call that does it.  It does nothing, in a fifth of a microsecond, until a
-test has armed a hook, which is told which step begins and returns what is entered and left with it.  A step has a name
-of its own, because functions are renamed and split while their deeds stay.
+`with step("data fsynced"):` stands round the call that does it.  It does nothing, in a quarter of a microsecond, until
+a test has armed a hook, which is told which step begins and returns what is entered and left with it.  A step has a
+name of its own, because functions are renamed and split while their deeds stay.
 """
 
 from __future__ import annotations

@@ -21,6 +21,9 @@ NARROWEST, WIDEST = 20, 120
 _LEAST_COLUMN = 14
 """Columns of a table's column that can still be read, where its text is longer."""
 
+_FENCE = "    \n"
+"""Begins a block of code, as indentation does, which it is shown with."""
+
 _ITEM = re.compile(r"( *)(-|\d+\.) +")
 _TEXT_OF = (
     (re.compile(r"!\[([^\]]*)\]\([^)]*\)"), r"(picture: \1)"),
@@ -77,7 +80,7 @@ def _blocks(page: str) -> Iterator[list[str]]:
             fenced = not fenced
             if block:
                 yield block
-            block = ["    "] if fenced else []  # begins as indented code does, which it is shown as
+            block = [_FENCE] if fenced else []
         elif fenced:
             block.append(f"    {line}")
         elif not line.strip() or line.startswith("<!--"):
@@ -99,7 +102,7 @@ def _begins_another(line: str, block: list[str]) -> bool:
 
 def _shown(block: list[str], width: int) -> Iterator[str]:
     if block[0].startswith("    "):
-        yield from (line.rstrip() for line in block if line.strip() or line != block[0])
+        yield from (line.rstrip() for line in block if line is not _FENCE)
     elif block[0].startswith("|"):
         yield from _table([_cells(line) for line in block], width)
     else:

@@ -131,7 +131,7 @@ def _run(args: argparse.Namespace, report: Report) -> None:
     """Measure and draw what was asked for."""
     with stage(args.dir, keep=args.keep) as folder, contextlib.ExitStack() as stack:
         os.environ.update({f"XDG_{kind}_HOME": str(folder / kind.lower()) for kind in ("STATE", "CACHE", "CONFIG")})
-        if not args.quick and not args.counters:
+        if not args.quick and args.counters is None:
             _say("touching memory once …")
             machine.warm_memory(6 * args.size)
         _say("making models …")
@@ -139,11 +139,11 @@ def _run(args: argparse.Namespace, report: Report) -> None:
         big = content.make_model(www, "big", "model.gguf", args.size)
         half = content.make_model(www, "tensors", "model.safetensors", args.size)
         near = stack.enter_context(servers.nginx(folder, www))
-        far, why_not = (None, "nothing is timed") if args.counters else _link(folder, www, stack)
+        far, why_not = (None, "nothing is timed") if args.counters is not None else _link(folder, www, stack)
         if why_not:
             report.setting["shaped link"] = f"none: {why_not}"
         bench = Bench(folder, report, args.runs, big, half, near, far, why_not)
-        if args.counters:
+        if args.counters is not None:
             _count(args, bench, stack)
             return
         if not args.only_plots and not args.only_floors:
@@ -160,7 +160,8 @@ def _run(args: argparse.Namespace, report: Report) -> None:
 def _count(args: argparse.Namespace, bench: Bench, stack: contextlib.ExitStack) -> None:
     late = stack.enter_context(servers.late(bench.folder, bench.folder / "www"))
     model = llama.make(bench, quick=args.quick) if find_spec("llama_cpp") else None
-    for pattern in (*patterns.synthetic(bench.big, bench.tensors), *patterns.programs(bench.tensors, model)):
+    known = (*patterns.synthetic(bench.big, bench.tensors), *patterns.programs(bench.tensors, model))
+    for pattern in (one for one in known if args.counters in one.name):
         server = late if pattern.program else bench.near
         _attempt(
             bench, pattern.name, partial(ablation.count, bench, server, pattern, args.without or ablation.POLICIES)
@@ -176,7 +177,7 @@ def _write(args: argparse.Namespace, report: Report) -> None:
     """All that is left of a run."""
     if report.results or report.floors:
         show(report)
-    counted = "\n".join(ablation.table(report)) if args.counters else ""
+    counted = "\n".join(ablation.table(report)) if args.counters is not None else ""
     if counted:
         print(counted)
     if args.json:
@@ -212,7 +213,7 @@ def main() -> int:
         "shaped link": f"{servers.RATE * 8 / 1e9:g} Gbit/s, {servers.DELAY * 1e3:g} ms, MTU {servers.MTU}: at most "
         f"{servers.PAYLOAD_RATE / 1e6:.1f} MB/s of content",
     }
-    if args.without and not args.counters:
+    if args.without and args.counters is None:
         os.environ[ablation.SWITCH] = ",".join(args.without)
         setting["without"] = ", ".join(args.without)
     if args.quick:

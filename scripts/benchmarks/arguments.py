@@ -56,8 +56,11 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument(
         "--counters",
-        action="store_true",
-        help="measure no time: count what each access pattern costs, with all policies and without each of --without",
+        nargs="?",
+        const="",
+        metavar="PATTERN",
+        help="measure no time: count what each access pattern costs whose name has PATTERN in it, with all policies "
+        "and without each of --without",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, too")
     parser.add_argument("--from-json", type=Path, metavar="FILE", help="measure nothing, take the figures from there")

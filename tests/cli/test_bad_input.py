@@ -65,6 +65,7 @@ def test_a_wrong_name_is_wrong_usage(fusefs: Shell, command: str, name: str, say
         (["--json", "status"], "options stand behind it"),
         (["umount"], "Missing argument 'MOUNTPOINT'"),
         (["serve", ".", "--listen", "here"], "invalid address 'here'"),
+        (["serve", ".", "--listen", "http://127.0.0.1:8080"], "want HOST:PORT, for example 127.0.0.1:8080"),
         (["index", "x", "--chunk-size", "-1"], "invalid size '-1'"),
         (["mont"], "No such command 'mont'"),
         (["status", "--jsn"], "No such option"),

@@ -6,10 +6,11 @@ import json
 import socket
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
-from fusefs.cli.choice import parse_place, parse_source
-from fusefs.errors import InvalidName, SourceError
+from fusefs.cli.parameters import PLACE_OR_HOST, SOURCE_OR_HOST
+from fusefs.errors import SourceError
 from fusefs.sources.registry.listing import MOST, Listing, listing_of
 from fusefs.values.names import BaseUrl, Name
 from fusefs.values.reference import LocalPath
@@ -119,14 +120,15 @@ def test_a_page_for_people_is_called_that() -> None:
 
 @pytest.mark.parametrize("path", ["file:///srv/models", "./team@work/m", "/srv/a:b@c/d", "~/m@x/y", "../m"])
 def test_a_path_is_asked_for_no_host_and_suspected_of_no_password(path: str) -> None:
-    assert parse_place(path) == LocalPath.parse(path)
-    with pytest.raises(InvalidName, match="is a folder of this machine"):
-        parse_source(path)
+    assert PLACE_OR_HOST.convert(path, None, None) == LocalPath.parse(path)
+    with pytest.raises(click.UsageError, match="is a folder of this machine"):
+        SOURCE_OR_HOST.convert(path, None, None)
 
 
-def test_a_host_stands_in_the_place_of_a_model() -> None:
-    assert parse_place("http://h:1/") == parse_source("http://h:1") == BaseUrl("http", "h:1")
-    assert parse_place("http://h/n/m") == parse_source("http://h/n/m") == Name.parse("http://h/n/m")
+@pytest.mark.parametrize("kind", [PLACE_OR_HOST, SOURCE_OR_HOST])
+def test_a_host_stands_in_the_place_of_a_model(kind: click.ParamType) -> None:
+    assert kind.convert("http://h:1/", None, None) == BaseUrl("http", "h:1")
+    assert kind.convert("http://h/n/m", None, None) == Name.parse("http://h/n/m")
 
 
 @pytest.mark.slow

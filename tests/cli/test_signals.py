@@ -70,7 +70,7 @@ def test_sigusr1_tells_what_is_going_on(fusefs: Shell, mnt: Path) -> None:
     text = log.read_text()
     for part in (
         "tasks:",
-        "fusefs.daemon.mounting.run: mount.py:",
+        "fusefs.daemon.mounting.run: mounting.py:",
         "reads that wait: 0",
         "memory:",
         "VmRSS",
