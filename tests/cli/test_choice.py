@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
@@ -126,7 +126,7 @@ def test_a_path_is_asked_for_no_host_and_suspected_of_no_password(path: str) -> 
 
 
 @pytest.mark.parametrize("kind", [PLACE_OR_HOST, SOURCE_OR_HOST])
-def test_a_host_stands_in_the_place_of_a_model(kind: click.ParamType) -> None:
+def test_a_host_stands_in_the_place_of_a_model(kind: Any) -> None:
     assert kind.convert("http://h:1/", None, None) == BaseUrl("http", "h:1")
     assert kind.convert("http://h/n/m", None, None) == Name.parse("http://h/n/m")
 
