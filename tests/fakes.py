@@ -11,7 +11,8 @@ from fusefs.values.chunks import Blob
 from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
 from fusefs.values.snapshot import File, Slice
-from fusefs.vfs.filesystem import CHANGING, BlobFile, FileSystem
+from fusefs.vfs.attributes import CHANGING
+from fusefs.vfs.filesystem import BlobFile, FileSystem
 from fusefs.vfs.tree import Tree
 
 if TYPE_CHECKING:

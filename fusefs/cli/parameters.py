@@ -151,7 +151,7 @@ fetch_options = _together(
         metavar="SIZE",
         default="256MiB",
         show_default=True,
-        help="Memory for chunks in flight, and for chunks that the disk refuses.",
+        help="Memory for chunks in flight, and for proved ones that are not on disk yet or not read yet.",
     ),
     click.option(
         "--cache-size",

@@ -16,7 +16,7 @@ from fusefs.values.digest import Digest
 from fusefs.values.report import CELLS, FileReport, MountReport, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from fusefs.daemon.watchdog import Watchdog
     from fusefs.engine.options import MountOptions
@@ -66,9 +66,11 @@ class Account:
     async def document(self) -> bytes:
         """The report as JSON; lets readers in between two files, of which there may be 65,536."""
         files = []
-        for node in self._file_system.tree.files:
-            files.append(self._file(node))
-            await trio.lowlevel.checkpoint()
+        for some in _batches(self._file_system.tree.files):
+            await self._file_system.look_at(some)
+            for node in some:
+                files.append(self._file(node))
+                await trio.lowlevel.checkpoint()
         options = self._options
         capabilities, may_gain = hardening.rights()
         report = MountReport(
@@ -115,6 +117,15 @@ class Account:
             presence=presence,
         )
 
+
+def _batches(nodes: Sequence[FileNode]) -> Iterator[Sequence[FileNode]]:
+    """A few at a time: what was seen of the first must not be old when it is the turn of the last."""
+    for i in range(0, len(nodes), _LOOKED_AT):
+        yield nodes[i : i + _LOOKED_AT]
+
+
+_LOOKED_AT = 64
+"""Files that are looked at in one go."""
 
 _ALL, _NONE = (100,) * CELLS, (0,) * CELLS
 

@@ -192,7 +192,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         named = engine.offer(fetched)
         await trio.to_thread.run_sync(warn_of_whole_reads, fetcher, fetched)
 
-        file_system = FileSystem(tree, _opener(fetcher, options), counters)
+        file_system = FileSystem(tree, _opener(fetcher, options), counters, look=fetcher.look)
         fetcher.lied = lambda blob: nursery.start_soon(forget_pages, file_system.inodes_of(blob))
         dog = Watchdog(file_system.reads, options.settings.timeout, pool.in_flight)
         duties.refresh = pool.refresh

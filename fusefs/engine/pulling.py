@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -88,6 +89,7 @@ async def _pull(options: PullOptions, show: Show) -> PullReport:
         _check_room(blobs, options.settings.cache_size)
         engine.cache.quota.wanted.update(blob.digest for blob in blobs)  # no part of it makes room for another
 
+        await fetcher.look(blobs, math.inf)
         labels = labels_of(models)
         jobs = [_Job(fetcher.track(blob), labels.get(blob.digest, blob.digest.short)) for blob in blobs]
         done = trio.Event()
@@ -180,6 +182,7 @@ async def _complete(fetcher: Fetcher, job: _Job) -> None:
     job.item.state = "fetching"
     try:
         # An empty blob is proved by being empty; the cache keeps no file for it.
+        await fetcher.look([job.fetch.blob], math.inf)
         if job.fetch.state != "sealed":
             await fetcher.complete(job.fetch, Priority.READ_AHEAD)
     except FusefsError as exc:

@@ -10,24 +10,24 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob import presence
-from fusefs.errors import BlobQuarantined, BlobUnproved, CacheError, FusefsError, NotCached
+from fusefs.errors import BlobQuarantined, BlobUnproved, FusefsError, NotCached
 from fusefs.fetch.flight import BlobFlights
 from fusefs.fetch.left import Left
-from fusefs.fetch.lists import find_list, lied
+from fusefs.fetch.lists import find_list
 from fusefs.fetch.load import prefetch_of
-from fusefs.fetch.rounds import voucher_of
+from fusefs.fetch.sight import Sight
 from fusefs.values.chunks import ChunkList
-from fusefs.values.voucher import BOUND, NOBODY, UNKNOWN, Proof, registry_of
+from fusefs.values.voucher import BOUND, NOBODY, UNKNOWN, Proof
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
-    from fusefs.fetch.worker import Origin
     from fusefs.prefetch.policy import Prefetch
-    from fusefs.values.chunks import Blob, Starts
+    from fusefs.sources.bound import BoundSource
+    from fusefs.sources.failover import Failover
+    from fusefs.values.chunks import Blob
     from fusefs.values.settings import Settings
     from fusefs.values.trace import Start
     from fusefs.values.voucher import Voucher
@@ -43,7 +43,6 @@ class BlobFetch:
 
     Attributes:
         blob: digest and size.
-        origins: where it can be had, best first; those whose list lied come out.
         chunker: None until the first read needed it.
         flights: chunks that are queued or being fetched.
         prefetch: what to have next; None until the chunker is open.
@@ -53,6 +52,7 @@ class BlobFetch:
         retired: chunkers whose list lied; threads may still use them.
         use: who has something to do with the chunker.
         left: what is remembered of the chunker that was closed last; None when nothing need be.
+        sight: what can be said of it without opening it.
         quarantined: why no byte of it is served any more.
         lies: how many lists by which it was served have turned out to be wrong.
     """
@@ -60,35 +60,40 @@ class BlobFetch:
     def __init__(self, blob: Blob, cache: DiskCache, settings: Settings, caught_lying: Callable[[Blob], None]) -> None:
         self.blob = blob
         self.flights = BlobFlights(blob.digest)
-        self.origins = self.flights.origins
         self.use = self.flights.use
         self.chunker: Chunker | None = None
         self.prefetch: Prefetch | None = None
         self.early: list[tuple[int, int]] = []
         self.keeping = False
         self.readers: list[tuple[int, int]] = []
-        self.retired: list[Chunker] = []
+        self.retired = self.flights.retired
         self.left: Left | None = None
         self.quarantined: FusefsError | None = None
         self.lies = 0
         self._was_open = False
+        self._opened_in: Left | None = None
         self._pinned_name = ""
         self._caught_lying = caught_lying
         self._cache = cache
         self._settings = settings
+        single = blob.size <= settings.single_chunk_limit and blob.digest.is_sha256
+        self.sight = Sight(blob, cache, lambda: self.chunker, self._unlisted, single=single)
         self._list: Listed | None = None
-        self._listed_by: Origin | None = None
+        self._listed_by: BoundSource | None = None
         self._registries: set[str] = set()
         self._own_word: set[Voucher] = set()
 
-    def add_origin(self, origin: Origin) -> None:
+    def add_origin(self, origin: BoundSource) -> None:
         """The blob can be had there, too."""
-        if origin not in self.origins:
-            self.flights.ask([*self.origins, origin])
-        self._registries.add(registry_of(origin.name))
-        self._own_word.add(voucher_of(origin.source))
-        if origin.name.digest is not None:
-            self._pinned_name = origin.name.short
+        self.flights.ask(self.origins.plus(origin))
+        self._registries.add(origin.registry)
+        self._own_word.add(origin.voucher)
+        self._pinned_name = origin.pinned or self._pinned_name
+
+    @property
+    def origins(self) -> Failover:
+        """Where it can be had; those whose list lied come out."""
+        return self.flights.origins
 
     @property
     def of_several(self) -> bool:
@@ -121,7 +126,7 @@ class BlobFetch:
 
     def ask_next_first(self) -> None:
         """Who was asked first is asked last from now on."""
-        self.flights.ask([*self.origins[1:], *self.origins[:1]])
+        self.flights.ask(self.origins.rotated())
 
     @contextlib.contextmanager
     def reading(self, start: int, stop: int) -> Iterator[None]:
@@ -146,8 +151,9 @@ class BlobFetch:
         """Take the chunker of an idle blob away, for the caller to close; whoever comes next opens another."""
         chunker, self.chunker = self.chunker, None
         assert chunker is not None
+        self.sight.closed(chunker)
         self._list = None  # or a list that another process finds lying from now on would be used again
-        self.left = Left.by(chunker)
+        self.left = self._opened_in if chunker.voucher.proof != Proof.BOUND else None
         return chunker
 
     def convict(self) -> None:
@@ -216,6 +222,7 @@ class BlobFetch:
         doubt = self._settings.verify == "always" and not self._was_open
         self._list = None  # the chunker has it from here on; and what turns out to be a lie now is not used again
         chunker = self._cache.chunker(self.blob, *listed, doubt=doubt)
+        self._opened_in = Left.by(chunker)
         chunker.usage.readers = self.readers
         chunker.serve_unproved = self._settings.unproved == "allow"
         chunker.bound_only = self.bound_only or self._is_anothers(chunker.voucher)
@@ -258,13 +265,12 @@ class BlobFetch:
 
         With `in_vain` there is another way, and with mirrors there may be: trouble is not waited out.
         """
-        mirrored = any(voucher_of(origin.source).proof == Proof.NONE for origin in self.origins)
-        whole_will_do = in_vain or (mirrored and self._settings.unproved == "wait")
-        found = find_list(list(self.origins), self.blob, self._is_possible, whole_will_do=whole_will_do)
+        whole_will_do = in_vain or (self.origins.mirrored and self._settings.unproved == "wait")
+        found = find_list(self.origins, self.blob, self._is_possible, whole_will_do=whole_will_do)
         if found is None:
             return None
         chunks, self._listed_by = found
-        return chunks, voucher_of(self._listed_by.source)
+        return chunks, self._listed_by.voucher
 
     def _is_possible(self, chunks: ChunkList) -> bool:
         """A list of one chunk has the blob's own digest, or it is a lie on the face of it."""
@@ -291,15 +297,15 @@ class BlobFetch:
             return any(str(chunks.digest(i)) == seen for i in range(len(chunks)))
 
         try:
-            found = find_list(list(self.origins), self.blob, fits)
+            found = find_list(self.origins, self.blob, fits)
         except FusefsError:
             return None
         if found is None:
             return None
         chunks, origin = found
-        lied(self.origins, self._listed_by if self._listed_by != origin else None, self.blob.digest)
+        self.origins.lied(self._listed_by if self._listed_by != origin else None, self.blob.digest)
         self._listed_by = origin
-        return chunks, voucher_of(origin.source)
+        return chunks, origin.voucher
 
     def distrust(self, chunker: Chunker) -> None:
         """The list of `chunker` lied.  With another source left, start again from there; else nothing is served.
@@ -308,9 +314,9 @@ class BlobFetch:
         """
         if self.chunker is not chunker:
             return
-        if self._listed_by in self.origins:
-            lied(self.origins, self._listed_by, self.blob.digest)
-            self.flights.ask([origin for origin in self.origins if origin != self._listed_by])
+        if self._listed_by is not None and self._listed_by in self.origins:
+            self.origins.lied(self._listed_by, self.blob.digest)
+            self.flights.ask(self.origins.without(self._listed_by))
         self._listed_by = None
         if not chunker.by_whole:
             self.lies += 1
@@ -323,70 +329,36 @@ class BlobFetch:
         """Whoever comes next opens the blob anew; threads may still use `chunker`, so it is closed at the end."""
         self._list = None
         self.chunker = None
+        self.sight.forget()
         self._was_open = False  # another list has other chunks
         self.retired.append(chunker)
 
-    # What can be said of it without opening anything
+    # What can be said of it without touching a file: see `Sight`
 
     @property
     def state(self) -> str:
         """`absent`, `partial`, `sealed`, `quarantined`, or `unproved` (served before it is proved)."""
-        chunker = self.chunker
         if self.quarantined is not None:
             return "quarantined"
         if self.blob.size == 0:
             return "sealed" if self.blob.digest.matches(b"") else "quarantined"
-        if chunker is None:
-            if self._has_sealed():
-                return "sealed"
-            return "partial" if self._unsealed() else "absent"
-        if chunker.sealed or (chunker.complete and self._has_sealed()):  # perhaps by another process
+        if self.sight.sealed:
             return "sealed"
-        if not chunker.present_bytes:
+        if not self.sight.present:
             return "absent"
-        return "unproved" if chunker.serve_unproved and not chunker.listed else "partial"
+        chunker = self.chunker
+        return "unproved" if chunker is not None and chunker.serve_unproved and not chunker.listed else "partial"
 
     @property
     def proof(self) -> str:
-        """Who stands behind the chunk list: see `fusefs.values.voucher`.  Without opening anything."""
-        if self.chunker is not None:
-            return str(self.chunker.voucher)
-        if self.blob.size <= self._settings.single_chunk_limit:
-            return str(BOUND)
-        return str(self._list[1] if self._list is not None else self._cache.voucher(self.blob))
+        """Who stands behind the chunk list: see `fusefs.values.voucher`."""
+        return str(self.sight.voucher)
 
     @property
     def present(self) -> int:
         """Bytes on disk; of more than `presence.EXACT` unequal chunks about so many."""
-        if self.chunker is not None:
-            return self.chunker.present_bytes
-        return self.blob.size if self._has_sealed() else self._unsealed()
+        return self.sight.present
 
     def presence(self, cells: int, off: int, size: int) -> list[float]:
         """For each of `cells` equal parts of the bytes [off, off+size), about what fraction of it is on disk."""
-        if self.chunker is None and self._has_sealed():
-            return [1.0] * cells
-        states = self.chunker.map.states() if self.chunker is not None else self._cache.states(self.blob)
-        if len(states) > presence.EXACT:
-            return presence.fractions(states, cells, (off / self.blob.size, (off + size) / self.blob.size))
-        return presence.overlaps(presence.ranges_on_disk(self.blob.size, *self._known(states)), cells, off, size)
-
-    def _unsealed(self) -> int:
-        """Bytes of an unsealed blob on disk, without opening it, and without its list when that is long."""
-        states = self._cache.states(self.blob)
-        if len(states) > presence.EXACT:
-            return presence.about(self.blob.size, states)
-        return presence.bytes_on_disk(self.blob.size, *self._known(states))
-
-    def _known(self, states: bytes) -> tuple[Starts, bytes]:
-        """Where the chunks begin of which these are the states; nothing when the states are another list's."""
-        if self.chunker is not None:
-            starts = self.chunker.chunks.starts
-        elif len(states) == 1:
-            starts = range(0, self.blob.size, self.blob.size)
-        else:
-            pinned = None
-            with contextlib.suppress(CacheError):  # no descriptor to look with: `stat` says it a little later
-                pinned = self._pinned() if states else None
-            starts = (pinned[0] if pinned is not None else self._unlisted()).starts
-        return (starts, states) if len(starts) == len(states) else (range(0), b"")
+        return self.sight.presence(cells, off, size)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from fusefs.cache.blob.writeback import waits
 from fusefs.errors import CacheError, DigestMismatch, ReadTimeout
 from fusefs.fetch.bulk import fetch_all
-from fusefs.fetch.flight import Priority, again
+from fusefs.fetch.flight import Priority
 
 if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from fusefs.fetch.flights import Flights
     from fusefs.fetch.opener import Opener
     from fusefs.fetch.proving import Prover
+    from fusefs.fetch.spillwatch import SpillWatch
 
 _SEAL_TRIES = 3
 """Rounds of fetching and sealing: a chunk may rot, or a list turn out to lie, between the two."""
@@ -24,10 +26,11 @@ _SEAL_TRIES = 3
 class Completion:
     """Completes the blobs of one fetcher."""
 
-    def __init__(self, flights: Flights, opener: Opener, prover: Prover, timeout: float) -> None:
+    def __init__(self, flights: Flights, opener: Opener, prover: Prover, spills: SpillWatch, timeout: float) -> None:
         self._flights = flights
         self._opener = opener
         self._prover = prover
+        self._spills = spills
         self._timeout = timeout
 
     async def complete(self, fetch: BlobFetch, priority: Priority = Priority.READ_AHEAD) -> None:
@@ -41,8 +44,9 @@ class Completion:
                 chunker = await self._opener.open(fetch)
                 if not await self._all(fetch, chunker, priority):
                     continue
-                if chunker.full is not None and not chunker.complete:
-                    raise again(chunker.full)
+                if not chunker.complete and waits(chunker):
+                    await self._spills.now(fetch)
+                    chunker = await self._opener.open(fetch)
                 if chunker.sealed or await self._prover.seal(fetch, chunker):
                     return
         raise CacheError(f"{fetch.blob.digest}: could not be sealed")

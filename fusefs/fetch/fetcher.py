@@ -41,13 +41,16 @@ from fusefs.fetch.driver import Foresight
 from fusefs.fetch.flight import Priority
 from fusefs.fetch.flights import Flights
 from fusefs.fetch.idle import IdleBlobs
+from fusefs.fetch.lookout import PATIENCE, Lookout
 from fusefs.fetch.opener import Opener
 from fusefs.fetch.proving import Prover
+from fusefs.fetch.spillwatch import SpillWatch
 from fusefs.fetch.tasks import Tasks
+from fusefs.fetch.usenotes import note_uses
 from fusefs.values import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
@@ -94,7 +97,9 @@ class Fetcher:
         self._idle = IdleBlobs(self.tasks.threads, cache.quota, settings.timeout)
         self._prover = Prover(self._flights, self.tasks, self._idle, self.foresight, settings.timeout)
         self._opener = Opener(self.tasks.threads, self._idle, self.foresight, self._prover)
-        self._completion = Completion(self._flights, self._opener, self._prover, settings.timeout)
+        self._spills = SpillWatch(self.tasks.threads, self._opener, self._prover.tend, settings.timeout)
+        self._completion = Completion(self._flights, self._opener, self._prover, self._spills, settings.timeout)
+        self._lookout = Lookout(self.tasks)
         self._claims = Claims(self._flights, self.tasks, self._completion, self._blobs.__getitem__)
         self._closed = False
 
@@ -105,6 +110,14 @@ class Fetcher:
             found = self._blobs[blob.digest] = BlobFetch(blob, self._cache, self._settings, self._caught_lying)
         return found
 
+    def _all_blobs(self) -> list[BlobFetch]:
+        return list(self._blobs.values())
+
+    async def look(self, blobs: Iterable[Blob], patience: float = PATIENCE) -> None:
+        """Have it known what the cache has of `blobs`, as far as the disk says so within `patience` seconds."""
+        if self.tasks.may_start:
+            await self._lookout.look([self.track(blob).sight for blob in blobs], patience)
+
     def _caught_lying(self, blob: Blob) -> None:
         self.lied(blob)
 
@@ -113,6 +126,8 @@ class Fetcher:
         async with self.tasks.running():
             for task in (self._dispatcher.run, self._claims.run, self._watch):
                 self.tasks.start_soon(task)
+            self.tasks.start_soon(self._spills.run, self._all_blobs)
+            self.tasks.start_soon(note_uses, self.tasks.threads, self._all_blobs)
             task_status.started()
 
     async def _watch(self) -> None:
@@ -207,7 +222,7 @@ class Fetcher:
             fetch: the blob.
             chunker: its chunker as it was looked at.
             missing: what lacked then, at least one.
-            scope: bounds the wait of the reader; of a blob that is fetched as a whole all progress moves its deadline.
+            scope: bounds the wait of the reader; of what comes as a whole all progress moves its deadline.
 
         Raises:
             FusefsError: why they cannot be had now; the next call tries again.
@@ -216,6 +231,10 @@ class Fetcher:
         if chunker.by_whole:
             await self._prover.whole(fetch, chunker, scope)
             return
+        with fetch.use.lasting(scope):
+            await self._demand(fetch, chunker, missing)
+
+    async def _demand(self, fetch: BlobFetch, chunker: Chunker, missing: Sequence[int]) -> None:
         # A flight that others began, perhaps long before this reader came (a prefetch at the end of its patience), may
         # fail of trouble that this reader has not waited out yet: that is a reason to look again, not to fail.
         before = fetch.flights.keys() & missing

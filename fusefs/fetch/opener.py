@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from fusefs.cache.blob.writeback import lives_in_memory
+from fusefs.errors import CacheFull
 from fusefs.fetch.flight import again
 
 if TYPE_CHECKING:
@@ -24,6 +26,29 @@ log = logging.getLogger(__name__)
 
 _MOST_ASKING = 16
 """Chunk lists that one host is asked for at a time; each waits in a thread for up to `--timeout`."""
+
+
+def _open(fetch: BlobFetch, listed: Listed) -> tuple[Chunker, bool]:
+    """Open a blob; and whether its list was found lying while it was closed.  Blocking, but short."""
+    left = fetch.left
+    chunker = fetch.open_chunker(listed)
+    # From here on the map tells of verdicts; before that, the quarantine.
+    return chunker, left is not None and left.convicted()
+
+
+def _reopened(fetch: BlobFetch, chunker: Chunker) -> Chunker:
+    """A chunker with files, for one that has none.  Blocking, but short.
+
+    Raises:
+        CacheFull: there is still no room.
+        CacheError: the files of the blob cannot be used.
+    """
+    fresh = fetch.open_chunker((chunker.chunks, chunker.voucher))
+    if not lives_in_memory(fresh):
+        return fresh
+    reason = fresh.full
+    fresh.close()
+    raise reason or CacheFull(f"{fetch.blob.digest}: no room for it")
 
 
 class Opener:
@@ -66,16 +91,41 @@ class Opener:
             return fetch.chunker
 
     async def _open(self, fetch: BlobFetch, listed: Listed) -> Chunker:
-        chunker = await self._idle.patiently(partial(self._threads.run_to_end, fetch.open_chunker, listed))
+        opened = await self._idle.patiently(partial(self._threads.run_to_end, _open, fetch, listed))
+        chunker, convicted = opened
         # No await from here on: nobody may read by the new list before handles of the old one are known to be old.
-        # From here on the map tells of verdicts; before that, the quarantine.
-        if fetch.left is not None and fetch.left.convicted():
+        if convicted and fetch.left is not None:
             fetch.convict()
         fetch.left = None
         fetch.chunker = chunker
         self._idle.opened(fetch)
         self._foresight.opened(fetch, chunker)
         return chunker
+
+    async def reopen(self, fetch: BlobFetch, chunker: Chunker) -> Chunker | None:
+        """Open a blob again that lives in memory, for the disk had no room for it: it may have some by now.
+
+        Returns:
+            Its chunker from now on, which has all that the other one had; None when that is in memory, too.
+
+        Raises:
+            CacheFull: there is still no room.
+            CacheError: the files of the blob cannot be used.
+        """
+        async with self._lock(fetch):
+            if fetch.chunker is not chunker:
+                return fetch.chunker
+            fresh = await self._threads.run_to_end(_reopened, fetch, chunker)
+            if fetch.chunker is not chunker or fetch.flights:
+                await self._threads.run_to_end(fresh.close)
+                return None
+            # No await from here on: whoever looks finds each chunk at the one or at the other.
+            fresh.watched, fresh.spills = chunker.watched, chunker.spills
+            chunker.memory.spill.hand_over(chunker, fresh)
+            fetch.chunker = fresh
+            fetch.retired.append(chunker)  # threads may still use it
+            self._idle.opened(fetch)
+            return fresh
 
     async def relist(self, fetch: BlobFetch, chunker: Chunker, mismatch: DigestMismatch) -> bool:
         """Every source has bytes that the pinned list rejects: the list may have been damaged on its way to us.

@@ -77,7 +77,7 @@ class Prover:
             more = True
             while more:
                 self._tending[digest] = False
-                while await self._tasks.threads.run_long(chunker.prefix.advance, chunker, _STEP):
+                while await self._tasks.threads.run_long(chunker.prefix.advance, _STEP):
                     pass
                 more = self._tending[digest]
             if chunker.hashed and chunker.complete and not chunker.sealed:
@@ -146,7 +146,7 @@ class Prover:
         for _ in range(2 * len(fetch.origins) + 1):
             if not chunker.sealed:
                 await fetch_all(self._flights, fetch, chunker, Priority.READ_AHEAD)
-                while await self._tasks.threads.run_long(chunker.prefix.advance, chunker, _STEP):
+                while await self._tasks.threads.run_long(chunker.prefix.advance, _STEP):
                     whole.progress(self._timeout)
             try:
                 if await self.seal(fetch, chunker):

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class CacheThreads:
-    """Four at a time: more would only wait for the same disk.  Of those that read whole blobs two more at a time.
+    """Four at a time: more would only wait for the same disk.  Two more read whole blobs, four more look.
 
     Attributes:
         busy: threads at work now, those included that nobody waits for any more.
@@ -27,6 +27,8 @@ class CacheThreads:
         self._limiter = trio.CapacityLimiter(4)
         # Hashing a terabyte takes an hour, and waits for other processes: nobody's read shall wait behind it.
         self._long = trio.CapacityLimiter(2)
+        # A disk that hangs keeps these from who only looks, and nobody's read waits behind who looks.
+        self._looking = trio.CapacityLimiter(4)
         self._lock = threading.Lock()
         self._last: Callable[[], None] | None = None
 
@@ -37,6 +39,10 @@ class CacheThreads:
     async def run_long(self, work: Callable[..., T], *args: object) -> T:
         """The same for work that takes as long as its blob is large."""
         return await self._run(self._long, work, args)
+
+    async def run_look(self, work: Callable[..., T], *args: object) -> T:
+        """The same for who only looks."""
+        return await self._run(self._looking, work, args)
 
     async def _run(self, limiter: trio.CapacityLimiter, work: Callable[..., T], args: tuple[object, ...]) -> T:
         # Whoever is first has it: the thread, or the caller who is cancelled before the thread has begun.

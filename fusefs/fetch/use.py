@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+import trio
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,6 +23,7 @@ class Use:
     def __init__(self) -> None:
         self.handles = 0
         self._held = 0
+        self._scopes: set[trio.CancelScope] = set()
 
     def __bool__(self) -> bool:
         """Whether a task or a thread is at work on it; those who have the file open may be doing nothing."""
@@ -35,10 +38,19 @@ class Use:
         self._held -= 1
 
     @contextlib.contextmanager
-    def lasting(self) -> Iterator[None]:
-        """Hold it for the block."""
+    def lasting(self, scope: trio.CancelScope | None = None) -> Iterator[None]:
+        """Hold it for the block; `progress` moves the deadline of `scope`."""
         self.hold()
+        if scope is not None:
+            self._scopes.add(scope)
         try:
             yield
         finally:
+            if scope is not None:
+                self._scopes.discard(scope)
             self.let_go()
+
+    def progress(self, timeout: float) -> None:
+        """Those who wait for a chunk have had what stands before it, and wait `timeout` seconds from now on."""
+        for scope in self._scopes:
+            scope.deadline = trio.current_time() + timeout

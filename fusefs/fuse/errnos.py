@@ -31,6 +31,8 @@ ERRNOS: dict[type[errors.FusefsError], int] = {
     errors.Unauthorized: errno.EACCES,
     errors.ResponseError: errno.EIO,
     errors.WrongResponse: errno.EIO,
+    errors.RangeIgnored: errno.EIO,
+    errors.StreamTaken: errno.EIO,
     errors.TransportError: errno.EIO,
     errors.TlsError: errno.EIO,
     errors.StallTimeout: errno.EIO,

@@ -21,13 +21,14 @@ import trio
 
 from fusefs.errors import FusefsError, NoSuchEntry
 from fusefs.fuse.errnos import errno_of
-from fusefs.vfs.filesystem import BLOCK_SIZE, FRAGMENT_SIZE, UNCHANGING
+from fusefs.vfs.attributes import BLOCK_SIZE, FRAGMENT_SIZE, UNCHANGING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from fusefs.fuse.kernel import Window
-    from fusefs.vfs.filesystem import Attributes, FileSystem
+    from fusefs.vfs.attributes import Attributes
+    from fusefs.vfs.filesystem import FileSystem
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ class FuseOperations(pyfuse3.Operations):
     @boundary
     async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Find an entry; that there is none is told in a form that the kernel keeps."""
+        await self._fs.look_for(parent_inode, name)
         try:
             return self._attributes(self._fs.lookup(parent_inode, name))
         except NoSuchEntry:
@@ -116,6 +118,7 @@ class FuseOperations(pyfuse3.Operations):
     @boundary
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Attributes of an inode."""
+        await self._fs.look(inode)
         return self._attributes(self._fs.getattr(inode))
 
     @boundary
@@ -126,6 +129,7 @@ class FuseOperations(pyfuse3.Operations):
     @boundary
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """Open a file; its pages stay in the kernel, for content never changes."""
+        await self._fs.look(inode)
         handle = self._fs.open(inode, flags)
         self.handles += 1
         if self.window is not None:
@@ -136,7 +140,8 @@ class FuseOperations(pyfuse3.Operations):
     @boundary
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """Bytes, or an errno; the one handler that may wait."""
-        # pyfuse3 takes any buffer, though it says bytes.
+        # No await from here to the reply: the answer may be a view into memory that the next read is answered from.
+        # (pyfuse3 takes any buffer, though it says bytes.)
         return await self._fs.read(fh, off, size)  # type: ignore[return-value]
 
     @boundary
@@ -155,6 +160,7 @@ class FuseOperations(pyfuse3.Operations):
     @boundary
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """List a folder with attributes, as far as the kernel's buffer goes."""
+        await self._fs.look_into(fh, start_id)
         for name, attributes, next_id in self._fs.readdir(fh, start_id):
             if not pyfuse3.readdir_reply(token, name, self._attributes(attributes), next_id):
                 break
@@ -183,6 +189,8 @@ class FuseOperations(pyfuse3.Operations):
     @boundary
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         """The value of an extended attribute."""
+        if name.startswith(b"user."):  # the kernel asks for others before every write, and they are nowhere
+            await self._fs.look(inode)
         return self._fs.getxattr(inode, name.decode(errors="surrogateescape"))
 
     @boundary

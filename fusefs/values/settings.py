@@ -31,7 +31,8 @@ class Settings:
         timeout: seconds a read or a request may go without success before it fails (`--timeout`): EIO on a mapped
             page is SIGBUS, a dead inference server, so trouble is retried for minutes.
         stall: seconds without a byte after which a connection is given up and made anew.
-        memory: bytes for chunks in flight and for chunks that the disk cannot take (`--memory`).
+        memory: bytes for chunks in flight (half of it), and for proved chunks that are not on disk yet or that nobody
+            has read yet (`--memory`).
         unproved: see `Unproved`.
         lists: see `Lists`; None for `bound` where the name has a digest, else `registry` (`--lists`).
         verify: see `Verify`.

@@ -85,7 +85,7 @@ class BlobFile:
         The one loop that looks again, after every wait.  The first look was taken where `missing` says what lacks.
 
         Raises:
-            ReadTimeout: `--timeout` seconds passed (for a blob without a list: passed without progress).
+            ReadTimeout: `--timeout` seconds passed (for what comes as a whole: passed without progress).
         """
         fetch, fetcher = self._fetch, self._fetcher
         fetcher.counters.add(metrics.READS_WAITED)

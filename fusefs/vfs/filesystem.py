@@ -1,8 +1,11 @@
 """FileSystem: what a mount answers, without FUSE types.  Raises `fusefs.errors` only.
 
-Everything but `read` is plain `def`: metadata never waits for anything (P6).  A file handle is the inode number and the
-number of wrong chunk lists by which the file was served before, so there is no table of handles to keep: those that
-were opened before a lie came out are of another version, and have errors from then on.
+What answers of metadata is plain `def` and touches no file (P6).  Before it is asked, `look` and its like have threads
+look into the cache; they wait for a moment at most, and a disk that hangs keeps nobody from being answered.
+
+A file handle is the inode number and the number of wrong chunk lists by which the file was served before, so there is
+no table of handles to keep: those that were opened before a lie came out are of another version, and have errors from
+then on.
 """
 
 from __future__ import annotations
@@ -10,7 +13,6 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from fusefs.errors import (
@@ -26,11 +28,12 @@ from fusefs.errors import (
 from fusefs.values import metrics
 from fusefs.values.digest import Digest
 from fusefs.values.voucher import BOUND
+from fusefs.vfs.attributes import CHANGING, FILE_MODE, FOLDER_MODE, FRAGMENT_SIZE, UNCHANGING, Attributes, Statistics
 from fusefs.vfs.reads import Reads
 from fusefs.vfs.tree import INODE_BITS, FileNode, FolderNode, Node, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from fusefs.values.chunks import Blob
     from fusefs.values.counters import Counters
@@ -38,29 +41,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BLOCK_SIZE = 1 << 20
-"""st_blksize, so the buffer of `cp`, `cat` and Python's open(): 4 KiB would make 256 read calls out of one."""
-
-FILE_MODE, FOLDER_MODE = 0o644, 0o755
-"""As other read-only network mounts show them: a copy has the modes of what was copied, and who made it wants to change
-and remove it.  Nothing can be written all the same, for the mount is read-only."""
-
-FRAGMENT_SIZE = 4096
-"""f_frsize, the unit of statfs's counts: small enough that a small model is not shown as one block."""
-
-UNCHANGING = 365 * 86400.0
-"""Seconds the kernel may keep what never changes."""
-
-CHANGING = 1.0
-"""Seconds the kernel may keep st_blocks of a file that is still arriving: `du` is honest, a busy stat() stays cheap."""
-
 NAMESPACE = "user."
 """Where extended attributes of ours are, and where a program may look for its own in vain."""
 
 XATTRS = ("user.fusefs.digest", "user.fusefs.state", "user.fusefs.present", "user.fusefs.proof")
 
+_DOTS = 2
+"""Entries of a folder before the first one that is there: `.` and `..`."""
+
+_LOOKED_AT = 256
+"""Entries of a folder that are looked at in one go: more than the kernel asks for at a time."""
+
 _LIES = 1 << INODE_BITS
 """What a handle counts lies in, above the inode number."""
+
+
+async def _know_all(_blobs: Sequence[Blob]) -> None:
+    """There is no cache to look into."""
 
 
 class BlobFile(Protocol):
@@ -101,42 +98,6 @@ class BlobFile(Protocol):
         """For each of `cells` equal parts of the bytes [off, off+size), the fraction that is present."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """What stat() shows.
-
-    Attributes:
-        inode: the number.
-        mode: type and permissions.
-        links: 1 for a file; 2 and one a subfolder for a folder.
-        size: in bytes; 0 for a folder.
-        blocks: 512-byte blocks that are present.
-        mtime_ns: all three times, in nanoseconds.
-        valid_for: seconds during which it cannot change, or may be shown a little late.
-    """
-
-    inode: int
-    mode: int
-    links: int
-    size: int
-    blocks: int
-    mtime_ns: int
-    valid_for: float
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """What statfs() shows: a full disk with exactly these files on it.
-
-    Attributes:
-        blocks: of FRAGMENT_SIZE bytes, all used.
-        files: inodes, all used.
-    """
-
-    blocks: int
-    files: int
-
-
 class FileSystem:
     """A read-only file system over a `Tree`.
 
@@ -150,15 +111,25 @@ class FileSystem:
     """
 
     def __init__(
-        self, tree: Tree, open_blob: Callable[[Blob], BlobFile], counters: Counters, *, changing: float = CHANGING
+        self,
+        tree: Tree,
+        open_blob: Callable[[Blob], BlobFile],
+        counters: Counters,
+        *,
+        look: Callable[[Sequence[Blob]], Awaitable[None]] = _know_all,
+        changing: float = CHANGING,
     ) -> None:
-        """`open_blob` is called once for each distinct blob that somebody looks at; it must not block."""
+        """`open_blob` is called once for each distinct blob that somebody looks at; it must not block.
+
+        `look` is told of blobs that somebody is about to be told of, and ends soon.
+        """
         self.tree = tree
         self.last_error: str | None = None
         self.reads = Reads()
         self.changing = changing
         self.uid, self.gid = os.getuid(), os.getgid()
         self._open_blob = open_blob
+        self._look = look
         self._blobs: dict[Digest, BlobFile] = {}
         self._counters = counters
         self._failing: dict[str, int] = {}
@@ -169,6 +140,38 @@ class FileSystem:
         if found is None:
             found = self._blobs[blob.digest] = self._open_blob(blob)
         return found
+
+    async def look(self, inode: int) -> None:
+        """Have it known how it is now with a file or folder that is about to be asked for.
+
+        Raises:
+            NoSuchEntry.
+        """
+        await self.look_at([self.tree.node(inode)])
+
+    async def look_for(self, parent: int, name: bytes) -> None:
+        """The same of the entry `name` of a folder, if there is one.
+
+        Raises:
+            NoSuchEntry, NotAFolder.
+        """
+        child = self.tree.folder(parent).children.get(name)
+        if child is not None:
+            await self.look_at([child])
+
+    async def look_into(self, inode: int, off: int) -> None:
+        """The same of the next entries of a folder from offset `off` on (`readdir`).
+
+        Raises:
+            NoSuchEntry, NotAFolder.
+        """
+        first = max(0, off - _DOTS)
+        await self.look_at(self.tree.folder(inode).order[first : first + _LOOKED_AT])
+
+    async def look_at(self, nodes: Iterable[Node]) -> None:
+        """The same of several."""
+        files = [node for node in nodes if isinstance(node, FileNode) and not node.target]
+        await self._look([node.content.blob for node in files if not isinstance(node.content, bytes)])
 
     def lookup(self, parent: int, name: bytes) -> Attributes:
         """The entry `name` of a folder; `.` and `..` too.
@@ -318,7 +321,9 @@ class FileSystem:
         blob_file = self.blob_file(content.blob)
         try:
             with self.reads.going_on(node.path, off, size):
-                data = _whole(await blob_file.read(content.off + off, size), off, size)
+                data = await blob_file.read(content.off + off, size)
+                # No await from here to the reply: `data` is good until the next read alone.
+                _whole(data, off, size)
                 _same_version(blob_file, lies)
         except Exception as exc:
             self._failing[node.path] = self._failing.get(node.path, 0) + 1
@@ -389,8 +394,7 @@ def _same_version(blob_file: BlobFile, lies: int) -> None:
         raise BlobQuarantined("it was open when its chunk list was found to be wrong; open it again")
 
 
-def _whole(data: bytes | bytearray | memoryview, off: int, size: int) -> bytes | bytearray | memoryview:
-    """`data`, unless it is short: the kernel would fill up a short answer with zeros (P2)."""
+def _whole(data: bytes | bytearray | memoryview, off: int, size: int) -> None:
+    """Refuse an answer that is short: the kernel would fill it up with zeros (P2)."""
     if len(data) != size:
         raise UnexpectedEnd(f"{size} bytes were asked for at {off}, {len(data)} came")
-    return data

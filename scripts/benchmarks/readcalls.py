@@ -30,8 +30,8 @@ import fusefs
 from fusefs.cache.disk import DiskCache
 from fusefs.fetch.blobfetch import BlobFetch
 from fusefs.fetch.fetcher import Fetcher
-from fusefs.fetch.worker import Origin
 from fusefs.fuse.operations import FuseOperations
+from fusefs.sources.bound import BoundSource
 from fusefs.sources.order import open_sources
 from fusefs.values.chunks import Blob
 from fusefs.values.counters import Counters
@@ -216,7 +216,7 @@ async def mounted(root: Path, name: Name, blob: Blob) -> AsyncIterator[tuple[Fus
     fetcher = Fetcher(DiskCache.open(root), settings, counters)
     fetch = fetcher.track(blob)
     for source in sources:
-        fetch.add_origin(Origin(source, name))
+        fetch.add_origin(BoundSource(source, name))
     tree = Tree([File("model.bin", Slice.whole(blob))])
     file_system = FileSystem(tree, lambda _: BlobFile(fetcher, fetch), counters)
     async with trio.open_nursery() as nursery:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,55 +15,27 @@ from fusefs.values import metrics
 from fusefs.values.chunks import ChunkList
 from tests.chunkers import blob_of, fill, opened, place_of
 from tests.fake_source import FakeSource, chunk_list, fail
+from tests.faults.disks import refusing, small_disk, use_up
 from tests.world import running, some_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     Refuse = Callable[[int], contextlib.AbstractContextManager[None]]
 
 pytestmark = pytest.mark.logs("served from memory")
 
+__all__ = ["small_disk"]
+
 DATA = some_bytes(20_000)
 FULL = [errno.ENOSPC, errno.EDQUOT, errno.EROFS]
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 64 KiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", disk], check=True, timeout=10)
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True, timeout=10)
-
-
-@pytest.fixture
-def refuse(monkeypatch: pytest.MonkeyPatch) -> Refuse:
+def refuse() -> Refuse:
     """Refuse every write of the cache while the block lasts."""
-
-    @contextlib.contextmanager
-    def refusing(number: int) -> Iterator[None]:
-        def pwrite(*args: object) -> int:
-            raise OSError(number, os.strerror(number))
-
-        with monkeypatch.context() as patch:
-            patch.setattr("fusefs.system.files.os.pwrite", pwrite)
-            yield
-
     return refusing
-
-
-def use_up(disk: Path) -> Path:
-    """Fill a disk to its last block."""
-    ballast = disk / "ballast"
-    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
-    return ballast
 
 
 async def test_p8_a_blob_larger_than_the_disk_is_read_whole(small_disk: Path) -> None:

@@ -27,49 +27,34 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, SERVED, ChunkMap
+from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT
 from fusefs.cache.blob.direct import DirectWriter
 from fusefs.cache.blob.prefix import PrefixHash
-from fusefs.cache.blob.presence import bytes_on_disk
-from fusefs.cache.blob.usage import Usage
-from fusefs.errors import CacheError, CacheFull, DigestMismatch, SizeMismatch, UnexpectedEnd
-from fusefs.system.files import PIECE, disk_errors, holds, preadv_all, pwrite_all, read_exactly
+from fusefs.cache.blob.stored import StoredBlob
+from fusefs.errors import CacheFull, DigestMismatch, SizeMismatch, UnexpectedEnd
+from fusefs.system.files import PIECE, disk_errors, holds, pwrite_all, read_exactly
 from fusefs.system.steps import step
 from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fusefs.cache.blob.chunkmap import ChunkMap
+    from fusefs.cache.blob.room import Room
     from fusefs.cache.memory.budget import Memory
     from fusefs.cache.place import HeldPlace
-    from fusefs.cache.space.quota import Quota
     from fusefs.system.files import Reader
     from fusefs.values.chunks import Blob, Chunk, ChunkList
     from fusefs.values.voucher import Voucher
 
-_SERVED = (PRESENT,)
-_WITHOUT_DIGESTS = (PRESENT, ARRIVED, CLAIMED)
 
-
-class Chunker:
-    """Made by `DiskCache.chunker`; one per blob and process.
+class Chunker(StoredBlob):
+    """Made by `DiskCache.chunker`; one per blob and process.  What can be read of it: see `StoredBlob`.
 
     Attributes:
-        blob: digest and size.
-        chunks: the chunk list; without digests (`chunks.proved` is False) only the whole blob can be proved.
-        place: where its files lie.
-        map: which chunks are present.
-        fd: of the data; -1 when the disk has no room even for an empty file, and all lives in memory.
-        voucher: who stands behind the list.
-        bound_only: the word of a registry does not make a list good enough to serve by.
-        sealed: the whole blob was proved and has its final name.
-        serve_unproved: ARRIVED chunks may be served (`--unproved=allow`).
         prefix: the running hash for sealing.
         full: why the disk took no more, when last it did not.
-        spills: chunks were kept in memory, which may leave it between `missing` and `pread`.
-        memory: what of this and other blobs is not only on disk.
         watched: a reader has come, and may want what arrives.
-        usage: when each chunk was used, and who reads it now.
         direct: writes past the page cache; None without a file.
         computed: raw digests of chunks of a list that came without them.
         seal_lock: one thread at a time judges the whole blob.
@@ -83,109 +68,19 @@ class Chunker:
         chunk_map: ChunkMap,
         fd: int,
         memory: Memory,
-        quota: Quota,
+        room: Room,
         *,
         voucher: Voucher,
         sealed: bool,
     ) -> None:
-        self.blob = blob
-        self.chunks = chunks
-        self.place = place
-        self.map = chunk_map
-        self.fd = fd
-        self.voucher = voucher
-        self.bound_only = False
-        self.sealed = sealed
-        self.serve_unproved = False
-        self._lied = False
-        self.prefix = PrefixHash(blob)
+        super().__init__(blob, chunks, place, chunk_map, fd, memory, voucher=voucher, sealed=sealed)
+        self.prefix = PrefixHash(blob, self._pieces, self._ready)
         self.full: CacheFull | None = None
-        self.spills = False
         self.watched = False
-        self.usage = Usage(chunks, chunk_map)
         self.computed: dict[int, bytes] = {}
         self.seal_lock = threading.Lock()
-        self.memory = memory
-        self._quota = quota
+        self._room = room
         self.direct = DirectWriter(fd, place.data) if fd >= 0 else None
-
-    # What may be served
-
-    @property
-    def quarantined(self) -> bool:
-        """Whether the list lied, as this or another process has found: nothing is served any more."""
-        return self._lied or self.map.condemned
-
-    def condemn(self) -> None:
-        """The list lied."""
-        self._lied = True
-
-    @property
-    def listed(self) -> bool:
-        """Whether there is a chunk list that decides what may be served."""
-        return self.chunks.proved and self.voucher.decides(bound_only=self.bound_only)
-
-    @property
-    def by_whole(self) -> bool:
-        """Whether nothing may be served before the sha256 of the whole blob matched."""
-        return not self.listed and (self.sealed or not self.serve_unproved)
-
-    # What is here
-
-    def missing(self, off: int, size: int) -> list[int]:
-        """Chunks that cover [off, off+size) and cannot be served now: absent, or only claimed."""
-        if self.by_whole:
-            return list(self.chunks.covering(off, size))
-        served = SERVED if self.serve_unproved and not self.chunks.proved else _SERVED
-        return [
-            i
-            for i in self.chunks.covering(off, size)
-            if self.map[i] not in served and (self, i) not in self.memory.spill
-        ]
-
-    @property
-    def here(self) -> tuple[int, ...]:
-        """States that need no fetching.
-
-        Without digests a claim is as good as what has arrived, for the whole decides over both; unless it is served
-        before that: what another boot has marked may be zeros by now.
-        """
-        if self.chunks.proved:
-            return _SERVED
-        return SERVED if self.serve_unproved else _WITHOUT_DIGESTS
-
-    def present(self, index: int) -> bool:
-        """True when chunk `index` needs no fetching: it is proved, or has arrived to be proved with the whole."""
-        return self.map[index] in self.here or (self, index) in self.memory.spill
-
-    def claimed(self, index: int) -> bool:
-        """True when chunk `index` only has to be hashed (`prove`) to be served."""
-        return self.map[index] == CLAIMED and self.chunks.proved
-
-    @property
-    def behind(self) -> bool:
-        """True when the running hash can be advanced by reading back."""
-        index = self.prefix.index
-        return not self.sealed and index < len(self.chunks) and self.map[index] in self.here
-
-    @property
-    def hashed(self) -> bool:
-        """True when the running hash has the whole blob, which is then ready for sealing."""
-        return not self.sealed and self.prefix.index == len(self.chunks)
-
-    @property
-    def complete(self) -> bool:
-        """True when every chunk is on disk, proved or to be proved with the whole."""
-        return self.sealed or self.map.all_in(self.here)
-
-    @property
-    def present_bytes(self) -> int:
-        """Bytes that are on disk, claims included."""
-        return bytes_on_disk(self.blob.size, self.chunks.starts, self.map.states())
-
-    def present_ranges(self) -> list[tuple[int, int]]:
-        """Byte ranges [start, stop) that are on disk, claims included, in order."""
-        return self.map.byte_ranges(self.chunks)
 
     # Getting bytes in
 
@@ -281,26 +176,39 @@ class Chunker:
             raise DigestMismatch(what, expected=self.chunks.digest(index), actual=Digest.from_raw(raw))
 
     def _store(self, index: int, data: memoryview, *, stays: bool = False) -> bool:
-        """Write verified bytes and mark them; what the disk will not take is kept in the spill: False."""
+        """Write verified bytes; what the disk will not take is kept in the spill: False."""
+        try:
+            self.write(index, data, stays=stays)
+        except CacheFull as exc:
+            if not self.chunks.proved and not self.serve_unproved:
+                raise  # it cannot be proved without the rest, and the rest will not fit either
+            self.spills = True
+            self.memory.take_over(self, index, data, exc)
+            return False
+        return True
+
+    def write(self, index: int, data: memoryview, *, stays: bool = False) -> None:
+        """Write the verified bytes of a chunk and mark it.  Blocking; the caller holds the chunk's lock.
+
+        With `stays` they are in memory for their readers, too, and need no place in the page cache.
+
+        Raises:
+            CacheFull: the disk takes no more; `full` says so until it takes some again.
+            CacheError: it is broken.
+        """
         off = self.chunks[index].start
         try:
             with disk_errors(self.place.data):
                 with self._writable(len(data)) as fd, step("chunk written"):
-                    # What stays in memory for its readers needs no place in the page cache.
                     if not (stays and self.direct and self.direct.write(data, off)):
                         pwrite_all(fd, data, off)
                 self.usage.written(index)  # before it can be taken for one of the oldest
                 self.map.mark(index, PRESENT if self.chunks.proved else ARRIVED)
         except CacheFull as exc:
             self.full = exc
-            if not self.chunks.proved and not self.serve_unproved:
-                raise  # it cannot be proved without the rest, and the rest will not fit either
-            self.spills = True
-            self.memory.take_over(self, index, data, exc)
-            return False
+            raise
         self.full = None
         self.memory.spill.well()
-        return True
 
     @contextlib.contextmanager
     def _writable(self, size: int) -> Iterator[int]:
@@ -311,54 +219,45 @@ class Chunker:
         """
         if self.fd < 0 or self.sealed or self.map.fd < 0:
             raise self.full or CacheFull(f"{self.place.data}: cannot be written")
-        with self._quota.room(size):
+        with self._room.room(size):
             yield self.fd
 
-    # Getting bytes out
+    # The running hash
 
-    def pread(self, off: int, size: int) -> bytes | bytearray:
-        """Bytes [off, off+size) of chunks that are not `missing`, clipped to the blob.  Blocking when not in memory.
+    @property
+    def behind(self) -> bool:
+        """True when the running hash can be advanced by reading back."""
+        return self._ready(self.prefix.index)
 
-        Raises:
-            CacheError: the file is shorter than it must be, or cannot be read; never a short read (P2).
-        """
-        stop = min(off + size, self.blob.size)
-        if off >= stop:
-            return b""
-        self.usage.read(off, stop)
-        spilled = self.memory.spilled(self, off, stop) if self.spills else None
-        return self.pread_file(off, stop - off) if spilled is None else spilled
+    @property
+    def hashed(self) -> bool:
+        """True when the running hash has the whole blob, which is then ready for sealing."""
+        return not self.sealed and self.prefix.index == len(self.chunks)
 
-    def pread_nowait(self, off: int, size: int) -> bytes | memoryview | None:
-        """The same when it takes no disk access, else None.  Good until the next call; for the event loop alone."""
-        stop = min(off + size, self.blob.size)
-        if off >= stop:
-            return b""
-        self.usage.read(off, stop)
-        here: bytes | memoryview | None = self.memory.spilled(self, off, stop) if self.spills else None
-        if here is None and self.memory.recent:
-            here = self.memory.of_late(self, off, stop)
-        if here is not None:
-            return here
-        buffer = self.memory.answer(stop - off)
-        try:
-            got = os.preadv(self.fd, [buffer], off, os.RWF_NOWAIT)
-        except OSError:
-            return None  # it would block, or this file system cannot say: a thread finds out
-        return buffer if got == len(buffer) else None
+    def _ready(self, index: int) -> bool:
+        """True when chunk `index` is there to be hashed."""
+        return not self.sealed and index < len(self.chunks) and self.map[index] in self.here
 
-    def pread_file(self, off: int, size: int) -> bytearray:
-        """The bytes as the disk has them, whatever the map says of them.  Blocking.
+    def _pieces(self, index: int) -> Iterator[memoryview | bytearray]:
+        """Chunk `index`, from memory or from the disk.  Blocking.
 
         Raises:
-            CacheError: the file is shorter than it must be, or cannot be read.
+            CacheError: it cannot be read whole.
         """
-        buffer = bytearray(size)
-        with disk_errors(self.place.data):
-            got = preadv_all(self.fd, memoryview(buffer), off)
-        if got != size:
-            raise CacheError(f"{self.place.data}: ends at {off + got}, expected {self.blob.size}")
-        return buffer
+        with self.memory.recent.hashing(self, index) as data:
+            if data is not None:
+                yield data
+                return
+        chunk = self.chunks[index]
+        digest = None if self.chunks.proved or index in self.computed else hashlib.sha256()
+        for off in range(chunk.start, chunk.stop, PIECE):
+            with step("hash read back"):
+                piece = self.pread_file(off, min(PIECE, chunk.stop - off))
+            if digest:
+                digest.update(piece)
+            yield piece
+        if digest:
+            self.computed[index] = digest.digest()
 
     # Proving what is here
 
@@ -391,6 +290,7 @@ class Chunker:
     def close(self) -> None:
         """Let go of files and locks.  No other method may be running or called again."""
         self.memory.forget(self)
+        self.usage.note()
         self.map.close()
         if self.direct:
             self.direct.close()

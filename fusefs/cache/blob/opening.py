@@ -24,9 +24,9 @@ from fusefs.values.chunkpack import FRONT, MAX_PACKED_SIZE, fingerprint, pack, u
 from fusefs.values.voucher import BOUND, NOBODY, Voucher
 
 if TYPE_CHECKING:
+    from fusefs.cache.blob.room import Room
     from fusefs.cache.memory.budget import Memory
     from fusefs.cache.place import HeldPlace
-    from fusefs.cache.space.quota import Quota
     from fusefs.values.chunks import Blob, ChunkList
 
 
@@ -36,7 +36,7 @@ def open_chunker(
     chunks: ChunkList,
     voucher: Voucher,
     memory: Memory,
-    quota: Quota,
+    room: Room,
     *,
     doubt: bool = False,
 ) -> Chunker:
@@ -56,18 +56,18 @@ def open_chunker(
                 make_folder(place.folder)
                 fd = open_locked(place.map)
         except CacheFull as exc:
-            return _without_disk(place, blob, chunks, voucher, memory, quota, exc)
+            return _without_disk(place, blob, chunks, voucher, memory, room, exc)
         except CacheError as exc:
             if isinstance(exc.__cause__, FileNotFoundError):
                 if not exists_at(place.folder.parent):  # nor can it be made: somebody has removed the whole cache
                     gone = CacheFull(f"{place.root}: the cache directory was removed")
-                    return _without_disk(place, blob, chunks, voucher, memory, quota, gone)
+                    return _without_disk(place, blob, chunks, voucher, memory, room, gone)
                 continue  # the folder was put into quarantine just now, or all of it was evicted
             raise
         try:
-            return _open(place, blob, chunks, voucher, memory, quota, fd, doubt=doubt)
+            return _open(place, blob, chunks, voucher, memory, room, fd, doubt=doubt)
         except CacheFull as exc:
-            return _without_disk(place, blob, chunks, voucher, memory, quota, exc)
+            return _without_disk(place, blob, chunks, voucher, memory, room, exc)
 
 
 def pinned_list(place: HeldPlace, blob: Blob) -> tuple[ChunkList, Voucher] | None:
@@ -101,7 +101,7 @@ def _open(
     chunks: ChunkList,
     voucher: Voucher,
     memory: Memory,
-    quota: Quota,
+    room: Room,
     map_fd: int,
     *,
     doubt: bool,
@@ -136,7 +136,7 @@ def _open(
             if fd >= 0:
                 os.close(fd)
         raise
-    return Chunker(blob, chunks, place, chunk_map, data_fd, memory, quota, voucher=voucher, sealed=sealed)
+    return Chunker(blob, chunks, place, chunk_map, data_fd, memory, room, voucher=voucher, sealed=sealed)
 
 
 def _look_for_verdict(place: HeldPlace, blob: Blob, map_fd: int) -> None:
@@ -167,7 +167,7 @@ def _pin(place: HeldPlace, blob: Blob, chunks: ChunkList, voucher: Voucher) -> t
 
 
 def _without_disk(
-    place: HeldPlace, blob: Blob, chunks: ChunkList, voucher: Voucher, memory: Memory, quota: Quota, reason: CacheFull
+    place: HeldPlace, blob: Blob, chunks: ChunkList, voucher: Voucher, memory: Memory, room: Room, reason: CacheFull
 ) -> Chunker:
     """What the disk has can be read; what comes lives in memory."""
     fd, sealed = open_regular(place.sealed, blob.size), True
@@ -177,6 +177,6 @@ def _without_disk(
     known = fd >= 0 and (sealed or chunks.proved)
     chunk_map = ChunkMap.in_memory(chunks, CLAIMED if known else ABSENT)
     sealed = fd >= 0 and sealed
-    chunker = Chunker(blob, chunks, place, chunk_map, fd, memory, quota, voucher=voucher, sealed=sealed)
+    chunker = Chunker(blob, chunks, place, chunk_map, fd, memory, room, voucher=voucher, sealed=sealed)
     chunker.full = reason
     return chunker

@@ -6,17 +6,18 @@ pass.  What arrived out of order is read back later by `advance`.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from typing import TYPE_CHECKING
 
 from fusefs.errors import CacheError
-from fusefs.system.files import PIECE
-from fusefs.system.steps import step
 
 if TYPE_CHECKING:
-    from fusefs.cache.blob.chunker import Chunker
+    from collections.abc import Callable, Iterable
+
     from fusefs.values.chunks import Blob
+
+    Pieces = Callable[[int], Iterable[memoryview | bytearray]]
+    """Gives a chunk by its number, in pieces; raises CacheError when it cannot be read whole."""
 
 
 class PrefixHash:
@@ -24,13 +25,20 @@ class PrefixHash:
 
     Whoever updates it holds `lock`; a writer that finds it taken just leaves its chunk to be read back.
 
+    Args:
+        blob: by whose algorithm it is hashed.
+        pieces: reads a chunk back.
+        ready: whether a chunk is there to be read back.
+
     Attributes:
         index: the first chunk that is not in the hash.
     """
 
-    def __init__(self, blob: Blob) -> None:
+    def __init__(self, blob: Blob, pieces: Pieces, ready: Callable[[int], bool]) -> None:
         self.lock = threading.Lock()
         self.index = 0
+        self._pieces = pieces
+        self._ready = ready
         self._blob = blob
         self._hash = blob.digest.hasher(blob.size)
 
@@ -44,47 +52,32 @@ class PrefixHash:
             finally:
                 self.lock.release()
 
-    def advance(self, chunker: Chunker, pieces: int) -> bool:
-        """Take up to `pieces` chunks that arrived out of order.  Blocking.
+    def advance(self, chunks: int) -> bool:
+        """Take up to `chunks` chunks that arrived out of order.  Blocking.
 
         Returns:
             True when there may be more to take.
         """
         with self.lock:
-            for _ in range(pieces):
-                if not chunker.behind:
+            for _ in range(chunks):
+                if not self._ready(self.index):
                     return False
-                self.take_next(chunker)
+                self.take_next()
         return True
 
-    def take_next(self, chunker: Chunker) -> None:
+    def take_next(self) -> None:
         """Take the next chunk, from memory or from the disk.  Blocking; the caller holds the lock.
 
         Raises:
             CacheError: it cannot be read whole; the hash starts again.
         """
-        with chunker.memory.recent.hashing(chunker, self.index) as data:
-            if data is None:
-                self._read_back(chunker)
-            else:
-                self._hash.update(data)
-        self.index += 1
-
-    def _read_back(self, chunker: Chunker) -> None:
-        chunk = chunker.chunks[self.index]
-        digest = None if chunker.chunks.proved or self.index in chunker.computed else hashlib.sha256()
         try:
-            for off in range(chunk.start, chunk.stop, PIECE):
-                with step("hash read back"):
-                    piece = chunker.pread_file(off, min(PIECE, chunk.stop - off))
+            for piece in self._pieces(self.index):
                 self._hash.update(piece)
-                if digest:
-                    digest.update(piece)
         except CacheError:
             self.reset()
             raise
-        if digest:
-            chunker.computed[self.index] = digest.digest()
+        self.index += 1
 
     def reset(self) -> None:
         """Start again: something before `index` was replaced.  The caller holds the lock."""

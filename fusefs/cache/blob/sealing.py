@@ -63,7 +63,7 @@ def seal(chunker: Chunker) -> bool:
             while chunker.prefix.index < len(chunker.chunks):
                 if chunker.map[chunker.prefix.index] not in known:
                     return False
-                chunker.prefix.take_next(chunker)
+                chunker.prefix.take_next()
             actual = chunker.prefix.hexdigest()
         if actual != chunker.blob.digest.hex:
             return _judge(chunker, actual)

@@ -51,14 +51,22 @@ class Usage:
         self.readers: list[tuple[int, int]] = []
 
     def read(self, off: int, stop: int) -> None:
-        """Bytes [off, stop) are read now."""
+        """Bytes [off, stop) are read now; said to the disk by `note`."""
         self.latest = now = self._now()
         for index in self._chunks.covering(off, stop - off):
             self.seconds[index] = now
-        if abs(now - self._noted) >= _NOTED_EVERY:  # the clock may have been set back
-            self._noted = now
+
+    @property
+    def unnoted(self) -> bool:
+        """Whether a read has to be written down."""
+        return abs(self.latest - self._noted) >= _NOTED_EVERY  # the clock may have been set back
+
+    def note(self) -> None:
+        """Write down when it was read last, if that has to be.  Blocking, but short."""
+        if self.unnoted:
+            self._noted = self.latest
             with contextlib.suppress(OSError):
-                self._map.note_use(now)
+                self._map.note_use(self._noted)
 
     def written(self, index: int) -> None:
         """Chunk `index` has come now."""

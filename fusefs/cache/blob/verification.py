@@ -18,8 +18,8 @@ from fusefs.values.chunks import MAX_BLOB_SIZE, Blob, ChunkList
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fusefs.cache.blob.blobs import BlobStore
     from fusefs.cache.blob.chunker import Chunker
-    from fusefs.cache.disk import DiskCache
     from fusefs.cache.place import HeldPlace
     from fusefs.system.spot import Spot
     from fusefs.values.digest import Digest
@@ -51,7 +51,7 @@ class Verified:
     broken: int = 0
 
 
-def verify(cache: DiskCache, progress: Progress = lambda _: None) -> Iterator[Verified]:
+def verify(cache: BlobStore, progress: Progress = lambda _: None) -> Iterator[Verified]:
     """Hash all of `cache`, blob by blob.  Blocking; other processes may go on using it.
 
     Raises:
@@ -93,7 +93,7 @@ def _look(place: HeldPlace) -> tuple[int, int]:
     return size, broken
 
 
-def _verify_one(cache: DiskCache, place: HeldPlace, listed: int, progress: Progress) -> Verified | None:
+def _verify_one(cache: BlobStore, place: HeldPlace, listed: int, progress: Progress) -> Verified | None:
     """One blob; None when nothing of it is here."""
     digest, sealed, data = place.digest, _size(place.sealed), _size(place.data)
     size = sealed or data
@@ -118,13 +118,13 @@ def _verify_one(cache: DiskCache, place: HeldPlace, listed: int, progress: Progr
     return Verified(digest, size, _allocated(place.data), 0, "unproved")
 
 
-def total(cache: DiskCache) -> int:
+def total(cache: BlobStore) -> int:
     """Bytes on disk, about as many as `verify` will hash."""
     places = [cache.place(digest) for digest in cache.digests()]
     return sum(_allocated(place.sealed) + _allocated(place.data) for place in places)
 
 
-def _chunk_list(cache: DiskCache, blob: Blob) -> ChunkList | None:
+def _chunk_list(cache: BlobStore, blob: Blob) -> ChunkList | None:
     """The list to verify by: the pinned one, or the blob's own digest where it is its own only chunk."""
     pinned = cache.pinned_list(blob)
     if pinned is None and blob.digest.is_sha256 and len(peek(cache.place(blob.digest).map, blob)) == 1:

@@ -18,7 +18,7 @@ from fusefs.system.spot import exists_at
 from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
-    from fusefs.cache.disk import DiskCache
+    from fusefs.cache.documents.named import NamedBlobs
     from fusefs.values.names import Name
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ Finding = Literal["good", "mended", "dropped", "unknown"]
 nobody vouches for it (somebody wrote it by hand)."""
 
 
-def recall(cache: DiskCache, name: Name) -> bytes:
+def recall(cache: NamedBlobs, name: Name) -> bytes:
     """The manifest of `name`; from its blob when the link has rotted.  Blocking, but short.
 
     Raises:
@@ -46,7 +46,7 @@ def recall(cache: DiskCache, name: Name) -> bytes:
     raise NotCached(f"{name}: not in the cache, or changed on disk")
 
 
-def mend(cache: DiskCache, name: Name) -> Finding:
+def mend(cache: NamedBlobs, name: Name) -> Finding:
     """Look whether link and blob of a manifest are what they were, and make each right from the other.  Blocking.
 
     Raises:
@@ -76,21 +76,21 @@ def mend(cache: DiskCache, name: Name) -> Finding:
     return "dropped"
 
 
-def _bytes(cache: DiskCache, name: Name) -> bytes:
+def _bytes(cache: NamedBlobs, name: Name) -> bytes:
     """What the link holds; nothing when there is none, or something that is no file."""
     with contextlib.suppress(NotCached):
         return cache.links.read(name)
     return b""
 
 
-def _vouched(cache: DiskCache, name: Name, data: bytes) -> bool:
+def _vouched(cache: NamedBlobs, name: Name, data: bytes) -> bool:
     digest, noted = Digest.of(data), cache.links.noted(name)
     if noted is not None:
         return digest == noted
     return exists_at(cache.place(digest).sealed)
 
 
-def _copy(cache: DiskCache, name: Name) -> bytes | None:
+def _copy(cache: NamedBlobs, name: Name) -> bytes | None:
     """The blob that the note beside the link names, if it is right."""
     noted = cache.links.noted(name)
     if noted is not None:

@@ -18,8 +18,8 @@ from fusefs.errors import CacheError, DigestMismatch, NotCached
 from fusefs.system.files import disk_errors, reader_of, sync_file, sync_folder
 
 if TYPE_CHECKING:
-    from fusefs.cache.disk import DiskCache
     from fusefs.cache.documents.links import Links
+    from fusefs.cache.documents.named import NamedBlobs
     from fusefs.system.spot import Where
     from fusefs.values.digest import Digest
     from fusefs.values.names import Name
@@ -34,7 +34,7 @@ class Keeper:
         lost: one line a manifest that the disk did not take.
     """
 
-    def __init__(self, cache: DiskCache) -> None:
+    def __init__(self, cache: NamedBlobs) -> None:
         self._cache = cache
         self.lost: list[str] = []
         self._waiting: deque[tuple[Name, Digest, bytes]] = deque()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
     Key = tuple[Hashable, int]
 
@@ -49,11 +49,16 @@ class _Kept:
 
 
 class Recent:
-    """Chunks of all blobs of one process, at most `capacity` bytes.  Thread-safe."""
+    """Chunks of all blobs of one process.  Thread-safe.
 
-    def __init__(self, capacity: int) -> None:
+    Args:
+        capacity: bytes at most, for these chunks and for what others need.
+        others: how many of them others need now; what they give back is used again at once.
+    """
+
+    def __init__(self, capacity: int, others: Callable[[], int] = lambda: 0) -> None:
         self._capacity = capacity
-        self._reserved = 0
+        self._others = others
         self._used = 0
         self._offered = 0
         self._kept: dict[Key, _Kept] = {}
@@ -141,13 +146,12 @@ class Recent:
                     self._drop((owner, index))
                 self._give_back(kept)
 
-    def leave_to_others(self, size: int) -> None:
-        """Others need `size` bytes of the capacity from now on."""
+    def leave_to_others(self) -> None:
+        """Others need more than before."""
         with self._lock:
-            self._reserved = size
             self._spare.clear()
             for key in list(self._kept):
-                if self._used <= self._capacity - size:
+                if self._used <= self._most:
                     break
                 self._drop(key)
 
@@ -157,8 +161,13 @@ class Recent:
             for key in [key for key in self._kept if key[0] is owner]:
                 self._drop(key)
 
+    @property
+    def _most(self) -> int:
+        """Bytes that may be held now."""
+        return self._capacity - self._others()
+
     def _make_room(self, size: int) -> bool:
-        most = self._capacity - self._reserved
+        most = self._most
         while self._used + size > most and self._read:
             self._drop(next(iter(self._read)))
         while self._used + size > most and self._kept:
@@ -180,5 +189,5 @@ class Recent:
 
     def _give_back(self, kept: _Kept) -> None:
         kept.lent -= 1
-        if kept.dropped and kept.lent == 0 and self.used + len(kept.buffer) <= self._capacity - self._reserved:
+        if kept.dropped and kept.lent == 0 and self.used + len(kept.buffer) <= self._most:
             self._spare.append(kept.buffer)

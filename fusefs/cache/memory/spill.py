@@ -68,6 +68,23 @@ class Spill:
                 self._chunks.move_to_end((owner, index))
             return data
 
+    def chunks_of(self, owner: Hashable) -> list[tuple[int, bytes]]:
+        """The chunks of `owner`, with their numbers, the least recently used one first."""
+        with self._lock:
+            return [(index, data) for (whose, index), data in self._chunks.items() if whose is owner]
+
+    def drop(self, owner: Hashable, index: int) -> None:
+        """The disk has taken chunk `index` of `owner` after all."""
+        with self._lock:
+            self._used -= len(self._chunks.pop((owner, index), b""))
+
+    def hand_over(self, owner: Hashable, heir: Hashable) -> None:
+        """What `owner` has here belongs to `heir` from now on."""
+        with self._lock:
+            self._chunks = OrderedDict(
+                ((heir if whose is owner else whose, index), data) for (whose, index), data in self._chunks.items()
+            )
+
     def __contains__(self, key: tuple[Hashable, int]) -> bool:
         return key in self._chunks
 

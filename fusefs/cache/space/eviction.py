@@ -29,6 +29,7 @@ import signal
 import stat
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fusefs.cache.blob.chunkmap import ABSENT, CLAIMED, PRESENT, Lock, chunk_lock, last_use, open_locked
@@ -44,16 +45,20 @@ from fusefs.values.chunks import MAX_BLOB_SIZE, Blob, ChunkList
 from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
+    from fusefs.cache.blob.blobs import BlobStore
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.blob.chunkmap import ChunkMap
-    from fusefs.cache.disk import DiskCache
     from fusefs.cache.place import HeldPlace
+    from fusefs.cache.space.quota import Victim
     from fusefs.system.spot import Spot
 
 _SEALING = 0.05
 """Seconds to wait for who looks whether the blob can be sealed; what is being hashed whole is not evicted."""
+
+_SMALL = 64 << 10
+"""Blobs up to this size stay: they free nothing, and configurations are what a mount needs to start offline (P7)."""
 
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2  # linux/falloc.h
 
@@ -87,20 +92,20 @@ class Held:
     last_use: float
 
 
-def scan(cache: DiskCache) -> list[Held]:
+def scan(store: BlobStore) -> list[Held]:
     """What the cache holds, least recently used first (see `usage.order`).  Takes no lock, changes nothing."""
     found: dict[Digest, Held] = {}
     for folder in ("partial", "blobs"):
-        for digest, info in _look(cache, folder):
-            noted = last_use(cache.place(digest).map) or info.st_mtime
+        for digest, info in _look(store, folder):
+            noted = last_use(store.place(digest).map) or info.st_mtime
             found[digest] = Held(digest, info.st_size, info.st_blocks * 512, folder == "blobs", noted)
     now = time.time()
     return sorted(found.values(), key=lambda held: order(held.last_use, now))
 
 
-def used(cache: DiskCache) -> int:
+def used(store: BlobStore) -> int:
     """Bytes that all blobs take on disk."""
-    return sum(info.st_blocks * 512 for folder in ("partial", "blobs") for _, info in _look(cache, folder))
+    return sum(info.st_blocks * 512 for folder in ("partial", "blobs") for _, info in _look(store, folder))
 
 
 def oldest_chunks(chunker: Chunker) -> list[tuple[int, list[int]]]:
@@ -119,7 +124,7 @@ def _may_go(chunker: Chunker) -> bool:
     return chunker.chunks.proved and not chunker.quarantined and min(chunker.fd, chunker.map.fd) >= 0
 
 
-def evict(cache: DiskCache, held: Held, wanted: int) -> int:
+def evict(store: BlobStore, held: Held, wanted: int) -> int:
     """Free `wanted` bytes of one blob, from its end, or all of it.  Blocking, but short.
 
     Returns:
@@ -128,22 +133,22 @@ def evict(cache: DiskCache, held: Held, wanted: int) -> int:
     Raises:
         OSError, CacheError: the disk does not let us.
     """
-    for chunker in cache.open_here():
+    for chunker in store.open_here():
         if chunker.blob.digest == held.digest:
             return evict_chunks(chunker, range(len(chunker.chunks) - 1, -1, -1), wanted)
     chunks = None
     if wanted < held.allocated and 0 < held.size <= MAX_BLOB_SIZE:
-        chunks = cache.pinned_list(Blob(held.digest, held.size))
+        chunks = store.pinned_list(Blob(held.digest, held.size))
     if chunks is None:
-        return _remove(cache.place(held.digest), held)
-    chunker = cache.chunker(Blob(held.digest, held.size), chunks)
+        return _remove(store.place(held.digest), held)
+    chunker = store.chunker(Blob(held.digest, held.size), chunks)
     try:
         return evict_chunks(chunker, range(len(chunks) - 1, -1, -1), wanted)
     except NoHoles:
         pass  # it goes as a whole, when it is closed
     finally:
         chunker.close()
-    return _remove(cache.place(held.digest), held)
+    return _remove(store.place(held.digest), held)
 
 
 def evict_chunks(chunker: Chunker, indices: Iterable[int], wanted: int) -> int:
@@ -240,10 +245,10 @@ def _check_holes(fd: int) -> None:
         raise
 
 
-def has_holes(cache: DiskCache, digest: Digest) -> bool:
+def has_holes(store: BlobStore, digest: Digest) -> bool:
     """Whether a part of this blob could be given back to the disk; takes nothing and changes nothing."""
     with contextlib.suppress(OSError):
-        fd = open_at(cache.place(digest).map, os.O_RDWR | os.O_NONBLOCK)
+        fd = open_at(store.place(digest).map, os.O_RDWR | os.O_NONBLOCK)
         try:
             _check_holes(fd)
         except NoHoles:
@@ -350,15 +355,28 @@ def _remove(place: HeldPlace, held: Held) -> int:
     return held.allocated
 
 
-def _look(cache: DiskCache, folder: str) -> Iterator[tuple[Digest, os.stat_result]]:
+def victims(store: BlobStore, stays: Container[Digest]) -> list[Victim]:
+    """Everything that may go, chunk by chunk where the blob is open here, but for the blobs `stays`."""
+    here = {chunker.blob.digest: chunker for chunker in store.open_here()}
+    found: list[Victim] = []
+    for digest, chunker in here.items():
+        if digest not in stays:
+            found += [(seconds, partial(evict_chunks, chunker, indices)) for seconds, indices in oldest_chunks(chunker)]
+    for held in scan(store):
+        if held.allocated > _SMALL and held.digest not in stays and held.digest not in here:
+            found.append((held.last_use, partial(evict, store, held)))
+    return found
+
+
+def _look(store: BlobStore, folder: str) -> Iterator[tuple[Digest, os.stat_result]]:
     """Digest and status of each file of bytes in `blobs` or `partial`."""
     try:
-        names = names_at(cache.held / folder)
+        names = names_at(store.held / folder)
     except OSError:
         return
     for name in names:
         with contextlib.suppress(InvalidDigest, OSError):
             digest = Digest.from_file_name(name)
-            info = stat_at(cache.held / (f"{folder}/{name}/data" if folder == "partial" else f"{folder}/{name}"))
+            info = stat_at(store.held / (f"{folder}/{name}/data" if folder == "partial" else f"{folder}/{name}"))
             if stat.S_ISREG(info.st_mode):
                 yield digest, info

@@ -21,7 +21,7 @@ from fusefs.values.chunks import MAX_BLOB_SIZE, Blob
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fusefs.cache.disk import DiskCache
+    from fusefs.cache.blob.blobs import BlobStore
     from fusefs.cache.space.eviction import Held
     from fusefs.system.spot import Where
     from fusefs.values.digest import Digest
@@ -42,7 +42,7 @@ class Remnant:
     mtime: float
 
 
-def present(cache: DiskCache, held: Held) -> int:
+def present(cache: BlobStore, held: Held) -> int:
     """Bytes of a blob that are here."""
     if held.sealed:
         return held.size
@@ -58,7 +58,7 @@ def present(cache: DiskCache, held: Held) -> int:
     return bytes_on_disk(chunks.size, chunks.starts, states)
 
 
-def in_use(cache: DiskCache, digest: Digest) -> bool:
+def in_use(cache: BlobStore, digest: Digest) -> bool:
     """True when somebody has the blob open, in this process or another."""
     with contextlib.suppress(OSError):
         fd = open_at(cache.place(digest).map, os.O_RDONLY | os.O_NONBLOCK)
@@ -69,7 +69,7 @@ def in_use(cache: DiskCache, digest: Digest) -> bool:
     return False
 
 
-def freeable(cache: DiskCache, held: Held, wanted: int) -> int:
+def freeable(cache: BlobStore, held: Held, wanted: int) -> int:
     """How many bytes `fusefs.cache.space.eviction.evict` would free of a blob that nobody uses."""
     whole = wanted >= held.allocated or not 0 < held.size <= MAX_BLOB_SIZE
     if whole or not has_holes(cache, held.digest):
@@ -88,7 +88,7 @@ def freeable(cache: DiskCache, held: Held, wanted: int) -> int:
     return freed
 
 
-def quarantined(cache: DiskCache) -> list[Remnant]:
+def quarantined(cache: BlobStore) -> list[Remnant]:
     """What was put aside because its list lied, oldest first."""
     found = []
     with contextlib.suppress(OSError):
@@ -103,7 +103,7 @@ def quarantined(cache: DiskCache) -> list[Remnant]:
     return sorted(found, key=lambda one: one.mtime)
 
 
-def left_behind(cache: DiskCache) -> Iterator[Remnant]:
+def left_behind(cache: BlobStore) -> Iterator[Remnant]:
     """Temporary files whose owner has died."""
     for spot in temporaries(cache.held / "partial"):
         with contextlib.suppress(OSError):

@@ -17,18 +17,20 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from fusefs.cache.blob.usage import order
-from fusefs.cache.space.eviction import evict, evict_chunks, oldest_chunks, scan, used
 from fusefs.errors import CacheError, CacheFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-    from fusefs.cache.disk import DiskCache
+    from fusefs.system.spot import Held
     from fusefs.values.digest import Digest
+
+    Victim = tuple[float, Callable[[int], int]]
+    """What may go: when it was used last, in seconds since 1970, and what frees up to so many bytes of it."""
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +45,6 @@ _MOST_AT_ONCE = 256 << 20
 _PAUSE = 10
 """After a look that found nothing to go, none is made for this many times as long as that one took: what comes
 meanwhile is served from memory."""
-
-_SMALL = 64 << 10
-"""Blobs up to this size stay: they free nothing, and configurations are what a mount needs to start offline (P7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +84,23 @@ class Quota:
         wanted: blobs that somebody fetches whole, so that no part of them may go.
     """
 
-    def __init__(self, cache: DiskCache, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        root: Path,
+        held: Held,
+        limits: Limits = DEFAULT_LIMITS,
+        *,
+        used: Callable[[], int],
+        victims: Callable[[], list[Victim]],
+    ) -> None:
+        """What all blobs take now is told by `used`, what may go by `victims`; `root` is for messages."""
         self.limits = limits
+        self._root = root
+        self._held = held
+        self._used = used
+        self._victims = victims
         self.evicted = 0
         self.wanted: set[Digest] = set()
-        self._cache = cache
         self._lock = threading.Lock()
         self._credit = 0
         self._promised = 0  # of what no look at the disk knows yet
@@ -144,7 +155,7 @@ class Quota:
         """Bytes that may be written now; negative when there are too many already."""
         room = self._free() - self.limits.floor(self._disk())
         if self.limits.size is not None:
-            room = min(room, self.limits.size - used(self._cache))
+            room = min(room, self.limits.size - self._used())
         return room - self._promised
 
     def _reach(self) -> int:
@@ -152,17 +163,17 @@ class Quota:
         return disk if self.limits.size is None else min(disk, self.limits.size)
 
     def _free(self) -> int:
-        found = os.fstatvfs(self._cache.held.fd)
+        found = os.fstatvfs(self._held.fd)
         return found.f_bavail * found.f_frsize
 
     def _disk(self) -> int:
-        found = os.fstatvfs(self._cache.held.fd)
+        found = os.fstatvfs(self._held.fd)
         return found.f_blocks * found.f_frsize
 
     def _full(self, size: int) -> CacheFull:
         limit = "" if self.limits.size is None else f"; the cache may take {_bytes(self.limits.size)}"
         return CacheFull(
-            f"{self._cache.root}: no room for {_bytes(size)}, and nothing that may go ({_bytes(self._free())} of the "
+            f"{self._root}: no room for {_bytes(size)}, and nothing that may go ({_bytes(self._free())} of the "
             f"disk are free, {_bytes(self.limits.floor(self._disk()))} have to stay free{limit})"
         )
 
@@ -170,7 +181,7 @@ class Quota:
         """Free `wanted` bytes, least recently used first; returns how many it were."""
         if not self._told:
             self._told = True
-            log.info("%s: no room; the least recently used chunks make room from now on", self._cache.root)
+            log.info("%s: no room; the least recently used chunks make room from now on", self._root)
         freed = 0
         now = time.time()
         for _, free in sorted(self._victims(), key=lambda victim: order(victim[0], now)):
@@ -180,21 +191,3 @@ class Quota:
                 break
         self.evicted += freed
         return freed
-
-    def _victims(self) -> list[tuple[float, Callable[[int], int]]]:
-        """What may go: when it was used last, and a function that frees up to so many bytes of it."""
-        try:
-            stays = self._cache.pins.digests() | self.wanted
-        except OSError:
-            return []  # who cannot say what must stay lets nothing go
-        here = {chunker.blob.digest: chunker for chunker in self._cache.open_here()}
-        victims: list[tuple[float, Callable[[int], int]]] = []
-        for digest, chunker in here.items():
-            if digest not in stays:
-                victims += [
-                    (seconds, partial(evict_chunks, chunker, indices)) for seconds, indices in oldest_chunks(chunker)
-                ]
-        for held in scan(self._cache):
-            if held.allocated > _SMALL and held.digest not in stays and held.digest not in here:
-                victims.append((held.last_use, partial(evict, self._cache, held)))
-        return victims

@@ -133,7 +133,7 @@ def test_readers_are_answered_from_memory_and_the_hash_needs_no_disk(
             patch.delattr(os, "preadv")
             assert chunker.pread_nowait(100, 2000) == DATA[100:2100]
             assert chunker.pread_nowait(ALIGNMENT - 10, 20) == DATA[ALIGNMENT - 10 : ALIGNMENT + 10], "over a border"
-            assert not chunker.prefix.advance(chunker, 10)
+            assert not chunker.prefix.advance(10)
             assert chunker.prefix.index == 3
 
 

@@ -128,11 +128,16 @@ def test_owners_are_told_apart_and_forgotten_one_by_one() -> None:
 
 
 def test_p8_chunks_that_the_disk_does_not_take_have_the_memory_first() -> None:
-    recent = Recent(4 * SIZE)
+    others = 0
+    recent = Recent(4 * SIZE, lambda: others)
     kept(recent, 1, 2, 3, 4)
-    recent.leave_to_others(3 * SIZE)
+    others = 3 * SIZE
+    recent.leave_to_others()
     assert recent.used <= SIZE
     assert not recent.has_room(2 * SIZE)
+    others = 0
+    kept(recent, 5, 6, 7)
+    assert recent.used == 4 * SIZE
 
 
 @pytest.mark.parametrize("size", [2 * SIZE, 100 * SIZE])

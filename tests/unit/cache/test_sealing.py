@@ -59,7 +59,7 @@ def test_what_arrives_out_of_order_is_read_back_once(tmp_path: Path, reads: list
         fill(chunker, DATA, 1, 2, 0, 5, 3, 4, 6, 7, 8, 9)
         assert chunker.prefix.index == 1, "after 0 the next ones are on disk alone"
         assert chunker.behind
-        while chunker.prefix.advance(chunker, 3):
+        while chunker.prefix.advance(3):
             pass
         assert seal(chunker)
     assert reads == [(off, 100) for off in range(100, 1000, 100)]
@@ -68,10 +68,10 @@ def test_what_arrives_out_of_order_is_read_back_once(tmp_path: Path, reads: list
 def test_the_running_hash_stops_at_a_gap_and_goes_on_in_memory(tmp_path: Path, reads: list[tuple[int, int]]) -> None:
     with opened(tmp_path, DATA) as chunker:
         fill(chunker, DATA, 0, 2)
-        assert not chunker.prefix.advance(chunker, 10)
+        assert not chunker.prefix.advance(10)
         assert chunker.prefix.index == 1
         fill(chunker, DATA, 1)
-        assert not chunker.prefix.advance(chunker, 10)
+        assert not chunker.prefix.advance(10)
         assert chunker.prefix.index == 3
         fill(chunker, DATA, *range(3, 10))
         assert chunker.hashed

@@ -30,6 +30,7 @@ def test_p6_a_partial_blob_of_a_million_chunks_is_looked_at_without_its_list(tmp
         file.seek(_STATES_AT + 7)
         file.write(bytes([PRESENT]) * 3)
     fetch = BlobFetch(blob, DiskCache.open(tmp_path), SETTINGS, lambda _: None)
+    fetch.sight.look()
     assert fetch.state == "partial"
     assert fetch.present == 3 * MIB
     cells = fetch.presence(64, 0, blob.size)

@@ -20,6 +20,8 @@ from tests.fakes import FakeBlobFile, file_system_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fusefs.fetch.sight import Sight
+
 DATA = b"some bytes of a blob"
 
 
@@ -47,28 +49,33 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return made
 
 
-def shown(cache: DiskCache) -> FileSystem:
-    """A mount of one blob, over `cache`."""
+def shown(cache: DiskCache) -> tuple[FileSystem, Sight]:
+    """A mount of one blob, over `cache`, and what is seen of the blob."""
     tree = file_system_of({"blob": FakeBlobFile(DATA)}).tree
     fetcher = Fetcher(cache, Settings(), Counters())
-    return FileSystem(tree, lambda blob: BlobFile(fetcher, fetcher.track(blob)), Counters())
+    content = tree.files[0].content
+    assert not isinstance(content, bytes)
+    fs = FileSystem(tree, lambda blob: BlobFile(fetcher, fetcher.track(blob)), Counters())
+    return fs, fetcher.track(content.blob).sight
 
 
 def test_stat_of_an_absent_blob_is_two_looks_at_the_cache(cache: DiskCache, looks: list[str]) -> None:
-    """Is it sealed, is a part of it there: and asked anew each time, for another process may have fetched it."""
-    fs = shown(cache)
+    """Is it sealed, is a part of it there; what answers does not look at all."""
+    fs, sight = shown(cache)
     for _ in range(3):
         looks.clear()
+        sight.look()
         assert fs.lookup(ROOT_INODE, b"blob").blocks == 0
         assert [look.split()[0] for look in looks] == ["stat", "open"]
 
 
 def test_a_blob_that_another_process_has_sealed_is_seen_at_the_next_stat(cache: DiskCache) -> None:
-    fs = shown(cache)
+    fs, sight = shown(cache)
     before = fs.lookup(ROOT_INODE, b"blob")
     content = fs.tree.files[0].content
     assert not isinstance(content, bytes)
     cache.put(content.blob.digest, Bytes(DATA), len(DATA))
+    sight.look()
     after = fs.lookup(ROOT_INODE, b"blob")
     assert (before.blocks, after.blocks) == (0, 1)
     assert (before.size, before.inode, before.mtime_ns) == (after.size, after.inode, after.mtime_ns), "P3"

@@ -106,6 +106,7 @@ async def test_presence_says_which_part_is_there(tmp_path: Path) -> None:
         assert world.file.presence(1, 0, 8_000) == [3 / 8]
         assert sum(world.file.presence(7, 0, 8_000)) / 7 == pytest.approx(3 / 8)
     async with running(tmp_path, DATA[:8_000]) as world:
+        await world.fetcher.look([world.blob])
         assert world.file.presence(4, 0, 8_000) == [0, 1, 0.5, 0], "known without opening anything"
         assert world.file.present == 3_000
         await world.read(0, 8_000)

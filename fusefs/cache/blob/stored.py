@@ -1,0 +1,222 @@
+"""StoredBlob: what the cache has of one blob, and the one way that bytes come out of it.
+
+Knows the chunk map, the file and the memory.  `fusefs.cache.blob.chunker` adds how bytes get in.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from fusefs.cache.blob.chunkmap import ARRIVED, CLAIMED, PRESENT, SERVED, ChunkMap
+from fusefs.cache.blob.presence import bytes_on_disk
+from fusefs.cache.blob.usage import Usage
+from fusefs.errors import CacheError, ChunkGone
+from fusefs.system.files import disk_errors, preadv_all
+
+if TYPE_CHECKING:
+    from fusefs.cache.memory.budget import Memory
+    from fusefs.cache.place import HeldPlace
+    from fusefs.values.chunks import Blob, ChunkList
+    from fusefs.values.voucher import Voucher
+
+_SERVED = (PRESENT,)
+_WITHOUT_DIGESTS = (PRESENT, ARRIVED, CLAIMED)
+
+
+class StoredBlob:
+    """One per blob and process.
+
+    Attributes:
+        blob: digest and size.
+        chunks: the chunk list; without digests (`chunks.proved` is False) only the whole blob can be proved.
+        place: where its files lie.
+        map: which chunks are present.
+        fd: of the data; -1 when the disk has no room even for an empty file, and all lives in memory.
+        voucher: who stands behind the list.
+        bound_only: the word of a registry does not make a list good enough to serve by.
+        sealed: the whole blob was proved and has its final name.
+        serve_unproved: ARRIVED chunks may be served (`--unproved=allow`).
+        spills: chunks were kept in memory, which may leave it between `missing` and `pread`.
+        memory: what of this and other blobs is not only on disk.
+        usage: when each chunk was used, and who reads it now.
+    """
+
+    def __init__(
+        self,
+        blob: Blob,
+        chunks: ChunkList,
+        place: HeldPlace,
+        chunk_map: ChunkMap,
+        fd: int,
+        memory: Memory,
+        *,
+        voucher: Voucher,
+        sealed: bool,
+    ) -> None:
+        self.blob = blob
+        self.chunks = chunks
+        self.place = place
+        self.map = chunk_map
+        self.fd = fd
+        self.voucher = voucher
+        self.bound_only = False
+        self.sealed = sealed
+        self.serve_unproved = False
+        self.spills = False
+        self.memory = memory
+        self.usage = Usage(chunks, chunk_map)
+        self._lied = False
+
+    # What may be served
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether the list lied, as this or another process has found: nothing is served any more."""
+        return self._lied or self.map.condemned
+
+    def condemn(self) -> None:
+        """The list lied."""
+        self._lied = True
+
+    @property
+    def listed(self) -> bool:
+        """Whether there is a chunk list that decides what may be served."""
+        return self.chunks.proved and self.voucher.decides(bound_only=self.bound_only)
+
+    @property
+    def by_whole(self) -> bool:
+        """Whether nothing may be served before the sha256 of the whole blob matched."""
+        return not self.listed and (self.sealed or not self.serve_unproved)
+
+    # What is here
+
+    def missing(self, off: int, size: int) -> list[int]:
+        """Chunks that cover [off, off+size) and cannot be served now: absent, or only claimed."""
+        if self.by_whole:
+            return list(self.chunks.covering(off, size))
+        served = SERVED if self.serve_unproved and not self.chunks.proved else _SERVED
+        return [
+            i
+            for i in self.chunks.covering(off, size)
+            if self.map[i] not in served and (self, i) not in self.memory.spill
+        ]
+
+    @property
+    def here(self) -> tuple[int, ...]:
+        """States that need no fetching.
+
+        Without digests a claim is as good as what has arrived, for the whole decides over both; unless it is served
+        before that: what another boot has marked may be zeros by now.
+        """
+        if self.chunks.proved:
+            return _SERVED
+        return SERVED if self.serve_unproved else _WITHOUT_DIGESTS
+
+    def present(self, index: int) -> bool:
+        """True when chunk `index` needs no fetching: it is proved, or has arrived to be proved with the whole."""
+        return self.map[index] in self.here or (self, index) in self.memory.spill
+
+    def claimed(self, index: int) -> bool:
+        """True when chunk `index` only has to be hashed (`prove`) to be served."""
+        return self.map[index] == CLAIMED and self.chunks.proved
+
+    @property
+    def complete(self) -> bool:
+        """True when every chunk is on disk, proved or to be proved with the whole."""
+        return self.sealed or self.map.all_in(self.here)
+
+    @property
+    def present_bytes(self) -> int:
+        """Bytes that are on disk, claims included."""
+        return bytes_on_disk(self.blob.size, self.chunks.starts, self.map.states())
+
+    def present_ranges(self) -> list[tuple[int, int]]:
+        """Byte ranges [start, stop) that are on disk, claims included, in order."""
+        return self.map.byte_ranges(self.chunks)
+
+    # Getting bytes out
+
+    def pread(self, off: int, size: int) -> bytes | bytearray:
+        """Bytes [off, off+size) of chunks that are not `missing`, clipped to the blob.  Blocking when not in memory.
+
+        Raises:
+            CacheError: the file is shorter than it must be, or cannot be read; never a short read (P2).
+        """
+        stop = min(off + size, self.blob.size)
+        if off >= stop:
+            return b""
+        self.usage.read(off, stop)
+        self.usage.note()
+        spilled = self._spilled(off, stop) if self.spills else None
+        return self.pread_file(off, stop - off) if spilled is None else spilled
+
+    def pread_nowait(self, off: int, size: int) -> bytes | memoryview | None:
+        """The same when it takes no disk access, else None.  Good until the next call; for the event loop alone."""
+        stop = min(off + size, self.blob.size)
+        if off >= stop:
+            return b""
+        self.usage.read(off, stop)
+        here: bytes | memoryview | None = self._spilled(off, stop) if self.spills else None
+        if here is None and self.memory.recent:
+            here = self._recent(off, stop)
+        if here is not None:
+            return here
+        buffer = self.memory.answer(stop - off)
+        try:
+            got = os.preadv(self.fd, [buffer], off, os.RWF_NOWAIT)
+        except OSError:
+            return None  # it would block, or this file system cannot say: a thread finds out
+        return buffer if got == len(buffer) else None
+
+    def pread_file(self, off: int, size: int) -> bytearray:
+        """The bytes as the disk has them, whatever the map says of them.  Blocking.
+
+        Raises:
+            CacheError: the file is shorter than it must be, or cannot be read.
+        """
+        buffer = bytearray(size)
+        with disk_errors(self.place.data):
+            got = preadv_all(self.fd, memoryview(buffer), off)
+        if got != size:
+            raise CacheError(f"{self.place.data}: ends at {off + got}, expected {self.blob.size}")
+        return buffer
+
+    def _spilled(self, off: int, stop: int) -> bytes | None:
+        """Bytes [off, stop), some of which the disk does not have; None when it has all of them.
+
+        Raises:
+            ChunkGone: others needed the memory.
+            CacheError: the disk cannot be read.
+        """
+        covering = self.chunks.covering(off, stop - off)
+        kept = {i: data for i in covering if (data := self.memory.spill.get(self, i)) is not None}
+        if not kept and all(self.map[i] in SERVED for i in covering):
+            return None
+        parts: list[bytes | bytearray] = []
+        for i in covering:
+            chunk = self.chunks[i]
+            start, end = max(off, chunk.start), min(stop, chunk.stop)
+            if i in kept:
+                parts.append(kept[i][start - chunk.start : end - chunk.start])
+            elif self.map[i] in SERVED:
+                parts.append(self.pread_file(start, end - start))
+            else:
+                raise ChunkGone(f"{self.blob.digest.short}… chunk {chunk}: left memory before it was read")
+        return b"".join(parts)
+
+    def _recent(self, off: int, stop: int) -> bytes | memoryview | None:
+        """Bytes [off, stop) that were fetched a moment ago; None when some have left memory again.
+
+        Good until the next call.  For the event loop alone.
+        """
+        covering = self.chunks.covering(off, stop - off)
+        parts: list[bytes] = []
+        for i in covering:
+            chunk = self.chunks[i]
+            start, end = max(off, chunk.start), min(stop, chunk.stop)
+            view = self.memory.recent.reply(self, i, start - chunk.start, end - chunk.start)
+            if view is None or len(covering) == 1:
+                return view
+            parts.append(bytes(view))
+        return b"".join(parts)
