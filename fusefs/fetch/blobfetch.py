@@ -22,6 +22,8 @@ from fusefs.values.voucher import BOUND, NOBODY, UNKNOWN, Proof
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import trio
+
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
     from fusefs.prefetch.policy import Prefetch
@@ -129,13 +131,17 @@ class BlobFetch:
         self.flights.ask(self.origins.rotated())
 
     @contextlib.contextmanager
-    def reading(self, start: int, stop: int) -> Iterator[None]:
-        """While this lasts, nothing of [start, stop) is evicted."""
+    def reading(self, start: int, stop: int, scope: trio.CancelScope | None = None) -> Iterator[None]:
+        """While this lasts, nothing of [start, stop) is evicted; a stream that passes moves the deadline of `scope`."""
         self.readers.append((start, stop))
+        if scope is not None:
+            self.use.waiting.add(scope)
         try:
             yield
         finally:
             self.readers.remove((start, stop))
+            if scope is not None:
+                self.use.waiting.discard(scope)
 
     @contextlib.contextmanager
     def wanted_whole(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ from fusefs.errors import CacheError, StreamTaken
 from fusefs.fetch.flight import Priority
 from fusefs.fetch.shares import Shares
 from fusefs.fetch.spans import plan, span_limit
-from fusefs.fetch.wholestream import Streams
+from fusefs.fetch.wholestream import Stream, Streams
 from fusefs.fetch.worker import fetch_span
 from fusefs.system.files import PIECE
 
@@ -41,7 +41,7 @@ class Dispatcher:
         self._tasks = tasks
         self._buffers = Buffers(settings.memory // 2)
         self._shares = Shares(settings.connections, steady="lanes" in settings.without)
-        self._streams = Streams(self._shares, self._lock, settings.timeout)
+        self._streams = Streams(self._lock, settings.timeout)
         self._threads = trio.CapacityLimiter(math.inf)  # the shares are the limit
         self._short = False  # a reader lacks memory
         self._waiting = False  # flights could not start when they were looked at last
@@ -139,12 +139,13 @@ class Dispatcher:
     def _spawn(self, first: Flight, flights: dict[int, Flight], buffer: mmap.mmap, *, prefetch: bool) -> None:
         worker = self._shares.begin(first.host, first.blob, trio.current_time(), prefetch=prefetch)
         first.of.use.hold()
-        self._tasks.start_soon(self._work, first, flights, buffer, worker)
+        stream = Stream(self._streams, first, flights)
+        self._tasks.start_soon(self._work, stream, buffer, worker)
 
-    async def _work(self, first: Flight, flights: dict[int, Flight], memory: mmap.mmap, worker: Worker) -> None:
+    async def _work(self, stream: Stream, memory: mmap.mmap, worker: Worker) -> None:
+        first, flights = stream.first, stream.flights
         chunker = first.chunker
         buffer = memoryview(memory)
-        stream = self._streams.of(first, flights)
 
         def landed(index: int, error: BaseException | None) -> None:
             self._token.run_sync_soon(self._landed, flights[index], error)

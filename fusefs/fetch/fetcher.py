@@ -231,10 +231,6 @@ class Fetcher:
         if chunker.by_whole:
             await self._prover.whole(fetch, chunker, scope)
             return
-        with fetch.use.lasting(scope):
-            await self._demand(fetch, chunker, missing)
-
-    async def _demand(self, fetch: BlobFetch, chunker: Chunker, missing: Sequence[int]) -> None:
         # A flight that others began, perhaps long before this reader came (a prefetch at the end of its patience), may
         # fail of trouble that this reader has not waited out yet: that is a reason to look again, not to fail.
         before = fetch.flights.keys() & missing

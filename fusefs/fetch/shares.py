@@ -122,10 +122,6 @@ class Shares:
             most //= 2
         return not at.silent[blob] and size < most and size - at.silent.total() < self._connections
 
-    def of_blob(self, host: str, blob: object) -> int:
-        """How many workers a blob has at `host`."""
-        return self._hosts[host].blobs[blob]
-
     def begin(self, host: str, blob: object, now: float, *, prefetch: bool) -> Worker:
         """A worker starts."""
         worker = Worker(host, blob, now, prefetch=prefetch)

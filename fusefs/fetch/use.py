@@ -18,12 +18,13 @@ class Use:
 
     Attributes:
         handles: how many have the file open in the mount.
+        waiting: the deadlines of readers that wait for chunks of it.
     """
 
     def __init__(self) -> None:
         self.handles = 0
         self._held = 0
-        self._scopes: set[trio.CancelScope] = set()
+        self.waiting: set[trio.CancelScope] = set()
 
     def __bool__(self) -> bool:
         """Whether a task or a thread is at work on it; those who have the file open may be doing nothing."""
@@ -38,19 +39,15 @@ class Use:
         self._held -= 1
 
     @contextlib.contextmanager
-    def lasting(self, scope: trio.CancelScope | None = None) -> Iterator[None]:
-        """Hold it for the block; `progress` moves the deadline of `scope`."""
+    def lasting(self) -> Iterator[None]:
+        """Hold it for the block."""
         self.hold()
-        if scope is not None:
-            self._scopes.add(scope)
         try:
             yield
         finally:
-            if scope is not None:
-                self._scopes.discard(scope)
             self.let_go()
 
     def progress(self, timeout: float) -> None:
         """Those who wait for a chunk have had what stands before it, and wait `timeout` seconds from now on."""
-        for scope in self._scopes:
+        for scope in self.waiting:
             scope.deadline = trio.current_time() + timeout

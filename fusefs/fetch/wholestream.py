@@ -19,7 +19,6 @@ from fusefs.fetch.shares import SILENT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusefs.fetch.shares import Shares
     from fusefs.values.digest import Digest
 
 
@@ -55,17 +54,18 @@ class Alone:
 
 
 class Stream:
-    """One worker's part in it; an Along.
+    """One worker's part in it, from the worker's start; an Along.
 
     Attributes:
         first: the flight that the worker was started for.
-        flights: all that the worker has, by index.
+        flights: all that the worker has, by index; those that it takes along are added.
     """
 
     def __init__(self, streams: Streams, first: Flight, flights: dict[int, Flight]) -> None:
         self.first = first
         self.flights = flights
         self._streams = streams
+        streams.workers[first.blob] = streams.workers.get(first.blob, 0) + 1
 
     def begin(self) -> bool:
         """See `Along.begin`."""
@@ -80,13 +80,15 @@ class Streams:
     """Of one dispatcher; lives on the event loop.
 
     Args:
-        shares: who runs.
         lock: takes a flight's chunk between processes; False where somebody else has it, who is waited for.
         timeout: seconds without progress after which who waits for a stream has waited enough.
+
+    Attributes:
+        workers: how many each blob has that has any.
     """
 
-    def __init__(self, shares: Shares, lock: Callable[[Flight], bool], timeout: float) -> None:
-        self._shares = shares
+    def __init__(self, lock: Callable[[Flight], bool], timeout: float) -> None:
+        self.workers: dict[Digest, int] = {}
         self._lock = lock
         self._timeout = timeout
         self._streams: dict[Digest, Stream] = {}
@@ -94,30 +96,29 @@ class Streams:
 
     def may_start(self, flight: Flight) -> bool:
         """Whether a worker for this flight would get what no stream brings: of such a source, one worker a blob."""
-        if flight.blob in self._streams:
-            return False
-        if not self._shares.of_blob(flight.host, flight.blob):
+        if flight.blob not in self.workers:
             return True
-        return not flight.of.origins.ignores_range
-
-    def of(self, first: Flight, flights: dict[int, Flight]) -> Stream:
-        """The part of a worker that starts with `flights`; more may be added to them."""
-        return Stream(self, first, flights)
+        return flight.blob not in self._streams and not flight.of.origins.ignores_range
 
     def end(self, stream: Stream) -> None:
-        """The worker is done, and no share of it is left."""
-        self._ended.set()
-        self._ended = trio.Event()
-        if self._streams.get(stream.first.blob) is stream:
-            del self._streams[stream.first.blob]
+        """The worker is done."""
+        blob = stream.first.blob
+        self.workers[blob] -= 1
+        if not self.workers[blob]:
+            del self.workers[blob]
+        if self._streams.get(blob) is stream:
+            del self._streams[blob]
+        if self._streams:
+            self._ended.set()
+            self._ended = trio.Event()
 
     async def begin(self, stream: Stream) -> bool:
         """See `Along.begin`.  Waits a little for workers that have asked, too, and now give their chunks back."""
-        first = stream.first
-        if self._streams.setdefault(first.blob, stream) is not stream:
+        blob = stream.first.blob
+        if self._streams.setdefault(blob, stream) is not stream:
             return False
         with trio.move_on_after(SILENT):
-            while self._shares.of_blob(first.host, first.blob) > 1:
+            while self.workers[blob] > 1:
                 await self._ended.wait()
         return True
 

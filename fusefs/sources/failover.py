@@ -182,6 +182,8 @@ class Turns:
         patience.pause(failure)
 
     def _order(self) -> Sequence[BoundSource]:
+        if len(self._sources) == 1:
+            return self._sources
         usable = [source for source in self._sources if not self._is_blocked(source)] or self._sources
         return [source for source in usable if not self._caught(source)] or usable
 

@@ -90,7 +90,7 @@ class BlobFile:
         """
         fetch, fetcher = self._fetch, self._fetcher
         fetcher.counters.add(metrics.READS_WAITED)
-        with fetch.reading(off, off + size), trio.move_on_after(fetcher.timeout) as scope:
+        with trio.move_on_after(fetcher.timeout) as scope, fetch.reading(off, off + size, scope):
             while True:
                 if chunker is not None and missing:
                     await fetcher.ensure(fetch, chunker, missing, scope)

@@ -158,7 +158,8 @@ class RegistrySource:
         if chunk.size == blob.size:
             return RangeBody(response, sent, sent)
         ignored = sent.size == blob.size
-        self._note_range(response.source, ignored=ignored)
+        if ignored or self._ignoring:
+            self._note_range(response.source, ignored=ignored)
         return RangeBody(response, sent, sent if ignored else chunk, stream=ignored)
 
     def close(self) -> None:
