@@ -117,6 +117,14 @@ class WrongResponse(SourceError):
     temporary = True
 
 
+class RangeIgnored(WrongResponse):
+    """All of a blob came where a part of it was wanted; whoever can take all of it asks again."""
+
+
+class StreamTaken(WrongResponse):
+    """All of a blob came where a part of it was wanted, and another request takes all of it already."""
+
+
 class TransportError(SourceError):
     """The connection failed: refused, reset, name not resolved, cut short."""
 

@@ -37,6 +37,7 @@ class FakeSource:
     Attributes:
         asked: every range that was opened, in order.
         faults: taken from the left, one for each range that is opened.
+        ignores_range: each range is answered with all of the blob.
         gate: when set to an unset event, ranges wait for it: a network that is slow as long as the test wants.
     """
 
@@ -45,6 +46,7 @@ class FakeSource:
         self.asked: list[Chunk] = []
         self.faults: deque[Fault | None] = deque()
         self.always: Fault | None = None
+        self.ignores_range = False
         self.gate = threading.Event()
         self.gate.set()
         self.closed = False
@@ -90,13 +92,15 @@ class FakeSource:
         self._check()
         if blob.digest not in self._blobs:
             raise NotFound("no such blob", source=self.label)
-        data = self._blobs[blob.digest][chunk.start : chunk.stop]
         with self._lock:
             self.asked.append(chunk)
+        chunk = Chunk(0, blob.size - 1) if self.ignores_range else chunk
+        data = self._blobs[blob.digest][chunk.start : chunk.stop]
+        with self._lock:
             fault = self.faults.popleft() if self.faults else self.always
         if fault is not None:
             data = fault(chunk, data)
-        return _Body(self, data)
+        return _Body(self, chunk, data)
 
     def close(self) -> None:
         """As Source.close."""
@@ -114,7 +118,8 @@ class FakeSource:
 
 
 class _Body:
-    def __init__(self, source: FakeSource, data: bytes) -> None:
+    def __init__(self, source: FakeSource, given: Chunk, data: bytes) -> None:
+        self.given = given
         self._source = source
         self._rest = memoryview(data)
 

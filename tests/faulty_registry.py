@@ -21,8 +21,9 @@ Misbehaving:
 
 Options of the constructor: `chunksums` (False: no such endpoint), `content_location` ("absolute", "relative", "none",
 "signed"), `token` (then every /v2/ request needs `Bearer <token>`), `realm`, `token_answer`, `basic` ("user:password"
-needed for everything), `storage` (another FaultyRegistry to which blobs are redirected with signed URLs;
-`storage.expire()` makes all URLs signed so far answer 403), `certificate` (then it speaks TLS), `port`, `address`.
+needed for everything), `ranges` (False: Range is ignored, and blobs come whole), `storage` (another FaultyRegistry to
+which blobs are redirected with signed URLs; `storage.expire()` makes all URLs signed so far answer 403), `certificate`
+(then it speaks TLS), `port`, `address`.
 
 Strict:
     registry.expect("/v2/library/m/manifests/latest", body=b"…", headers={"Accept": …}, span=None, answer=Answer(…))
@@ -107,6 +108,7 @@ class FaultyRegistry:
         realm: str | None = None,
         token_answer: Mapping[str, Any] | None = None,
         basic: str | None = None,
+        ranges: bool = True,
         storage: FaultyRegistry | None = None,
         certificate: Certificate | None = None,
         port: int = 0,
@@ -118,6 +120,7 @@ class FaultyRegistry:
         self._realm = realm
         self.token_answer = dict(token_answer) if token_answer is not None else None
         self._basic = basic
+        self._ranges = ranges
         self._storage = storage
         self._generation = 0
         self._blobs: dict[Digest, bytes] = {}
@@ -356,8 +359,9 @@ class FaultyRegistry:
 
     def _bytes(self, digest: Digest, request: Request) -> Answer:
         data = self._blobs[digest]
-        start, end = request.span or (0, len(data) - 1)
-        if end >= len(data) and request.span:
+        span = request.span if self._ranges else None
+        start, end = span or (0, len(data) - 1)
+        if end >= len(data) and span:
             return Answer(416, b"requested range not satisfiable\n", {"Content-Range": f"bytes */{len(data)}"})
         position = start
 
@@ -369,7 +373,7 @@ class FaultyRegistry:
             position += size
 
         headers = {"Content-Type": "application/octet-stream", "ETag": f'"{digest}"', "Accept-Ranges": "bytes"}
-        if request.span is None:
+        if span is None:
             return Answer(200, data, headers, whole=data, on_sent=on_sent)
         headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
         return Answer(206, data[start : end + 1], headers, whole=data, on_sent=on_sent)

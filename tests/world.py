@@ -13,7 +13,7 @@ import trio.testing
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.space.quota import Limits
 from fusefs.fetch.fetcher import Fetcher
-from fusefs.fetch.worker import Origin
+from fusefs.sources.bound import BoundSource
 from fusefs.values.counters import Counters
 from fusefs.values.names import Name
 from fusefs.values.settings import Settings
@@ -81,7 +81,7 @@ class World:
         self.data = data
         self.blob = blob
         self.fetch = fetcher.track(blob)
-        self.fetch.add_origin(Origin(source, NAME))
+        self.fetch.add_origin(BoundSource(source, NAME))
         self.file = BlobFile(fetcher, self.fetch)
         self.counters = fetcher.counters
 

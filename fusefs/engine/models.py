@@ -12,7 +12,7 @@ import trio
 from fusefs.artifacts.ollama import snapshot_of
 from fusefs.engine.resolve import ask, last_known, resolve
 from fusefs.errors import FusefsError, InvalidManifest, InvalidName, NotFound, SourceError
-from fusefs.fetch.worker import Origin
+from fusefs.sources.bound import BoundSource
 from fusefs.vfs.layout import layout_of
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def origins(fetcher: Fetcher, models: Iterable[Snapshot], pool: SourcePool) -> d
     """
     named: dict[Blob, str] = {}
     for model in models:
-        having = [Origin(source, model.reference) for source in pool.of(model.reference)]
+        having = [BoundSource(source, model.reference) for source in pool.of(model.reference)]
         for blob in model.blobs:
             fetch = fetcher.track(blob)
             for origin in having:

@@ -88,12 +88,14 @@ class SourcePool:
             if isinstance(source, Retrying) and source.remote is not None:
                 trouble, standing = resting.pop(source.remote.host, ""), source.standing
                 aside = standing.blobs if standing is not None else 0
-                if aside or trouble or source.label not in found:
+                whole = source.remote.ignores_range
+                if aside or trouble or whole or source.label not in found:
                     found[source.label] = SourceState(
                         label=source.label,
                         state="resting" if trouble else "blocked" if aside else "ok",
                         reason=trouble or (standing.reason if standing is not None else ""),
                         blobs_blocked=aside,
+                        ignores_range=whole,
                     )
         for host, reason in resting.items():
             found.setdefault(host, SourceState(label=host, state="resting", reason=reason))

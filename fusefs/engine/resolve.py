@@ -23,9 +23,9 @@ from fusefs.errors import (
     NotFound,
     SourceError,
 )
-from fusefs.fetch.rounds import asked_twice, decisive, in_rounds, patience_of, voucher_of
+from fusefs.sources.bound import BoundSource
+from fusefs.sources.failover import Failover
 from fusefs.sources.retry import MANIFEST_TIMEOUT
-from fusefs.values.voucher import Proof
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +60,7 @@ def resolve(
         DigestMismatch: it is not the manifest that the name pins.
     """
     try:
-        return in_rounds(lambda: ask(name, sources, cache, keeper), patience_of(sources, MANIFEST_TIMEOUT))
+        return ask(name, sources, cache, keeper, longest=MANIFEST_TIMEOUT)
     except Cancelled:
         raise
     except FusefsError as exc:
@@ -77,11 +77,11 @@ def _offer_digest(name: Name, failure: SourceError, sources: Sequence[Source]) -
     Raises:
         SourceError: `failure` and the name with the digest of what a mirror has under the tag.
     """
-    for source in sources if name.digest is None else ():
-        if voucher_of(source).proof > Proof.NONE:
+    for source in _bound(name, sources) if name.digest is None else ():
+        if source.decides:
             continue
         with contextlib.suppress(FusefsError):
-            digest = Manifest.parse(source.manifest(name)).digest
+            digest = Manifest.parse(source.manifest()).digest
             break
     else:
         return
@@ -91,37 +91,54 @@ def _offer_digest(name: Name, failure: SourceError, sources: Sequence[Source]) -
     ) from failure
 
 
-def ask(name: Name, sources: Sequence[Source], cache: DiskCache, keeper: Keeper) -> Manifest:
-    """The same of what `sources` have now alone (or the cache, by digest); each is asked once.
+def ask(
+    name: Name, sources: Sequence[Source], cache: DiskCache, keeper: Keeper, *, longest: float | None = None
+) -> Manifest:
+    """The same of what `sources` have now alone (or the cache, by digest).
+
+    Args:
+        name: of the model.
+        sources: best first.
+        cache: may have it by digest.
+        keeper: keeps it.
+        longest: seconds for which they are asked again and again; None: each once.
 
     Raises:
         FusefsError: as `resolve`.
     """
-    if name.digest is not None:
+    asked = _bound(name, sources)
+    if name.digest is None:
+        asked = asked.that_decide()
+    else:
         with contextlib.suppress(CacheError, DigestMismatch):
             return Manifest.parse(cache.read(name.digest, MAX_MANIFEST_SIZE))
-    else:
-        sources = [source for source in sources if voucher_of(source).proof > Proof.NONE]
-    errors: list[FusefsError] = []
-    for source in sources:
+    turns = asked.turns(told=partial(_told, name))
+    for source in turns.rounds(None if longest is None else asked.patience(longest)):
         try:
-            manifest = asked_twice(partial(_manifest_of, source, name))
+            manifest = _manifest_of(source, name)
         except Cancelled:
             raise
         except FusefsError as exc:
-            # A store that lacks the model says nothing about the registry that is asked next; trouble does.
-            errors.append(exc)
-            if source is not sources[-1]:
-                lied = isinstance(exc, IntegrityError | InvalidManifest)
-                log.log(logging.WARNING if lied else logging.INFO, "%s: %s; the next source is asked", name, exc)
+            turns.failed(exc)
             continue
         keeper.add(name, manifest.digest, manifest.raw)
         return manifest
-    raise decisive(errors) if errors else NotFound(f"{name}: no source to ask")
+    raise NotFound(f"{name}: no source to ask")
 
 
-def _manifest_of(source: Source, name: Name) -> Manifest:
-    raw = source.manifest(name)
+def _bound(name: Name, sources: Sequence[Source]) -> Failover:
+    return Failover([BoundSource(source, name) for source in sources])
+
+
+def _told(name: Name, _source: BoundSource, exc: FusefsError, last: bool) -> None:  # as Told
+    """A store that lacks the model says nothing about the registry that is asked next; trouble does."""
+    if not last:
+        lied = isinstance(exc, IntegrityError | InvalidManifest)
+        log.log(logging.WARNING if lied else logging.INFO, "%s: %s; the next source is asked", name, exc)
+
+
+def _manifest_of(source: BoundSource, name: Name) -> Manifest:
+    raw = source.manifest()
     try:
         manifest = Manifest.parse(raw)
     except InvalidManifest as exc:

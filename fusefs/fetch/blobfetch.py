@@ -13,20 +13,22 @@ from typing import TYPE_CHECKING
 from fusefs.errors import BlobQuarantined, BlobUnproved, FusefsError, NotCached
 from fusefs.fetch.flight import BlobFlights
 from fusefs.fetch.left import Left
-from fusefs.fetch.lists import find_list, lied
+from fusefs.fetch.lists import find_list
 from fusefs.fetch.load import prefetch_of
-from fusefs.fetch.rounds import voucher_of
 from fusefs.fetch.sight import Sight
 from fusefs.values.chunks import ChunkList
-from fusefs.values.voucher import BOUND, NOBODY, UNKNOWN, Proof, registry_of
+from fusefs.values.voucher import BOUND, NOBODY, UNKNOWN, Proof
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import trio
+
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
-    from fusefs.fetch.worker import Origin
     from fusefs.prefetch.policy import Prefetch
+    from fusefs.sources.bound import BoundSource
+    from fusefs.sources.failover import Failover
     from fusefs.values.chunks import Blob
     from fusefs.values.settings import Settings
     from fusefs.values.trace import Start
@@ -43,7 +45,6 @@ class BlobFetch:
 
     Attributes:
         blob: digest and size.
-        origins: where it can be had, best first; those whose list lied come out.
         chunker: None until the first read needed it.
         flights: chunks that are queued or being fetched.
         prefetch: what to have next; None until the chunker is open.
@@ -61,14 +62,13 @@ class BlobFetch:
     def __init__(self, blob: Blob, cache: DiskCache, settings: Settings, caught_lying: Callable[[Blob], None]) -> None:
         self.blob = blob
         self.flights = BlobFlights(blob.digest)
-        self.origins = self.flights.origins
         self.use = self.flights.use
         self.chunker: Chunker | None = None
         self.prefetch: Prefetch | None = None
         self.early: list[tuple[int, int]] = []
         self.keeping = False
         self.readers: list[tuple[int, int]] = []
-        self.retired: list[Chunker] = []
+        self.retired = self.flights.retired
         self.left: Left | None = None
         self.quarantined: FusefsError | None = None
         self.lies = 0
@@ -81,18 +81,21 @@ class BlobFetch:
         single = blob.size <= settings.single_chunk_limit and blob.digest.is_sha256
         self.sight = Sight(blob, cache, lambda: self.chunker, self._unlisted, single=single)
         self._list: Listed | None = None
-        self._listed_by: Origin | None = None
+        self._listed_by: BoundSource | None = None
         self._registries: set[str] = set()
         self._own_word: set[Voucher] = set()
 
-    def add_origin(self, origin: Origin) -> None:
+    def add_origin(self, origin: BoundSource) -> None:
         """The blob can be had there, too."""
-        if origin not in self.origins:
-            self.flights.ask([*self.origins, origin])
-        self._registries.add(registry_of(origin.name))
-        self._own_word.add(voucher_of(origin.source))
-        if origin.name.digest is not None:
-            self._pinned_name = origin.name.short
+        self.flights.ask(self.origins.plus(origin))
+        self._registries.add(origin.registry)
+        self._own_word.add(origin.voucher)
+        self._pinned_name = origin.pinned or self._pinned_name
+
+    @property
+    def origins(self) -> Failover:
+        """Where it can be had; those whose list lied come out."""
+        return self.flights.origins
 
     @property
     def of_several(self) -> bool:
@@ -125,16 +128,20 @@ class BlobFetch:
 
     def ask_next_first(self) -> None:
         """Who was asked first is asked last from now on."""
-        self.flights.ask([*self.origins[1:], *self.origins[:1]])
+        self.flights.ask(self.origins.rotated())
 
     @contextlib.contextmanager
-    def reading(self, start: int, stop: int) -> Iterator[None]:
-        """While this lasts, nothing of [start, stop) is evicted."""
+    def reading(self, start: int, stop: int, scope: trio.CancelScope | None = None) -> Iterator[None]:
+        """While this lasts, nothing of [start, stop) is evicted; a stream that passes moves the deadline of `scope`."""
         self.readers.append((start, stop))
+        if scope is not None:
+            self.use.waiting.add(scope)
         try:
             yield
         finally:
             self.readers.remove((start, stop))
+            if scope is not None:
+                self.use.waiting.discard(scope)
 
     @contextlib.contextmanager
     def wanted_whole(self) -> Iterator[None]:
@@ -264,13 +271,12 @@ class BlobFetch:
 
         With `in_vain` there is another way, and with mirrors there may be: trouble is not waited out.
         """
-        mirrored = any(voucher_of(origin.source).proof == Proof.NONE for origin in self.origins)
-        whole_will_do = in_vain or (mirrored and self._settings.unproved == "wait")
-        found = find_list(list(self.origins), self.blob, self._is_possible, whole_will_do=whole_will_do)
+        whole_will_do = in_vain or (self.origins.mirrored and self._settings.unproved == "wait")
+        found = find_list(self.origins, self.blob, self._is_possible, whole_will_do=whole_will_do)
         if found is None:
             return None
         chunks, self._listed_by = found
-        return chunks, voucher_of(self._listed_by.source)
+        return chunks, self._listed_by.voucher
 
     def _is_possible(self, chunks: ChunkList) -> bool:
         """A list of one chunk has the blob's own digest, or it is a lie on the face of it."""
@@ -297,15 +303,15 @@ class BlobFetch:
             return any(str(chunks.digest(i)) == seen for i in range(len(chunks)))
 
         try:
-            found = find_list(list(self.origins), self.blob, fits)
+            found = find_list(self.origins, self.blob, fits)
         except FusefsError:
             return None
         if found is None:
             return None
         chunks, origin = found
-        lied(self.origins, self._listed_by if self._listed_by != origin else None, self.blob.digest)
+        self.origins.lied(self._listed_by if self._listed_by != origin else None, self.blob.digest)
         self._listed_by = origin
-        return chunks, voucher_of(origin.source)
+        return chunks, origin.voucher
 
     def distrust(self, chunker: Chunker) -> None:
         """The list of `chunker` lied.  With another source left, start again from there; else nothing is served.
@@ -314,9 +320,9 @@ class BlobFetch:
         """
         if self.chunker is not chunker:
             return
-        if self._listed_by in self.origins:
-            lied(self.origins, self._listed_by, self.blob.digest)
-            self.flights.ask([origin for origin in self.origins if origin != self._listed_by])
+        if self._listed_by is not None and self._listed_by in self.origins:
+            self.origins.lied(self._listed_by, self.blob.digest)
+            self.flights.ask(self.origins.without(self._listed_by))
         self._listed_by = None
         if not chunker.by_whole:
             self.lies += 1

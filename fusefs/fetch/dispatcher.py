@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, cast
 import trio
 
 from fusefs.cache.memory.buffers import Buffers
-from fusefs.errors import CacheError
+from fusefs.errors import CacheError, StreamTaken
 from fusefs.fetch.flight import Priority
 from fusefs.fetch.shares import Shares
 from fusefs.fetch.spans import plan, span_limit
+from fusefs.fetch.wholestream import Stream, Streams
 from fusefs.fetch.worker import fetch_span
 from fusefs.system.files import PIECE
 
@@ -40,6 +41,7 @@ class Dispatcher:
         self._tasks = tasks
         self._buffers = Buffers(settings.memory // 2)
         self._shares = Shares(settings.connections, steady="lanes" in settings.without)
+        self._streams = Streams(self._lock, settings.timeout)
         self._threads = trio.CapacityLimiter(math.inf)  # the shares are the limit
         self._short = False  # a reader lacks memory
         self._waiting = False  # flights could not start when they were looked at last
@@ -77,6 +79,8 @@ class Dispatcher:
         if prefetch and self._short:
             return False
         if not self._shares.may_start(flight.host, flight.blob, prefetch=prefetch):
+            return False
+        if not self._streams.may_start(flight):
             return False
         chunker = flight.chunker
         span = self._plan(flight)
@@ -135,9 +139,11 @@ class Dispatcher:
     def _spawn(self, first: Flight, flights: dict[int, Flight], buffer: mmap.mmap, *, prefetch: bool) -> None:
         worker = self._shares.begin(first.host, first.blob, trio.current_time(), prefetch=prefetch)
         first.of.use.hold()
-        self._tasks.start_soon(self._work, first, flights, buffer, worker)
+        stream = Stream(self._streams, first, flights)
+        self._tasks.start_soon(self._work, stream, buffer, worker)
 
-    async def _work(self, first: Flight, flights: dict[int, Flight], memory: mmap.mmap, worker: Worker) -> None:
+    async def _work(self, stream: Stream, memory: mmap.mmap, worker: Worker) -> None:
+        first, flights = stream.first, stream.flights
         chunker = first.chunker
         buffer = memoryview(memory)
 
@@ -151,16 +157,18 @@ class Dispatcher:
                     fetch_span,
                     chunker,
                     sorted(flights),
-                    list(first.of.origins),
+                    first.of.origins,
                     buffer,
                     self._counters,
                     landed,
                     worker.heard,
+                    stream,
                     limiter=self._threads,
                 )
         finally:
             self._buffers.give(cast("mmap.mmap", buffer.obj))
             self._shares.end(worker)
+            self._streams.end(stream)
             first.of.use.let_go()
             if self._waiting or self._shares.running:  # else there is nothing to start, and nothing to be idle beside
                 self._flights.stirred.set()
@@ -168,6 +176,9 @@ class Dispatcher:
     def _landed(self, flight: Flight, error: BaseException | None) -> None:
         """One chunk of a span is over (on the event loop)."""
         flight.chunker.unlock(flight.index)
+        if isinstance(error, StreamTaken):
+            self._flights.requeue(flight)
+            return
         if error is None:
             size, now = flight.chunker.chunks.size_of(flight.index), trio.current_time()
             self._flights.rate.add(size, now)

@@ -222,7 +222,7 @@ class Fetcher:
             fetch: the blob.
             chunker: its chunker as it was looked at.
             missing: what lacked then, at least one.
-            scope: bounds the wait of the reader; of a blob that is fetched as a whole all progress moves its deadline.
+            scope: bounds the wait of the reader; of what comes as a whole all progress moves its deadline.
 
         Raises:
             FusefsError: why they cannot be had now; the next call tries again.

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.fetch.use import Use
+from fusefs.sources.failover import Failover
 
 if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
-    from fusefs.fetch.worker import Origin
     from fusefs.values.digest import Digest
 
 
@@ -31,19 +31,21 @@ class BlobFlights(dict[int, "Flight"]):
         origins: where it can be had, best first; those whose list lied come out.
         host: whom it is asked of, for fairness among hosts: the same sources are one, mirrors included.
         use: who has something to do with its chunker.
+        retired: chunkers whose list lied, for which no flight begins any more.
     """
 
     def __init__(self, blob: Digest) -> None:
         super().__init__()
         self.blob = blob
-        self.origins: list[Origin] = []
+        self.origins = Failover()
         self.host = ""
         self.use = Use()
+        self.retired: list[Chunker] = []
 
-    def ask(self, origins: list[Origin]) -> None:
+    def ask(self, origins: Failover) -> None:
         """From now on these are asked, in this order."""
-        self.origins[:] = origins
-        self.host = " ".join(origin.source.label for origin in origins)
+        self.origins = origins
+        self.host = origins.label
 
 
 class Flight:

@@ -11,21 +11,19 @@ of them, the registry of the name, can do without its mirrors must not fail beca
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING
 
 from fusefs.errors import Cancelled, ChunkListTooFine, FusefsError, HostResting, InvalidInput, NotFound
-from fusefs.fetch.rounds import asked_twice, decisive, patience_of, standing_of, usable, voucher_of
-from fusefs.values.voucher import Proof
+from fusefs.sources.failover import block
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from fusefs.fetch.worker import Origin
+    from fusefs.sources.bound import BoundSource
+    from fusefs.sources.failover import Failover, Turns
     from fusefs.values.chunks import Blob, ChunkList
-    from fusefs.values.digest import Digest
 
-    Found = tuple[ChunkList, Origin]
+    Found = tuple[ChunkList, BoundSource]
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +32,7 @@ _SECOND_BEST = 5.0
 
 
 def find_list(
-    origins: Sequence[Origin],
+    sources: Failover,
     blob: Blob,
     fits: Callable[[ChunkList], bool] = lambda _: True,
     *,
@@ -43,7 +41,7 @@ def find_list(
     """The first chunk list of `blob` that `fits`, and whose it is; None when nobody whose word counts keeps one.
 
     Args:
-        origins: who may be asked, best first.
+        sources: of which those are asked whose word counts.
         blob: of which.
         fits: whether a list is wanted.
         whole_will_do: others have the bytes, and without a list nothing is served before the whole is proved: trouble
@@ -52,25 +50,21 @@ def find_list(
     Raises:
         SourceError, InvalidInput: no list, and not for lack of one.
     """
-    origins = [origin for origin in origins if voucher_of(origin.source).proof > Proof.NONE]
-    sources = [origin.source for origin in origins]
-    patience, short = patience_of(sources), patience_of(sources, _SECOND_BEST, 0.25)
+    asked = sources.that_decide()
+    patience, short = asked.patience(), asked.patience(_SECOND_BEST, 0.25)
     search = _Search(blob, fits, several=patience is not None)
+    turns = asked.turns(blob.digest, search.failed)
     while True:
-        found = search.ask_all(origins)
-        if found is not None or not search.errors:
+        found = search.ask_all(turns)
+        if found is not None or not turns.errors:
             return found
-        failure = decisive(search.errors)
         second_best = search.none or whole_will_do
-        waiting = short if second_best else patience
-        if waiting is None:
-            raise failure
         try:
-            waiting.pause(failure)
+            turns.pause(short if second_best else patience)
         except Cancelled:
             raise
         except FusefsError:
-            if second_best:
+            if second_best and short is not None:
                 return None
             raise
 
@@ -79,64 +73,62 @@ class _Search:
     """For the chunk list of one blob.
 
     Attributes:
-        errors: of the last round, in the order of the sources.
         none: the last source that was asked keeps no list.
     """
 
     def __init__(self, blob: Blob, fits: Callable[[ChunkList], bool], *, several: bool) -> None:
-        self.errors: list[FusefsError] = []
         self.none = False
         self._blob = blob
         self._fits = fits
         self._several = several
         self._said: set[str] = set()
 
-    def ask_all(self, origins: Sequence[Origin]) -> Found | None:
+    def ask_all(self, turns: Turns) -> Found | None:
         """One round."""
-        self.errors = []
-        for origin in usable(origins, self._blob.digest, lambda origin: origin.source):
-            self.none = False
+        for source in turns.round():
             try:
-                chunks = asked_twice(partial(origin.source.chunk_list, origin.name, self._blob))
+                chunks = self._ask(source)
             except Cancelled:
                 raise
-            except ChunkListTooFine as exc:
-                self._told(origin, f"{exc}; it is not used, see --unproved")
-                self.none = True
-            except NotFound as exc:
-                log.debug("%s has no chunk list of %s: %s", origin.source.label, self._blob.digest, exc)
             except FusefsError as exc:
-                self._note(exc, origin, last=origin is origins[-1])
+                turns.failed(exc)
             else:
-                self.none = chunks is None
-                if chunks is not None and self._fits(chunks):
-                    return chunks, origin
+                if chunks is not None:
+                    return chunks, source
         return None
 
-    def _told(self, origin: Origin, what: str) -> None:
-        text = f"{origin.source.label}: chunk list of {self._blob.digest.short}: {what}"
-        if text not in self._said:
-            self._said.add(text)
-            log.warning("%s", text)
+    def _ask(self, source: BoundSource) -> ChunkList | None:
+        """The list of one source, if it has one that fits.
 
-    def _note(self, exc: FusefsError, origin: Origin, *, last: bool) -> None:
-        self.errors.append(exc)
-        text = f"{origin.source.label}: chunk list of {self._blob.digest.short}: {exc}"
-        if text not in self._said and not isinstance(exc, HostResting):
-            self._said.add(text)
+        Raises:
+            FusefsError: no answer, or one that cannot be used.
+        """
+        self.none = False
+        try:
+            chunks = source.chunk_list(self._blob)
+        except ChunkListTooFine as exc:
+            self._say(logging.WARNING, f"{self._of(source)}: {exc}; it is not used, see --unproved")
+            self.none = True
+            return None
+        except NotFound as exc:
+            log.debug("%s: %s", self._of(source), exc)
+            return None
+        self.none = chunks is None
+        return chunks if chunks is not None and self._fits(chunks) else None
+
+    def failed(self, source: BoundSource, exc: FusefsError, last: bool) -> None:  # as Told
+        """A source could not help."""
+        if not isinstance(exc, HostResting):
             # Trouble of a source that others stand in for is told by its circuit and by status.
             quiet = self._several and exc.temporary
-            log.log(logging.INFO if quiet else logging.WARNING, "%s", text)
-        standing = standing_of(origin.source)
-        if isinstance(exc, InvalidInput) and standing is not None and not last:
-            standing.set_aside(self._blob.digest, "a chunk list that is none")
+            self._say(logging.INFO if quiet else logging.WARNING, f"{self._of(source)}: {exc}")
+        if isinstance(exc, InvalidInput) and not last:
+            block(source, self._blob.digest, "a chunk list that is none")
 
+    def _of(self, source: BoundSource) -> str:
+        return f"{source.label}: chunk list of {self._blob.digest.short}"
 
-def lied(origins: Sequence[Origin], liar: Origin | None, digest: Digest) -> None:
-    """The list of `liar` was wrong: it is set aside, and those that failed it were right."""
-    for origin in origins:
-        if (standing := standing_of(origin.source)) is not None:
-            standing.forgive(digest)
-    standing = standing_of(liar.source) if liar is not None else None
-    if standing is not None:
-        standing.set_aside(digest, "a wrong chunk list")
+    def _say(self, level: int, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            log.log(level, "%s", text)

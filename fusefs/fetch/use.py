@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+import trio
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -16,11 +18,13 @@ class Use:
 
     Attributes:
         handles: how many have the file open in the mount.
+        waiting: the deadlines of readers that wait for chunks of it.
     """
 
     def __init__(self) -> None:
         self.handles = 0
         self._held = 0
+        self.waiting: set[trio.CancelScope] = set()
 
     def __bool__(self) -> bool:
         """Whether a task or a thread is at work on it; those who have the file open may be doing nothing."""
@@ -42,3 +46,8 @@ class Use:
             yield
         finally:
             self.let_go()
+
+    def progress(self, timeout: float) -> None:
+        """Those who wait for a chunk have had what stands before it, and wait `timeout` seconds from now on."""
+        for scope in self.waiting:
+            scope.deadline = trio.current_time() + timeout

@@ -1,22 +1,29 @@
 """Worker: fetch one span in a thread.  Blocking; knows sources and the chunker, not trio and not who waits.
 
-Sources are asked in order.  What fails its digest is asked for once more on a new request (a flipped bit on the way)
-and then from the next source; when that one has it right, the first is set aside for the blob.  Not before: when all
-of them fail the same digest it is the chunk list that is wrong.  Transport trouble has been retried by the source
-itself (`fusefs.sources.retry`), or is waited out here when there are several (`fusefs.fetch.rounds`).
+Which source is asked, for how long, and who is to blame for wrong bytes is for `fusefs.sources.failover` to say.  A
+source that ignores Range sends all of the blob: then the worker takes along what passes (`fusefs.fetch.wholestream`).
 """
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import logging
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from fusefs.errors import CacheError, Cancelled, DigestMismatch, FusefsError, NotFound
-from fusefs.fetch.rounds import decisive, patience_of, standing_of, usable
+from fusefs.errors import (
+    CacheError,
+    Cancelled,
+    DigestMismatch,
+    FusefsError,
+    NotFound,
+    StreamTaken,
+    UnexpectedEnd,
+)
 from fusefs.fetch.spans import runs
+from fusefs.fetch.wholestream import Alone, Verdict
 from fusefs.values import metrics
 from fusefs.values.chunks import Chunk
 
@@ -24,35 +31,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fusefs.cache.blob.chunker import Chunker
-    from fusefs.sources.base import Body, Source
+    from fusefs.fetch.wholestream import Along
+    from fusefs.sources.backoff import Patience
+    from fusefs.sources.base import Body, Origin
+    from fusefs.sources.failover import Failover, Turns
     from fusefs.values.counters import Counters
-    from fusefs.values.names import Name
 
     Landed = Callable[[int, BaseException | None], None]
     """Told of each chunk of the span, once: its index, and why it failed or None."""
 
 log = logging.getLogger(__name__)
 
-_TRIES_A_SOURCE = 2
-"""For bytes that do not match: once is an accident, twice is the source."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a blob can be had: a source, and the model under whose name it has it."""
-
-    source: Source
-    name: Name
+_ALONE = Alone()
 
 
 def fetch_span(
     chunker: Chunker,
     span: Sequence[int],
-    origins: Sequence[Origin],
+    origins: Failover,
     buffer: memoryview,
     counters: Counters,
     landed: Landed,
     heard: Callable[[], None] = lambda: None,
+    along: Along = _ALONE,
 ) -> memoryview:
     """Fetch the chunks of `span` (rising), verify and store each, and tell `landed` as soon as each is there.
 
@@ -61,10 +62,11 @@ def fetch_span(
     Returns:
         `buffer`, or another of its size that was had for it.
     """
-    work = _Span(chunker, list(span), buffer, counters, landed, heard)
-    error: BaseException
+    turns = origins.turns(chunker.blob.digest)
+    work = _Span(chunker, list(span), buffer, counters, landed, heard, along, turns)
+    error: BaseException | None = None
     try:
-        error = work.fetch(origins)
+        work.fetch(origins.patience())
     except FusefsError as exc:
         error = exc
     except Exception as exc:  # a bug: those who wait must not wait for ever
@@ -86,7 +88,8 @@ class _Span:
         counters: what happened.
         landed: told of each chunk.
         heard: told of bytes.
-        misses: how many times which source had a chunk wrong.
+        along: who has what passes in a stream of the whole blob.
+        turns: whose turn it is to be asked.
     """
 
     chunker: Chunker
@@ -95,43 +98,23 @@ class _Span:
     counters: Counters
     landed: Landed
     heard: Callable[[], None]
-    misses: dict[int, Counter[Origin]] = field(default_factory=dict)
+    along: Along
+    turns: Turns
 
-    def fetch(self, origins: Sequence[Origin]) -> FusefsError:
-        """Ask one source after the other for what is left; why some of it is left in the end.
+    def fetch(self, patience: Patience | None) -> None:
+        """Ask one source after the other for what is left.
 
         Raises:
-            Cancelled, CacheError: no other source would help.
+            Cancelled, CacheError, StreamTaken: no other source would help.
+            FusefsError: why some of it is left in the end.
         """
-        patience = patience_of(origin.source for origin in origins)
-        while True:
-            before = len(self.left)
-            error = self._round(origins)
-            if not self.left or patience is None:
-                return error
-            if len(self.left) < before:
-                patience.renew()
-            patience.pause(error)
-
-    def _round(self, origins: Sequence[Origin]) -> FusefsError:
-        """Ask each source that may be asked."""
-        digest = self.chunker.blob.digest
-        errors: list[FusefsError] = []
-        asked = usable(origins, digest, lambda origin: origin.source)
-        for origin in [origin for origin in asked if not self._caught(origin)] or asked:
-            if error := self._ask_twice(origin):
-                errors.append(error)
-            if not self.left:
-                break
-        return decisive(errors) if errors else NotFound(f"no source has {digest}")
-
-    def _ask_twice(self, origin: Origin) -> FusefsError | None:
-        error: FusefsError | None = None
-        for _ in range(_TRIES_A_SOURCE):
+        for origin in self.turns.rounds(patience):
             error = self._ask(origin)
-            if not self.left or not isinstance(error, DigestMismatch):
-                break
-        return error
+            if not self.left:
+                return
+            if error is not None:
+                self.turns.failed(error)
+        raise NotFound(f"no source has {self.chunker.blob.digest}")
 
     def _ask(self, origin: Origin) -> FusefsError | None:
         """Ask one source for all that is left; what went wrong last."""
@@ -139,50 +122,71 @@ class _Span:
         for run in list(runs(self.left)):
             whole = Chunk(self.chunker.chunks[run.start].start, self.chunker.chunks[run.stop - 1].end)
             try:
-                with contextlib.closing(origin.source.open_range(origin.name, self.chunker.blob, whole)) as body:
+                with contextlib.closing(origin.open_range(self.chunker.blob, whole)) as body:
+                    if body.given != whole:
+                        return self._take_along(body, origin)
                     for index in run:
-                        mismatch = self._take(index, body)
-                        if mismatch is None:
-                            self._blame_others(index, origin)
-                            self.left.remove(index)
-                            self.landed(index, None)
-                        else:
-                            log.warning("%s: %s", origin.source.label, mismatch)
-                            self.misses.setdefault(index, Counter())[origin] += 1
-                            error = mismatch
-            except (Cancelled, CacheError):
+                        error = self._take(index, body, origin) or error
+            except (Cancelled, CacheError, StreamTaken):
                 raise
             except FusefsError as exc:
                 error = exc
         return error
 
-    def _caught(self, origin: Origin) -> bool:
-        """Whether a source has had a chunk wrong twice that nobody has had right yet."""
-        return any(self.misses[index][origin] >= _TRIES_A_SOURCE for index in self.left if index in self.misses)
+    def _take_along(self, body: Body, origin: Origin) -> FusefsError | None:
+        """Take all of the blob, of which a part was asked for: what is left, and what else is not here.
 
-    def _blame_others(self, index: int, right: Origin) -> None:
-        """A chunk is right at last: who had it wrong is not asked for this blob any more."""
-        for origin, times in self.misses.pop(index, Counter()).items():
-            standing = standing_of(origin.source)
-            if origin != right and times >= _TRIES_A_SOURCE and standing is not None:
-                standing.set_aside(self.chunker.blob.digest, "wrong bytes twice")
+        Raises:
+            StreamTaken: another worker does that, and brings what is left here, too.
+        """
+        if not self.along.begin():
+            raise StreamTaken("another request takes the whole file", source=origin.label)
+        error: FusefsError | None = None
+        stop = len(self.chunker.chunks)
+        for index in range(stop):
+            while stop > index and self.chunker.present(stop - 1):
+                stop -= 1
+            if index == stop:
+                break
+            verdict = self.along.claim(index)
+            if verdict is Verdict.TAKE:
+                bisect.insort(self.left, index)
+            if index in self.left:
+                error = self._take(index, body, origin) or error
+            elif verdict is Verdict.STOP and not self.left:
+                break
+            else:
+                self._drop(self.chunker.chunks[index].size, body)
+        return error
 
-    def _take(self, index: int, body: Body) -> DigestMismatch | None:
+    def _take(self, index: int, body: Body, origin: Origin) -> DigestMismatch | None:
         """Take one chunk from the stream; a mismatch is returned, because the stream goes on behind it."""
-        chunks, counters = self.chunker.chunks, self.counters
-        size = chunks[index].size
-
-        def readinto(view: memoryview) -> int:
-            got = body.readinto(view)
-            self.heard()
-            return got
-
+        counters, proved = self.counters, self.chunker.chunks.proved
+        counted = self.chunker.chunks[index].size
         try:
-            self.buffer = self.chunker.fill(index, readinto, self.buffer)
+            self.buffer = self.chunker.fill(index, partial(self._receive, body), self.buffer)
         except DigestMismatch as exc:
-            counters.add(metrics.BYTES_FETCHED, size)
+            counters.add(metrics.BYTES_FETCHED, counted)
             counters.add(metrics.CHUNKS_REJECTED)
+            log.warning("%s: %s", origin.label, exc)
+            self.turns.wrong(index)
             return exc
-        counters.add(metrics.BYTES_FETCHED, size)
-        counters.add(metrics.CHUNKS_VERIFIED if chunks.proved else metrics.CHUNKS_UNPROVED)
+        counters.add(metrics.BYTES_FETCHED, counted)
+        counters.add(metrics.CHUNKS_VERIFIED if proved else metrics.CHUNKS_UNPROVED)
+        self.turns.right(index)
+        self.left.remove(index)
+        self.landed(index, None)
         return None
+
+    def _drop(self, size: int, body: Body) -> None:
+        """Let `size` bytes pass that are here, or somebody else's to fetch."""
+        while size:
+            got = self._receive(body, self.buffer[:size])
+            if not got:
+                raise UnexpectedEnd(f"a stream ended {size} bytes before a chunk that is wanted")
+            size -= got
+
+    def _receive(self, body: Body, view: memoryview) -> int:
+        got = body.readinto(view)
+        self.heard()
+        return got

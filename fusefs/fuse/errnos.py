@@ -31,6 +31,8 @@ ERRNOS: dict[type[errors.FusefsError], int] = {
     errors.Unauthorized: errno.EACCES,
     errors.ResponseError: errno.EIO,
     errors.WrongResponse: errno.EIO,
+    errors.RangeIgnored: errno.EIO,
+    errors.StreamTaken: errno.EIO,
     errors.TransportError: errno.EIO,
     errors.TlsError: errno.EIO,
     errors.StallTimeout: errno.EIO,
@@ -59,6 +61,7 @@ ERRNOS: dict[type[errors.FusefsError], int] = {
     errors.ReadOnly: errno.EROFS,
     errors.MountError: errno.EIO,
     errors.ServeError: errno.EIO,
+    errors.MissingExtra: errno.EIO,
 }
 
 

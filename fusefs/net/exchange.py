@@ -23,10 +23,14 @@ from fusefs.errors import Cancelled, FusefsError, StallTimeout
 if TYPE_CHECKING:
     import socket
 
-    from fusefs.net.connection import RawResponse
+    from fusefs.net.url import Url
 
 current: ContextVar[Flight | None] = ContextVar("current", default=None)
 """The flight for which this thread is inside urllib3."""
+
+
+_MAX_SHOWN = 200
+"""Characters of a URL in a list of requests."""
 
 
 class Hold(Protocol):
@@ -40,6 +44,18 @@ class Hold(Protocol):
 
     def shut(self) -> None:
         """End the wait."""
+
+
+class Raw(Protocol):
+    """A body as it comes from the socket; see `fusefs.net.connection`."""
+
+    length: int | None
+
+    def receive_into(self, buffer: memoryview) -> int:
+        """Fill the front of `buffer` with what one receive gives; 0 at the end or when the connection ended."""
+
+    def isclosed(self) -> bool:
+        """Whether the body has been read to its end."""
 
 
 class Guard:
@@ -78,7 +94,7 @@ class Flight:
     Attributes:
         deadline: monotonic time at which it is ended.
         raw: the response that urllib3 wraps, once there is one.
-        target: host and path, for a person.
+        url: where the request goes; None until it does.
         received: bytes of the body so far.
         began: monotonic time.
         no_private: only a public address may be connected to.
@@ -91,8 +107,8 @@ class Flight:
 
     def __init__(self, deadline: float, timeout: float) -> None:
         self.deadline = deadline
-        self.raw: RawResponse | None = None
-        self.target = ""
+        self.raw: Raw | None = None
+        self.url: Url | None = None
         self.received = 0
         self.began = time.monotonic()
         self.no_private = False
@@ -106,6 +122,12 @@ class Flight:
         self._reason: type[FusefsError] | None = None
         self._lock = threading.Lock()
 
+    @property
+    def target(self) -> str:
+        """Host and path on one short line, for a person; the query of a signed URL is a secret."""
+        shown = "" if self.url is None else f"{self.url.origin}{self.url.path}"
+        return shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + "…"
+
     def watch(self, guard: Hold) -> None:
         """From now on the flight depends on what `guard` ends."""
         guard.hold()
@@ -116,6 +138,10 @@ class Flight:
             before.drop()
         if ended:
             guard.shut()
+
+    def extend(self) -> None:
+        """It may take its whole time again from now on.  One that is being ended meanwhile ends all the same."""
+        self.deadline = time.monotonic() + self._timeout
 
     def abort(self, reason: type[FusefsError] = Cancelled) -> None:
         """End it; the first reason counts."""

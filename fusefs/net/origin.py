@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 PORTS = {"http": 80, "https": 443}
 """What each scheme has where a URL names none."""
@@ -25,6 +25,12 @@ class Origin:
     scheme: str
     host: str
     port: int
+    _text: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        # Made once, because each request shows it several times.
+        object.__setattr__(self, "_text", host if self.port == PORTS[self.scheme] else f"{host}:{self.port}")
 
     @property
     def loopback(self) -> bool:
@@ -36,5 +42,4 @@ class Origin:
         return self.scheme == other.scheme or other.scheme == "https"
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+        return self._text

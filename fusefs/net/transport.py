@@ -47,7 +47,8 @@ REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _CONNECT_TIMEOUT = 10.0
 """Seconds for a SYN to be answered: four are sent in that time, and P7 has a cached manifest waiting behind it."""
 
-_MAX_SHOWN = 200
+_MAX_PROXIES = 256
+"""Origins whose proxy is remembered; a hostile registry can redirect to any number of them."""
 
 _ALIVE = 1 << 16
 """Bytes of a body that show that its host works, when it does not end before; a byte a second would take a day."""
@@ -139,6 +140,10 @@ class Response:
         else:
             self._circuit.failed(failure)
 
+    def go_on(self) -> None:
+        """What has come is worth the time of a whole answer more."""
+        self._flight.extend()
+
     def host_rests(self, seconds: float, reason: str) -> None:
         """The host asks to be left alone, not for this request only."""
         self._circuit.rest(seconds, reason)
@@ -208,6 +213,7 @@ class Transport:
         self._named = named
         self._insecure_host = insecure_host
         self._managers: dict[tuple[Proxy | None, str, bool], urllib3.PoolManager] = {}
+        self._proxies: dict[Origin, Proxy | None] = {}
         self._lock = threading.Lock()
         self._flights = Flights()
         self._circuits = circuits
@@ -249,6 +255,10 @@ class Transport:
             self._flights.end(flight)
             raise
 
+    def refresh(self) -> None:
+        """Read the environment again: it may name other proxies by now."""
+        self._proxies.clear()
+
     def in_flight(self) -> list[str]:
         """One line a request under way, oldest first."""
         return self._flights.lines()
@@ -284,7 +294,7 @@ class Transport:
         self, url: Url, headers: Mapping[str, str], authorization: Secret | None, flight: Flight, *, sent: bool
     ) -> Response:
         origin = url.origin
-        proxy = proxy_for(origin)
+        proxy = self._proxy(origin)
         proxied = proxy is not None
         guarded = sent and not self._settings.allow_private
         address = literal(origin.host)
@@ -292,7 +302,7 @@ class Transport:
             raise refusal(origin.host, address)
         flight.no_private = guarded and not proxied
         flight.chosen_by = "" if proxied or origin.host == self._named else self._named
-        flight.target = _shown(url)
+        flight.url = url
         flight.through = "" if proxy is None else str(proxy)
         flight.scheme = origin.scheme
         flight.expected = origin in self._answered or origin.host != self._named
@@ -353,6 +363,14 @@ class Transport:
         finally:
             current.reset(token)
 
+    def _proxy(self, origin: Origin) -> Proxy | None:
+        """The proxy for an origin, looked up once: the environment has dozens of variables, and each is read."""
+        if origin not in self._proxies:
+            if len(self._proxies) >= _MAX_PROXIES:
+                self._proxies.clear()
+            self._proxies[origin] = proxy_for(origin)
+        return self._proxies.get(origin)
+
     def _manager(self, origin: Origin, proxy: Proxy | None) -> urllib3.PoolManager:
         insecure = origin.scheme == "https" and origin.host == self._insecure_host
         key = (proxy, origin.scheme, insecure)
@@ -374,9 +392,3 @@ class Transport:
             manager = urllib3.PoolManager(**options)
         manager.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
         return manager
-
-
-def _shown(url: Url) -> str:
-    """Host and path on one short line; the query of a signed URL is a secret."""
-    shown = f"{url.origin}{url.path}"
-    return shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + "…"

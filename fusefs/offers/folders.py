@@ -6,12 +6,14 @@ import logging
 import os
 import re
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusefs.artifacts.manifest import MAX_LAYERS
 from fusefs.errors import InvalidName, ServeError
 from fusefs.offers import hubcache
+from fusefs.offers.index import Stamp
 from fusefs.offers.leftout import Reason, is_hidden, is_key, is_leaving
 from fusefs.offers.roots import Roots
 from fusefs.values.names import Name
@@ -33,6 +35,19 @@ _WHY = {
     Reason.LEAVING: "it is what a tool leaves behind",
     Reason.DATASET: "it is a data set or a space, not a model",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file of a model.
+
+    Attributes:
+        path: where it really lies, without links.
+        stamp: what it looked like a moment ago.
+    """
+
+    path: Path
+    stamp: Stamp
 
 
 class Folder:
@@ -94,8 +109,8 @@ class Folder:
         except OSError as exc:
             raise ServeError(f"cannot read {self.path}: {exc.strerror}") from exc
 
-    def files_of(self, folder: Path) -> dict[str, Path]:
-        """Relative names (with `/`) of a model's regular files, in order, and where each really lies.
+    def files_of(self, folder: Path) -> dict[str, Found]:
+        """Relative names (with `/`) of a model's regular files, in order, and what each is.
 
         Symbolic links are followed as long as they stay inside the directory, or in the cache of the Hub that it is in.
 
@@ -170,7 +185,7 @@ class _Walk:
     """One look at a model's folder and all below it."""
 
     def __init__(self, top: Path, roots: Roots, allowed: Allowed, left_out: LeftOut) -> None:
-        self.found: dict[str, Path] = {}
+        self.found: dict[str, Found] = {}
         self._top = top
         self._roots = roots
         self._allowed = allowed
@@ -184,21 +199,23 @@ class _Walk:
         if real_folder in above:
             self._warn(Reason.LOOP, folder, f"The link {folder} is left out: it leads back to a folder above it.")
             return
-        if not self._others_may(real_folder, stat.S_IXOTH):
+        if not self._others_may_enter(real_folder):
             self._note(Reason.CLOSED, folder, "others may not enter it")
             return
         if len(above) >= _DEEPEST:
             raise ServeError(f"{folder} lies deeper than {_DEEPEST} levels")
         try:
-            names = self._roots.names(real_folder)
+            found = self._roots.statuses(real_folder)
         except OSError as exc:
             raise ServeError(f"cannot read {folder}: {exc.strerror}") from exc
-        if not names and prefix:
+        if not found and prefix:
             self._note(Reason.EMPTY, folder, "it is empty")
-        for name in names:
-            self._take_one(folder / name, prefix, (*above, real_folder))
+        for name, status in found:
+            self._take_one(folder / name, real_folder / name, status, prefix, (*above, real_folder))
 
-    def _take_one(self, path: Path, prefix: str, above: tuple[Path, ...]) -> None:
+    def _take_one(
+        self, path: Path, real: Path, status: os.stat_result | None, prefix: str, above: tuple[Path, ...]
+    ) -> None:
         if not _is_text(path.name):
             text = f"The file {str(path)!r} is left out: its name is not UTF-8 without control characters."
             self._warn(Reason.NAME, path, text)
@@ -207,28 +224,32 @@ class _Walk:
         if objection is not None:
             self._note(objection, path, _WHY[objection])
             return
-        real = self.resolve(path)
-        mode = self._roots.mode(real) if real is not None else 0
+        if status is not None and stat.S_ISLNK(status.st_mode):
+            target = self.resolve(path)
+            if target is None:
+                return
+            real, status = target, self._roots.status(target)
+        mode = status.st_mode if status is not None else 0
         if stat.S_ISDIR(mode):
             self.take(path, f"{prefix}{path.name}/", above)
-        elif real is not None and stat.S_ISREG(mode):
-            self._take_file(path, real, prefix + path.name)
+        elif status is not None and stat.S_ISREG(mode):
+            self._take_file(path, real, status, prefix + path.name)
         elif mode:
             self._note(Reason.SPECIAL, path, "it is no file")
 
-    def _take_file(self, path: Path, real: Path, name: str) -> None:
+    def _take_file(self, path: Path, real: Path, status: os.stat_result, name: str) -> None:
         # Looked at again when the file is opened; a chmod after that moves ctime, and so its stamp.
-        if not self._others_may(real, stat.S_IROTH):
+        if not (self._allowed.private or (status.st_mode & stat.S_IROTH and self._others_may_enter(real.parent))):
             self._note(Reason.CLOSED, path, "others may not read it")
         elif is_key(real.name) and not self._allowed.private:
             self._note(Reason.KEY, path, f"it leads to {real.name!r}, which is named like a key or a password")
         else:
-            self.found[name] = real
+            self.found[name] = Found(real, Stamp.of(status))
             if len(self.found) > MAX_LAYERS:
                 raise ServeError(f"it has more than {MAX_LAYERS} files")
 
-    def _others_may(self, real: Path, bit: int) -> bool:
-        return self._allowed.private or self._roots.others_may(real, bit, self._open)
+    def _others_may_enter(self, real: Path) -> bool:
+        return self._allowed.private or self._roots.others_may_enter(real, self._open)
 
     def resolve(self, path: Path) -> Path | None:
         """Where `path` really lies; None, and a warning, when that is nowhere or outside."""

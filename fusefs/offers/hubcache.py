@@ -82,7 +82,7 @@ def snapshot_of(repository: Path, roots: Roots) -> Path:
     snapshots = repository / "snapshots"
     commit = _commit(repository / "refs" / "main", roots)
     try:
-        found = [name for name in roots.names(snapshots) if stat.S_ISDIR(roots.mode(snapshots / name))]
+        found = [name for name, status in roots.statuses(snapshots) if stat.S_ISDIR(status.st_mode)]
     except OSError as exc:
         raise ServeError(f"cannot read {snapshots}: {exc.strerror}") from exc
     if commit in found:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.errors import Cancelled, ServeError
 from fusefs.offers.filehash import FileChanged, FileHash, Hasher
+from fusefs.offers.folders import Found
 from fusefs.offers.hashqueue import HashQueue
 from fusefs.offers.kept import Entry
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusefs.offers.hashqueue import Group, Work
+    from fusefs.offers.index import Stamp
     from fusefs.offers.kept import KeptDigests
     from fusefs.offers.roots import Roots
 
@@ -81,13 +83,8 @@ class Indexer:
         self._stopped = threading.Event()
         self._hashers = threading.local()
 
-    def known(self, path: Path) -> Entry | None:
-        """Digest and chunk list of the file as it is now; None when it would have to be hashed.
-
-        Raises:
-            ServeError: the file is not there.
-        """
-        stamp = self.roots.stamp(path)
+    def known(self, path: Path, stamp: Stamp) -> Entry | None:
+        """Digest and chunk list of a file that looks like that; None when it would have to be hashed."""
         entry = self._entries.get(path)
         if entry is not None and entry.stamp == stamp:
             return entry
@@ -98,13 +95,14 @@ class Indexer:
 
     def entry(self, path: Path) -> Entry:
         """As `entries`, for a file that belongs to no model."""
-        return self.entries({path.name: path}, str(path), path.name)[path.name]
+        files = {path.name: Found(path, self.roots.stamp(path))}
+        return self.entries(files, str(path), path.name)[path.name]
 
-    def entries(self, paths: dict[str, Path], key: str, label: str) -> dict[str, Entry]:
+    def entries(self, files: dict[str, Found], key: str, label: str) -> dict[str, Entry]:
         """The entries of all files of a model.
 
         Args:
-            paths: of the files, by any names.
+            files: the files as they are, by any names.
             key: of the model, in the queue.
             label: of the model, for people.
 
@@ -113,21 +111,15 @@ class Indexer:
             ServeError: a file cannot be read, or changes all the time.
             Cancelled: `stop` was called.
         """
-        found = {name: self.known(path) for name, path in paths.items()}
-        missing = [paths[name] for name, entry in found.items() if entry is None]
+        found = {name: self.known(file.path, file.stamp) for name, file in files.items()}
+        missing = {files[name].path: files[name].stamp.size for name, entry in found.items() if entry is None}
         if missing:
             raise self._not_yet(missing, key, label)
         return {name: entry for name, entry in found.items() if entry is not None}
 
-    def hash_soon(self, paths: Iterable[Path], key: str, label: str) -> None:
+    def hash_soon(self, files: Iterable[Found], key: str, label: str) -> None:
         """Hash those files of a model that must be, when nobody asks for anything else."""
-        missing = {}
-        for path in paths:
-            try:
-                if self.known(path) is None:
-                    missing[path] = self.roots.stamp(path).size
-            except ServeError as exc:
-                log.info("%s", exc)  # it has just been removed
+        missing = {file.path: file.stamp.size for file in files if self.known(file.path, file.stamp) is None}
         if missing and self._queue.put(key, label, missing, demanded=False) is not None:
             self._start_threads()
 
@@ -154,14 +146,14 @@ class Indexer:
 
     # ---- what waits
 
-    def _not_yet(self, missing: list[Path], key: str, label: str) -> ServeError | Cancelled:
+    def _not_yet(self, missing: dict[Path, int], key: str, label: str) -> ServeError | Cancelled:
         now = time.monotonic()
         with self._lock:
             for path in missing:
                 error, until = self._failed.get(path, (None, 0.0))
                 if error is not None and now < until:
                     return error
-        group = self._queue.put(key, label, {path: self.roots.stamp(path).size for path in missing}, demanded=True)
+        group = self._queue.put(key, label, missing, demanded=True)
         if group is None:
             return Cancelled("the server is stopping")
         self._start_threads()
@@ -192,7 +184,7 @@ class Indexer:
     def _begin(self, path: Path) -> Work | None:
         try:
             # Another group, or an earlier life of this program that shares what is kept, may have hashed it.
-            if self.known(path) is not None:
+            if self.known(path, self.roots.stamp(path)) is not None:
                 return None
             return _Hashing(self, path, FileHash(*self.roots.open(path), path, self._chunk_size))
         except ServeError as exc:

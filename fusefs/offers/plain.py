@@ -22,7 +22,7 @@ from fusefs.values.names import DEFAULT_TAG
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusefs.offers.folders import Folder
+    from fusefs.offers.folders import Folder, Found
     from fusefs.offers.indexer import Indexer
     from fusefs.offers.kept import Entry
     from fusefs.offers.leftout import LeftOut
@@ -56,6 +56,7 @@ class PlainCatalog:
         self._top = folder
         self._indexer = indexer
         self._left_out = left_out
+        self._prepared: dict[str, tuple[Path, dict[str, Found]]] = {}
         self._slots: dict[Path, _Slot] = {}
         self._unserved: set[Path] = set()
         self._lock = threading.Lock()
@@ -66,28 +67,23 @@ class PlainCatalog:
         Raises:
             ServeError: there is no model at all.
         """
-        served = 0
         for name, folder in self._top.models().items():
             try:
-                self._paths(folder)
+                self._prepared[name] = folder, self._files(folder)
             except ServeError as exc:
                 if not self._left_out.has(folder.name):
                     reason = Reason.EMPTY if _is_empty(folder) else Reason.MODEL
                     text = f"The model {NAMESPACE}/{name} is not served: {exc}."
                     self._left_out.add(reason, folder.name, text, level=logging.WARNING)
-            else:
-                served += 1
-        if not served:
+        if not self._prepared:
             what = self._left_out.line() or "want a folder of files, or folders of files"
             raise ServeError(f"{self._top.path} holds no model: {what}")
 
     def hash_soon(self) -> None:
         """Have everything hashed that must be, in the order of the names."""
-        for name, folder in self._top.models().items():
-            try:
-                self._indexer.hash_soon(self._paths(folder).values(), str(folder), f"{NAMESPACE}/{name}")
-            except ServeError:
-                continue  # said by `prepare`, or to who asks for it
+        prepared, self._prepared = self._prepared, {}
+        for name, (folder, files) in prepared.items():
+            self._indexer.hash_soon(files.values(), str(folder), f"{NAMESPACE}/{name}")
 
     def offers(self) -> list[Offer]:
         """See Catalog."""
@@ -172,26 +168,26 @@ class PlainCatalog:
             raise Refused("BLOB_UNKNOWN", f"{repository} has no blob {digest}")
         return entries
 
-    def _paths(self, folder: Path) -> dict[str, Path]:
+    def _files(self, folder: Path) -> dict[str, Found]:
         """The files of a model, one at least."""
         try:
-            paths = self._top.files_of(folder)
-            if not paths:
+            files = self._top.files_of(folder)
+            if not files:
                 raise Refused("MANIFEST_UNKNOWN", f"the folder of {folder.name} holds no file that may be served")
         except ServeError:
             self._unserved.add(folder)
             raise
         self._unserved.discard(folder)
-        return paths
+        return files
 
     def _refresh(self, name: str, folder: Path) -> _Model:
         with self._lock:
             slot = self._slots.setdefault(folder, _Slot())
         with slot.lock:
-            paths = self._paths(folder)
-            files = self._indexer.entries(paths, str(folder), f"{NAMESPACE}/{name}")
+            files = self._indexer.entries(self._files(folder), str(folder), f"{NAMESPACE}/{name}")
             if slot.model is None or slot.model.files != files:
-                for gone in {e.path for e in (slot.model.files.values() if slot.model else ())} - set(paths.values()):
+                before = slot.model.files.values() if slot.model else ()
+                for gone in {entry.path for entry in before} - {entry.path for entry in files.values()}:
                     self._indexer.forget(gone)
                 slot.model = _model_of(files)
             return slot.model

@@ -8,6 +8,7 @@ an error, never a way out.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -110,22 +111,32 @@ class Roots:
 
     def mode(self, real: Path) -> int:
         """Kind and permissions of what lies there; 0 when nothing does."""
-        try:
-            return self._status(real).st_mode
-        except (OSError, ValueError):
-            return 0  # removed since its folder was listed: of no kind
+        status = self.status(real)
+        return status.st_mode if status is not None else 0  # removed since its folder was listed: of no kind
 
-    def names(self, real: Path) -> list[str]:
-        """What a folder holds, sorted.
+    def statuses(self, real: Path) -> list[tuple[str, os.stat_result]]:
+        """What a folder holds, sorted, and what each is; a link is a link.
 
         Raises:
             OSError: it cannot be read, or a link is on the way.
         """
         fd = self._open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            return sorted(os.listdir(fd))
+            found = []
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    with contextlib.suppress(FileNotFoundError):  # just removed
+                        found.append((entry.name, entry.stat(follow_symlinks=False)))
+            return sorted(found)
         finally:
             os.close(fd)
+
+    def status(self, real: Path) -> os.stat_result | None:
+        """What lies there; None when nothing does, or a link is on the way."""
+        try:
+            return self._status(real)
+        except (OSError, ValueError):
+            return None
 
     def others_may(self, real: Path, bit: int, known: dict[Path, bool]) -> bool:
         """Whether others may read or enter (`bit`) what lies at `real`, as far as the way to it below its root says.
@@ -141,18 +152,19 @@ class Roots:
         root = self._holding(real)
         if root is None:
             return False
-        if real == root.path:
-            return True
-        if not self.mode(real) & bit:
-            return False
-        for folder in real.parents:
-            if folder == root.path:
-                break
-            if folder not in known:
-                known[folder] = bool(self.mode(folder) & stat.S_IXOTH)
-            if not known[folder]:
-                return False
-        return True
+        return real == root.path or bool(self.mode(real) & bit and self.others_may_enter(real.parent, known))
+
+    def others_may_enter(self, real: Path, known: dict[Path, bool]) -> bool:
+        """The same for a folder, as far as it is not known."""
+        answer = known.get(real)
+        if answer is None:
+            root = self._holding(real)
+            if root is None or real == root.path:
+                answer = root is not None
+            else:
+                answer = bool(self.mode(real) & stat.S_IXOTH) and self.others_may_enter(real.parent, known)
+            known[real] = answer
+        return answer
 
     def _status(self, real: Path) -> os.stat_result:
         fd = self._open(real, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -129,7 +129,7 @@ class StoreCatalog:
             raise
         stamp = self._roots.stamp(path)
         first = stamp.size <= _PROVED_FIRST or path in self._distrusted
-        entry = self._indexer.entry(path) if first else self._indexer.known(path)
+        entry = self._indexer.entry(path) if first else self._indexer.known(path, stamp)
         if entry is not None:
             self._check(entry, digest)
             stamp = entry.stamp

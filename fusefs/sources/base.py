@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
 
 class Body(Protocol):
-    """The bytes of one range, as they arrive."""
+    """The bytes of one range, as they arrive.
+
+    Attributes:
+        given: the range.  It is the one that was asked for, or all of the blob: a server may ignore Range, and then its
+            answer is one stream from the front, which is worth taking whole (`fusefs.fetch.stream`).
+    """
+
+    @property
+    def given(self) -> Chunk:
+        """See above."""
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill the front of `buffer` with the next bytes.
@@ -30,6 +39,28 @@ class Body(Protocol):
 
     def close(self) -> None:
         """Give the connection back, or drop it when bytes are left.  From any thread: a blocked `readinto` ends."""
+
+
+class Origin(Protocol):
+    """Bytes of blobs from one place, with everything bound in.  Blocking; from any thread.
+
+    Attributes:
+        label: what to call it in messages.
+    """
+
+    @property
+    def label(self) -> str:
+        """See above."""
+
+    def open_range(self, blob: Blob, chunk: Chunk) -> Body:
+        """Start to read the bytes `chunk` of a blob; see `Body.given`."""
+
+
+class Index(Protocol):
+    """Chunk lists, from wherever they are.  Blocking; from any thread."""
+
+    def chunk_list(self, blob: Blob) -> ChunkList | None:
+        """The chunk list of a blob, complete and checked; None when this place keeps none."""
 
 
 class Source(Protocol):
@@ -48,7 +79,7 @@ class Source(Protocol):
         """The chunk list of a blob, complete and checked; None when this source keeps none."""
 
     def open_range(self, name: Name, blob: Blob, chunk: Chunk) -> Body:
-        """Start to read the bytes `chunk` of a blob that belongs to the model `name`."""
+        """Start to read the bytes `chunk` of a blob that belongs to the model `name`; see `Body.given`."""
 
     def close(self) -> None:
         """Let go of connections, and end what is in flight with Cancelled.  Idempotent."""
@@ -60,8 +91,12 @@ class Remote(Protocol):
 
     host: str
 
+    @property
+    def ignores_range(self) -> bool:
+        """Whether it gave all of a blob where a part was asked for, the last time that it was asked for one."""
+
     def refresh(self) -> None:
-        """Forget tokens and where blobs were found; credential files are read anew at the next challenge."""
+        """Forget tokens, where blobs were found, and what the host cannot do; credential files are read anew."""
 
     def in_flight(self) -> list[str]:
         """One line a request under way: host, path, bytes so far, age.  No query: a signed URL is a secret."""

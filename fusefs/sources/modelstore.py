@@ -133,6 +133,7 @@ class LocalBody:
 
     def __init__(self, store: LocalStore, fd: int, chunk: Chunk) -> None:
         self._store = store
+        self.given = chunk
         self._fd = fd
         self._off = chunk.start
         self._stop = chunk.stop

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from fusefs.errors import Cancelled, FusefsError, HostResting
+from fusefs.errors import Cancelled, FusefsError, HostResting, RangeIgnored
 from fusefs.net.clock import SystemClock
 from fusefs.sources.backoff import Patience
 from fusefs.sources.base import Remote
@@ -118,7 +118,7 @@ class Retrying:
         with self._lock:
             self._bodies.add(body)
         try:
-            body.start()
+            body.begin()
         except BaseException:
             body.close()
             raise
@@ -153,7 +153,15 @@ class Retrying:
 
 
 class _ResumingBody:
-    """A Body that goes on at the byte where it broke."""
+    """A Body that goes on at the byte where it broke.
+
+    One that is all of a blob, from a server that ignores Range, is asked for the rest like any other.  If the answer is
+    all of the blob again, its front is read and dropped, which takes its time and gains nothing: a server that always
+    cuts at the same byte is given up.
+
+    Attributes:
+        given: as `Body`; known from `begin` on.
+    """
 
     def __init__(
         self,
@@ -163,9 +171,10 @@ class _ResumingBody:
         closed: threading.Event,
         on_close: Callable[[_ResumingBody], None],
     ) -> None:
+        self.given = chunk
         self._open_rest = open_rest
         self._off = chunk.start
-        self._stop = chunk.stop
+        self._skip = 0
         self._gained = 0
         self._patience = patience
         self._closed = closed
@@ -173,31 +182,28 @@ class _ResumingBody:
         self._inner: Body | None = None
         self._lock = threading.Lock()
 
-    def start(self) -> Body:
-        """Ask for what is missing.
+    def begin(self) -> None:
+        """Ask for the range.
 
         Raises:
             FusefsError: it cannot be had.
             Cancelled: `close` was called.
         """
-        inner = self._open_rest(Chunk(self._off, self._stop - 1))
-        with self._lock:
-            if not self._closed.is_set():
-                self._inner = inner
-                return inner
-        inner.close()
-        raise Cancelled("the range was closed")
+        self.given = self._open().given
+        self._off = self.given.start
 
     def readinto(self, buffer: memoryview) -> int:
         """See `Body.readinto`."""
-        if not buffer or self._off == self._stop:
+        if not buffer or self._off == self.given.stop:
             return 0
         self._patience.begin()
         while True:
             if self._closed.is_set():
                 raise Cancelled("the range was closed")
-            inner = self._inner or self.start()
+            inner = self._inner or self._go_on()
             try:
+                while self._skip:
+                    self._skip -= inner.readinto(buffer[: self._skip])
                 return self._count(inner.readinto(buffer))
             except FusefsError as exc:
                 self._inner = None
@@ -212,6 +218,26 @@ class _ResumingBody:
         if inner is not None:
             inner.close()
         self._on_close(self)
+
+    def _open(self) -> Body:
+        inner = self._open_rest(Chunk(self._off, self.given.end))
+        with self._lock:
+            if not self._closed.is_set():
+                self._inner = inner
+                return inner
+        inner.close()
+        raise Cancelled("the range was closed")
+
+    def _go_on(self) -> Body:
+        """Ask for what is missing."""
+        inner = self._open()
+        self._skip = self._off - inner.given.start
+        if inner.given.stop != self.given.stop or (self._skip and self.given.start):
+            # It began as a part.  To read through all of the blob for the rest of that part helps nobody; whoever asks
+            # for the part again is given all of the blob, and can keep it.
+            self.close()
+            raise RangeIgnored("part of a file has come, and then the whole file for the rest of that part")
+        return inner
 
     def _count(self, got: int) -> int:
         self._off += got

@@ -55,12 +55,14 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True):
         state: `ok`, `resting` (it failed, or asked for time) or `blocked` (for some blobs it gave wrong content).
         reason: why, when it is not `ok`.
         blobs_blocked: for how many blobs it is not asked any more.
+        ignores_range: it gives all of a file to who asks for a part, so that each file is read in one stream.
     """
 
     label: str
     state: str = "ok"
     reason: str = ""
     blobs_blocked: Count = 0
+    ignores_range: bool = False
 
 
 class MountReport(msgspec.Struct, frozen=True, kw_only=True):

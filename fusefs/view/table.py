@@ -88,6 +88,9 @@ def _mount(mount: MountReport, shape: Shape) -> Iterator[Line]:
         if source.state != "ok":
             blobs = f" for {_some(source.blobs_blocked, 'blob')}" if source.blobs_blocked else ""
             yield [(f"  {source.label} is {source.state}{blobs}: ", "yellow"), (source.reason, "dim")]
+        if source.ignores_range:
+            stream = "each file is read in one stream from its front"
+            yield [(f"  {source.label} ignores Range: ", "yellow"), (stream, "dim")]
     for knob, reason in _not_tuned(mount):
         yield [(f"  not tuned: {knob}: ", "yellow"), (reason, "dim")]
     yield from _files(mount.files, shape)

@@ -18,6 +18,7 @@ from fusefs.errors import (
     InvalidManifest,
     ModelNotFound,
     NotFound,
+    RangeIgnored,
     ResponseError,
     SourceError,
     StallTimeout,
@@ -36,7 +37,7 @@ from fusefs.values.names import Name
 from fusefs.values.settings import Settings
 from tests.certificate import make_certificate
 from tests.faulty_registry import FaultyRegistry
-from tests.reading import FakeClock, read_blob, read_range
+from tests.reading import FakeClock, read_blob, read_body, read_range
 from tests.wire_faults import Answer
 
 if TYPE_CHECKING:
@@ -134,7 +135,9 @@ def test_a_page_in_the_place_of_a_blob_is_called_that(
 ) -> None:
     answer = Answer(200, b"<html>log in</html>", {"Content-Type": "text/html; charset=utf-8"})
     registry.expect(f"/v2/library/m/blobs/{BLOB.digest}", span=(0, BLOB.size - 1), answer=answer)
-    with pytest.raises(WrongResponse, match="asked for bytes 0-199 of 200, got 19 bytes of an HTML page"):
+    with pytest.raises(
+        WrongResponse, match="bytes 0-199 of 200, got status 200 with 19 bytes of an HTML page"
+    ):
         source.open_range(name, BLOB, Chunk(0, BLOB.size - 1))
 
 
@@ -467,7 +470,6 @@ def test_f8_200_counts_when_the_range_is_the_whole_blob(
 
 
 FRAME_FAULTS = [
-    "whole-for-range",
     "wrong-content-range",
     "wrong-total",
     "no-content-range",
@@ -502,6 +504,113 @@ def test_every_fault_of_the_wire_ends_in_the_right_bytes(
     registry.add_model("library/m:latest", {"model.gguf": DATA})
     registry.fault(kind, times=3)
     assert read_range(retrying, name, BLOB, 20, 119) == DATA[20:120]
+
+
+WIDER = ["bytes 0-99/200", "bytes 10-199/200", "bytes 5-30/200", "bytes 10-20/*"]
+
+
+@pytest.mark.parametrize("said", WIDER)
+@pytest.mark.parametrize("chunked", [True, False])
+def test_what_was_asked_for_is_taken_out_of_a_wider_range(
+    registry: FaultyRegistry, source: RegistrySource, name: Name, said: str, chunked: bool
+) -> None:
+    """Caches give whole blocks of their own."""
+    start, _, end = said.removeprefix("bytes ").partition("/")[0].partition("-")
+    body = DATA[int(start) : int(end) + 1]
+    registry.expect(BLOB_URL, span=(10, 19), answer=Answer(206, body, {"Content-Range": said}, chunked=chunked))
+    assert read_range(source, name, BLOB, 10, 19) == DATA[10:20]
+    assert not source.ignores_range
+
+
+@pytest.mark.parametrize("said", ["10-19/200", "BYTES 10-19/200", "bytes=10-19/200"])
+def test_a_range_needs_no_unit(registry: FaultyRegistry, source: RegistrySource, name: Name, said: str) -> None:
+    registry.expect(BLOB_URL, span=(10, 19), answer=Answer(206, DATA[10:20], {"Content-Range": said}))
+    assert read_range(source, name, BLOB, 10, 19) == DATA[10:20]
+
+
+CONTRADICTIONS = [
+    ("bytes 11-19/200", DATA[11:20]),  # not all of it
+    ("bytes 10-18/200", DATA[10:19]),
+    ("bytes 10-200/200", DATA[10:] + b"x"),  # behind the end
+    ("bytes 19-10/200", DATA[10:20]),
+    ("bytes 5-30/200", DATA[10:20]),  # another length
+    ("bytes 10-19/199", DATA[10:20]),
+    ("bits 10-19/200", DATA[10:20]),
+]
+
+
+@pytest.mark.parametrize(("said", "body"), CONTRADICTIONS, ids=[said for said, _ in CONTRADICTIONS])
+def test_a_range_that_contradicts_itself_is_refused(
+    registry: FaultyRegistry, source: RegistrySource, name: Name, said: str, body: bytes
+) -> None:
+    registry.expect(BLOB_URL, span=(10, 19), answer=Answer(206, body, {"Content-Range": said}))
+    with pytest.raises(WrongResponse, match="asked for bytes 10-19 of 200, got"):
+        source.open_range(name, BLOB, Chunk(10, 19))
+
+
+@pytest.mark.logs("ignores Range")
+def test_all_of_a_blob_where_a_part_was_asked_for_is_given_as_all(
+    registry: FaultyRegistry, source: RegistrySource, name: Name
+) -> None:
+    head = {"Content-Range": "bytes 0-199/200"}
+    for answer in (Answer(200, DATA), Answer(200, DATA, chunked=True), Answer(206, DATA, head)):
+        registry.expect(BLOB_URL, span=(10, 19), answer=answer)
+        with closing(source.open_range(name, BLOB, Chunk(10, 19))) as body:
+            assert body.given == Chunk(0, 199)
+            assert read_body(body, 300) == DATA
+        assert source.ignores_range
+    source.refresh()
+    assert not source.ignores_range
+
+
+@pytest.mark.logs("ignores Range")
+def test_a_host_that_gives_parts_again_is_believed(
+    registry: FaultyRegistry, source: RegistrySource, name: Name
+) -> None:
+    registry.add_model("library/m:latest", {"model.gguf": DATA})
+    registry.fault("whole-for-range")
+    source.open_range(name, BLOB, Chunk(10, 19)).close()
+    assert source.ignores_range
+    assert read_range(source, name, BLOB, 10, 19) == DATA[10:20]
+    assert not source.ignores_range
+
+
+@pytest.mark.logs("ignores Range")
+def test_a_whole_blob_that_is_cut_goes_on_where_it_broke(keys: KeyRing) -> None:
+    with FaultyRegistry(ranges=False) as registry:
+        name = registry.add_model("library/m:latest", {"model.gguf": DATA}).name
+        registry.fault("reset-amid", at=50)
+        registry.fault("short-body", at=120)
+        registry.fault("reset-amid", at=60)  # before what it had reached
+        with closing(RegistrySource("http", registry.host, SETTINGS, keys=keys)) as inner:
+            source = Retrying(inner, timeout=60, counters=Counters(), clock=FakeClock())
+            with closing(source.open_range(name, BLOB, Chunk(10, 19))) as body:
+                assert body.given == Chunk(0, 199)
+                assert read_body(body, 300) == DATA
+        assert registry.asked(BLOB.digest) == [(10, 19), (50, 199), (120, 199), (120, 199)]
+
+
+@pytest.mark.logs("ignores Range")
+def test_the_rest_of_a_whole_blob_is_taken_as_a_range_where_that_is_given(
+    registry: FaultyRegistry, retrying: Retrying, name: Name
+) -> None:
+    registry.add_model("library/m:latest", {"model.gguf": DATA})
+    registry.expect(BLOB_URL, span=(10, 19), answer=Answer(200, DATA[:50], {}, chunked=True))
+    head = {"Content-Range": "bytes 50-199/200"}
+    registry.expect(BLOB_URL, span=(50, 199), answer=Answer(206, DATA[50:], head))
+    with closing(retrying.open_range(name, BLOB, Chunk(10, 19))) as body:
+        assert read_body(body, 300) == DATA
+
+
+@pytest.mark.logs("ignores Range")
+def test_the_rest_of_a_part_is_not_taken_out_of_a_whole_blob(
+    registry: FaultyRegistry, retrying: Retrying, name: Name
+) -> None:
+    registry.add_model("library/m:latest", {"model.gguf": DATA})
+    registry.fault("reset-amid", at=5)
+    registry.fault("whole-for-range")
+    with pytest.raises(RangeIgnored):
+        read_range(retrying, name, BLOB, 10, 19)
 
 
 @pytest.mark.parametrize("kind", ["short-body", "silence-amid"])

@@ -18,8 +18,8 @@ from fusefs.cache.documents.writer import Keeper
 from fusefs.engine.resolve import resolve
 from fusefs.errors import FusefsError
 from fusefs.fetch.fetcher import Fetcher
-from fusefs.fetch.worker import Origin
 from fusefs.fuse.errnos import errno_of
+from fusefs.sources.bound import BoundSource
 from fusefs.values.chunks import Blob
 from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
@@ -144,7 +144,7 @@ class Life:
         """The file that shows a blob."""
         if data not in self._files:
             fetch = self.fetcher.track(Blob(Digest.of(data), len(data)))
-            fetch.add_origin(Origin(self._source, NAME))
+            fetch.add_origin(BoundSource(self._source, NAME))
             self._files[data] = BlobFile(self.fetcher, fetch)
         return self._files[data]
 

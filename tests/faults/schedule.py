@@ -68,6 +68,7 @@ class _Resetting:
     """A body that ends with the connection."""
 
     def __init__(self, body: Body) -> None:
+        self.given = body.given
         self._body = body
 
     def readinto(self, buffer: memoryview) -> int:

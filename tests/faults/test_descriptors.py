@@ -29,9 +29,9 @@ from fusefs.daemon import control, dump
 from fusefs.daemon.background import notify
 from fusefs.errors import CacheError, FusefsError, TransportError
 from fusefs.fetch.idle import is_idle
-from fusefs.fetch.worker import Origin
 from fusefs.net.circuit import Circuits
 from fusefs.net.transport import Transport
+from fusefs.sources.bound import BoundSource
 from fusefs.system import locks
 from fusefs.values.report import MountReport, encode
 from fusefs.values.settings import Settings
@@ -58,7 +58,7 @@ DATA = some_bytes(5_000, seed=40)
 def another(world: World, data: bytes) -> BlobFile:
     """One more file of the same mount; a blob of one chunk."""
     fetch = world.fetcher.track(world.source.add(data, chunk_list(data, len(data))))
-    fetch.add_origin(Origin(world.source, NAME))
+    fetch.add_origin(BoundSource(world.source, NAME))
     return BlobFile(world.fetcher, fetch)
 
 

@@ -23,7 +23,7 @@ from fusefs.cache.disk import DiskCache
 from fusefs.cache.place import Place
 from fusefs.errors import FusefsError, TransportError
 from fusefs.fetch.fetcher import Fetcher
-from fusefs.fetch.worker import Origin
+from fusefs.sources.bound import BoundSource
 from fusefs.sources.retry import Retrying
 from fusefs.values.chunkpack import fingerprint, pack, unpack
 from fusefs.values.chunks import Blob
@@ -98,7 +98,7 @@ async def process(root: Path, scene: Scene) -> AsyncIterator[FileSystem]:
     fetch = fetcher.track(BLOB)
     for source, proof in scene.sources:
         retrying = Retrying(source, timeout=2.0, counters=fetcher.counters, several=True, proof=proof)
-        fetch.add_origin(Origin(retrying, PINNED if scene.pinned else NAME))
+        fetch.add_origin(BoundSource(retrying, PINNED if scene.pinned else NAME))
     tree = Tree([File("x", Slice.whole(BLOB), 0)])
     async with trio.open_nursery() as nursery:
         await nursery.start(fetcher.run)

@@ -136,7 +136,7 @@ DEAD: list[tuple[Kind, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.logs("chunk list of")
+@pytest.mark.logs("chunk list of|ignores Range")
 @pytest.mark.parametrize(
     ("kind", "options"), DEAD, ids=lambda value: str(value).translate({ord(c): None for c in "{}' "})
 )
@@ -263,6 +263,7 @@ def test_p10_through_a_mount_a_mirror_that_lies_is_set_aside_for_that_blob_alone
         "state": "blocked",
         "reason": f"wrong bytes twice of {blobs['bad'].digest.short}",
         "blobs_blocked": 1,
+        "ignores_range": False,
     }
     assert states[registry.host]["state"] == "ok"
     assert f"{mirror.host} is blocked for 1 blob: wrong bytes twice of" in plain

@@ -15,7 +15,7 @@ from fusefs.artifacts.ollama import snapshot_of
 from fusefs.cache.disk import DiskCache
 from fusefs.engine.models import warn_of_whole_reads
 from fusefs.fetch.fetcher import Fetcher
-from fusefs.fetch.worker import Origin
+from fusefs.sources.bound import BoundSource
 from fusefs.sources.order import open_sources
 from fusefs.values.counters import Counters
 from fusefs.values.voucher import Proof, Voucher, registry_of
@@ -79,7 +79,7 @@ async def test_p1_in_one_mount_neither_registry_decides_over_a_blob_that_both_ha
     settings = replace(SETTINGS)
     sources = open_sources(two.name, stores=(), settings=settings, counters=Counters())
     async with wired(tmp_path, one.name, blob, DATA, lists=lists) as world:
-        world.fetch.add_origin(Origin(sources[0], two.name))
+        world.fetch.add_origin(BoundSource(sources[0], two.name))
         await world.read(0, 10)
         await world.read()
     for source in sources:
@@ -135,7 +135,7 @@ def test_the_one_line_names_the_way_out_that_there_is(
     fetcher = Fetcher(DiskCache.open(tmp_path), SETTINGS, Counters())
     for made in (model, others):
         for source in open_sources(made.name, stores=(), settings=SETTINGS, counters=fetcher.counters):
-            fetcher.track(model.blobs["model.gguf"]).add_origin(Origin(source, made.name))
+            fetcher.track(model.blobs["model.gguf"]).add_origin(BoundSource(source, made.name))
     warn_of_whole_reads(fetcher, [snapshot_of(model.name, Manifest.parse(model.manifest), 0)])
     assert "mount those apart" in caplog.text
     assert "--lists" not in caplog.text

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusefs.errors import SourceError
+from fusefs.net.connection import RawResponse
 from fusefs.net.secret import Secret
 from fusefs.net.transport import Transport
 from fusefs.net.url import Url
@@ -177,6 +178,7 @@ def test_p10_the_socket_goes_where_the_parsed_value_says(hosts: tuple[Host, Host
         suppress(SourceError),
         closing(transport.get(base, {}, authorization=SECRET)) as response,
     ):
+        assert isinstance(response._raw, RawResponse)
         assert response._raw._sock.getpeername()[1] == response.url.origin.port
         reached.append(response.url)
     assert not [seen for seen in thief.seen if seen[1]]

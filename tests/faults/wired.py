@@ -10,7 +10,7 @@ import trio
 
 from fusefs.cache.disk import DiskCache
 from fusefs.fetch.fetcher import Fetcher
-from fusefs.fetch.worker import Origin
+from fusefs.sources.bound import BoundSource
 from fusefs.sources.order import open_sources
 from fusefs.values.counters import Counters
 from fusefs.values.settings import Settings
@@ -42,10 +42,12 @@ class Wired:
     Attributes:
         file: the file that shows the blob.
         fetch: what the fetcher knows of it.
+        fetcher: which runs.
         counters: what happened.
     """
 
     def __init__(self, fetcher: Fetcher, fetch: BlobFetch, file: BlobFile, data: bytes) -> None:
+        self.fetcher = fetcher
         self.counters = fetcher.counters
         self.fetch = fetch
         self.file = file
@@ -65,7 +67,7 @@ async def wired(root: Path, name: Name, blob: Blob, data: bytes, **changes: obje
     sources = open_sources(name, stores=(), settings=settings, counters=fetcher.counters)
     fetch = fetcher.track(blob)
     for source in sources:
-        fetch.add_origin(Origin(source, name))
+        fetch.add_origin(BoundSource(source, name))
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             await nursery.start(fetcher.run)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fusefs.values.chunks import ChunkList
+from fusefs.values.digest import Digest
 from tests.components import (
     CONFIG,
     MANIFEST_TYPE,
@@ -129,3 +131,37 @@ def test_a_trusted_certificate_of_another_host_is_refused(
     assert done.stderr.startswith("fusefs: error: ")
     assert done.stderr.count("\n") == 1
     assert "certificate" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "listless"])
+def test_a_server_that_ignores_range_gives_a_large_file_once(world: World, tmp_path: Path, *, listed: bool) -> None:
+    """By `max_ranges 0` nginx answers each Range with 200 and the whole file, as some proxies do."""
+    large = OllamaLayer("model", random_bytes(72 * MIB, 32))
+    repository, tag = NAME.split(":")
+    root = tmp_path / "static"
+    write_static_registry(root, repository, tag, [large])
+    if listed:
+        digest = Digest.of(large.content)
+        lists = root / "v2" / repository / "chunksums"
+        lists.mkdir()
+        pieces = ChunkList.uniform(72 * MIB, 4 * MIB)
+        text = "".join(f"{Digest.of(large.content[c.start : c.stop])} {c}\n" for c in pieces)
+        (lists / str(digest)).write_text(text)
+    log = tmp_path / "access.log"
+    body = f"root {root}; default_type {MANIFEST_TYPE}; max_ranges 0; access_log {log};"
+    with nginx(tmp_path / "nginx", body) as address:
+        source = f"http://{address}/{NAME}"
+        with world.mount(source, logs="ignores Range") as mounted:
+            with (mounted.path / "model.gguf").open("rb") as file:
+                file.seek(71 * MIB)
+                assert file.read(MIB) == large.content[71 * MIB :]
+            assert (mounted.path / "model.gguf").read_bytes() == large.content
+            plain = world.fusefs("status", mounted.path).stdout
+            assert f"{address} ignores Range: each file is read in one stream from its front" in plain
+            (state,) = mounted.status()["sources_state"]
+            assert state["ignores_range"] is True
+        world.fusefs("pull", source, "--cache-dir", tmp_path / "other")
+    sent = [int(line.split()[9]) for line in log.read_text().splitlines() if "/blobs/sha256:" in line]
+    whole = [size for size in sent if size == 72 * MIB]
+    assert len(whole) == 2, "once for the mount, and once for the pull"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,11 @@ def read(roots: Roots, path: Path) -> bytes:
 def test_files_are_read_from_the_folder_that_was_opened(top: Path) -> None:
     roots = Roots(top)
     assert read(roots, top / "m" / "deep" / "er" / "f") == b"f"
-    assert roots.names(top / "m") == ["deep", "g"]
-    assert roots.names(top) == ["m"]
+    assert [(name, stat.S_ISDIR(found.st_mode)) for name, found in roots.statuses(top / "m")] == [
+        ("deep", True),
+        ("g", False),
+    ]
+    assert [name for name, _ in roots.statuses(top)] == ["m"]
     moved = top.rename(top.with_name("moved"))
     top.symlink_to(top.with_name("secret"))
     assert read(roots, top / "m" / "g") == b"g"
@@ -58,7 +62,7 @@ def test_p10_a_link_on_the_way_is_an_error(top: Path, swapped: str) -> None:
     assert not roots.others_may(real, 0o4, {})
     if swapped != "m/deep/er/f":
         with pytest.raises(OSError, match=r"Not a directory|No such file"):
-            roots.names(real.parent)
+            roots.statuses(real.parent)
 
 
 @pytest.mark.parametrize("name", ["../secret/g", "/etc/passwd", "m/../../secret/g"])

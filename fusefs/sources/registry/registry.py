@@ -28,9 +28,10 @@ from fusefs.errors import (
 )
 from fusefs.net.transport import Response, Transport
 from fusefs.net.url import Url
+from fusefs.sources.rangebody import RangeBody
 from fusefs.sources.registry.auth import Authenticator
 from fusefs.sources.registry.credentials import KeyRing
-from fusefs.sources.registry.responses import check_document, check_encoding, check_range, check_status, error_of
+from fusefs.sources.registry.responses import check_document, check_encoding, check_status, error_of, given_range
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
 
@@ -104,6 +105,7 @@ class RegistrySource:
         self._transport = Transport(settings, insecure_host=insecure, named=named, circuits=circuits)
         self._auth = Authenticator(self._origin, self._transport, keys or KeyRing.default())
         self._targets: dict[tuple[str, Digest], _Target] = {}
+        self._ignoring = ""  # which host of this source ignores Range
         self._lock = threading.Lock()
 
     def manifest(self, name: Name) -> bytes:
@@ -147,27 +149,52 @@ class RegistrySource:
         response = self._from_target(name, blob, headers) or self._from_registry(name, blob, headers)
         try:
             check_status(response, wanted=(200, 206))
-            check_range(response, chunk, blob.size)
+            sent = given_range(response, chunk, blob.size)
             if response.redirected:
                 self._remember(name, blob, response.url, sent=response.sent)
         except BaseException:
             response.close()
             raise
-        return RangeBody(response, chunk.size)
+        if chunk.size == blob.size:
+            return RangeBody(response, sent, sent)
+        ignored = sent.size == blob.size
+        if ignored or self._ignoring:
+            self._note_range(response.source, ignored=ignored)
+        return RangeBody(response, sent, sent if ignored else chunk, stream=ignored)
 
     def close(self) -> None:
         """See `Source.close`."""
         self._transport.close()
 
+    @property
+    def ignores_range(self) -> bool:
+        """See `Remote.ignores_range`."""
+        return bool(self._ignoring)
+
     def refresh(self) -> None:
         """See `Remote.refresh`."""
         self._auth.forget()
+        self._transport.refresh()
         with self._lock:
             self._targets.clear()
+            self._ignoring = ""
 
     def in_flight(self) -> list[str]:
         """See `Remote.in_flight`."""
         return self._transport.in_flight()
+
+    def _note_range(self, host: str, *, ignored: bool) -> None:
+        """A part of a blob was asked for, and `host` gave that part, or `ignored` it and gives all."""
+        with self._lock:
+            before = self._ignoring
+            if ignored or host == before:
+                self._ignoring = host if ignored else ""
+        if ignored and not before:
+            log.warning(
+                "%s answers a request for a part of a file with all of it (a server or a proxy that ignores Range): "
+                "each file is read in one stream from its front, and a read waits until the stream has come to it.",
+                host,
+            )
 
     def _get(self, name: Name, path: str, headers: dict[str, str]) -> Response:
         return self.ask(name.repository, path, headers)
@@ -278,33 +305,6 @@ class RegistrySource:
             response.discard()  # a cache before the registry may have kept a redirect for too long
             response = self._get(name, path, headers)
         return response
-
-
-class RangeBody:
-    """The bytes of one range; a Body."""
-
-    def __init__(self, response: Response, size: int) -> None:
-        self._response = response
-        self._left = size
-
-    def readinto(self, buffer: memoryview) -> int:
-        """See `Body.readinto`."""
-        if not buffer or not self._left:
-            return 0
-        got = self._response.readinto(buffer[: self._left])
-        if got == 0:
-            raise TransportError(f"the body ended {self._left} bytes too early", source=self._response.source)
-        self._left -= got
-        if self._left == 0:
-            # Without a Content-Length only one more read tells that this was the end.
-            if self._response.readinto(memoryview(bytearray(1))):
-                raise WrongResponse("the body goes on behind the end of its range", source=self._response.source)
-            self._response.close()
-        return got
-
-    def close(self) -> None:
-        """See `Body.close`."""
-        self._response.close()
 
 
 def _parse(blob: Blob, response: Response) -> ChunkList:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from fusefs.errors import NotFound, ResponseError, SourceError, Unauthorized, WrongResponse
 from fusefs.net.translate import proxy_login
+from fusefs.values.chunks import Chunk
 from fusefs.values.printable import line_of
 
 if TYPE_CHECKING:
     from fusefs.net.transport import Response
-    from fusefs.values.chunks import Chunk
 
 _MAX_DOCUMENT = 1 << 16
 _MAX_HEADER = 60
@@ -49,7 +49,8 @@ _MAX_PAGE = 4096
 _WANTS_TLS = re.compile(r"HTTP request (?:was sent )?to (?:an )?HTTPS (?:server|port)", re.I)
 """What Go's server and nginx say to a request in the clear at a port with TLS."""
 
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII | re.IGNORECASE)
+# The unit is left out by some servers, and of no other do we ask.
+_CONTENT_RANGE = re.compile(r"(?:bytes[ =]\s*)?(\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII | re.IGNORECASE)
 
 
 def check_status(response: Response, *, wanted: tuple[int, ...] = (200,)) -> None:
@@ -203,27 +204,36 @@ def _date(header: str | None) -> datetime | None:
     return when.replace(tzinfo=UTC) if when.tzinfo is None else when
 
 
-def check_range(response: Response, chunk: Chunk, size: int) -> None:
-    """Check that the answer is exactly the bytes `chunk` of a blob of `size` bytes, as far as its head tells.
+def given_range(response: Response, chunk: Chunk, size: int) -> Chunk:
+    """Which bytes the answer gives to who asked for the bytes `chunk` of a blob of `size` bytes, as its head tells.
+
+    They may be more than were asked for: a cache gives whole blocks of its own (206, and a wider range), and whoever
+    ignores Range gives all (200).
 
     Raises:
-        WrongResponse: another range, another total, another length, or all of it where a part was asked for.
+        WrongResponse: what was asked for is not among them, or the head contradicts itself.
     """
-    wrong = _wrong_frame(response, chunk, size)
-    if wrong:
+    given, wrong = _frame(response, chunk, size)
+    length = response.headers.get("Content-Length")
+    if given is not None and length is not None and length.strip() != str(given.size):
+        said = f"{line_of(length, _MAX_HEADER)} bytes"
+        # That all of a blob comes for all of it is as it should be: the length alone is wrong then.
+        given, wrong = None, said if response.status != 206 and chunk.size == size else f"{wrong} with {said}"
+    if given is None:
         page = " of an HTML page" if response.headers.get("Content-Type", "").lower().startswith("text/html") else ""
         raise WrongResponse(f"asked for bytes {chunk} of {size}, got {wrong}{page}", source=response.source)
+    return given
 
 
-def _wrong_frame(response: Response, chunk: Chunk, size: int) -> str:
-    if response.status == 206:
-        header = response.headers.get("Content-Range", "")
-        match = _CONTENT_RANGE.fullmatch(header.strip())
-        if match is None:
-            return f"a Content-Range of {line_of(header, _MAX_HEADER)!r}"
-        if (int(match[1]), int(match[2])) != (chunk.start, chunk.end) or match[3] not in ("*", str(size)):
-            return line_of(header, _MAX_HEADER)
-    elif chunk.size != size:
-        return f"status {response.status}"
-    length = response.headers.get("Content-Length")
-    return f"{line_of(length, _MAX_HEADER)} bytes" if length is not None and length.strip() != str(chunk.size) else ""
+def _frame(response: Response, chunk: Chunk, size: int) -> tuple[Chunk | None, str]:
+    """The range that the head names, or None where it cannot be used; and how to call it."""
+    if response.status != 206:
+        return Chunk(0, size - 1), f"status {response.status}"
+    header = response.headers.get("Content-Range", "")
+    shown = line_of(header, _MAX_HEADER)
+    match = _CONTENT_RANGE.fullmatch(header.strip())
+    if match is None:
+        return None, f"a Content-Range of {shown!r}"
+    start, end = int(match[1]), int(match[2])
+    usable = start <= chunk.start and chunk.end <= end < size and match[3] in ("*", str(size))
+    return Chunk(start, end) if usable else None, shown

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from fusefs.errors import BlobQuarantined, BlobUnproved, DigestMismatch, SourceError
-from fusefs.fetch.worker import Origin
+from fusefs.sources.bound import BoundSource
 from fusefs.values import metrics
 from fusefs.values.chunks import Chunk
 from tests.fake_source import FakeSource, chunk_list, fail, flip
@@ -91,7 +91,7 @@ async def test_p1_the_next_source_is_asked_when_one_has_wrong_bytes(tmp_path: Pa
     async with running(tmp_path, DATA) as world:
         other = FakeSource("other")
         other.add(DATA)
-        world.fetch.add_origin(Origin(other, NAME))
+        world.fetch.add_origin(BoundSource(other, NAME))
         world.source.always = flip
         await world.read(2000, 3000)
         assert other.asked == [Chunk(3000, 3999)], "only what the first one had wrong, which is the middle of its span"
@@ -119,7 +119,7 @@ async def test_f4_after_a_lying_list_another_source_is_asked_for_its_own(tmp_pat
     honest.add(DATA, chunk_list(DATA, 1000))
     async with running(tmp_path, DATA, source=source, chunks=chunk_list(lie, 1000)) as world:
         source.claim(world.blob, lie, chunk_list(lie, 1000))
-        world.fetch.add_origin(Origin(honest, NAME))
+        world.fetch.add_origin(BoundSource(honest, NAME))
         await world.file.read(0, len(DATA))
         await until(lambda: bool(world.fetch.retired))
         await world.read(0, len(DATA))

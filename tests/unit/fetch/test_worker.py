@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.cache.blob.chunkmap import PRESENT
-from fusefs.errors import CacheError, Cancelled, DigestMismatch, NotFound, SourceError
-from fusefs.fetch.worker import Origin, fetch_span
+from fusefs.errors import (
+    CacheError,
+    Cancelled,
+    DigestMismatch,
+    NotFound,
+    SourceError,
+    StreamTaken,
+    UnexpectedEnd,
+)
+from fusefs.fetch.wholestream import Verdict
+from fusefs.fetch.worker import fetch_span
+from fusefs.sources.bound import BoundSource
+from fusefs.sources.failover import Failover
 from fusefs.values import metrics
 from fusefs.values.chunks import Chunk
 from fusefs.values.counters import Counters
@@ -20,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusefs.cache.blob.chunker import Chunker
+    from fusefs.fetch.wholestream import Along
 
 DATA = some_bytes(1000)
 
@@ -39,7 +51,9 @@ def fetch(chunker: Chunker, span: list[int], *sources: FakeSource) -> tuple[dict
         assert (error is None) == (chunker.map[index] == PRESENT)
 
     counters = Counters()
-    fetch_span(chunker, span, [Origin(s, NAME) for s in sources], memoryview(bytearray(100)), counters, landed)
+    fetch_span(
+        chunker, span, Failover([BoundSource(s, NAME) for s in sources]), memoryview(bytearray(100)), counters, landed
+    )
     assert sorted(told) == span
     return told, counters
 
@@ -145,3 +159,88 @@ def test_a_bug_is_told_to_those_who_wait(tmp_path: Path) -> None:
     with opened(tmp_path, DATA) as chunker:
         told, _ = fetch(chunker, [0, 1], source)
     assert all(isinstance(error, ZeroDivisionError) for error in told.values())
+
+
+class Streams:
+    """An Along that lets chunks be taken along, as the dispatcher does."""
+
+    def __init__(self, *take: int, begins: bool = True, stop: int = len(DATA)) -> None:
+        self.passed: list[int] = []
+        self._take = set(take)
+        self._begins = begins
+        self._stop = stop
+
+    def begin(self) -> bool:
+        return self._begins
+
+    def claim(self, index: int) -> Verdict:
+        self.passed.append(index)
+        if index >= self._stop:
+            return Verdict.STOP
+        if index not in self._take:
+            return Verdict.SKIP
+        self._take.discard(index)
+        return Verdict.TAKE
+
+
+def stream(chunker: Chunker, span: list[int], along: Along, *sources: FakeSource) -> dict[int, BaseException | None]:
+    told: dict[int, BaseException | None] = {}
+
+    def landed(index: int, error: BaseException | None) -> None:
+        assert index not in told, "told twice"
+        told[index] = error
+
+    for source in sources:
+        source.ignores_range = True
+    origins = Failover([BoundSource(s, NAME) for s in sources])
+    fetch_span(chunker, span, origins, memoryview(bytearray(70)), Counters(), landed, along=along)
+    return told
+
+
+def test_a_stream_of_the_whole_brings_what_is_wanted_and_what_is_taken_along(tmp_path: Path) -> None:
+    source = source_of()
+    with opened(tmp_path, DATA) as chunker:
+        assert stream(chunker, [3, 6], Streams(1, 5, 8), source) == dict.fromkeys((1, 3, 5, 6, 8))
+        assert [i for i in range(10) if chunker.present(i)] == [1, 3, 5, 6, 8]
+    assert source.asked == [Chunk(300, 399)]
+
+
+def test_a_stream_is_left_when_all_behind_is_here(tmp_path: Path) -> None:
+    source, along = source_of(), Streams()
+    with opened(tmp_path, DATA) as chunker:
+        fetch(chunker, [5, 6, 7, 8, 9], source_of())
+        assert stream(chunker, [3], along, source) == {3: None}
+    assert along.passed == [0, 1, 2, 3, 4], "the fourth may still be taken along"
+
+
+def test_a_stream_is_left_when_nothing_more_of_it_can_be_used(tmp_path: Path) -> None:
+    along = Streams(stop=2)
+    with opened(tmp_path, DATA) as chunker:
+        assert stream(chunker, [3], along, source_of()) == {3: None}
+    assert along.passed == [0, 1, 2, 3, 4]
+
+
+def test_who_comes_second_leaves_its_chunks_to_the_stream(tmp_path: Path) -> None:
+    with opened(tmp_path, DATA) as chunker:
+        told = stream(chunker, [3, 6], Streams(begins=False), source_of())
+    assert {type(error) for error in told.values()} == {StreamTaken}
+    assert sorted(told) == [3, 6]
+
+
+@pytest.mark.logs("does not match its digest")
+def test_what_is_wrong_in_a_stream_is_had_from_another_one(tmp_path: Path) -> None:
+    source = source_of()
+    source.faults.append(flip)  # in chunk 5
+    with opened(tmp_path, DATA) as chunker:
+        assert stream(chunker, [3], Streams(5, 7), source) == dict.fromkeys((3, 5, 7))
+    assert source.asked == [Chunk(300, 399), Chunk(500, 599)]
+
+
+def test_a_stream_that_ends_early_is_told_to_all_who_wait(tmp_path: Path) -> None:
+    source = source_of()
+    source.always = lambda _chunk, data: data[:450]
+    with opened(tmp_path, DATA) as chunker:
+        told = stream(chunker, [3, 6], Streams(5), source)
+    assert told.pop(3) is None
+    assert {type(error) for error in told.values()} == {UnexpectedEnd}
+    assert sorted(told) == [6], "nobody has begun with the fifth"

@@ -265,6 +265,23 @@ def test_a_proxy_of_the_environment_is_used(transport: Transport, monkeypatch: p
         assert proxy.requests[0].headers["proxy-authorization"] == "Basic dXNlcjpwYXNzIQ=="
 
 
+def test_proxies_are_looked_up_once_and_again_when_everything_is_looked_at_anew(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FaultyRegistry() as proxy, FaultyRegistry() as other:
+        for one in (proxy, other):
+            one.expect("http://registry.example/x", answer=Answer(200, b"through"))
+        proxy.expect("http://registry.example/x", answer=Answer(200, b"through"))
+        monkeypatch.setenv("http_proxy", f"http://{proxy.host}")
+        assert _read(transport, "http://registry.example/x") == b"through"
+        monkeypatch.setenv("http_proxy", f"http://{other.host}")
+        assert _read(transport, "http://registry.example/x") == b"through"
+        assert (len(proxy.requests), len(other.requests)) == (2, 0)
+        transport.refresh()
+        assert _read(transport, "http://registry.example/x") == b"through"
+        assert len(other.requests) == 1
+
+
 def test_no_proxy_and_loopback_go_directly(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", "direct.example")

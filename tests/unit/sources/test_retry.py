@@ -78,6 +78,7 @@ class ScriptedSource:
 
 class ScriptedBody:
     def __init__(self, source: ScriptedSource, chunk: Chunk, breaks: tuple[int, FusefsError] | None) -> None:
+        self.given = chunk
         self._source = source
         self._off = chunk.start
         self._stop = chunk.stop

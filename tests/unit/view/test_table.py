@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from fusefs.values import metrics
-from fusefs.values.report import FileReport, MountReport, StatusReport
+from fusefs.values.report import FileReport, MountReport, SourceState, StatusReport
 from fusefs.view.table import Shape, picture, text_of
 
 HALF = tuple([100] * 32 + [0] * 32)
@@ -41,6 +41,13 @@ def test_the_whole_picture_of_a_mount_at_80_columns() -> None:
         "  model.gguf   1.2 GiB   50%  partial  ▕███████████████████▒                   ▏\n"
         "  template     1.4 KiB  100%  sealed   ▕███████████████████████████████████████▏"
     )
+
+
+def test_a_source_that_ignores_range_is_named_with_what_follows_from_it() -> None:
+    states = (SourceState(label="a.example"), SourceState(label="b.example", ignores_range=True))
+    shown = text(StatusReport((msgspec.structs.replace(mount(), sources_state=states),)), Shape(80))
+    assert "  b.example ignores Range: each file is read in one stream from its front" in shown.splitlines()
+    assert "a.example" not in shown
 
 
 @pytest.mark.parametrize("width", [40, 80, 120, 200])
