@@ -103,7 +103,9 @@ async def process(root: Path, scene: Scene) -> AsyncIterator[FileSystem]:
     async with trio.open_nursery() as nursery:
         await nursery.start(fetcher.run)
         try:
-            yield FileSystem(tree, lambda blob: BlobFile(fetcher, fetcher.track(blob)), fetcher.counters)
+            yield FileSystem(
+                tree, lambda blob: BlobFile(fetcher, fetcher.track(blob)), fetcher.counters, look=fetcher.look
+            )
         finally:
             nursery.cancel_scope.cancel()
     fetcher.close()
