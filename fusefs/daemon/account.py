@@ -19,12 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from fusefs.daemon.watchdog import Watchdog
+    from fusefs.engine.engine import Engine
     from fusefs.engine.options import MountOptions
-    from fusefs.engine.pool import SourcePool
-    from fusefs.fetch.fetcher import Fetcher
     from fusefs.fuse import kernel
     from fusefs.values.chunks import Blob
-    from fusefs.values.counters import Counters
     from fusefs.vfs.filesystem import FileSystem
     from fusefs.vfs.tree import FileNode
 
@@ -40,20 +38,17 @@ class Account:
         self,
         options: MountOptions,
         file_system: FileSystem,
-        fetcher: Fetcher,
-        counters: Counters,
+        engine: Engine,
         named: dict[Blob, str],
-        pool: SourcePool,
         dog: Watchdog,
         notes: Sequence[str] = (),
     ) -> None:
         self._options = options
         self._file_system = file_system
-        self._fetcher = fetcher
-        self._counters = counters
+        self._engine = engine
         self._named = named
-        self._pool = pool
         self._dog = dog
+        fetcher, counters = engine.fetcher, engine.counters
         since = time.monotonic()
         counters.watch(metrics.RATE, lambda: fetcher.rate)
         counters.watch(metrics.IN_FLIGHT, lambda: fetcher.in_flight)
@@ -83,18 +78,18 @@ class Account:
             version=__version__,
             kernel=dict(self.tuning.as_dict()) if self.tuning else {},
             files=tuple(files),
-            counters=self._counters.snapshot(),
+            counters=self._engine.counters.snapshot(),
             last_error=self._dog.complaint
             or logs.trouble()
             or self._file_system.last_error
-            or self._fetcher.last_error
+            or self._engine.fetcher.last_error
             or None,
             notes=self._notes,
-            sources_state=self._pool.states(),
+            sources_state=self._engine.pool.states(),
             capabilities=capabilities,
             no_new_privileges=not may_gain,
         )
-        return encode(msgspec.structs.replace(report, **self._counters.gauges()))
+        return encode(msgspec.structs.replace(report, **self._engine.counters.gauges()))
 
     def _file(self, node: FileNode) -> FileReport:
         present, state = self._file_system.presence(node)

@@ -16,9 +16,7 @@ from fusefs.system import descriptors
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from fusefs.engine.pool import SourcePool
-    from fusefs.fetch.fetcher import Fetcher
-    from fusefs.values.counters import Counters
+    from fusefs.engine.engine import Engine
     from fusefs.vfs.reads import Reads
 
 MOST = 100
@@ -33,17 +31,17 @@ _TRIO = (("trio",), ("_core",))
 _OF_INTEREST = ("VmRSS", "VmHWM", "RssAnon", "Threads")
 
 
-def dump(reads: Reads, fetcher: Fetcher, pool: SourcePool, counters: Counters) -> str:
+def dump(reads: Reads, engine: Engine) -> str:
     """All of it.  On the event loop; short."""
-    now = trio.current_time()
+    now, fetcher = trio.current_time(), engine.fetcher
     root = trio.lowlevel.current_root_task()
     parts: list[tuple[str, Iterable[str]]] = [
         ("tasks", _tasks(root, 0) if root else ()),
         (f"reads that wait: {len(reads)}", (f"{read}, for {now - read.since:.1f} s" for read in reads)),
         (f"chunks on their way, requests: {fetcher.in_flight}", fetcher.flights()),
-        ("requests", pool.in_flight()),
+        ("requests", engine.pool.in_flight()),
         ("memory", (*_memory(), f"open blobs {fetcher.open_blobs}")),
-        ("counters", (f"{name} {count}" for name, count in counters.snapshot().items())),
+        ("counters", (f"{name} {count}" for name, count in engine.counters.snapshot().items())),
     ]
     return "\n".join(line for title, lines in parts for line in (f"{title}:", *_bounded(lines)))
 

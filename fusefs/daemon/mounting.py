@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusefs.cache.documents.writer import Keeper
-    from fusefs.engine.local import LocalModels
     from fusefs.engine.options import MountOptions
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.offers.indexer import Progress
@@ -196,8 +195,8 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         fetcher.lied = lambda blob: nursery.start_soon(forget_pages, file_system.inodes_of(blob))
         dog = Watchdog(file_system.reads, options.settings.timeout, pool.in_flight)
         duties.refresh = pool.refresh
-        duties.dump = partial(dump, file_system.reads, fetcher, pool, counters)
-        mount = Account(options, file_system, fetcher, counters, named, pool, dog, recalled_lines(recalled))
+        duties.dump = partial(dump, file_system.reads, engine)
+        mount = Account(options, file_system, engine, named, dog, recalled_lines(recalled))
 
         ended = trio.Event()
         operations = FuseOperations(file_system)

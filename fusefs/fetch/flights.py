@@ -1,7 +1,7 @@
 """Flights: every chunk that is on its way to this process, and the queues of those that wait.
 
 Whoever wants a chunk asks here, and here alone a flight begins and ends.  Who moves flights stands above, and takes
-them from two queues: the dispatcher what must be fetched, the prover what only has to be hashed.
+them from two queues: the dispatcher what must be fetched, `Claims` what only has to be hashed.
 """
 
 from __future__ import annotations

@@ -61,6 +61,7 @@ ERRNOS: dict[type[errors.FusefsError], int] = {
     errors.ReadOnly: errno.EROFS,
     errors.MountError: errno.EIO,
     errors.ServeError: errno.EIO,
+    errors.MissingExtra: errno.EIO,
 }
 
 

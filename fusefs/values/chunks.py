@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from operator import eq, le, lt, sub
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -51,6 +51,9 @@ _BYTES_A_CHUNK = 48
 L = TypeVar("L", bound="ChunkList")
 
 
+_new, _set = object.__new__, object.__setattr__
+
+
 @dataclass(frozen=True, slots=True)
 class Blob:
     """What a blob is called and how long it is.
@@ -71,14 +74,20 @@ class Chunk:
     Attributes:
         start: offset of the first byte.
         end: offset of the last byte.
+        stop: offset just behind the last byte.
+        size: length in bytes; at least 1.
     """
 
     start: int
     end: int
+    stop: int = field(init=False, repr=False, compare=False)
+    size: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.start <= self.end:
             raise InvalidChunk(f"invalid chunk range {self.start}-{self.end}")
+        _set(self, "stop", self.end + 1)
+        _set(self, "size", self.end + 1 - self.start)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -95,21 +104,8 @@ class Chunk:
             raise InvalidChunk(f"invalid chunk range {text[:60]!r}: number too large")
         return cls(int(start), int(end))
 
-    @property
-    def size(self) -> int:
-        """Length in bytes; at least 1."""
-        return self.end - self.start + 1
-
-    @property
-    def stop(self) -> int:
-        """Offset just behind the last byte."""
-        return self.end + 1
-
     def __str__(self) -> str:
         return f"{self.start}-{self.end}"
-
-
-_new, _set = object.__new__, object.__setattr__
 
 
 class ChunkList:
@@ -231,8 +227,11 @@ class ChunkList:
         starts = self._starts
         # Without another look at what was checked when the list was made: of each chunk this is asked many times.
         chunk = _new(Chunk)
-        _set(chunk, "start", starts[index])
-        _set(chunk, "end", (starts[index + 1] if index + 1 < len(starts) else self.size) - 1)
+        start, stop = starts[index], starts[index + 1] if index + 1 < len(starts) else self.size
+        _set(chunk, "start", start)
+        _set(chunk, "end", stop - 1)
+        _set(chunk, "stop", stop)
+        _set(chunk, "size", stop - start)
         return chunk
 
     def __iter__(self) -> Iterator[Chunk]:

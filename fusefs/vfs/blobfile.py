@@ -64,7 +64,8 @@ class BlobFile:
             return await self._wait(off, size)
         # Looked at before the map is: what is evicted after that is noticed by the number.
         evictions = chunker.usage.evictions
-        missing = chunker.missing(off, size)
+        covering = chunker.chunks.covering(off, size)
+        missing = chunker.lacking(covering)
         if missing:
             self._foresight.observe(self._fetch, off, size)
             return await self._wait(off, size, chunker, missing)
@@ -72,7 +73,7 @@ class BlobFile:
             self._advise(chunker, off, size)
         else:
             self._foresight.observe(self._fetch, off, size)
-        data = await self._pread(chunker, off, size)
+        data = await self._pread(chunker, off, size, covering)
         if data is None or chunker.usage.evictions != evictions:
             return await self._wait(off, size)
         return data
@@ -95,20 +96,23 @@ class BlobFile:
                     await fetcher.ensure(fetch, chunker, missing, scope)
                 chunker = await fetcher.open(fetch)
                 evictions = chunker.usage.evictions
-                missing = chunker.missing(off, size)
+                covering = chunker.chunks.covering(off, size)
+                missing = chunker.lacking(covering)
                 if missing:
                     continue
                 self._foresight.served(fetch, chunker, off)
-                data = await self._pread(chunker, off, size)
+                data = await self._pread(chunker, off, size, covering)
                 if data is not None and chunker.usage.evictions == evictions:
                     return data
                 # All of it was here, and left before it was read: the time to wait begins anew.
                 scope.deadline = trio.current_time() + fetcher.timeout
         raise ReadTimeout(f"{self.blob.digest.short}…: bytes {off}-{off + size - 1} took over {fetcher.timeout:g} s")
 
-    async def _pread(self, chunker: Chunker, off: int, size: int) -> bytes | bytearray | memoryview | None:
+    async def _pread(
+        self, chunker: Chunker, off: int, size: int, covering: range
+    ) -> bytes | bytearray | memoryview | None:
         """Bytes that are not missing; None when they lived in memory and others needed it."""
-        data = chunker.pread_nowait(off, size)
+        data = chunker.pread_nowait(off, size, covering)
         if data is not None:
             return data
         with self._fetch.reading(off, off + size), contextlib.suppress(ChunkGone):

@@ -37,9 +37,6 @@ ALL, AGAIN = "all", "all, again"
 difference of the two is what `replay` is worth."""
 
 
-_WITHOUT = "without "
-
-
 @dataclass(frozen=True, slots=True)
 class Counts:
     """What one load cost.
@@ -78,14 +75,10 @@ def count(bench: Bench, server: Server, pattern: Pattern, policies: Sequence[str
     found: dict[str, list[Counts]] = {}
     for _ in range(runs):
         cache = bench.fresh("cache")
-        for how in (
-            ALL,
-            AGAIN,
-            *(policy for policy in policies if policy != "replay" and _may_matter(policy, pattern)),
-        ):
+        for how, without in ways(policies, pattern).items():
             if how != AGAIN:
                 clear(cache)
-            found.setdefault(how, []).append(_once(bench, server, pattern, how))
+            found.setdefault(how, []).append(_once(bench, server, pattern, without))
             keep_starts(cache)
         clear(cache)
     for how, loads in found.items():
@@ -93,16 +86,18 @@ def count(bench: Bench, server: Server, pattern: Pattern, policies: Sequence[str
             bench.report.raw(pattern.name, f"{field.name}: {how}", "", [getattr(load, field.name) for load in loads])
 
 
-def _may_matter(policy: str, pattern: Pattern) -> bool:
+def ways(policies: Sequence[str], pattern: Pattern) -> dict[str, Sequence[str]]:
+    """The loads to count, in their order: what each is called, and the policies that it goes without."""
     # A replay is what the second load is about.  How many requests are in flight is nothing to who waits for all.
-    return policy != "replay" and (policy != "lanes" or bool(pattern.program))
+    senseless = {"replay"} if pattern.program else {"replay", "lanes"}
+    return {ALL: (), AGAIN: (), **{f"without {policy}": (policy,) for policy in policies if policy not in senseless}}
 
 
-def _once(bench: Bench, server: Server, pattern: Pattern, how: str) -> Counts:
+def _once(bench: Bench, server: Server, pattern: Pattern, without: Sequence[str]) -> Counts:
     model = pattern.model
     server.mark()
     with (
-        switched_off([how.removeprefix(_WITHOUT)] if how.startswith(_WITHOUT) else []),
+        switched_off(without),
         mounts.fusefs(bench.mnt, bench.folder / "cache", [server.source(model)]) as mount,
     ):
         path = next(mount.folder.rglob(model.file), None) or next(mount.folder.rglob("*.gguf"))

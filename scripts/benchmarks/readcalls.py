@@ -15,6 +15,7 @@ import re
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -47,6 +48,8 @@ CHUNK = 4096
 CHUNKS = 16
 
 PACKAGE = f"{Path(fusefs.__file__).parent}/"
+
+PAGE = Path(fusefs.__file__).parent / "docs" / "architecture.md"
 
 WORKER = "fetch/worker.py"
 """The file in which a fetching thread begins; other threads open the blob or ask for its chunk list."""
@@ -273,21 +276,46 @@ def table(reads: list[Read]) -> str:
         counts = [" | ".join(map(str, read.count(place))) if read.calls[place] else "- | - | -" for place in PLACES]
         lines.append(f"| {read.what} | {read.total} | {' | '.join(counts)} |")
     cold = next(read for read in reads if read.what.startswith("later cold"))
-    lines += ["", f"The way down to the worker, {len(cold.way)} files: {' → '.join(cold.way)}"]
+    lines += [
+        "",
+        f"A stay is a run of calls within one file.  Calls of the later cold read by room: {rooms(cold)}.",
+        "",
+        f"Its way down to the worker, {len(cold.way)} files: {' → '.join(f'`{file}`' for file in cold.way)}.",
+    ]
     return "\n".join(lines)
 
 
+def rooms(read: Read) -> str:
+    """How many calls each room has, most first."""
+    counts = Counter(file.split("/")[0] for files in read.calls.values() for file in files)
+    return ", ".join(f"{room} {count}" for room, count in counts.most_common())
+
+
+def into_docs(text: str) -> None:
+    """Put the counts into the page about the architecture, between its marks."""
+    page = PAGE.read_text()
+    begin = re.search(r"<!-- calls:[^>]* -->", page)
+    assert begin, f"{PAGE} does not say where the table goes"
+    before, behind = page[: begin.end()], page[page.index("<!-- /calls -->") :]
+    PAGE.write_text(f"{before}\n\n{text}\n\n{behind}")
+
+
 def main(arguments: list[str]) -> None:
-    """Print the table, or with `--json` the numbers, or with `--by-file` which file has how many calls."""
+    """Print the table, with `--docs` put it into its page, too; with `--json` print the numbers instead."""
     reads = trio.run(measure, Profiler())
     sys.setprofile(None)
-    if arguments == ["--json"]:
+    if "--json" in arguments:
         found = {
-            read.what: {"total": read.total, "way": read.way, **{p: read.count(p) for p in PLACES}} for read in reads
+            read.what: {"total": read.total, "way": read.way, **{place: read.count(place) for place in PLACES}}
+            for read in reads
         }
         print(json.dumps(found))
-    else:
-        print(table(reads))
+        return
+    text = table(reads)
+    print(text)
+    if "--docs" in arguments:
+        version = ".".join(map(str, sys.version_info[:2]))
+        into_docs(f"`scripts/calls` counts the Python calls of one read (Python {version}):\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 
+from fusefs.cli.parameters import PLACE_OR_HOST, SOURCE_OR_HOST
 from fusefs.errors import SourceError
 from fusefs.sources.registry.listing import MOST, Listing, listing_of
-from fusefs.values.names import BaseUrl
+from fusefs.values.names import BaseUrl, Name
+from fusefs.values.reference import LocalPath
 from fusefs.values.settings import Settings
 from tests.components import OllamaLayer, docker_registry, push
 from tests.faulty_registry import FaultyRegistry
@@ -113,6 +116,19 @@ def test_a_page_for_people_is_called_that() -> None:
 
 
 # The command
+
+
+@pytest.mark.parametrize("path", ["file:///srv/models", "./team@work/m", "/srv/a:b@c/d", "~/m@x/y", "../m"])
+def test_a_path_is_asked_for_no_host_and_suspected_of_no_password(path: str) -> None:
+    assert PLACE_OR_HOST.convert(path, None, None) == LocalPath.parse(path)
+    with pytest.raises(click.UsageError, match="is a folder of this machine"):
+        SOURCE_OR_HOST.convert(path, None, None)
+
+
+@pytest.mark.parametrize("kind", [PLACE_OR_HOST, SOURCE_OR_HOST])
+def test_a_host_stands_in_the_place_of_a_model(kind: Any) -> None:
+    assert kind.convert("http://h:1/", None, None) == BaseUrl("http", "h:1")
+    assert kind.convert("http://h/n/m", None, None) == Name.parse("http://h/n/m")
 
 
 @pytest.mark.slow

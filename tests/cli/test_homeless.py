@@ -46,7 +46,7 @@ def test_who_has_no_home_can_do_everything_with_a_cache_that_is_named(homeless: 
         homeless.env["HOME"] = home
     cache = ("--cache-dir", homeless.root / "d")
     assert "sealed" in homeless("pull", model, *cache, prefix=NOBODY).stdout
-    for command in (["ls"], ["verify"], ["gc"], ["pin", model], ["unpin", model]):
+    for command in (["ls"], ["verify"], ["gc"], ["pin", model], ["unpin", model], ["rm", model]):
         done = homeless(*command, *cache, prefix=NOBODY)
         assert done.stderr == ""
     assert not (homeless.root / "~").exists()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fusefs.daemon.background import wait_end
+from fusefs.values import metrics
 from fusefs.values.digest import Digest
 from tests.cli.conftest import FAKE_DEVICE, ORDINARY, crash
 from tests.components import Process
@@ -75,6 +76,9 @@ def test_status_tells_what_is_there(fusefs: Shell, mnt: Path, model: str, conten
     assert Path(before["log_file"]).is_relative_to(fusefs.root / "state")
     assert {file["path"]: file["size"] for file in before["files"]} == {p: len(d) for p, d in content.items()}
     assert before["counters"]["bytes_fetched"] == 0
+    assert before["counters"].keys() == {counter.name for counter in metrics.COUNTERS}
+    assert before.keys() >= {gauge.name for gauge in metrics.GAUGES}
+    assert before["uptime"] > 0, "what is kept elsewhere is read there"
     with (mnt / "sub/weights.bin").open("rb", buffering=0) as file:
         assert file.read() == content["sub/weights.bin"]
     after = {file["path"]: file for file in status(fusefs, mnt)["files"]}

@@ -65,7 +65,14 @@ def test_the_page_about_architecture_names_every_room_on_its_floor() -> None:
 def test_the_page_about_operations_names_every_field_of_the_json() -> None:
     page = text("operations")
     structs: list[type[msgspec.Struct]] = [report.MountReport, report.FileReport, report.PullReport, report.Item]
-    structs += [report.VerifyReport, report.HoldingsReport, report.GcReport]
+    structs += [
+        report.VerifyReport,
+        report.HoldingsReport,
+        report.GcReport,
+        report.RemoveReport,
+        report.Removed,
+        report.Kept,
+    ]
     for struct in structs:
         assert not [name for name in struct.__struct_fields__ if f"`{name}`" not in page], struct
 

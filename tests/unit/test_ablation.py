@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.benchmarks.ablation import AGAIN, ALL, table
+from scripts.benchmarks.ablation import AGAIN, ALL, table, ways
 from scripts.benchmarks.content import CHUNK, Model
 from scripts.benchmarks.machine import MIB
 from scripts.benchmarks.patterns import Pattern, in_pieces, in_turns
@@ -23,10 +23,17 @@ def test_readers_take_turns_piece_by_piece_until_the_last_has_ended() -> None:
     assert in_turns([(0, 2 * MIB)], [(50 * MIB, MIB)]) == [(0, MIB), (50 * MIB, MIB), (MIB, MIB)]
 
 
+def test_each_way_to_load_goes_without_what_it_is_called_after() -> None:
+    pages = Pattern("pages", MODEL, [(0, 4096)])
+    assert ways(("credit", "lanes", "replay"), pages) == {ALL: (), AGAIN: (), "without credit": ("credit",)}
+    program = Pattern("llama", MODEL, [(0, 4096)], program="llama")
+    assert ways(("lanes",), program) == {ALL: (), AGAIN: (), "without lanes": ("lanes",)}
+
+
 def test_the_table_has_a_row_a_pattern_and_medians() -> None:
     report = Report({}, {})
-    for pattern, ways in (("in order", (ALL, AGAIN)), ("backward", (ALL,))):
-        for how in ways:
+    for pattern, called in (("in order", (ALL, AGAIN)), ("backward", (ALL,))):
+        for how in called:
             for name, values in (("requests", [3, 5, 4]), ("fetched", [9 * MIB]), ("wasted", [MIB]), ("waited", [7])):
                 report.raw(pattern, f"{name}: {how}", "", values)
     assert list(table(report)) == [

@@ -87,20 +87,22 @@ class StoredBlob:
     @property
     def by_whole(self) -> bool:
         """Whether nothing may be served before the sha256 of the whole blob matched."""
-        return not self.listed and (self.sealed or not self.serve_unproved)
+        if self.chunks.proved and self.voucher.decides(bound_only=self.bound_only):
+            return False
+        return self.sealed or not self.serve_unproved
 
     # What is here
 
     def missing(self, off: int, size: int) -> list[int]:
         """Chunks that cover [off, off+size) and cannot be served now: absent, or only claimed."""
+        return self.lacking(self.chunks.covering(off, size))
+
+    def lacking(self, indices: range) -> list[int]:
+        """Those of some chunks that cannot be served now."""
         if self.by_whole:
-            return list(self.chunks.covering(off, size))
+            return list(indices)
         served = SERVED if self.serve_unproved and not self.chunks.proved else _SERVED
-        return [
-            i
-            for i in self.chunks.covering(off, size)
-            if self.map[i] not in served and (self, i) not in self.memory.spill
-        ]
+        return [i for i in indices if self.map[i] not in served and (self, i) not in self.memory.spill]
 
     @property
     def here(self) -> tuple[int, ...]:
@@ -151,15 +153,20 @@ class StoredBlob:
         spilled = self._spilled(off, stop) if self.spills else None
         return self.pread_file(off, stop - off) if spilled is None else spilled
 
-    def pread_nowait(self, off: int, size: int) -> bytes | memoryview | None:
-        """The same when it takes no disk access, else None.  Good until the next call; for the event loop alone."""
+    def pread_nowait(self, off: int, size: int, covering: range | None = None) -> bytes | memoryview | None:
+        """The same when it takes no disk access, else None.  Good until the next call; for the event loop alone.
+
+        The caller may know already which chunks are `covering` the bytes.
+        """
         stop = min(off + size, self.blob.size)
         if off >= stop:
             return b""
-        self.usage.read(off, stop)
+        if covering is None:
+            covering = self.chunks.covering(off, stop - off)
+        self.usage.used(covering)
         here: bytes | memoryview | None = self._spilled(off, stop) if self.spills else None
         if here is None and self.memory.recent:
-            here = self._recent(off, stop)
+            here = self._recent(off, stop, covering)
         if here is not None:
             return here
         buffer = self.memory.answer(stop - off)
@@ -205,12 +212,11 @@ class StoredBlob:
                 raise ChunkGone(f"{self.blob.digest.short}… chunk {chunk}: left memory before it was read")
         return b"".join(parts)
 
-    def _recent(self, off: int, stop: int) -> bytes | memoryview | None:
+    def _recent(self, off: int, stop: int, covering: range) -> bytes | memoryview | None:
         """Bytes [off, stop) that were fetched a moment ago; None when some have left memory again.
 
         Good until the next call.  For the event loop alone.
         """
-        covering = self.chunks.covering(off, stop - off)
         parts: list[bytes] = []
         for i in covering:
             chunk = self.chunks[i]

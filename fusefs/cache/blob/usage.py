@@ -52,8 +52,12 @@ class Usage:
 
     def read(self, off: int, stop: int) -> None:
         """Bytes [off, stop) are read now; said to the disk by `note`."""
+        self.used(self._chunks.covering(off, stop - off))
+
+    def used(self, indices: range) -> None:
+        """Some bytes of each of these chunks are read now."""
         self.latest = now = self._now()
-        for index in self._chunks.covering(off, stop - off):
+        for index in indices:
             self.seconds[index] = now
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -113,6 +115,39 @@ def test_p2_without_holes_a_blob_that_is_open_stays_and_keeps_its_name(strange: 
         (still,) = scan(other)
         assert (still.sealed, still.allocated) == (sealed, held.allocated)
         assert bytes(chunker.pread(0, len(DATA))) == DATA
+
+
+@pytest.fixture
+def no_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system call fails as it does on NFS: no file system that can be mounted here has holes and no leases."""
+    call = fcntl.fcntl
+
+    def failing(fd: int, command: int, argument: int | bytes = 0) -> int | bytes:
+        if command == fcntl.F_SETLEASE and argument != fcntl.F_UNLCK:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return call(fd, command, argument)
+
+    monkeypatch.setattr(fcntl, "fcntl", failing)
+
+
+@pytest.mark.usefixtures("no_leases")
+@pytest.mark.parametrize("sealed", [True, False])
+def test_p2_without_leases_a_sealed_blob_goes_as_a_whole_and_who_has_it_open_keeps_what_he_has(
+    tmp_path: Path, *, sealed: bool
+) -> None:
+    root = tmp_path / "cache"
+    with opened(root, DATA, CHUNK) as chunker:
+        fill(chunker, DATA)
+        assert not sealed or seal(chunker)
+    cache = DiskCache.open(root)
+    assert not grants_leases(root / "partial")
+    (held,) = scan(cache)
+    place = cache.place(held.digest)
+    with open((place.sealed if sealed else place.data).path, "rb") as reader:
+        freed = evict(cache, held, CHUNK)
+        assert (freed == held.allocated) if sealed else (CHUNK <= freed < held.allocated)
+        assert not sealed or reader.read() == DATA
+    assert len(scan(cache)) == (0 if sealed else 1)
 
 
 def test_p10_a_folder_on_the_way_that_others_may_write_to_is_refused_where_it_could_be_closed(
