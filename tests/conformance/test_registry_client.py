@@ -135,9 +135,7 @@ def test_a_page_in_the_place_of_a_blob_is_called_that(
 ) -> None:
     answer = Answer(200, b"<html>log in</html>", {"Content-Type": "text/html; charset=utf-8"})
     registry.expect(f"/v2/library/m/blobs/{BLOB.digest}", span=(0, BLOB.size - 1), answer=answer)
-    with pytest.raises(
-        WrongResponse, match="bytes 0-199 of 200, got status 200 with 19 bytes of an HTML page"
-    ):
+    with pytest.raises(WrongResponse, match="bytes 0-199 of 200, got status 200 with 19 bytes of an HTML page"):
         source.open_range(name, BLOB, Chunk(0, BLOB.size - 1))
 
 
