@@ -124,34 +124,36 @@ class Turns:
         self._gained = False
         self._misses: dict[int, Counter[BoundSource]] = {}
 
-    def rounds(self, patience: Patience | None) -> Iterator[BoundSource]:
-        """Round after round, as long as that may help.  It ends by itself only when nobody failed.
+    def rounds(self, patience: Patience | None, *, once: bool = False) -> Iterator[BoundSource]:
+        """Each source that may be asked, or asked again at once because its content was wrong; round after round.
+
+        It ends by itself only when nobody failed, or after one round where that was asked for.
 
         Raises:
             FusefsError: why it was in vain.
             Cancelled: while it waited.
         """
         while True:
-            yield from self.round()
-            if not self.errors:
+            self.errors, self._gained = [], False
+            for source in self._order() if len(self._sources) > 1 else self._sources:
+                self._asked = source
+                for _ in range(_TRIES):
+                    self._error = None
+                    yield source
+                    if not isinstance(self._error, _WRONG):
+                        break
+                if self._error is not None:
+                    self.errors.append(self._error)
+                    self._told(source, self._error, source is self._sources[-1])
+            if once or not self.errors:
                 return
             if self._gained and patience is not None:
                 patience.renew()
             self.pause(patience)
 
     def round(self) -> Iterator[BoundSource]:
-        """Each source that may be asked, once, or again at once when its content was wrong."""
-        self.errors, self._gained = [], False
-        for source in self._order():
-            self._asked = source
-            for _ in range(_TRIES):
-                self._error = None
-                yield source
-                if not isinstance(self._error, _WRONG):
-                    break
-            if self._error is not None:
-                self.errors.append(self._error)
-                self._told(source, self._error, source is self._sources[-1])
+        """One round, for whoever decides after it how to go on."""
+        return self.rounds(None, once=True)
 
     def failed(self, error: FusefsError) -> None:
         """The source whose turn it is could not help."""
@@ -182,8 +184,6 @@ class Turns:
         patience.pause(failure)
 
     def _order(self) -> Sequence[BoundSource]:
-        if len(self._sources) == 1:
-            return self._sources
         usable = [source for source in self._sources if not self._is_blocked(source)] or self._sources
         return [source for source in usable if not self._caught(source)] or usable
 

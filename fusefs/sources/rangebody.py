@@ -40,9 +40,16 @@ class RangeBody:
         """See `Body.readinto`."""
         if not buffer or not self._left:
             return 0
-        while self._before:
-            self._before -= self._receive(buffer[: self._before])
-        got = self._receive(buffer[: self._left])
+        while True:
+            got = self._response.readinto(buffer[: self._before or self._left])
+            if got == 0:
+                left = self._before + self._left
+                raise TransportError(f"the body ended {left} bytes too early", source=self._response.source)
+            if self._stream:
+                self._go_on(got)
+            if not self._before:
+                break
+            self._before -= got
         self._left -= got
         if self._left == 0:
             self._end()
@@ -52,16 +59,11 @@ class RangeBody:
         """See `Body.close`."""
         self._response.close()
 
-    def _receive(self, buffer: memoryview) -> int:
-        got = self._response.readinto(buffer)
-        if got == 0:
-            left = self._before + self._left
-            raise TransportError(f"the body ended {left} bytes too early", source=self._response.source)
+    def _go_on(self, got: int) -> None:
         self._gained += got
-        if self._stream and self._gained >= _PROGRESS:
+        if self._gained >= _PROGRESS:
             self._gained = 0
             self._response.go_on()
-        return got
 
     def _end(self) -> None:
         if 0 < self._behind <= _SHORT:

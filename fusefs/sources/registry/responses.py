@@ -216,9 +216,7 @@ def given_range(response: Response, chunk: Chunk, size: int) -> Chunk:
     given, wrong = _frame(response, chunk, size)
     length = response.headers.get("Content-Length")
     if given is not None and length is not None and length.strip() != str(given.size):
-        said = f"{line_of(length, _MAX_HEADER)} bytes"
-        # That all of a blob comes for all of it is as it should be: the length alone is wrong then.
-        given, wrong = None, said if response.status != 206 and chunk.size == size else f"{wrong} with {said}"
+        given, wrong = None, f"{wrong} with {line_of(length, _MAX_HEADER)} bytes"
     if given is None:
         page = " of an HTML page" if response.headers.get("Content-Type", "").lower().startswith("text/html") else ""
         raise WrongResponse(f"asked for bytes {chunk} of {size}, got {wrong}{page}", source=response.source)
