@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from fusefs import __version__
-from fusefs.cli import streams
+from fusefs.cli import standard
 from fusefs.cli.answers import DONE, FAILED, INTERRUPTED, fail
 from fusefs.commands import COMMANDS
 from fusefs.errors import FusefsError
@@ -113,9 +113,9 @@ def _failed(exc: BaseException) -> int:
 def main() -> NoReturn:
     """The program."""
     descriptors.raise_limit()
-    streams.prepare()
+    standard.prepare()
     code = run()
-    streams.finish()
+    standard.finish()
     sys.exit(code)
 
 

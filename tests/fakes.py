@@ -12,7 +12,7 @@ from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
 from fusefs.values.snapshot import File, Slice
 from fusefs.vfs.attributes import CHANGING
-from fusefs.vfs.filesystem import BlobFile, FileSystem
+from fusefs.vfs.filesystem import FileSystem, MountedBlob
 from fusefs.vfs.tree import Tree
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class FakeBlobFile:
-    """A BlobFile over bytes in memory, which waits and fails as the test says.
+    """A MountedBlob over bytes in memory, which waits and fails as the test says.
 
     Attributes:
         failures: raised by the reads to come, one each.
@@ -93,7 +93,7 @@ class FakeBlobFile:
         self._changed = trio.Event()
 
 
-def _conforms(fake: FakeBlobFile) -> BlobFile:
+def _conforms(fake: FakeBlobFile) -> MountedBlob:
     return fake
 
 

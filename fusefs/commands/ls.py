@@ -31,7 +31,7 @@ def ls(cache_dir: Path | None, *, as_json: bool, everything: bool) -> None:
         return
     import time
 
-    from fusefs.view.ls import holdings
+    from fusefs.view.cached import holdings
     from fusefs.view.terminal import lines, width
 
     lines(holdings(report, time.time(), width(), everything=everything))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fusefs.cli import streams
+from fusefs.cli import standard
 from fusefs.cli.answers import DONE, FAILED, say, write_json
 from fusefs.cli.parameters import PATH
 
@@ -49,7 +49,7 @@ def _watch(mountpoint: Path | None, *, everything: bool) -> None:
 
     gather(mountpoint)  # a mount that never was is an error; one that ends while we look is not
     try:
-        with streams.ended_by_sigterm():
+        with standard.ended_by_sigterm():
             watch(lambda: gather(mountpoint), everything=everything)
     except MountError:
         say(f"{mountpoint} is no longer mounted")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fusefs.cli import streams
+from fusefs.cli import standard
 from fusefs.cli.answers import finish
 from fusefs.cli.parameters import cache_dir_of, cache_option, verbose_option
 
@@ -31,6 +31,6 @@ def verify(cache_dir: Path | None, *, as_json: bool, verbose: bool) -> int:
     from fusefs.view.summary import not_verified, verified
 
     to_stderr(verbose=verbose, quiet=True)
-    with streams.ended_by_sigterm(), screen(time.monotonic(), silent=as_json) as shown:
+    with standard.ended_by_sigterm(), screen(time.monotonic(), silent=as_json) as shown:
         report = verify_all(cache_dir_of(cache_dir), lambda items: shown.show(items, time.monotonic()))
     return finish(report, verified(report), not_verified(report), as_json=as_json)

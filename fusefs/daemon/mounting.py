@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from fusefs.offers.indexer import Progress
     from fusefs.values.chunks import Blob
     from fusefs.values.snapshot import Snapshot
-    from fusefs.vfs.filesystem import BlobFile as AnyBlobFile
+    from fusefs.vfs.filesystem import MountedBlob
 
 log = logging.getLogger(__name__)
 
@@ -234,8 +234,8 @@ def _in_order(options: MountOptions, fetched: Iterable[Snapshot]) -> list[Snapsh
     return [snapshot for name in options.names for snapshot in by_name[name]]
 
 
-def _opener(fetcher: Fetcher, options: MountOptions) -> Callable[[Blob], AnyBlobFile]:
-    def opened(blob: Blob) -> AnyBlobFile:
+def _opener(fetcher: Fetcher, options: MountOptions) -> Callable[[Blob], MountedBlob]:
+    def opened(blob: Blob) -> MountedBlob:
         here = options.local.files.get(blob.digest)
         if here is not None:
             return InPlaceFile(here)

@@ -16,7 +16,7 @@ from fusefs.errors import CacheError, StreamTaken
 from fusefs.fetch.flight import Priority
 from fusefs.fetch.shares import Shares
 from fusefs.fetch.spans import plan, span_limit
-from fusefs.fetch.wholestream import Stream, Streams
+from fusefs.fetch.wholestream import Streams, WholeStream
 from fusefs.fetch.worker import fetch_span
 from fusefs.system.files import PIECE
 
@@ -139,10 +139,10 @@ class Dispatcher:
     def _spawn(self, first: Flight, flights: dict[int, Flight], buffer: mmap.mmap, *, prefetch: bool) -> None:
         worker = self._shares.begin(first.host, first.blob, trio.current_time(), prefetch=prefetch)
         first.of.use.hold()
-        stream = Stream(self._streams, first, flights)
+        stream = WholeStream(self._streams, first, flights)
         self._tasks.start_soon(self._work, stream, buffer, worker)
 
-    async def _work(self, stream: Stream, memory: mmap.mmap, worker: Worker) -> None:
+    async def _work(self, stream: WholeStream, memory: mmap.mmap, worker: Worker) -> None:
         first, flights = stream.first, stream.flights
         chunker = first.chunker
         buffer = memoryview(memory)

@@ -53,7 +53,7 @@ class Alone:
         return Verdict.SKIP
 
 
-class Stream:
+class WholeStream:
     """One worker's part in it, from the worker's start; an Along.
 
     Attributes:
@@ -91,7 +91,7 @@ class Streams:
         self.workers: dict[Digest, int] = {}
         self._lock = lock
         self._timeout = timeout
-        self._streams: dict[Digest, Stream] = {}
+        self._streams: dict[Digest, WholeStream] = {}
         self._ended = trio.Event()
 
     def may_start(self, flight: Flight) -> bool:
@@ -100,7 +100,7 @@ class Streams:
             return True
         return flight.blob not in self._streams and not flight.of.origins.ignores_range
 
-    def end(self, stream: Stream) -> None:
+    def end(self, stream: WholeStream) -> None:
         """The worker is done."""
         blob = stream.first.blob
         self.workers[blob] -= 1
@@ -112,7 +112,7 @@ class Streams:
             self._ended.set()
             self._ended = trio.Event()
 
-    async def begin(self, stream: Stream) -> bool:
+    async def begin(self, stream: WholeStream) -> bool:
         """See `Along.begin`.  Waits a little for workers that have asked, too, and now give their chunks back."""
         blob = stream.first.blob
         if self._streams.setdefault(blob, stream) is not stream:
@@ -122,7 +122,7 @@ class Streams:
                 await self._ended.wait()
         return True
 
-    def claim(self, stream: Stream, index: int) -> Verdict:
+    def claim(self, stream: WholeStream, index: int) -> Verdict:
         """See `Along.claim`."""
         of, chunker = stream.first.of, stream.first.chunker
         of.use.progress(self._timeout)

@@ -23,7 +23,7 @@ from fusefs.net.clock import SystemClock
 if TYPE_CHECKING:
     from fusefs.errors import SourceError
     from fusefs.net.clock import Clock
-    from fusefs.net.origin import Origin
+    from fusefs.net.origin import WebOrigin
     from fusefs.values.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -180,10 +180,10 @@ class Circuits:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._several = several
-        self._circuits: dict[Origin, Circuit] = {}
+        self._circuits: dict[WebOrigin, Circuit] = {}
         self._lock = threading.Lock()
 
-    def of(self, origin: Origin) -> Circuit:
+    def of(self, origin: WebOrigin) -> Circuit:
         """The circuit of one origin."""
         with self._lock:
             circuit = self._circuits.get(origin)

@@ -1,4 +1,4 @@
-"""urllib3's connections, made so that a `Flight` can end them and bytes go straight into the caller's buffer.
+"""urllib3's connections, made so that an `Exchange` can end them and bytes go straight into the caller's buffer.
 
 Here it is known which address a name has come to mean, so here a flight that may not go to a private one is stopped:
 a look at the name before that would be outwitted by a name server that answers twice.

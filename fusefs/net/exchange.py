@@ -1,11 +1,11 @@
-"""Flight: one request on its way, so that another thread, or its deadline, can end it at any point.
+"""Exchange: one request on its way, so that another thread, or its deadline, can end it at any point.
 
 A thread that waits for the network sits in connect, in the handshake, in the headers or in the body.  What ends all
 four is the same: `shutdown` on the socket.  urllib3's own `HTTPResponse.shutdown` exists only once the headers are
 there, and on TLS it drops the session under the reader, who would then see cipher text.  So every connection keeps a
 second descriptor of its socket (`Guard`), made before it connects, and a flight knows the guard it depends on.
 
-`Flights` also holds the clock: socket timeouts are about one silent wait, and a server that sends a byte a second
+`Exchanges` also holds the clock: socket timeouts are about one silent wait, and a server that sends a byte a second
 never runs into them.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from fusefs.net.url import Url
 
-current: ContextVar[Flight | None] = ContextVar("current", default=None)
+current: ContextVar[Exchange | None] = ContextVar("current", default=None)
 """The flight for which this thread is inside urllib3."""
 
 
@@ -88,7 +88,7 @@ class Guard:
             self._sock.shutdown(SHUT_RDWR)
 
 
-class Flight:
+class Exchange:
     """One request: from before it connects until its body has been read or given up.
 
     Attributes:
@@ -166,23 +166,23 @@ class Flight:
         return Cancelled("the request was cancelled") if self._reason else None
 
 
-class Flights:
+class Exchanges:
     """All flights of one transport, and the thread that ends those whose time is over."""
 
     def __init__(self) -> None:
-        self._flights: set[Flight] = set()
+        self._flights: set[Exchange] = set()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._wakes = float("inf")
         self._closed = False
 
-    def start(self, timeout: float, *, until: float | None = None) -> Flight:
+    def start(self, timeout: float, *, until: float | None = None) -> Exchange:
         """A new flight that ends after `timeout` seconds, or at the monotonic time `until`.
 
         Raises:
             Cancelled: the transport is closed.
         """
-        flight = Flight(time.monotonic() + timeout if until is None else until, timeout)
+        flight = Exchange(time.monotonic() + timeout if until is None else until, timeout)
         with self._changed:
             if self._closed:
                 raise Cancelled("the source is closed")
@@ -194,7 +194,7 @@ class Flights:
                 self._changed.notify_all()
         return flight
 
-    def end(self, flight: Flight) -> None:
+    def end(self, flight: Exchange) -> None:
         """The flight is over.  Idempotent."""
         flight.land()
         with self._changed:

@@ -1,4 +1,4 @@
-"""Origin: scheme, host and port of a URL, which is what credentials belong to."""
+"""WebOrigin: scheme, host and port of a URL, which is what credentials belong to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOOPBACK = re.compile(r"127(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class WebOrigin:
     """What credentials belong to: scheme, host and port together.  Made by `fusefs.net.url` alone.
 
     Attributes:
@@ -37,7 +37,7 @@ class Origin:
         """Whether it is this very machine."""
         return self.host in ("localhost", "::1") or _LOOPBACK.fullmatch(self.host) is not None
 
-    def allows(self, other: Origin) -> bool:
+    def allows(self, other: WebOrigin) -> bool:
         """Whether one may be sent on from here to there: what came over TLS is not continued in the clear."""
         return self.scheme == other.scheme or other.scheme == "https"
 

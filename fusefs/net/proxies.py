@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from urllib.request import getproxies_environment
 
 from fusefs.errors import SourceError
-from fusefs.net.origin import Origin
+from fusefs.net.origin import WebOrigin
 from fusefs.net.url import Url
 
 _SCHEMES = ("http", "https")
@@ -47,7 +47,7 @@ class Proxy:
         variable: which says so.
     """
 
-    origin: Origin
+    origin: WebOrigin
     login: str = field(repr=False)
     variable: str
 
@@ -60,7 +60,7 @@ class Proxy:
         return f"the proxy {self.origin} ({self.variable})"
 
 
-def proxy_for(origin: Origin) -> Proxy | None:
+def proxy_for(origin: WebOrigin) -> Proxy | None:
     """The proxy of the environment for this host; None where it is asked directly.
 
     Raises:
@@ -89,7 +89,7 @@ def proxy_for(origin: Origin) -> Proxy | None:
         raise SourceError(text, source=str(origin)) from None
 
 
-def is_direct(origin: Origin, no_proxy: str) -> bool:
+def is_direct(origin: WebOrigin, no_proxy: str) -> bool:
     """Whether `no_proxy` has an entry for this host; see the text of the module."""
     host, address = origin.host.rstrip("."), _address(origin.host)
     return any(_matches(entry, host, address, origin.port) for entry in _SEPARATOR.split(no_proxy.lower()) if entry)

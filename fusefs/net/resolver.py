@@ -24,7 +24,7 @@ from fusefs.errors import StallTimeout
 from fusefs.net.addresses import literal
 
 if TYPE_CHECKING:
-    from fusefs.net.exchange import Flight
+    from fusefs.net.exchange import Exchange
 
 Address: TypeAlias = tuple[int, int, int, tuple[Any, ...]]
 """Family, kind, protocol and socket address, as `socket` wants them."""
@@ -99,7 +99,9 @@ class Resolver:
         self._chosen: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def addresses(self, host: str, port: int, *, timeout: float | None, flight: Flight | None = None) -> list[Address]:
+    def addresses(
+        self, host: str, port: int, *, timeout: float | None, flight: Exchange | None = None
+    ) -> list[Address]:
         """Where to connect to for `host`, in the order in which to try; an address is its own answer.
 
         Args:

@@ -18,7 +18,7 @@ from fusefs.values.printable import line_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fusefs.net.exchange import Flight
+    from fusefs.net.exchange import Exchange
 
 _MAX_REASON = 200
 """Characters; http.client quotes the line that it did not understand."""
@@ -34,7 +34,7 @@ _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3}) ?(.*)")
 
 
 @contextmanager
-def translated(flight: Flight, source: str) -> Iterator[None]:
+def translated(flight: Exchange, source: str) -> Iterator[None]:
     """Turn what urllib3, http.client, ssl and the socket raise into fusefs.errors."""
     try:
         yield
@@ -44,7 +44,7 @@ def translated(flight: Flight, source: str) -> Iterator[None]:
         raise flight.error(source) or _translate(exc, source, flight) from exc
 
 
-def _translate(exc: Exception, source: str, flight: Flight) -> SourceError:
+def _translate(exc: Exception, source: str, flight: Exchange) -> SourceError:
     causes = list(_causes(exc))
     if any(ran_out(cause) for cause in causes):
         return TransportError("cannot be asked: this process may open no more files (ulimit -n)", source=source)
@@ -55,7 +55,7 @@ def _translate(exc: Exception, source: str, flight: Flight) -> SourceError:
     return _of_host(exc, causes, source, flight)
 
 
-def _of_host(exc: Exception, causes: list[BaseException], source: str, flight: Flight) -> SourceError:
+def _of_host(exc: Exception, causes: list[BaseException], source: str, flight: Exchange) -> SourceError:
     for cause in causes:
         # urllib3 counts every failure to connect among its timeouts.
         if isinstance(cause, (TimeoutError, u3.TimeoutError)) and not isinstance(cause, u3.NewConnectionError):
@@ -96,7 +96,7 @@ def proxy_login(answer: str) -> str:
     )
 
 
-def _other_scheme(causes: list[BaseException], flight: Flight) -> str:
+def _other_scheme(causes: list[BaseException], flight: Exchange) -> str:
     """A hint, where a host that never answered before may be one that was named with the wrong scheme."""
     if flight.expected:
         return ""

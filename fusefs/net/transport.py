@@ -23,7 +23,7 @@ from fusefs.errors import FusefsError, SourceError, TransportError, WrongRespons
 from fusefs.net.addresses import is_public, literal
 from fusefs.net.circuit import Untold
 from fusefs.net.connection import HttpPool, HttpsPool, refusal
-from fusefs.net.exchange import Flight, Flights, current
+from fusefs.net.exchange import Exchange, Exchanges, current
 from fusefs.net.proxies import proxy_for
 from fusefs.net.translate import translated
 from fusefs.net.trust import tls_context
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
     from fusefs.net.circuit import Circuit, Circuits
-    from fusefs.net.origin import Origin
+    from fusefs.net.origin import WebOrigin
     from fusefs.net.proxies import Proxy
     from fusefs.net.secret import Secret
     from fusefs.values.settings import Settings
@@ -76,13 +76,18 @@ class Response:
     """
 
     def __init__(
-        self, url: Url, response: BaseHTTPResponse, flight: Flight, flights: Flights, circuit: Circuit, *, public: bool
+        self,
+        url: Url,
+        response: BaseHTTPResponse,
+        flight: Exchange,
+        flights: Exchanges,
+        circuit: Circuit,
+        *,
+        public: bool,
     ) -> None:
         self.url = url
-        self.redirected = False
-        self.elsewhere = False
+        self.redirected = self.elsewhere = self.sent = False
         self.public = public
-        self.sent = False
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self.source = str(url.origin)
@@ -213,11 +218,11 @@ class Transport:
         self._named = named
         self._insecure_host = insecure_host
         self._managers: dict[tuple[Proxy | None, str, bool], urllib3.PoolManager] = {}
-        self._proxies: dict[Origin, Proxy | None] = {}
+        self._proxies: dict[WebOrigin, Proxy | None] = {}
         self._lock = threading.Lock()
-        self._flights = Flights()
+        self._flights = Exchanges()
         self._circuits = circuits
-        self._answered: set[Origin] = set()
+        self._answered: set[WebOrigin] = set()
 
     def get(
         self, url: Url | str, headers: Mapping[str, str], *, authorization: Secret | None = None, sent: bool = False
@@ -291,7 +296,7 @@ class Transport:
         return url
 
     def _send(
-        self, url: Url, headers: Mapping[str, str], authorization: Secret | None, flight: Flight, *, sent: bool
+        self, url: Url, headers: Mapping[str, str], authorization: Secret | None, flight: Exchange, *, sent: bool
     ) -> Response:
         origin = url.origin
         proxy = self._proxy(origin)
@@ -334,7 +339,7 @@ class Transport:
         url: Url,
         headers: Mapping[str, str],
         authorization: Secret | None,
-        flight: Flight,
+        flight: Exchange,
         proxy: Proxy | None,
     ) -> BaseHTTPResponse:
         origin = url.origin
@@ -363,7 +368,7 @@ class Transport:
         finally:
             current.reset(token)
 
-    def _proxy(self, origin: Origin) -> Proxy | None:
+    def _proxy(self, origin: WebOrigin) -> Proxy | None:
         """The proxy for an origin, looked up once: the environment has dozens of variables, and each is read."""
         if origin not in self._proxies:
             if len(self._proxies) >= _MAX_PROXIES:
@@ -371,7 +376,7 @@ class Transport:
             self._proxies[origin] = proxy_for(origin)
         return self._proxies.get(origin)
 
-    def _manager(self, origin: Origin, proxy: Proxy | None) -> urllib3.PoolManager:
+    def _manager(self, origin: WebOrigin, proxy: Proxy | None) -> urllib3.PoolManager:
         insecure = origin.scheme == "https" and origin.host == self._insecure_host
         key = (proxy, origin.scheme, insecure)
         with self._lock:

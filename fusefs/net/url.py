@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from fusefs.errors import SourceError
-from fusefs.net.origin import PORTS, Origin
+from fusefs.net.origin import PORTS, WebOrigin
 from fusefs.values.names import without_user
 
 MAX_URL = 8192
@@ -42,7 +42,7 @@ class Url:
         query: without its question mark; None where there is none.
     """
 
-    origin: Origin
+    origin: WebOrigin
     path: str
     query: str | None = None
 
@@ -104,14 +104,14 @@ def _split(text: str) -> tuple[str | None, str | None, str, str | None]:
     return (None if scheme is None else scheme.lower()), authority, path, query
 
 
-def _origin(scheme: str, authority: str, text: str) -> Origin:
+def _origin(scheme: str, authority: str, text: str) -> WebOrigin:
     parts = _AUTHORITY.fullmatch(authority)
     if scheme not in PORTS or parts is None:
         raise _not_strict(text)
     port = PORTS[scheme] if parts[2] is None else int(parts[2])
     if not 0 < port < 1 << 16:
         raise _not_strict(text)
-    return Origin(scheme, _host(parts[1], text), port)
+    return WebOrigin(scheme, _host(parts[1], text), port)
 
 
 def _host(host: str, text: str) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from fusefs.offers.index import Stamp
+    from fusefs.offers.stamp import Stamp
     from fusefs.values.chunks import ChunkList
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
 from fusefs.errors import ServeError
-from fusefs.offers.index import Stamp, fitting_chunk_size, open_regular
+from fusefs.offers.stamp import Stamp, fitting_chunk_size, open_regular
 from fusefs.values.chunks import ChunkList
 from fusefs.values.digest import SHA256, Digest
 from fusefs.values.settings import KIB, MIB
@@ -40,7 +40,7 @@ def chunk_list_of(
     Raises:
         ServeError: the file cannot be read, or it changed while it was read.
     """
-    with Hasher() as hasher, FileHash(*open_regular(path), path, chunk_size) as file:
+    with FileHasher() as hasher, FileHash(*open_regular(path), path, chunk_size) as file:
         while not file.complete:
             hasher.step(file)
             if progress is not None:
@@ -117,7 +117,7 @@ class FileChanged(ServeError):
     """A file is being written; it may be complete later."""
 
 
-class Hasher:
+class FileHasher:
     """A buffer and a second thread, for one file after the other; of one thread."""
 
     def __init__(self) -> None:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from fusefs.artifacts.manifest import MAX_LAYERS
 from fusefs.errors import InvalidName, ServeError
 from fusefs.offers import hubcache
-from fusefs.offers.index import Stamp
 from fusefs.offers.leftout import Reason, is_hidden, is_key, is_leaving
 from fusefs.offers.roots import Roots
+from fusefs.offers.stamp import Stamp
 from fusefs.values.names import Name
 
 if TYPE_CHECKING:

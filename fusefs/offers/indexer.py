@@ -9,19 +9,19 @@ import time
 from typing import TYPE_CHECKING
 
 from fusefs.errors import Cancelled, ServeError
-from fusefs.offers.filehash import FileChanged, FileHash, Hasher
+from fusefs.offers.filehash import FileChanged, FileHash, FileHasher
 from fusefs.offers.folders import Found
 from fusefs.offers.hashqueue import HashQueue
-from fusefs.offers.kept import Entry
+from fusefs.offers.kept import HashedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from fusefs.offers.hashqueue import Group, Work
-    from fusefs.offers.index import Stamp
     from fusefs.offers.kept import KeptDigests
     from fusefs.offers.roots import Roots
+    from fusefs.offers.stamp import Stamp
 
     Progress = Callable[[str, int, int], None]
     """What is being hashed, bytes done and bytes in all of everything that was queued; from any thread."""
@@ -75,7 +75,7 @@ class Indexer:
         self._kept = kept
         self._chunk_size = chunk_size
         self._lock = threading.Lock()
-        self._entries: dict[Path, Entry] = {}
+        self._entries: dict[Path, HashedFile] = {}
         self._failed: dict[Path, tuple[ServeError, float]] = {}
         self._said: set[str] = set()
         self._queue = HashQueue(self._begin, progress)
@@ -83,7 +83,7 @@ class Indexer:
         self._stopped = threading.Event()
         self._hashers = threading.local()
 
-    def known(self, path: Path, stamp: Stamp) -> Entry | None:
+    def known(self, path: Path, stamp: Stamp) -> HashedFile | None:
         """Digest and chunk list of a file that looks like that; None when it would have to be hashed."""
         entry = self._entries.get(path)
         if entry is not None and entry.stamp == stamp:
@@ -93,12 +93,12 @@ class Indexer:
             self._entries[path] = entry
         return entry
 
-    def entry(self, path: Path) -> Entry:
+    def entry(self, path: Path) -> HashedFile:
         """As `entries`, for a file that belongs to no model."""
         files = {path.name: Found(path, self.roots.stamp(path))}
         return self.entries(files, str(path), path.name)[path.name]
 
-    def entries(self, files: dict[str, Found], key: str, label: str) -> dict[str, Entry]:
+    def entries(self, files: dict[str, Found], key: str, label: str) -> dict[str, HashedFile]:
         """The entries of all files of a model.
 
         Args:
@@ -171,7 +171,7 @@ class Indexer:
             thread.start()
 
     def _work(self) -> None:
-        with Hasher() as self._hashers.own:
+        with FileHasher() as self._hashers.own:
             while not self._stopped.is_set():
                 try:
                     self._queue.work_on()
@@ -194,7 +194,7 @@ class Indexer:
     def hash_some(self, file: FileHash) -> int:
         """Hash a turn of a file; how many bytes."""
         began, count = time.monotonic(), 0
-        hasher: Hasher = self._hashers.own
+        hasher: FileHasher = self._hashers.own
         while not file.complete and time.monotonic() - began < _TURN and not self._stopped.is_set():
             step = hasher.step(file)
             count += step
@@ -205,7 +205,7 @@ class Indexer:
     def finished(self, path: Path, file: FileHash) -> None:
         """Keep the result."""
         digest, chunks = file.result()
-        entry = Entry(path, file.stamp, digest, chunks)
+        entry = HashedFile(path, file.stamp, digest, chunks)
         with self._lock:
             self._entries[path] = entry
             self._failed.pop(path, None)

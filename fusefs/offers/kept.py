@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fusefs.cache.guard import check_ours
 from fusefs.errors import CacheError, FusefsError
-from fusefs.offers.index import Stamp, fitting_chunk_size
+from fusefs.offers.stamp import Stamp, fitting_chunk_size
 from fusefs.system.files import read_plain, sweep, write_atomically
 from fusefs.system.parents import check_parents
 from fusefs.system.spot import Held, unlink_at
@@ -36,7 +36,7 @@ _MOST = 32 * MAX_CHUNKS + 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class HashedFile:
     """What is known of a file.
 
     Attributes:
@@ -67,7 +67,7 @@ class KeptDigests:
         self._held: Held | None = None
         self._opening = threading.Lock()
 
-    def load(self, path: Path, stamp: Stamp) -> Entry | None:
+    def load(self, path: Path, stamp: Stamp) -> HashedFile | None:
         """What is kept of `path`, provided that it was hashed when it had this stamp."""
         if self._root is None:
             return None
@@ -82,11 +82,11 @@ class KeptDigests:
             if facts != [_facts(stamp, chunk_size)] or Digest.parse(check) != Digest.of(packed):
                 return None
             chunks = ChunkList.uniform(stamp.size, chunk_size).with_digests(packed)
-            return Entry(path, stamp, Digest.parse(digest), chunks)
+            return HashedFile(path, stamp, Digest.parse(digest), chunks)
         except (FusefsError, ValueError):  # ValueError: not ASCII, or too few words
             return None
 
-    def save(self, entry: Entry) -> None:
+    def save(self, entry: HashedFile) -> None:
         """Keep `entry`, in place of what was kept of its path."""
         if self._root is None:
             return

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from fusefs.offers.folders import Folder, Found
     from fusefs.offers.indexer import Indexer
-    from fusefs.offers.kept import Entry
+    from fusefs.offers.kept import HashedFile
     from fusefs.offers.leftout import LeftOut
     from fusefs.values.chunks import ChunkList
 
@@ -35,10 +35,10 @@ FILE_TYPE = "application/vnd.fusefs.file"
 class _Model:
     """One model as its folder was when it was last looked at."""
 
-    files: dict[str, Entry]
+    files: dict[str, HashedFile]
     manifest: Document
     documents: dict[Digest, Document]
-    by_digest: dict[Digest, list[Entry]]
+    by_digest: dict[Digest, list[HashedFile]]
 
 
 @dataclass(slots=True)
@@ -131,7 +131,7 @@ class PlainCatalog:
         """See Catalog."""
         return self._entries(self._model(repository), repository, digest)[0].chunks
 
-    def entry(self, repository: str, digest: Digest) -> Entry:
+    def entry(self, repository: str, digest: Digest) -> HashedFile:
         """The file that has the digest; NotYet while it is being hashed."""
         return self._entries(self._model(repository), repository, digest)[0]
 
@@ -162,7 +162,7 @@ class PlainCatalog:
         return (slot and slot.model) or self._refresh(name, folder)
 
     @staticmethod
-    def _entries(model: _Model, repository: str, digest: Digest) -> list[Entry]:
+    def _entries(model: _Model, repository: str, digest: Digest) -> list[HashedFile]:
         entries = model.by_digest.get(digest)
         if not entries:
             raise Refused("BLOB_UNKNOWN", f"{repository} has no blob {digest}")
@@ -200,13 +200,13 @@ def _is_empty(folder: Path) -> bool:
         return False
 
 
-def _model_of(files: dict[str, Entry]) -> _Model:
+def _model_of(files: dict[str, HashedFile]) -> _Model:
     """The same files always give the same manifest, on every machine.
 
     Raises:
         ServeError: our own client would refuse it.
     """
-    by_digest: dict[Digest, list[Entry]] = {}
+    by_digest: dict[Digest, list[HashedFile]] = {}
     for entry in files.values():
         by_digest.setdefault(entry.digest, []).append(entry)
     layers = [_layer(name, entry) for name, entry in files.items()]
@@ -234,7 +234,7 @@ def _config(layers: list[dict[str, Any]]) -> dict[str, Any]:
     return {key: chosen[key] for key in ("mediaType", "digest", "size")}
 
 
-def _layer(name: str, entry: Entry) -> dict[str, Any]:
+def _layer(name: str, entry: HashedFile) -> dict[str, Any]:
     return {
         "mediaType": FILE_TYPE,
         "digest": str(entry.digest),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusefs.errors import ServeError
-from fusefs.offers.index import Stamp, checked_regular
+from fusefs.offers.stamp import Stamp, checked_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fusefs.offers.index import Stamp
     from fusefs.offers.indexer import Indexer
-    from fusefs.offers.kept import Entry
+    from fusefs.offers.kept import HashedFile
     from fusefs.offers.leftout import Allowed, LeftOut
+    from fusefs.offers.stamp import Stamp
     from fusefs.values.chunks import ChunkList
 
 log = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ class StoreCatalog:
         self._check(entry, digest)
         return entry.chunks
 
-    def entry(self, repository: str, digest: Digest) -> Entry:
+    def entry(self, repository: str, digest: Digest) -> HashedFile:
         """A blob whose file has been hashed and is what its name says; NotYet while it is being hashed."""
         entry = self._indexer.entry(self._blob(repository, digest))
         self._check(entry, digest)
@@ -177,7 +177,7 @@ class StoreCatalog:
         self._distrusted.add(path)
         self._indexer.distrust(path)
 
-    def _check(self, entry: Entry, digest: Digest) -> None:
+    def _check(self, entry: HashedFile, digest: Digest) -> None:
         if entry.digest == digest:
             return
         if entry.path not in self._said:

@@ -1,6 +1,6 @@
 """The registry's endpoints over a Catalog: Docker's registry API V2 as far as reading goes, and Ollama's chunksums.
 
-Source: Docker registry HTTP API V2, OCI distribution-spec 1.1, Ollama's `server/internal/client/ollama`.
+FileSource: Docker registry HTTP API V2, OCI distribution-spec 1.1, Ollama's `server/internal/client/ollama`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from fusefs.offers.catalog import Catalog, StoredFile
-    from fusefs.serve.body import Source
+    from fusefs.serve.body import FileSource
 
     Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -178,7 +178,7 @@ class Registry:
         source = self._proved(file, place, wanted, digest)
         return FileResponse(source, wanted, 200 if chunk is None else 206, headers)
 
-    def _proved(self, file: OpenFile, place: StoredFile, wanted: Chunk | None, digest: Digest) -> Source:
+    def _proved(self, file: OpenFile, place: StoredFile, wanted: Chunk | None, digest: Digest) -> FileSource:
         """`file`, hashed as it is sent.
 
         Where no chunk list is known yet (a large blob of a store whose list nobody asked for), the digest of the whole

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 from starlette.responses import Response
 
-from fusefs.offers.index import Stamp
+from fusefs.offers.stamp import Stamp
 from fusefs.values.settings import KIB
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ PIECE = 256 * KIB
 Hashing one takes about three times as long as handing it to a thread and back."""
 
 
-class Source(Protocol):
+class FileSource(Protocol):
     """The bytes of an answer."""
 
     async def readinto(self, buffer: memoryview, off: int) -> int:
@@ -100,7 +100,7 @@ class OpenFile:
 class FileResponse(Response):
     """Sends `chunk` of `file` (None: nothing), and closes the file whatever happens."""
 
-    def __init__(self, file: Source, chunk: Chunk | None, status: int, headers: dict[str, str]) -> None:
+    def __init__(self, file: FileSource, chunk: Chunk | None, status: int, headers: dict[str, str]) -> None:
         super().__init__(None, status, headers)
         self._file = file
         self._chunk = chunk

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message
 
     from fusefs.serve.hosts import Hosts
-    from fusefs.serve.limits import Limits
+    from fusefs.serve.limits import ClientLimits
     from fusefs.serve.seats import Seat
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class _Refused(Exception):
 class Connection:
     """One connection; `serve` ends when it may be closed."""
 
-    def __init__(self, stream: trio.SocketStream, seat: Seat, app: ASGIApp, hosts: Hosts, limits: Limits) -> None:
+    def __init__(self, stream: trio.SocketStream, seat: Seat, app: ASGIApp, hosts: Hosts, limits: ClientLimits) -> None:
         self._socket = stream.socket
         self._seat = seat
         self._app = app

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from fusefs.serve.hosts import Hosts
-    from fusefs.serve.limits import Limits
+    from fusefs.serve.limits import ClientLimits
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ async def serve_connections(
     app: ASGIApp,
     listening: socket.socket,
     hosts: Hosts,
-    limits: Limits,
+    limits: ClientLimits,
     stop: trio.Event,
     ready: Callable[[], None],
 ) -> None:
@@ -60,7 +60,9 @@ async def serve_connections(
         helpers.cancel_scope.cancel()
 
 
-async def _serve_stream(stream: trio.SocketStream, seats: Seats, app: ASGIApp, hosts: Hosts, limits: Limits) -> None:
+async def _serve_stream(
+    stream: trio.SocketStream, seats: Seats, app: ASGIApp, hosts: Hosts, limits: ClientLimits
+) -> None:
     try:
         seat = seats.take(stream.socket.getpeername()[0])
     except OSError:

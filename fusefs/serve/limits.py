@@ -1,4 +1,4 @@
-"""Limits: what clients may take of a server's connections, time and memory."""
+"""ClientLimits: what clients may take of a server's connections, time and memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FILES_ELSE = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ClientLimits:
     """The defaults are for a network of colleagues, some of them on slow links, with one of them hostile.
 
     Attributes:
@@ -40,7 +40,7 @@ class Limits:
     stalled_time: float = 2.0
     linger_time: float = 1.0
 
-    def within_descriptors(self) -> Limits:
+    def within_descriptors(self) -> ClientLimits:
         """The same for a process that may open fewer files: a connection takes its socket and the file it is sent."""
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         room = max(8, (soft - _FILES_ELSE) // 2) if soft != resource.RLIM_INFINITY else self.connections

@@ -20,7 +20,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fusefs.serve.limits import Limits
+    from fusefs.serve.limits import ClientLimits
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Seat:
 class Seats:
     """Bounded, of each client and in all.  No method waits."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ClientLimits) -> None:
         self._limits = limits
         self._taken: dict[Seat, None] = {}
         self._counts: Counter[str] = Counter()

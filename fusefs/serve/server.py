@@ -19,7 +19,7 @@ from fusefs.offers.leftout import Allowed, LeftOut
 from fusefs.serve.app import make_app
 from fusefs.serve.connections import serve_connections
 from fusefs.serve.hosts import Hosts
-from fusefs.serve.limits import Limits
+from fusefs.serve.limits import ClientLimits
 from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Server:
         chunk_size: int = MIB,
         allowed: Allowed | None = None,
         names: tuple[str, ...] = (),
-        limits: Limits | None = None,
+        limits: ClientLimits | None = None,
         warn: Callable[[str], None] | None = None,
         progress: Progress | None = None,
         index_dir: Path | None = None,
@@ -80,7 +80,7 @@ class Server:
         self._directory = _checked(directory)
         self._allowed = allowed or Allowed()
         self._hosts = Hosts(host, names)
-        self._limits = (limits or Limits()).within_descriptors()
+        self._limits = (limits or ClientLimits()).within_descriptors()
         self._warn = warn or _say_nothing
         kept = KeptDigests(index_dir or default_kept(), chunk_size)
         self._catalog, self.indexer = catalog_of(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fusefs.net.circuit import Circuits
-from fusefs.net.origin import Origin
+from fusefs.net.origin import WebOrigin
 from fusefs.net.url import Url
 from fusefs.sources.modelstore import LocalStore
 from fusefs.sources.registry.credentials import KeyRing
@@ -80,5 +80,5 @@ def _mirrors(settings: Settings, name: Name) -> list[BaseUrl]:
     return list(found.values())
 
 
-def _origin(url: BaseUrl) -> Origin:
+def _origin(url: BaseUrl) -> WebOrigin:
     return Url.parse(f"{'http' if url.scheme == 'http' else 'https'}://{url.host}").origin

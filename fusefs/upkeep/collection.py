@@ -27,7 +27,7 @@ from fusefs.values.report import Freed, GcReport
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusefs.cache.space.eviction import Held
+    from fusefs.cache.space.eviction import HeldBlob
     from fusefs.upkeep.holdings import Holdings, Model
     from fusefs.values.digest import Digest
 
@@ -168,13 +168,13 @@ class _Collection:
             if self._freed() == before:
                 return
 
-    def _try(self, one: Held, wanted: int) -> int:
+    def _try(self, one: HeldBlob, wanted: int) -> int:
         if one.digest in self.stays:
             self.pinned.add(one.digest)
             return 0
         return self._evict(one, wanted)
 
-    def _evict(self, one: Held, wanted: int) -> int:
+    def _evict(self, one: HeldBlob, wanted: int) -> int:
         """Free `wanted` bytes of a blob, or all of it; 0 when it is in use."""
         if self._busy(one.digest):
             return 0

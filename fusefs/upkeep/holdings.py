@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from fusefs.cache.space.eviction import Held
+    from fusefs.cache.space.eviction import HeldBlob
     from fusefs.values.digest import Digest
     from fusefs.values.names import Name
 
@@ -68,7 +68,7 @@ class Holdings:
     """
 
     cache: DiskCache
-    held: dict[Digest, Held]
+    held: dict[Digest, HeldBlob]
     models: list[Model] = field(default_factory=list)
     owners: dict[Digest, list[Model]] = field(default_factory=lambda: defaultdict(list))
 
@@ -117,7 +117,7 @@ def _manifest(cache: DiskCache, name: Name, pinned: bool) -> Manifest | None:
     return None
 
 
-def _last_use(mine: Sequence[Held], counts: dict[Digest, int]) -> float | None:
+def _last_use(mine: Sequence[HeldBlob], counts: dict[Digest, int]) -> float | None:
     """Of the blobs that tell most: large ones of its own, else large ones, else any."""
     large = [held for held in mine if held.allocated > SMALL]
     own = [held for held in large if counts[held.digest] == 1]

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from fusefs.cache.disk import DiskCache
-from fusefs.cache.space.eviction import Held, evict
+from fusefs.cache.space.eviction import HeldBlob, evict
 from fusefs.cache.space.inventory import in_use
 from fusefs.errors import CacheError
 from fusefs.system.files import disk_errors
@@ -112,7 +112,7 @@ def _remove(holdings: Holdings, model: Model) -> Removed | None:
         held = holdings.held.get(digest)
         if digest in pinned or (held is None and not exists_at(cache.place(digest).folder)):
             continue
-        gone = evict(cache, held or Held(digest, 0, 0, sealed=False, last_use=0.0), 1 << 62)
+        gone = evict(cache, held or HeldBlob(digest, 0, 0, sealed=False, last_use=0.0), 1 << 62)
         if held is not None:
             if not gone and held.allocated:
                 return None

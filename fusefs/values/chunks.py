@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from fusefs.errors import ChunkListTooFine, InvalidChunk, InvalidChunkList
 from fusefs.values.chunksums import LONGEST_LINE, bounds_of, digests_of, text_of, words_of
 from fusefs.values.digest import Digest
-from fusefs.values.listmemory import LISTS, Held
+from fusefs.values.listmemory import LISTS, ListShare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -129,7 +129,7 @@ class ChunkList:
         self._starts = _equal(size, starts)
         self._digests = digests
         self.proved = digests is not None
-        self._held = Held(LISTS)
+        self._held = ListShare(LISTS)
         counted = 0 if isinstance(self._starts, range) else 8 * len(self._starts)
         self._held.grow(counted + (0 if mapped or digests is None else len(digests)))
 
@@ -300,7 +300,7 @@ class ChunkListBuilder:
         self._ends = array("Q")
         self._digests = bytearray()
         self._most = most_chunks(size)
-        self._held = Held(LISTS)
+        self._held = ListShare(LISTS)
 
     def add(self, digest: Digest, chunk: Chunk) -> None:
         """Take one more chunk.

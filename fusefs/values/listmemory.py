@@ -45,7 +45,7 @@ class ListMemory:
             self.taken -= size
 
 
-class Held:
+class ListShare:
     """What one list has taken of a budget; given back with the last reference to it."""
 
     __slots__ = ("_memory", "size")

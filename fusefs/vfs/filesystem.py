@@ -60,7 +60,7 @@ async def _know_all(_blobs: Sequence[Blob]) -> None:
     """There is no cache to look into."""
 
 
-class BlobFile(Protocol):
+class MountedBlob(Protocol):
     """One distinct blob of the mount, shared by every path that shows it."""
 
     blob: Blob
@@ -113,7 +113,7 @@ class FileSystem:
     def __init__(
         self,
         tree: Tree,
-        open_blob: Callable[[Blob], BlobFile],
+        open_blob: Callable[[Blob], MountedBlob],
         counters: Counters,
         *,
         look: Callable[[Sequence[Blob]], Awaitable[None]] = _know_all,
@@ -130,12 +130,12 @@ class FileSystem:
         self.uid, self.gid = os.getuid(), os.getgid()
         self._open_blob = open_blob
         self._look = look
-        self._blobs: dict[Digest, BlobFile] = {}
+        self._blobs: dict[Digest, MountedBlob] = {}
         self._counters = counters
         self._failing: dict[str, int] = {}
 
-    def blob_file(self, blob: Blob) -> BlobFile:
-        """The one BlobFile of `blob`."""
+    def blob_file(self, blob: Blob) -> MountedBlob:
+        """The one MountedBlob of `blob`."""
         found = self._blobs.get(blob.digest)
         if found is None:
             found = self._blobs[blob.digest] = self._open_blob(blob)
@@ -388,7 +388,7 @@ class FileSystem:
         return state.encode() if name == XATTRS[1] else str(present).encode()
 
 
-def _same_version(blob_file: BlobFile, lies: int) -> None:
+def _same_version(blob_file: MountedBlob, lies: int) -> None:
     """Bytes that are right now do not go with wrong ones that the same open file may have given before (P2)."""
     if blob_file.lies != lies:
         raise BlobQuarantined("it was open when its chunk list was found to be wrong; open it again")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False, slots=True)
-class Read:
+class PendingRead:
     """One read that is not answered yet.
 
     Attributes:
@@ -38,25 +38,25 @@ class Reads:
     """The reads of one mount that are not answered yet, oldest first.  Lives on the event loop."""
 
     def __init__(self) -> None:
-        self._open: dict[Read, None] = {}
+        self._open: dict[PendingRead, None] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def __iter__(self) -> Iterator[Read]:
+    def __iter__(self) -> Iterator[PendingRead]:
         return iter(list(self._open))
 
     @contextlib.contextmanager
     def going_on(self, path: str, off: int, size: int) -> Iterator[None]:
         """While this lasts, somebody waits for these bytes."""
-        read = Read(path, off, size, trio.current_time())
+        read = PendingRead(path, off, size, trio.current_time())
         self._open[read] = None
         try:
             yield
         finally:
             del self._open[read]
 
-    def older_than(self, seconds: float) -> list[Read]:
+    def older_than(self, seconds: float) -> list[PendingRead]:
         """Those that have waited for longer than that."""
         began = trio.current_time() - seconds
         return [read for read in self._open if read.since < began]

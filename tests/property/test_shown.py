@@ -24,7 +24,7 @@ from fusefs.values.report import (
     decode,
     encode,
 )
-from fusefs.view.ls import holdings
+from fusefs.view.cached import holdings
 from fusefs.view.progress import Tally, frame
 from fusefs.view.table import Shape, picture, text_of
 from fusefs.view.terminal import styled

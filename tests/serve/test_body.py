@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from fusefs.offers.index import open_regular
+from fusefs.offers.stamp import open_regular
 from fusefs.serve.body import PIECE, FileResponse, OpenFile
 from fusefs.values.chunks import Chunk
 from tests.serve.world import noise

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.serve.limits import Limits
+from fusefs.serve.limits import ClientLimits
 from fusefs.values.digest import Digest
 from tests.serve.test_lifecycle import open_files
 from tests.serve.world import noise, read_all, serving, write_tree
@@ -23,7 +23,7 @@ CONTENT = noise(SIZE, "connection")
 DIGEST = Digest.of(CONTENT)
 ASK = b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n"
 BLOB = f"GET /v2/local/m/blobs/{DIGEST} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
-SOON = Limits(head_time=0.3, idle_time=0.3, linger_time=0.3)
+SOON = ClientLimits(head_time=0.3, idle_time=0.3, linger_time=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_requests_that_come_together_are_answered_in_order(models: Path) -> None
 
 
 def test_p10_a_client_that_does_not_take_its_answer_is_cut_off(models: Path) -> None:
-    limits = Limits(pace_time=0.5)
+    limits = ClientLimits(pace_time=0.5)
     with serving(models, models.parent / "index", chunk_size=1 << 20, limits=limits) as running:
         with running.raw(BLOB) as sock:
             sock.settimeout(30)
@@ -170,7 +170,7 @@ def test_p10_a_client_that_does_not_take_its_answer_is_cut_off(models: Path) -> 
 
 def test_a_slow_client_that_takes_enough_gets_all_of_its_answer(models: Path) -> None:
     """It waits ten times longer than the time in which a client must take something, but takes something in each."""
-    limits = Limits(pace_time=1.0, pace_bytes=64 << 10)
+    limits = ClientLimits(pace_time=1.0, pace_bytes=64 << 10)
     part = 3 << 20
     request = BLOB.replace(b"\r\n\r\n", f"\r\nRange: bytes=0-{part - 1}\r\nConnection: close\r\n\r\n".encode())
     with serving(models, models.parent / "index", chunk_size=1 << 20, limits=limits) as running:
@@ -193,7 +193,7 @@ def test_a_slow_client_that_takes_enough_gets_all_of_its_answer(models: Path) ->
 
 
 def test_p10_no_client_has_more_connections_than_its_share(models: Path) -> None:
-    limits = Limits(connections=40, per_client=10)
+    limits = ClientLimits(connections=40, per_client=10)
     with serving(models, models.parent / "index", chunk_size=1 << 20, limits=limits) as running:
         mine = [running.raw(BLOB) for _ in range(10)]
         try:
@@ -217,7 +217,7 @@ def test_p10_no_client_has_more_connections_than_its_share(models: Path) -> None
 
 @pytest.mark.parametrize("sent", [b"", b"GET ", ASK])
 def test_p10_connections_that_ask_for_nothing_make_room(models: Path, sent: bytes) -> None:
-    limits = Limits(connections=40, per_client=10)
+    limits = ClientLimits(connections=40, per_client=10)
     with serving(models, models.parent / "index", chunk_size=1 << 20, limits=limits) as running:
         idle = [running.raw(sent, source=f"127.0.0.{2 + i % 6}") for i in range(100)]
         try:
@@ -230,7 +230,7 @@ def test_p10_connections_that_ask_for_nothing_make_room(models: Path, sent: byte
 
 
 def test_p10_answers_that_nobody_takes_make_room_when_they_have_stalled(models: Path) -> None:
-    limits = Limits(connections=40, per_client=10, stalled_time=0.2)
+    limits = ClientLimits(connections=40, per_client=10, stalled_time=0.2)
     with serving(models, models.parent / "index", chunk_size=1 << 20, limits=limits) as running:
         stuck = [running.raw(BLOB) for _ in range(10)]
         try:
@@ -253,5 +253,5 @@ def test_limits_fit_the_descriptors_that_there_are(monkeypatch: pytest.MonkeyPat
 
     for soft, connections, per_client in ((64, 16, 4), (1024, 496, 124), (1 << 20, 512, 128), (-1, 512, 128)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, soft=soft: (soft, soft))
-        found = Limits().within_descriptors()
+        found = ClientLimits().within_descriptors()
         assert (found.connections, found.per_client) == (connections, per_client)

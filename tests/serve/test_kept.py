@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from fusefs.offers.index import Stamp, fitting_chunk_size
-from fusefs.offers.kept import Entry, KeptDigests
+from fusefs.offers.kept import HashedFile, KeptDigests
+from fusefs.offers.stamp import Stamp, fitting_chunk_size
 from fusefs.values.chunks import ChunkList
 from fusefs.values.digest import Digest
 
@@ -20,10 +20,10 @@ STAMP = Stamp(len(DATA), 1, 2, 3)
 CHUNK = 1000
 
 
-def entry(path: Path, digest: Digest) -> Entry:
+def entry(path: Path, digest: Digest) -> HashedFile:
     size = fitting_chunk_size(STAMP.size, CHUNK)
     plain = ChunkList.uniform(STAMP.size, size)
-    return Entry(path, STAMP, digest, plain.with_digests(digest.raw * len(plain)))
+    return HashedFile(path, STAMP, digest, plain.with_digests(digest.raw * len(plain)))
 
 
 OURS, THEIRS = Digest.of(DATA), Digest.of(b"theirs")

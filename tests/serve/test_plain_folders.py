@@ -15,8 +15,8 @@ import urllib3
 from fusefs.artifacts.manifest import DOCKER_MANIFEST, OCI_MANIFEST, Manifest
 from fusefs.errors import ServeError
 from fusefs.offers.folders import model_name
-from fusefs.offers.index import fitting_chunk_size
 from fusefs.offers.leftout import Allowed
+from fusefs.offers.stamp import fitting_chunk_size
 from fusefs.values.chunks import ChunkList
 from fusefs.values.digest import Digest
 from tests.components import docker_registry

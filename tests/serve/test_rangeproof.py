@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.offers.index import Stamp
+from fusefs.offers.stamp import Stamp
 from fusefs.serve.rangeproof import RangeProof
 from fusefs.values.chunkpack import pack
 from fusefs.values.chunks import Chunk, ChunkList

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.offers.index import fitting_chunk_size
+from fusefs.offers.stamp import fitting_chunk_size
 from fusefs.values.chunkpack import pack
 from fusefs.values.chunks import ChunkList
 from fusefs.values.digest import Digest

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SealedBlob:
     """A sealed blob.
 
     Attributes:
@@ -89,7 +89,7 @@ class BlobStore:
         """Where others find the sealed blob, or would; for messages and links, and never to open it."""
         return self.place(digest).sealed.path
 
-    def get(self, digest: Digest) -> Entry:
+    def get(self, digest: Digest) -> SealedBlob:
         """Size and time of a sealed blob.
 
         Raises:
@@ -102,7 +102,7 @@ class BlobStore:
             info = None
         if info is None or not stat.S_ISREG(info.st_mode) or not info.st_size or not int(digest.hex, 16):
             raise NotCached(f"{digest}: not in the cache")
-        return Entry(digest, info.st_size, info.st_mtime)
+        return SealedBlob(digest, info.st_size, info.st_mtime)
 
     def put(self, digest: Digest, reader: Reader, size: int, *, durable: bool = True, mtime: int | None = None) -> bool:
         """Store a blob of exactly `size` bytes.  A second put of a sealed blob does nothing.

@@ -74,7 +74,7 @@ _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldBlob:
     """What the cache has of one blob.
 
     Attributes:
@@ -92,13 +92,13 @@ class Held:
     last_use: float
 
 
-def scan(store: BlobStore) -> list[Held]:
+def scan(store: BlobStore) -> list[HeldBlob]:
     """What the cache holds, least recently used first (see `usage.order`).  Takes no lock, changes nothing."""
-    found: dict[Digest, Held] = {}
+    found: dict[Digest, HeldBlob] = {}
     for folder in ("partial", "blobs"):
         for digest, info in _look(store, folder):
             noted = last_use(store.place(digest).map) or info.st_mtime
-            found[digest] = Held(digest, info.st_size, info.st_blocks * 512, folder == "blobs", noted)
+            found[digest] = HeldBlob(digest, info.st_size, info.st_blocks * 512, folder == "blobs", noted)
     now = time.time()
     return sorted(found.values(), key=lambda held: order(held.last_use, now))
 
@@ -124,7 +124,7 @@ def _may_go(chunker: Chunker) -> bool:
     return chunker.chunks.proved and not chunker.quarantined and min(chunker.fd, chunker.map.fd) >= 0
 
 
-def evict(store: BlobStore, held: Held, wanted: int) -> int:
+def evict(store: BlobStore, held: HeldBlob, wanted: int) -> int:
     """Free `wanted` bytes of one blob, from its end, or all of it.  Blocking, but short.
 
     Returns:
@@ -334,7 +334,7 @@ def _alone(chunk_map: ChunkMap) -> Iterator[bool]:
             locks.try_lock(chunk_map.fd, Lock.OPEN, shared=True)
 
 
-def _remove(place: HeldPlace, held: Held) -> int:
+def _remove(place: HeldPlace, held: HeldBlob) -> int:
     """Remove all of a blob that nobody has open through us; who opened the sealed file keeps what he has."""
     make_folder(place.folder)
     try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fusefs.cache.blob.blobs import BlobStore
-    from fusefs.cache.space.eviction import Held
+    from fusefs.cache.space.eviction import HeldBlob
     from fusefs.system.spot import Where
     from fusefs.values.digest import Digest
 
@@ -42,7 +42,7 @@ class Remnant:
     mtime: float
 
 
-def present(cache: BlobStore, held: Held) -> int:
+def present(cache: BlobStore, held: HeldBlob) -> int:
     """Bytes of a blob that are here."""
     if held.sealed:
         return held.size
@@ -69,7 +69,7 @@ def in_use(cache: BlobStore, digest: Digest) -> bool:
     return False
 
 
-def freeable(cache: BlobStore, held: Held, wanted: int) -> int:
+def freeable(cache: BlobStore, held: HeldBlob, wanted: int) -> int:
     """How many bytes `fusefs.cache.space.eviction.evict` would free of a blob that nobody uses."""
     whole = wanted >= held.allocated or not 0 < held.size <= MAX_BLOB_SIZE
     if whole or not has_holes(cache, held.digest):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote_plus
 
 from fusefs.errors import SourceError, Unauthorized
-from fusefs.net.origin import Origin
+from fusefs.net.origin import WebOrigin
 from fusefs.net.secret import Secret
 from fusefs.net.url import Url
 from fusefs.sources.registry.challenges import KNOWN, Challenge, challenges_of
@@ -59,7 +59,7 @@ class Authenticator:
 
     def __init__(
         self,
-        registry: Origin,
+        registry: WebOrigin,
         transport: Transport,
         keys: KeyRing,
         *,
@@ -249,7 +249,7 @@ def _ordered(challenges: Sequence[Challenge]) -> list[Challenge]:
     return sorted(known, key=lambda challenge: KNOWN.index(challenge.scheme))
 
 
-def _elsewhere(challenges: Sequence[Challenge], registry: Origin) -> bool:
+def _elsewhere(challenges: Sequence[Challenge], registry: WebOrigin) -> bool:
     """Whether nothing is asked for but a token of another origin."""
     with contextlib.suppress(SourceError):
         return all(

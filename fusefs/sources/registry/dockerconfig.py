@@ -19,7 +19,7 @@ _MAX_NAME = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Login:
     """What was found for one host.
 
     Attributes:
@@ -31,7 +31,7 @@ class Entry:
     lack: str = ""
 
 
-def entry_of(content: bytes, host: str) -> Entry:
+def entry_of(content: bytes, host: str) -> Login:
     """The entry for exactly `host` (with its port, where it has one).
 
     Raises:
@@ -44,8 +44,8 @@ def entry_of(content: bytes, host: str) -> Entry:
         if host_of(key) == host.lower() and isinstance(entry, dict):
             pair, lack = _pair(entry, host)
             if pair:
-                return Entry(pair)
-    return Entry(lack=lack or _helper(document, host) or f"has no password for {host}")
+                return Login(pair)
+    return Login(lack=lack or _helper(document, host) or f"has no password for {host}")
 
 
 def host_of(key: str) -> str:

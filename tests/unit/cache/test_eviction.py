@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusefs.cache.blob.chunker import Chunker
-    from fusefs.cache.space.eviction import Held
+    from fusefs.cache.space.eviction import HeldBlob
 
 CHUNK = 4096
 DATA = some_bytes(64 * CHUNK)
@@ -51,7 +51,7 @@ def keep(cache: DiskCache, data: bytes, *, sealed: bool = False) -> None:
         pass
 
 
-def held(cache: DiskCache, data: bytes) -> Held:
+def held(cache: DiskCache, data: bytes) -> HeldBlob:
     return next(one for one in scan(cache) if one.digest == blob_of(data).digest)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fusefs.errors import Cancelled, StallTimeout, TransportError
-from fusefs.net.exchange import Flight
+from fusefs.net.exchange import Exchange
 from fusefs.net.resolver import CHOSEN_THREADS, PER_NAME, PER_REGISTRY, THREADS, Resolver
 from fusefs.net.transport import Transport
 from fusefs.values.settings import Settings
@@ -109,7 +109,7 @@ def test_p6_many_hostile_registries_leave_threads_for_names_that_persons_gave(na
     resolver = Resolver()
     calls, flights = [], []
     for i in range(2 * CHOSEN_THREADS):
-        flight = Flight(time.monotonic() + 60, 60)
+        flight = Exchange(time.monotonic() + 60, 60)
         flight.chosen_by = f"hostile{i % 9}.example"
         flights.append(flight)
         calls.append(
@@ -128,9 +128,9 @@ def test_p6_many_hostile_registries_leave_threads_for_names_that_persons_gave(na
 
 def test_p6_what_found_no_thread_is_asked_when_one_is_free(names: Names) -> None:
     resolver = Resolver()
-    flights = [Flight(time.monotonic() + 60, 60) for _ in range(THREADS)]
+    flights = [Exchange(time.monotonic() + 60, 60) for _ in range(THREADS)]
 
-    def ask(host: str, flight: Flight | None = None) -> object:
+    def ask(host: str, flight: Exchange | None = None) -> object:
         return resolver.addresses(host, 1, timeout=None, flight=flight)
 
     calls = [InThread(lambda i=i, f=f: ask(f"h{i}.hangs", f)) for i, f in enumerate(flights)]  # type: ignore[misc]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from fusefs.values.report import BlobReport, HoldingsReport, ModelReport, QuarantineReport
-from fusefs.view.ls import holdings
+from fusefs.view.cached import holdings
 from fusefs.view.table import text_of
 
 DAY = 86_400.0
