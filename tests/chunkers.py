@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.cache.blob.sealing import seal
 from fusefs.cache.disk import DiskCache
+from fusefs.cache.memory.buffer import Buffer
 from fusefs.cache.place import Place
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
@@ -71,7 +72,7 @@ def fill(chunker: Chunker, data: bytes, *indices: int, buffer: int = 1 << 16) ->
         chunk = chunker.chunks[index]
         assert chunker.try_lock(index), "nobody else should have it"
         try:
-            chunker.fill(index, Bytes(data[chunk.start :]), memoryview(bytearray(buffer)))
+            chunker.fill(index, Bytes(data[chunk.start :]), Buffer(bytearray(buffer)))
         finally:
             chunker.unlock(index)
 
@@ -156,7 +157,7 @@ def _fill_and_seal(pipe: Connection, root: str, data: bytes) -> None:
             if chunker.try_lock(index):
                 chunk = chunker.chunks[index]
                 if not chunker.present(index):
-                    chunker.fill(index, Bytes(data[chunk.start :]), memoryview(bytearray(1000)))
+                    chunker.fill(index, Bytes(data[chunk.start :]), Buffer(bytearray(1000)))
                 chunker.unlock(index)
         while not chunker.complete:
             pass  # the other one is just writing it

@@ -7,7 +7,7 @@ locks, and runs a worker thread.  Knows priorities, shares, memory and locks; no
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -21,8 +21,7 @@ from fusefs.fetch.worker import fetch_span
 from fusefs.system.files import PIECE
 
 if TYPE_CHECKING:
-    import mmap
-
+    from fusefs.cache.memory.buffer import Buffer
     from fusefs.fetch.flight import Flight
     from fusefs.fetch.flights import Flights
     from fusefs.fetch.shares import Worker
@@ -136,16 +135,15 @@ class Dispatcher:
             return False
         return True
 
-    def _spawn(self, first: Flight, flights: dict[int, Flight], buffer: mmap.mmap, *, prefetch: bool) -> None:
+    def _spawn(self, first: Flight, flights: dict[int, Flight], buffer: Buffer, *, prefetch: bool) -> None:
         worker = self._shares.begin(first.host, first.blob, trio.current_time(), prefetch=prefetch)
         first.of.use.hold()
         stream = WholeStream(self._streams, first, flights)
         self._tasks.start_soon(self._work, stream, buffer, worker)
 
-    async def _work(self, stream: WholeStream, memory: mmap.mmap, worker: Worker) -> None:
+    async def _work(self, stream: WholeStream, buffer: Buffer, worker: Worker) -> None:
         first, flights = stream.first, stream.flights
         chunker = first.chunker
-        buffer = memoryview(memory)
 
         def landed(index: int, error: BaseException | None) -> None:
             self._token.run_sync_soon(self._landed, flights[index], error)
@@ -153,7 +151,7 @@ class Dispatcher:
         try:
             # Not abandoned: closing the sources ends it, and it must not use the chunker after that is closed.
             with trio.CancelScope(shield=True):
-                buffer = await trio.to_thread.run_sync(
+                await trio.to_thread.run_sync(
                     fetch_span,
                     chunker,
                     sorted(flights),
@@ -166,7 +164,7 @@ class Dispatcher:
                     limiter=self._threads,
                 )
         finally:
-            self._buffers.give(cast("mmap.mmap", buffer.obj))
+            self._buffers.give(buffer)
             self._shares.end(worker)
             self._streams.end(stream)
             first.of.use.let_go()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fusefs.cache.blob.chunker import Chunker
+    from fusefs.cache.memory.buffer import Buffer
     from fusefs.fetch.wholestream import Along
     from fusefs.sources.backoff import Patience
     from fusefs.sources.base import Body, Origin
@@ -49,18 +50,16 @@ def fetch_span(
     chunker: Chunker,
     span: Sequence[int],
     origins: Failover,
-    buffer: memoryview,
+    buffer: Buffer,
     counters: Counters,
     landed: Landed,
     heard: Callable[[], None] = lambda: None,
     along: Along = _ALONE,
-) -> memoryview:
+) -> None:
     """Fetch the chunks of `span` (rising), verify and store each, and tell `landed` as soon as each is there.
 
-    Never raises: what went wrong is told to `landed`, once for each chunk.  `heard` is told whenever bytes come.
-
-    Returns:
-        `buffer`, or another of its size that was had for it.
+    Never raises: what went wrong is told to `landed`, once for each chunk.  `heard` is told whenever bytes come.  The
+    worker owns `buffer`, whatever memory that goes on with, until this returns.
     """
     turns = origins.turns(chunker.blob.digest)
     work = _Span(chunker, list(span), buffer, counters, landed, heard, along, turns)
@@ -74,7 +73,6 @@ def fetch_span(
         error = exc
     for index in work.left:
         landed(index, error)
-    return work.buffer
 
 
 @dataclass(slots=True)
@@ -84,7 +82,7 @@ class _Span:
     Attributes:
         chunker: where it goes to.
         left: chunks that nobody was told of yet, rising.
-        buffer: the memory to work in; a chunk that stays in it is given for another.
+        buffer: the memory to work in.
         counters: what happened.
         landed: told of each chunk.
         heard: told of bytes.
@@ -94,7 +92,7 @@ class _Span:
 
     chunker: Chunker
     left: list[int]
-    buffer: memoryview
+    buffer: Buffer
     counters: Counters
     landed: Landed
     heard: Callable[[], None]
@@ -164,7 +162,7 @@ class _Span:
         counters, proved = self.counters, self.chunker.chunks.proved
         counted = self.chunker.chunks[index].size
         try:
-            self.buffer = self.chunker.fill(index, partial(self._receive, body), self.buffer)
+            self.chunker.fill(index, partial(self._receive, body), self.buffer)
         except DigestMismatch as exc:
             counters.add(metrics.BYTES_FETCHED, counted)
             counters.add(metrics.CHUNKS_REJECTED)
@@ -181,7 +179,7 @@ class _Span:
     def _drop(self, size: int, body: Body) -> None:
         """Let `size` bytes pass that are here, or somebody else's to fetch."""
         while size:
-            got = self._receive(body, self.buffer[:size])
+            got = self._receive(body, self.buffer.view[:size])
             if not got:
                 raise UnexpectedEnd(f"a stream ended {size} bytes before a chunk that is wanted")
             size -= got

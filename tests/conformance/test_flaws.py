@@ -12,6 +12,7 @@ import pytest
 
 from fusefs.cache.blob.sealing import seal
 from fusefs.cache.disk import DiskCache
+from fusefs.cache.memory.buffer import Buffer
 from fusefs.errors import (
     BlobQuarantined,
     DigestMismatch,
@@ -99,7 +100,7 @@ def test_f3_not_a_byte_reaches_the_file_before_its_hash_is_known(tmp_path: Path)
             chunker.put(Chunk(0, 99_999), Digest.of(data[:100_000]), reader)
         source = Bytes(data[:99_999] + b"x", piece=1_000)
         with pytest.raises(DigestMismatch):
-            chunker.fill(0, reader, memoryview(bytearray(100_000)))
+            chunker.fill(0, reader, Buffer(bytearray(100_000)))
         assert not any(path.read_bytes())
 
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import mmap
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from fusefs.cache.blob.chunkmap import ChunkMap
     from fusefs.cache.blob.room import Room
     from fusefs.cache.memory.budget import Memory
+    from fusefs.cache.memory.buffer import Buffer
     from fusefs.cache.place import HeldPlace
     from fusefs.system.files import Reader
     from fusefs.values.chunks import Blob, Chunk, ChunkList
@@ -121,14 +121,12 @@ class Chunker(StoredBlob):
         if self._store(index, buffer):
             self.prefix.offer(index, buffer)
 
-    def fill(self, index: int, reader: Reader, buffer: memoryview) -> memoryview:
+    def fill(self, index: int, reader: Reader, buffer: Buffer) -> None:
         """Take chunk `index` from a stream that may go on behind it.  Blocking.
 
         A chunk that fits `buffer` is verified in memory and written after; a larger one is written to its unmarked
-        region as it comes and marked once it matched, and so is one that has no digest yet.
-
-        Returns:
-            The buffer to go on with: this one, or another when this one stays in memory for those who read the chunk.
+        region as it comes and marked once it matched, and so is one that has no digest yet.  When the bytes stay in
+        memory for those who read the chunk, the buffer goes on with other memory.
 
         Raises:
             DigestMismatch, UnexpectedEnd: the chunk stays absent.
@@ -136,20 +134,17 @@ class Chunker(StoredBlob):
         """
         chunk = self.chunks[index]
         if chunk.size > len(buffer):
-            self._stream(index, chunk, reader, buffer)
-            return buffer
-        data = buffer[: chunk.size]
+            self._stream(index, chunk, reader, buffer.view)
+            return
+        data = buffer.view[: chunk.size]
         raw = read_exactly(reader, data, str(chunk))
         self._compare(index, chunk, raw)
-        memory = buffer.obj
         # Readers are answered from there without another look: what has no digest of its own must not get there.
-        if isinstance(memory, mmap.mmap) and self.chunks.proved and self.memory.recent.has_room(len(memory)):
+        if buffer.pages is not None and self.chunks.proved and self.memory.recent.has_room(len(buffer)):
             if self._store(index, data, stays=True):
-                other = self.memory.recent.keep(self, index, memory, chunk.size, unread=self.watched)
-                return buffer if other is None else memoryview(other)
+                self.memory.recent.keep(self, index, buffer, chunk.size, unread=self.watched)
         elif self._store(index, data):
             self.prefix.offer(index, data)
-        return buffer
 
     def _stream(self, index: int, chunk: Chunk, reader: Reader, buffer: memoryview) -> None:
         digest = hashlib.sha256()

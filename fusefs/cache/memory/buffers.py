@@ -6,7 +6,7 @@ They are mappings, because those begin at a page, which writing past the page ca
 
 from __future__ import annotations
 
-import mmap
+from fusefs.cache.memory.buffer import Buffer
 
 
 class Buffers:
@@ -15,9 +15,9 @@ class Buffers:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._lent = 0
-        self._free: list[mmap.mmap] = []
+        self._free: list[Buffer] = []
 
-    def take(self, size: int, *, always: bool = False) -> mmap.mmap | None:
+    def take(self, size: int, *, always: bool = False) -> Buffer | None:
         """A buffer of exactly `size` bytes, or None while the budget is used up.  Its content is anything.
 
         With `always` the budget is not asked: for a small buffer without which somebody would wait.
@@ -32,13 +32,13 @@ class Buffers:
         while self._free and self._lent + sum(map(len, self._free)) > self.capacity:
             self._free.pop()
         try:
-            return mmap.mmap(-1, size)
+            return Buffer.of(size)
         except OSError:  # the machine has no memory: as with the budget, somebody else's comes back
             self._lent -= size
             return None
 
-    def give(self, buffer: mmap.mmap) -> None:
-        """Give back what `take` lent, or another of the same size for it."""
+    def give(self, buffer: Buffer) -> None:
+        """Give back what `take` lent, whatever memory it goes on with."""
         self._lent -= len(buffer)
         self._free.append(buffer)
         if self._lent + sum(map(len, self._free)) > self.capacity:

@@ -3,8 +3,9 @@
 What is kept is written past the page cache (`fusefs.cache.blob.direct`), and readers are answered from here: each byte
 of a cold read is touched once less, and lies in memory once.  Any of it may be dropped at any time.
 
-Buffers belong to whoever has them.  `keep` takes a full one and gives another to go on with, so that nothing is copied
-and no fresh memory is touched.  A buffer is used again only after `lend`ers have returned it.
+Memory has one owner.  `keep` takes that of a full buffer and lets the buffer go on with other memory, so that nothing
+is copied and no fresh memory is touched.  Memory is used again only when nobody reads from it any more (`reply`,
+`hashing`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
+
+    from fusefs.cache.memory.buffer import Buffer
 
     Key = tuple[Hashable, int]
 
@@ -81,31 +84,31 @@ class Recent:
             self._offered += size
             return self._make_room(size)
 
-    def keep(self, owner: Hashable, index: int, buffer: mmap.mmap, size: int, *, unread: bool) -> mmap.mmap | None:
-        """Take over `buffer`, whose first `size` bytes are chunk `index` of `owner`.
+    def keep(self, owner: Hashable, index: int, buffer: Buffer, size: int, *, unread: bool) -> bool:
+        """Take over the memory of `buffer`, whose first `size` bytes are chunk `index` of `owner`.
 
         Args:
             owner: a chunker, not a digest: a blob whose list lied gets another chunker.
             index: the chunk.
-            buffer: nobody else may write to it from now on.
+            buffer: it goes on with other memory of the same length, whose content is anything.
             size: bytes of the chunk.
             unread: a reader may come; without one it stays only until it is hashed.
 
         Returns:
-            Another buffer of the same length, whose content is anything; None when there is no room after all.
+            False when there is no room after all; then nothing has changed.
         """
         with self._lock:
-            if not self._make_room(len(buffer)):
-                return None
+            if buffer.pages is None or not self._make_room(len(buffer)):
+                return False
             self._drop((owner, index))
-            self._kept[owner, index] = _Kept(buffer, size, size if unread else 0, self._offered)
+            self._kept[owner, index] = _Kept(buffer.pages, size, size if unread else 0, self._offered)
             if not unread:
                 self._read[owner, index] = None
             self._used += len(buffer)
-            for i, spare in enumerate(self._spare):
-                if len(spare) == len(buffer):
-                    return self._spare.pop(i)
-        return mmap.mmap(-1, len(buffer))
+            fitting = next((i for i, spare in enumerate(self._spare) if len(spare) == len(buffer)), None)
+            spare = None if fitting is None else self._spare.pop(fitting)
+        buffer.go_on_with(spare if spare is not None else mmap.mmap(-1, len(buffer)))
+        return True
 
     def reply(self, owner: Hashable, index: int, start: int, stop: int) -> memoryview | None:
         """Bytes [start, stop) of a chunk for a reader; good until the next call.  For the event loop alone."""

@@ -12,6 +12,7 @@ import pytest
 
 from fusefs.cache.blob import direct
 from fusefs.cache.blob.direct import ALIGNMENT, DirectWriter
+from fusefs.cache.memory.buffer import Buffer
 from fusefs.values.chunks import ChunkList
 from tests.chunkers import Bytes, opened, place_of
 from tests.world import some_bytes
@@ -107,15 +108,15 @@ def test_the_type_of_a_file_system_is_found_by_its_device(monkeypatch: pytest.Mo
     assert direct._file_system(os.makedev(0xFFF, 0xFFFFF)) == ""
 
 
-def _fill(chunker: Chunker, index: int, buffer: memoryview) -> memoryview:
-    return chunker.fill(index, Bytes(DATA[chunker.chunks[index].start :]), buffer)
+def _fill(chunker: Chunker, index: int, buffer: Buffer) -> None:
+    chunker.fill(index, Bytes(DATA[chunker.chunks[index].start :]), buffer)
 
 
 def test_p1_what_went_past_the_page_cache_is_what_the_file_has(tmp_path: Path) -> None:
     with opened(tmp_path, DATA, ALIGNMENT) as chunker:
-        buffer = aligned(bytes(ALIGNMENT))
+        buffer = Buffer.of(ALIGNMENT)
         for index in (3, 0, 1, 2, 8, 5, 4, 7, 6):
-            buffer = _fill(chunker, index, buffer)
+            _fill(chunker, index, buffer)
         assert chunker.complete
         assert chunker.pread(0, len(DATA)) == DATA
         assert place_of(tmp_path, DATA).data.read_bytes() == DATA
@@ -126,9 +127,9 @@ def test_readers_are_answered_from_memory_and_the_hash_needs_no_disk(
 ) -> None:
     with opened(tmp_path, DATA, ALIGNMENT) as chunker:
         chunker.watched = True
-        buffer = aligned(bytes(ALIGNMENT))
+        buffer = Buffer.of(ALIGNMENT)
         for index in (1, 0, 2):
-            buffer = _fill(chunker, index, buffer)
+            _fill(chunker, index, buffer)
         with monkeypatch.context() as patch:
             patch.delattr(os, "preadv")
             assert chunker.pread_nowait(100, 2000) == DATA[100:2100]
@@ -141,6 +142,8 @@ def test_p1_what_has_no_digest_of_its_own_is_never_answered_from_memory(tmp_path
     chunks = ChunkList.uniform(len(DATA), ALIGNMENT)
     with opened(tmp_path, DATA, chunks=chunks) as chunker:
         chunker.watched = True
-        buffer = aligned(bytes(ALIGNMENT))
-        assert chunker.fill(0, Bytes(b"?" * ALIGNMENT), buffer) is buffer
+        buffer = Buffer.of(ALIGNMENT)
+        before = buffer.pages
+        chunker.fill(0, Bytes(b"?" * ALIGNMENT), buffer)
+        assert buffer.pages is before
         assert not chunker.memory.recent, "the whole blob may turn out to be another"

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import mmap
-
 import pytest
 
+from fusefs.cache.memory.buffer import Buffer
 from fusefs.cache.memory.recent import Recent
 
 SIZE = 4096
 
 
-def buffer_of(byte: int) -> mmap.mmap:
-    memory = mmap.mmap(-1, SIZE)
-    memory[:] = bytes([byte]) * SIZE
-    return memory
+def buffer_of(byte: int) -> Buffer:
+    buffer = Buffer.of(SIZE)
+    buffer.view[:] = bytes([byte]) * SIZE
+    return buffer
 
 
 def kept(recent: Recent, *indices: int, owner: str = "a", unread: bool = True) -> None:
     for index in indices:
         assert recent.has_room(SIZE)
-        assert recent.keep(owner, index, buffer_of(index), SIZE, unread=unread) is not None
+        assert recent.keep(owner, index, buffer_of(index), SIZE, unread=unread)
 
 
 def reply(recent: Recent, index: int, start: int, stop: int, owner: str = "a") -> bytes | None:
@@ -89,13 +88,14 @@ def test_a_buffer_is_not_used_again_while_a_reader_is_answered_from_it() -> None
     hashed(recent, 1)
     view = recent.reply("a", 1, 0, SIZE)
     assert view is not None
-    other = recent.keep("a", 2, buffer_of(2), SIZE, unread=True)
-    assert other is not None
-    other[:] = bytes(SIZE)
+    other = buffer_of(2)
+    assert recent.keep("a", 2, other, SIZE, unread=True)
+    other.view[:] = bytes(SIZE)
     assert view == bytes([1]) * SIZE, "its buffer was given away too soon"
     recent.reply("a", 99, 0, 1)  # the event loop came by: the answer has been sent
-    again = recent.keep("a", 3, buffer_of(3), SIZE, unread=True)
-    assert again is view.obj
+    again = buffer_of(3)
+    assert recent.keep("a", 3, again, SIZE, unread=True)
+    assert again.pages is view.obj
 
 
 def test_a_buffer_is_not_used_again_while_it_is_hashed() -> None:
@@ -104,16 +104,16 @@ def test_a_buffer_is_not_used_again_while_it_is_hashed() -> None:
     with recent.hashing("a", 1) as data:
         assert data is not None
         assert recent.has_room(SIZE), "it may be dropped all the same"
-        other = recent.keep("a", 2, buffer_of(2), SIZE, unread=True)
-        assert other is not None
-        other[:] = bytes(SIZE)
+        other = buffer_of(2)
+        assert recent.keep("a", 2, other, SIZE, unread=True)
+        other.view[:] = bytes(SIZE)
         assert data == bytes([1]) * SIZE
 
 
 def test_a_chunk_that_comes_again_replaces_the_first() -> None:
     recent = Recent(4 * SIZE)
     kept(recent, 1)
-    assert recent.keep("a", 1, buffer_of(9), SIZE, unread=True) is not None
+    assert recent.keep("a", 1, buffer_of(9), SIZE, unread=True)
     assert reply(recent, 1, 0, 3) == bytes([9]) * 3
     assert recent.used <= 2 * SIZE
 
@@ -144,4 +144,7 @@ def test_p8_chunks_that_the_disk_does_not_take_have_the_memory_first() -> None:
 def test_what_is_larger_than_the_budget_is_not_kept(size: int) -> None:
     recent = Recent(SIZE)
     assert not recent.has_room(size)
-    assert recent.keep("a", 1, mmap.mmap(-1, size), size, unread=True) is None
+    buffer = Buffer.of(size)
+    before = buffer.pages
+    assert not recent.keep("a", 1, buffer, size, unread=True)
+    assert buffer.pages is before, "it is still its owner's"

@@ -15,6 +15,7 @@ import pytest
 from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, peek
 from fusefs.cache.blob.sealing import seal
 from fusefs.cache.disk import DiskCache
+from fusefs.cache.memory.buffer import Buffer
 from fusefs.errors import BlobQuarantined, CacheError, DigestMismatch
 from fusefs.values.chunks import ChunkList
 from tests.chunkers import Bytes, blob_of, corrupt, fill, opened, place_of, reboot
@@ -337,7 +338,7 @@ def test_a_chunk_larger_than_its_buffer_is_streamed_and_marked_last(tmp_path: Pa
     wrong[999] ^= 1
     with opened(tmp_path, DATA, 1000) as chunker:
         with pytest.raises(DigestMismatch):
-            chunker.fill(0, Bytes(bytes(wrong)), memoryview(bytearray(64)))
+            chunker.fill(0, Bytes(bytes(wrong)), Buffer(bytearray(64)))
         assert chunker.missing(0, 1) == [0]
         fill(chunker, DATA, buffer=64)
         assert chunker.pread(0, 1000) == DATA

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.cache.blob.chunkmap import PRESENT
+from fusefs.cache.memory.buffer import Buffer
 from fusefs.errors import (
     CacheError,
     Cancelled,
@@ -52,7 +53,7 @@ def fetch(chunker: Chunker, span: list[int], *sources: FakeSource) -> tuple[dict
 
     counters = Counters()
     fetch_span(
-        chunker, span, Failover([BoundSource(s, NAME) for s in sources]), memoryview(bytearray(100)), counters, landed
+        chunker, span, Failover([BoundSource(s, NAME) for s in sources]), Buffer(bytearray(100)), counters, landed
     )
     assert sorted(told) == span
     return told, counters
@@ -193,7 +194,7 @@ def stream(chunker: Chunker, span: list[int], along: Along, *sources: FakeSource
     for source in sources:
         source.ignores_range = True
     origins = Failover([BoundSource(s, NAME) for s in sources])
-    fetch_span(chunker, span, origins, memoryview(bytearray(70)), Counters(), landed, along=along)
+    fetch_span(chunker, span, origins, Buffer(bytearray(70)), Counters(), landed, along=along)
     return told
 
 
