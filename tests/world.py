@@ -91,8 +91,9 @@ class World:
         assert bytes(got) == self.data[off : off + size], f"wrong bytes at {off}+{size}"
 
     async def sealed(self) -> None:
-        """Wait until the blob has its final name."""
-        await until(lambda: self.file.state == "sealed")
+        """Wait until the blob has its final name; what is said of it may be a moment old."""
+        path = self.cache.path(self.blob.digest)
+        await until(lambda: self.file.state == "sealed" and path.exists())
 
 
 @asynccontextmanager

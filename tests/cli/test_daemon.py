@@ -15,7 +15,7 @@ from fusefs.daemon import background
 
 PROLOGUE = """
 import os, signal, sys, time
-from fusefs import daemon
+from fusefs.daemon import background
 from fusefs.errors import FusefsError, MountError
 from pathlib import Path
 """
@@ -36,7 +36,7 @@ FAILING = """
 def work(ready):
     {work}
 try:
-    daemon.start(work, log_file={log})
+    background.start(work, log_file={log})
 except MountError as exc:
     print(exc)
 else:
@@ -52,7 +52,7 @@ def work(ready):
     ready()
     with open(sys.argv[1], "w") as fifo:
         fifo.write(f"{os.getsid(0) == os.getpid()} {os.getcwd()} {os.readlink('/proc/self/fd/1')}")
-pid = daemon.start(work, log_file=None)
+pid = background.start(work, log_file=None)
 print(pid > 0)
 """,
         tmp_path / "fifo",
@@ -97,7 +97,7 @@ def work(ready):
     finally:
         sys.excepthook(*sys.exc_info())
         open(sys.argv[1], "w").close()
-daemon.start(work, log_file=Path(sys.argv[2]))
+background.start(work, log_file=Path(sys.argv[2]))
 """,
         tmp_path / "fifo",
         log,
@@ -120,7 +120,7 @@ def work(ready):
         fifo.write(str(os.getpid()))
     time.sleep(600)
 try:
-    daemon.start(work, log_file=None)
+    background.start(work, log_file=None)
 except KeyboardInterrupt:
     print("interrupted")
 """,

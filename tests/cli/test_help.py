@@ -77,6 +77,9 @@ def test_a_page_of_a_narrow_terminal_goes_through_the_pager_and_fits(fusefs: She
     assert lines[0] == "paged"
     too_long = [line for line in lines if len(line) > 40 and not line.startswith("    ")]  # code is not broken
     assert not too_long
-    words = set(re.findall(r"\w{5,}", re.sub(r"\]\([^)]*\)|<!--.*?-->", "", page.read_text())))
+    # What a column is called is not said of the first one where a table does not fit.
+    text = re.sub(r"(?m)^\|.*\n(?=\|[-:| ]+\|$)", "", page.read_text())
+    # A name in code may be broken within its column, and its parts stand in two lines of the table.
+    words = set(re.findall(r"\w{5,}", re.sub(r"\]\([^)]*\)|<!--.*?-->|`[^`\n]*`", "", text)))
     whole = re.sub(r"\s", "", "".join(lines))  # a word that is longer than a line goes on in the next
     assert not {word for word in words if word not in whole}

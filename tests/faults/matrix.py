@@ -205,7 +205,7 @@ ROWS: tuple[Row, ...] = (
     _once("dead proxy", "dead-proxy",                             RIGHT,  RIGHT,  RIGHT),
     _tried("dead proxy", "dead-proxy",                            EIO,    EIO,    EIO),
     _once("proxy says 502", "proxy-502",                          RIGHT,  RIGHT,  RIGHT),
-    _always("proxy says 407", "proxy-407",                        EIO,    EIO,    EIO),
+    _always("proxy says 407", "proxy-407",                        EACCES, EACCES, EACCES),
 )  # fmt: skip
 
 DEFAULT_RUN = frozenset(

@@ -308,7 +308,12 @@ class Player:
             watchdog.cancel()
             watchdog.join()
         for said in report.problems:  # a pull tells its names' troubles as text
-            for text, kind in (("not found", NotFound), ("status 401", Unauthorized), ("status 403", Unauthorized)):
+            for text, kind in (
+                ("not found", NotFound),
+                ("status 401", Unauthorized),
+                ("status 403", Unauthorized),
+                ("(407 ", Unauthorized),
+            ):
                 if text in said.problem:
                     raise kind(said.problem)
             raise SourceError(said.problem)

@@ -131,6 +131,8 @@ class Scene:
     def struck_everywhere(self) -> bool:
         """Whether it happened wherever it was to happen."""
         once_each = self._cell.row.form == "once" and self._cell.where in _PLACES
+        if self._cell.row.does == "whole-for-range":
+            once_each = False  # the first such answer brings everything: nobody asks for the others
         return self.injected >= (len(self.faulty) if once_each else 1)
 
     @property

@@ -55,8 +55,8 @@ async def test_p2_there_is_no_await_from_an_answer_to_its_reply(tmp_path: Path, 
     true_pread = StoredBlob.pread_nowait
 
     @functools.wraps(true_pread)
-    def pread_nowait(self: StoredBlob, off: int, size: int) -> Any:
-        answer = true_pread(self, off, size)
+    def pread_nowait(self: StoredBlob, off: int, size: int, covering: range | None = None) -> Any:
+        answer = true_pread(self, off, size, covering)
         answers.has(answer)
         return answer
 
