@@ -38,28 +38,28 @@ MAY_LEAVE_FILES = frozenset({"", "unlink"})
 
 
 REACHED = {
-    "chmod": "disk sealing eviction",
+    "chmod": "blobs sealing eviction",
     "dup2": "sealing",
     "fallocate": "chunkmap",
-    "fsync": "disk files sealing",
+    "fsync": "blobs files sealing",
     "lease": "eviction",
-    "listdir": "disk files links traces eviction",
+    "listdir": "blobs files links traces eviction",
     "lock": "files locks",
     "lseek": "files",
     "mkdir": "disk files guard",
     "mmap": "chunkmap",
     "open": "data direct eviction files sealing verification",
-    "pread": "chunker chunkmap files",
+    "pread": "stored chunkmap files",
     "punch": "eviction",
     "pwrite": "files",
     "read": "files",
-    "rename": "disk files sealing eviction",
+    "rename": "blobs files sealing eviction",
     "rmdir": "links",
     "stat": "chunkmap data disk eviction files links sealing traces verification",
     "statvfs": "quota",
     "truncate": "data",
-    "unlink": "disk files links verification",
-    "utime": "disk",
+    "unlink": "blobs files links verification",
+    "utime": "blobs",
 }
 """Which files of the cache, and of what it stands on, make which calls, at the least, in the acts together."""
 
