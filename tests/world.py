@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -92,8 +94,14 @@ class World:
 
     async def sealed(self) -> None:
         """Wait until the blob has its final name; what is said of it may be a moment old."""
-        path = self.cache.path(self.blob.digest)
-        await until(lambda: self.file.state == "sealed" and path.exists())
+        name = f"blobs/{self.blob.digest.file_name}"
+
+        def is_there() -> bool:  # from the folder that is held: its path may lead elsewhere by now
+            with contextlib.suppress(FileNotFoundError):
+                return bool(os.stat(name, dir_fd=self.cache.held.fd))
+            return False
+
+        await until(lambda: self.file.state == "sealed" and is_there())
 
 
 @asynccontextmanager
