@@ -29,7 +29,7 @@ class Patience:
     def __init__(
         self, clock: Clock, timeout: float, counters: Counters, stopped: threading.Event, *, brief: bool = False
     ) -> None:
-        """Make one.
+        """Make one; somebody waits.
 
         Args:
             clock: the time.
@@ -43,8 +43,10 @@ class Patience:
         self._counters = counters
         self._stopped = stopped
         self._brief = brief
-        self._deadline: float | None = None
-        self.renew()
+        self._deadline: float | None = clock.now() + timeout
+        self._tries = 0
+        self._last = ""
+        self._same = 0
 
     def begin(self) -> None:
         """Somebody waits from now on, unless somebody did already."""
