@@ -112,12 +112,13 @@ class Response:
             try:
                 got = self._receive(buffer)
             except TransportError as exc:
-                self._judge(exc)
+                self._fail(exc)
                 raise
             self._flight.received += got
             self.complete = self._raw.isclosed() and not self._raw.length
             if not self._judged and (self._flight.received >= _ALIVE or self.complete):
-                self._judge()
+                self._judged = True
+                self._circuit.worked()
             return got
 
     def _receive(self, buffer: memoryview) -> int:
@@ -133,13 +134,9 @@ class Response:
             raise TransportError(f"the connection ended {raw.length} bytes too early", source=self.source)
         return got
 
-    def _judge(self, failure: TransportError | None = None) -> None:
-        """Tell the circuit what became of this."""
+    def _fail(self, failure: TransportError) -> None:
         self._judged = True
-        if failure is None:
-            self._circuit.worked()
-        else:
-            self._circuit.failed(failure)
+        self._circuit.failed(failure)
 
     def go_on(self) -> None:
         """What has come is worth the time of a whole answer more."""
@@ -167,7 +164,7 @@ class Response:
     def close(self, failure: FusefsError | None = None) -> None:
         """Give the connection back when the body has been read, else drop it, because of `failure`.  Idempotent."""
         if isinstance(failure, TransportError):
-            self._judge(failure)
+            self._fail(failure)
         if not self.complete:
             self._flight.abort()  # whoever reads now ends, and lets go of the lock
         with self._reading:

@@ -190,7 +190,9 @@ class _ResumingBody:
         """See `Body.readinto`."""
         if not buffer or self._off == self.given.stop:
             return 0
-        self._patience.begin()
+        if self._gained >= _PROGRESS:
+            self._gained = 0
+            self._patience.renew()
         while True:
             if self._closed.is_set():
                 raise Cancelled("the range was closed")
@@ -206,9 +208,6 @@ class _ResumingBody:
                 continue
             self._off += got
             self._gained += got
-            if self._gained >= _PROGRESS:
-                self._gained = 0
-                self._patience.renew()
             return got
 
     def close(self) -> None:

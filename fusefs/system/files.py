@@ -293,8 +293,8 @@ def holds(fd: int, chunk: Chunk, digest: bytes) -> bool:
     return hashed.digest() == digest
 
 
-def read_exactly(reader: Reader, buffer: memoryview, what: str) -> bytes:
-    """Fill `buffer`, hashing each piece while it is in the CPU's cache; returns the raw digest."""
+def read_exactly(reader: Reader, buffer: memoryview, what: object) -> bytes:
+    """Fill `buffer` with chunk `what`, hashing each piece while it is in the CPU's cache; returns the raw digest."""
     digest = hashlib.sha256()
     filled = 0
     while filled < len(buffer):

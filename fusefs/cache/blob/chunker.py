@@ -114,7 +114,7 @@ class Chunker(StoredBlob):
         if self.present(index):
             return
         buffer = memoryview(bytearray(chunk.size))
-        actual = read_exactly(reader, buffer, str(chunk))
+        actual = read_exactly(reader, buffer, chunk)
         if reader(memoryview(bytearray(1))):
             raise SizeMismatch(f"chunk {chunk}: more bytes than announced")
         if Digest.from_raw(actual) != digest:
@@ -139,7 +139,7 @@ class Chunker(StoredBlob):
             self._stream(index, chunk, reader, buffer.view)
             return
         data = buffer.view[: chunk.size]
-        raw = read_exactly(reader, data, str(chunk))
+        raw = read_exactly(reader, data, chunk)
         self._compare(index, chunk, raw)
         # Readers are answered from there without another look: what has no digest of its own must not get there.
         if buffer.pages is not None and self.chunks.proved and self.memory.recent.has_room(buffer.size):

@@ -119,7 +119,7 @@ class RegistrySource:
         named = self._origin.host
         self._transport = Transport(settings, insecure_host=insecure, named=named, circuits=circuits)
         self._auth = Authenticator(self._origin, self._transport, keys or KeyRing.default())
-        self._places: dict[tuple[str, Digest], _Place] = {}
+        self._places: dict[tuple[Name, Digest], _Place] = {}
         self._ignoring = ""  # which host of this source ignores Range
         self._lock = threading.Lock()
 
@@ -271,10 +271,10 @@ class RegistrySource:
         raise AssertionError("no paths")
 
     def _place(self, name: Name, blob: Blob) -> _Place:
-        repository = name.repository
-        key = (repository, blob.digest)
+        key = (name, blob.digest)
         place = self._places.get(key)
         if place is None:
+            repository = name.repository
             found = _Place(repository, self._base.join(f"/v2/{repository}/blobs/{blob.digest}"))
             with self._lock:
                 if len(self._places) >= _MAX_PLACES:
