@@ -27,14 +27,14 @@ class Patience:
     """Of one call; used by one thread."""
 
     def __init__(
-        self, clock: Clock, timeout: float, counters: Counters, stopped: threading.Event, *, brief: bool = False
+        self, clock: Clock, counters: Counters, timeout: float, stopped: threading.Event, *, brief: bool = False
     ) -> None:
         """Make one; the time begins.
 
         Args:
             clock: the time.
-            timeout: seconds without success after which there is no next try.
             counters: `retries` are counted.
+            timeout: seconds without success after which there is no next try.
             stopped: set when nobody wants the call any more.
             brief: another source is asked next, so one quick try more is all.
         """

@@ -81,6 +81,7 @@ class Retrying:
         self._timeout = timeout
         self._counters = counters
         self._clock = clock or SystemClock()
+        self._patience = partial(Patience, self._clock, counters, brief=several)
         self._stopped = threading.Event()
         self._bodies: set[_ResumingBody] = set()
         self._lock = threading.Lock()
@@ -99,7 +100,7 @@ class Retrying:
         """
         if not self._several:
             return None
-        return Patience(self._clock, min(self._timeout * share, longest), self._counters, self._stopped)
+        return Patience(self._clock, self._counters, min(self._timeout * share, longest), self._stopped)
 
     def chunk_list(self, name: Name, blob: Blob) -> ChunkList | None:
         """See `Source.chunk_list`."""
@@ -128,9 +129,6 @@ class Retrying:
         for body in bodies:
             body.close()
         self._source.close()
-
-    def _patience(self, timeout: float, stopped: threading.Event) -> Patience:
-        return Patience(self._clock, timeout, self._counters, stopped, brief=self._several)
 
     def _tried(self, patience: Patience, call: Callable[..., T], *args: object) -> T:
         while True:

@@ -160,7 +160,7 @@ class RegistrySource:
         """See `Source.open_range`."""
         if chunk.end >= blob.size:
             raise SourceError(f"bytes {chunk} lie behind the end of a blob of {blob.size}", source=self.label)
-        headers = {"Range": f"bytes={chunk}"}
+        headers = {"Range": f"bytes={chunk.start}-{chunk.end}"}
         place = self._place(name, blob)
         target = place.target
         response = None if target is None else self._from_target(place, target, headers)
