@@ -74,7 +74,7 @@ class Chunker(StoredBlob):
         sealed: bool,
     ) -> None:
         super().__init__(blob, chunks, place, chunk_map, fd, memory, voucher=voucher, sealed=sealed)
-        self.prefix = PrefixHash(blob, self._pieces, self._ready)
+        self.prefix = PrefixHash(blob, len(chunks), self._pieces, self._ready)
         self.full: CacheFull | None = None
         self.watched = False
         self.computed: dict[int, bytes] = {}
@@ -233,11 +233,11 @@ class Chunker(StoredBlob):
     @property
     def hashed(self) -> bool:
         """True when the running hash has the whole blob, which is then ready for sealing."""
-        return not self.sealed and self.prefix.index == len(self.chunks)
+        return not self.sealed and self.prefix.index == self.prefix.count
 
     def _ready(self, index: int) -> bool:
         """True when chunk `index` is there to be hashed."""
-        return not self.sealed and index < len(self.chunks) and self.map[index] in self.here
+        return not self.sealed and index < self.prefix.count and self.map[index] in self.here
 
     def _pieces(self, index: int) -> Iterator[memoryview | bytearray]:
         """Chunk `index`, from memory or from the disk.  Blocking.
