@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ import trio
 
 from fusefs.daemon.signals import WATCHED, Duties, obey
 from tests.components import Process
+from tests.patience import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,17 +25,8 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Shell
 
 
-def eventually(condition: Callable[[], bool]) -> bool:
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
-
-
-def logged(path: Path, text: str) -> bool:
-    return eventually(lambda: path.exists() and text in path.read_text())
+def await_logged(path: Path, text: str) -> None:
+    eventually(f"{text!r} is logged", lambda: path.exists() and text in path.read_text())
 
 
 @pytest.fixture
@@ -55,18 +46,18 @@ def test_sighup_opens_the_log_anew(fusefs: Shell, mnt: Path, gone: Callable[[Pat
     log, pid = fusefs.root / "log", pid_of(fusefs, mnt)
     gone(log)
     os.kill(pid, signal.SIGHUP)
-    assert logged(log, "Reloaded because of SIGHUP")
+    await_logged(log, "Reloaded because of SIGHUP")
     # What the interpreter itself says goes the same way.
     assert os.path.samefile(f"/proc/{pid}/fd/2", log)
     assert (mnt / "config.json").read_bytes()
     fusefs("umount", mnt)
-    assert logged(log, "Unmounted")
+    await_logged(log, "Unmounted")
 
 
 def test_sigusr1_tells_what_is_going_on(fusefs: Shell, mnt: Path) -> None:
     log = fusefs.root / "log"
     os.kill(pid_of(fusefs, mnt), signal.SIGUSR1)
-    assert logged(log, "read_errors 0")
+    await_logged(log, "read_errors 0")
     text = log.read_text()
     for part in (
         "tasks:",
@@ -95,7 +86,7 @@ def test_in_the_foreground_sighup_opens_the_log_anew_and_systemd_hears_from_us(f
             assert [systemd.recv(100) for _ in range(2)] == [b"WATCHDOG=1"] * 2
             log.rename(fusefs.root / "old")
             os.kill(process.pid, signal.SIGHUP)
-            assert logged(log, "Reloaded because of SIGHUP")
+            await_logged(log, "Reloaded because of SIGHUP")
             subprocess.run(["umount", path], check=True, timeout=10)
             assert process.stop(signum=0) == 0
 

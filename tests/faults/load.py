@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 from tests.faults.load_content import MIB, Content
 from tests.faults.load_readers import Tally
 from tests.faults.load_server import LoadServer
-from tests.programs.world import REPOSITORY, World, eventually
+from tests.patience import eventually
+from tests.programs.world import REPOSITORY, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -36,7 +36,7 @@ from fusefs.vfs.filesystem import FileSystem
 from fusefs.vfs.tree import Tree
 from tests.fake_source import FakeSource, chunk_list
 from tests.faulty_registry import FaultyRegistry
-from tests.programs.world import eventually
+from tests.patience import eventually
 from tests.world import NAME, SETTINGS, some_bytes, until
 
 if TYPE_CHECKING:
