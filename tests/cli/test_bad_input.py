@@ -133,6 +133,7 @@ def test_a_mount_point_that_is_already_mounted(fusefs: Shell, model: str) -> Non
     fusefs("umount", mnt)
 
 
+@pytest.mark.slow
 def test_p11_a_mount_point_that_is_stale_after_a_crash(fusefs: Shell, model: str) -> None:
     mnt = fusefs.folder("mnt")
     fusefs("mount", model, mnt)
@@ -293,6 +294,7 @@ def test_pull_of_a_bad_and_a_good_model_fetches_the_good_one(fusefs: Shell, mode
     assert [one["name"] for one in report["problems"]] == [f"{bad}:latest"]
 
 
+@pytest.mark.slow
 def test_pull_json_of_what_fails_is_json_all_the_same(fusefs: Shell, model: str) -> None:
     done = fusefs("pull", "--json", model.replace("tiny", "huge"), code=1)
     report = json.loads(done.stdout)
