@@ -124,6 +124,7 @@ def test_a_mount_point_that_is_not_empty(fusefs: Shell) -> None:
     assert "not empty" in fusefs.fails("mount", "m", fusefs.root / "mnt")
 
 
+@pytest.mark.slow
 def test_a_mount_point_that_is_already_mounted(fusefs: Shell, model: str) -> None:
     mnt = fusefs.folder("mnt")
     fusefs("mount", model, mnt)
@@ -183,6 +184,7 @@ def test_no_permission_for_the_mount_point(fusefs: Shell) -> None:
     assert "you may not mount there" in fusefs.fails("mount", "m", mnt, prefix=(*device, *ORDINARY))
 
 
+@pytest.mark.slow
 @root_only
 def test_umount_of_another_user_s_mount(fusefs: Shell, model: str) -> None:
     mnt = fusefs.folder("mnt")

@@ -221,6 +221,7 @@ def test_drawings_fall_back_to_what_the_encoding_has(fusefs: Shell, model: str, 
     fusefs("umount", mnt)
 
 
+@pytest.mark.slow
 def test_a_mount_point_that_is_no_text_is_exact_in_json_and_shown(fusefs: Shell, model: str) -> None:
     mnt = fusefs.root / os.fsdecode(b"mnt\xff\x1b[2J")
     mnt.mkdir()
@@ -262,6 +263,7 @@ def test_ctrl_c_leaves_a_clean_screen_and_says_what_is_kept(fusefs: Shell) -> No
     assert screen[-2] == "fusefs: interrupted; 1.0 MiB kept; run again to go on"
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_watch_and_shows_the_cursor(fusefs: Shell, model: str) -> None:
     mnt = fusefs.folder("mnt")
     fusefs("mount", model, mnt)
