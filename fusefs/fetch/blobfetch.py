@@ -10,6 +10,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
+from fusefs.cache.blob.sealing import put_liar_aside
 from fusefs.errors import BlobQuarantined, BlobUnproved, FusefsError, NotCached
 from fusefs.fetch.flight import BlobFlights
 from fusefs.fetch.left import Left
@@ -171,6 +172,9 @@ class BlobFetch:
     def local_list(self) -> Listed | None:
         """The chunk list as far as it can be known without the network.  Blocking, but short; raises CacheError."""
         blob = self.blob
+        for chunker in list(self.retired):
+            if chunker.quarantined:  # its list lies here still, while whoever judged it is about to put it aside
+                put_liar_aside(chunker)
         self._list = None  # what `ls` has seen may be in quarantine by now
         if blob.size <= self._settings.single_chunk_limit and blob.digest.is_sha256:
             return ChunkList.single(blob), BOUND

@@ -88,8 +88,11 @@ class Prover:
         except Exception as exc:
             self._tasks.report(exc)
         finally:
-            self._tending.pop(digest, None)
+            again = self._tending.pop(digest)
             fetch.use.let_go()
+        if again and fetch.chunker is not None:
+            # While the whole was judged: it may be open anew, and nobody else follows what arrives there.
+            self.tend(fetch, fetch.chunker)
 
     async def seal(self, fetch: BlobFetch, chunker: Chunker) -> bool:
         """Prove the whole blob now; False when chunks are missing after all.

@@ -191,14 +191,19 @@ def quarantine(chunker: Chunker) -> None:
         # Before anything is moved: other processes that have the map open serve nothing from here on.
         with contextlib.suppress(OSError):
             chunker.map.condemn()
-        _put_aside(chunker)
+        put_liar_aside(chunker)
     finally:
         # Only now: whoever sees the verdict opens the blob anew at once, and must not find the lying list again.
         chunker.condemn()
         chunker.memory.forget(chunker)
 
 
-def _put_aside(chunker: Chunker) -> None:
+def put_liar_aside(chunker: Chunker) -> None:
+    """Move what a condemned `chunker` has open into quarantine, unless somebody has done it.  Blocking, but short.
+
+    Raises:
+        LockHeld: somebody has the blob's files for too long.
+    """
     place = chunker.place
     with contextlib.suppress(OSError), chunker.map.locked(Lock.CHANGE):
         if not os.path.samestat(os.fstat(chunker.map.fd), stat_at(place.map)):

@@ -268,7 +268,7 @@ def test_p5_a_crash_before_a_sealed_file_gets_its_name_keeps_nobody_out(tmp_path
     weak = ("setpriv", "--bounding-set=-dac_override") if os.getuid() == 0 else ()
     done = subprocess.run(
         [*weak, sys.executable, "-c", REOPEN, tmp_path],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])},
         capture_output=True,
         text=True,
         timeout=60,
