@@ -276,10 +276,12 @@ class BlobFetch:
         if found is None:
             return None
         chunks, self._listed_by = found
-        return chunks, self._listed_by.voucher
+        return chunks, chunks.voucher or self._listed_by.voucher
 
     def _is_possible(self, chunks: ChunkList) -> bool:
-        """A list of one chunk has the blob's own digest, or it is a lie on the face of it."""
+        """A list of one chunk has the blob's own digest, or it is a lie on the face of it; an unlisted one is none."""
+        if not chunks.complete:
+            return not chunks.unlisted
         return len(chunks) != 1 or chunks.raw_digest(0) == self.blob.digest.raw
 
     def other_list(self, chunker: Chunker, seen: str) -> Listed | None:
@@ -298,7 +300,7 @@ class BlobFetch:
             return None  # nobody's word counts against what was proved, or at all
 
         def fits(chunks: ChunkList) -> bool:
-            if not chunks.proved or chunks == chunker.chunks or not self._is_possible(chunks):
+            if not chunks.complete or chunks == chunker.chunks or not self._is_possible(chunks):
                 return False
             return any(str(chunks.digest(i)) == seen for i in range(len(chunks)))
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.cache.blob.chunkmap import PRESENT, peek
 from fusefs.cache.blob.opening import open_chunker, pinned_list, pinned_voucher
+from fusefs.cache.blob.setup import BlobSetup
 from fusefs.cache.place import HeldPlace, Place
 from fusefs.errors import DigestMismatch, InvalidDigest, NotCached
 from fusefs.system.features import REFUSED
@@ -214,8 +215,8 @@ class BlobStore:
         Raises:
             CacheError: the files of the blob cannot be used.
         """
-        place = self.place(blob.digest)
-        chunker = open_chunker(place, blob, chunks, voucher, self.memory, self._room, doubt=doubt)
+        setup = BlobSetup(self.place(blob.digest), blob, chunks, voucher, self.memory, self._room)
+        chunker = open_chunker(setup, doubt=doubt)
         with self._lock:
             self._open_here.add(chunker)
         return chunker

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, Lock
 from fusefs.errors import BlobQuarantined, DigestMismatch, InvalidChunkList
 from fusefs.system.features import REFUSED
-from fusefs.system.files import disk_errors, make_folder, read_plain, sync_folder, write_atomically
+from fusefs.system.files import disk_errors, holds, make_folder, read_plain, sync_folder, write_atomically
 from fusefs.system.spot import open_at, remove_tree_at, rename_at, stat_at, unlink_at
 from fusefs.system.steps import step
 from fusefs.values.chunkpack import MAX_PACKED_SIZE, pack, unpack
@@ -57,7 +57,7 @@ def seal(chunker: Chunker) -> bool:
         if chunker.map.fd < 0 and not chunker.sealed:
             return False  # without a map on disk there are no locks
         # Where the whole decides a claimed chunk is as good as an arrived one; of a sealed blob it has been right once.
-        by_whole = not chunker.chunks.proved or (chunker.sealed and chunker.by_whole)
+        by_whole = chunker.chunks.unlisted or (chunker.sealed and chunker.by_whole)
         known = (PRESENT, ARRIVED, CLAIMED) if by_whole else (PRESENT, ARRIVED)
         with chunker.prefix.lock:
             while chunker.prefix.index < len(chunker.chunks):
@@ -69,6 +69,11 @@ def seal(chunker: Chunker) -> bool:
             return _judge(chunker, actual)
         if not chunker.map.all_in(known):
             return False  # in the hash while it was in memory; `verify` has found it rotten on disk since
+        if _replaced(chunker):
+            with chunker.prefix.lock:
+                chunker.prefix.reset()
+            chunker.chunks.slots.forget()
+            return False
         with disk_errors(chunker.place.sealed):
             _finish(chunker)
         return True
@@ -141,9 +146,9 @@ def _sealed_by_another(chunker: Chunker) -> bool:
     try:
         if not os.path.samestat(os.fstat(chunker.fd), stat_at(place.sealed)):
             return False
-        if not chunker.chunks.proved or chunker.by_whole:
+        if not chunker.chunks.complete or chunker.by_whole:
             chunks, voucher = unpack(read_plain(place.chunks, MAX_PACKED_SIZE), chunker.blob.size)
-            if chunker.chunks.proved and chunks != chunker.chunks:
+            if not chunks.complete or (chunker.chunks.complete and chunks != chunker.chunks):
                 return False
             chunker.chunks, chunker.voucher = chunks, voucher
     except (OSError, InvalidChunkList):
@@ -159,23 +164,35 @@ def _judge(chunker: Chunker, actual: str) -> bool:
         chunker.prefix.reset()
     if chunker.sealed:
         unseal(chunker)
-    if not chunker.chunks.proved:
-        with disk_errors(chunker.place.map):
-            chunker.map.mark_all(ABSENT)
-        was_ours = bool(chunker.computed)
-        chunker.computed.clear()
-        if not was_ours:
-            return False
-        raise DigestMismatch("the whole blob", expected=blob.digest, actual=f"{blob.digest.algorithm}:{actual}")
-    rotten = [i for i in range(len(chunker.chunks)) if not chunker.matches(i)]
+    chunks = chunker.chunks
+    # A chunk that is not what its slot says has rotted, whoever lied; of one without a slot nobody can say.
+    rotten = [i for i in range(len(chunks)) if not ((chunks.unlisted and not chunks.known(i)) or chunker.matches(i))]
+    chunks.slots.forget()
     if rotten:
         log.warning("%s: %d chunks have changed on disk and are fetched again", blob.digest, len(rotten))
         with disk_errors(chunker.place.map):
             for i in rotten:
                 chunker.map.mark(i, ABSENT)
         return False
+    if chunks.unlisted:
+        with disk_errors(chunker.place.map):
+            chunker.map.mark_all(ABSENT)
+        raise DigestMismatch("the whole blob", expected=blob.digest, actual=f"{blob.digest.algorithm}:{actual}")
     quarantine(chunker)
     raise BlobQuarantined(f"{blob.digest}: every chunk matches its list, the whole does not: the list lied")
+
+
+def _replaced(chunker: Chunker) -> bool:
+    """Whether a chunk lies on disk otherwise than it went into the running hash.
+
+    Another process may have dropped all of an unlisted blob since, for want of the right digest, and taken other bytes.
+    It has filled the slots again.  A slot that is other by rot alone matters no more: what counts is what was hashed.
+    """
+    slots = chunker.chunks.slots
+    return any(
+        (raw := slots.seen(index)) is not None and not holds(chunker.fd, chunker.chunks[index], raw)
+        for index in slots.differing()
+    )
 
 
 def quarantine(chunker: Chunker) -> None:
@@ -224,11 +241,13 @@ def _finish(chunker: Chunker) -> None:
         with step("data fsynced"):
             os.fsync(chunker.fd)
     with chunker.map.locked(Lock.CHANGE):
-        if not chunker.chunks.proved:
-            digests = b"".join(chunker.computed[i] for i in range(len(chunker.chunks)))
+        if not chunker.chunks.complete:
+            # Of the bytes that were hashed, and not out of the slots: rot there would be bound for ever.
+            digests = chunker.chunks.slots.all_seen(len(chunker.chunks))
+            assert digests is not None, "each chunk has gone through the running hash"
             chunks = chunker.chunks.with_digests(digests)
             _pin_bound(chunker, chunks)
-            # In this order, for a crash between the two: a list with digests and chunks that merely arrived do not mix.
+            # In this order, for a crash between the two: a complete list and chunks that merely arrived do not mix.
             chunker.map.mark_all(PRESENT)
             chunker.map.rebind(chunker.blob, chunks)
             chunker.chunks = chunks

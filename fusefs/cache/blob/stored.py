@@ -15,13 +15,10 @@ from fusefs.errors import CacheError, ChunkGone
 from fusefs.system.files import disk_errors, preadv_all
 
 if TYPE_CHECKING:
-    from fusefs.cache.memory.budget import Memory
-    from fusefs.cache.place import HeldPlace
-    from fusefs.values.chunks import Blob, ChunkList
-    from fusefs.values.voucher import Voucher
+    from fusefs.cache.blob.setup import BlobSetup
 
 _SERVED = (PRESENT,)
-_WITHOUT_DIGESTS = (PRESENT, ARRIVED, CLAIMED)
+_UNLISTED = (PRESENT, ARRIVED, CLAIMED)
 
 
 class StoredBlob:
@@ -29,7 +26,7 @@ class StoredBlob:
 
     Attributes:
         blob: digest and size.
-        chunks: the chunk list; without digests (`chunks.proved` is False) only the whole blob can be proved.
+        chunks: the chunk list; of an unlisted one (`ChunkList`) only the whole blob can be proved.
         place: where its files lie.
         map: which chunks are present.
         fd: of the data; -1 when the disk has no room even for an empty file, and all lives in memory.
@@ -42,30 +39,19 @@ class StoredBlob:
         usage: when each chunk was used, and who reads it now.
     """
 
-    def __init__(
-        self,
-        blob: Blob,
-        chunks: ChunkList,
-        place: HeldPlace,
-        chunk_map: ChunkMap,
-        fd: int,
-        memory: Memory,
-        *,
-        voucher: Voucher,
-        sealed: bool,
-    ) -> None:
-        self.blob = blob
-        self.chunks = chunks
-        self.place = place
+    def __init__(self, setup: BlobSetup, chunk_map: ChunkMap, fd: int, *, sealed: bool) -> None:
+        self.blob = setup.blob
+        self.chunks = setup.chunks
+        self.place = setup.place
         self.map = chunk_map
         self.fd = fd
-        self.voucher = voucher
+        self.voucher = setup.voucher
         self.bound_only = False
         self.sealed = sealed
         self.serve_unproved = False
         self.spills = False
-        self.memory = memory
-        self.usage = Usage(chunks, chunk_map)
+        self.memory = setup.memory
+        self.usage = Usage(setup.chunks, chunk_map)
         self._lied = False
 
     # What may be served
@@ -82,12 +68,12 @@ class StoredBlob:
     @property
     def listed(self) -> bool:
         """Whether there is a chunk list that decides what may be served."""
-        return self.chunks.proved and self.voucher.decides(bound_only=self.bound_only)
+        return not self.chunks.unlisted and self.voucher.decides(bound_only=self.bound_only)
 
     @property
     def by_whole(self) -> bool:
         """Whether nothing may be served before the sha256 of the whole blob matched."""
-        if self.chunks.proved and self.voucher.decides(bound_only=self.bound_only):
+        if not self.chunks.unlisted and self.voucher.decides(bound_only=self.bound_only):
             return False
         return self.sealed or not self.serve_unproved
 
@@ -101,19 +87,19 @@ class StoredBlob:
         """Those of some chunks that cannot be served now."""
         if self.by_whole:
             return list(indices)
-        served = SERVED if self.serve_unproved and not self.chunks.proved else _SERVED
+        served = SERVED if self.serve_unproved and self.chunks.unlisted else _SERVED
         return [i for i in indices if self.map[i] not in served and (self, i) not in self.memory.spill]
 
     @property
     def here(self) -> tuple[int, ...]:
         """States that need no fetching.
 
-        Without digests a claim is as good as what has arrived, for the whole decides over both; unless it is served
-        before that: what another boot has marked may be zeros by now.
+        Of an unlisted blob a claim is as good as what has arrived, for the whole decides over both; unless it is served
+        before that: what another boot has marked may be zeros by now, so it is hashed against its slot.
         """
-        if self.chunks.proved:
+        if not self.chunks.unlisted:
             return _SERVED
-        return SERVED if self.serve_unproved else _WITHOUT_DIGESTS
+        return SERVED if self.serve_unproved else _UNLISTED
 
     def present(self, index: int) -> bool:
         """True when chunk `index` needs no fetching: it is proved, or has arrived to be proved with the whole."""
@@ -121,7 +107,12 @@ class StoredBlob:
 
     def claimed(self, index: int) -> bool:
         """True when chunk `index` only has to be hashed (`prove`) to be served."""
-        return self.map[index] == CLAIMED and self.chunks.proved
+        return self.map[index] == CLAIMED and CLAIMED not in self.here
+
+    @property
+    def taken(self) -> int:
+        """The state of a chunk whose bytes are what its list, or its slot, says."""
+        return ARRIVED if self.chunks.unlisted else PRESENT
 
     @property
     def complete(self) -> bool:

@@ -12,8 +12,9 @@ from fusefs.cache.blob.sealing import unseal
 from fusefs.errors import InvalidChunkList
 from fusefs.system.files import disk_errors, hexdigest_of, read_plain, remove_foreign
 from fusefs.system.spot import exists_at, open_at, stat_at, unlink_at
+from fusefs.values.chunklimits import MAX_BLOB_SIZE
 from fusefs.values.chunkpack import MAX_PACKED_SIZE, size_of, unpack
-from fusefs.values.chunks import MAX_BLOB_SIZE, Blob, ChunkList
+from fusefs.values.chunks import Blob, ChunkList
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
