@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     """Bytes of ours, or of a mapped file."""
 
 
+_NO_SLOTS = Slots()
+"""Of complete lists; never filled."""
+
 _new, _set = object.__new__, object.__setattr__
 
 
@@ -132,7 +135,7 @@ class ChunkList:
         self.complete = digests is not None
         self.voucher = voucher
         self.unlisted = digests is None and voucher is None
-        self.slots = Slots() if slots is None else slots
+        self.slots = slots or (_NO_SLOTS if self.complete else Slots())
         self._held = ListShare(LISTS)
         counted = 0 if isinstance(self._starts, range) else 8 * len(self._starts)
         self._held.grow(counted + (0 if mapped or digests is None else len(digests)))

@@ -157,7 +157,8 @@ class Chunker(StoredBlob):
                     pwrite_all(fd, buffer[:got], off)
                 off += got
         raw = digest.digest()
-        self._accept(index, chunk, raw, self._read_back(chunk), prove)
+        pieces = (self.pread_file(at, min(PIECE, chunk.stop - at)) for at in range(chunk.start, chunk.stop, PIECE))
+        self._accept(index, chunk, raw, pieces, prove)
         self.usage.written(index)
         with disk_errors(self.place.map):
             if not self.chunks.complete:
@@ -260,18 +261,20 @@ class Chunker(StoredBlob):
         slots = self.chunks.slots
         digest = None if self.chunks.complete or slots.seen(index) is not None else hashlib.sha256()
         with self.memory.recent.hashing(self, index) as data:
-            for piece in self._read_back(self.chunks[index]) if data is None else (data,):
+            if data is not None:
                 if digest:
-                    digest.update(piece)
-                yield piece
+                    digest.update(data)
+                yield data
+            else:
+                chunk = self.chunks[index]
+                for off in range(chunk.start, chunk.stop, PIECE):
+                    with step("hash read back"):
+                        piece = self.pread_file(off, min(PIECE, chunk.stop - off))
+                    if digest:
+                        digest.update(piece)
+                    yield piece
         if digest:
             slots.note(index, digest.digest())
-
-    def _read_back(self, chunk: Chunk) -> Iterator[bytearray]:
-        for off in range(chunk.start, chunk.stop, PIECE):
-            with step("hash read back"):
-                piece = self.pread_file(off, min(PIECE, chunk.stop - off))
-            yield piece
 
     # Proving what is here
 
