@@ -227,11 +227,10 @@ class BlobFetch:
         # Once a mount: what was hashed since is not hashed again because the blob was closed meanwhile.
         doubt = self._settings.verify == "always" and not self._was_open
         self._list = None  # the chunker has it from here on; and what turns out to be a lie now is not used again
-        chunker = self._cache.chunker(self.blob, *listed, doubt=doubt)
+        chunker = self._cache.chunker(self.blob, *listed, doubt=doubt, readers=self.readers)
         self._opened_in = Left.by(chunker)
-        chunker.usage.readers = self.readers
-        chunker.serve_unproved = self._settings.unproved == "allow"
-        chunker.bound_only = self.bound_only or self._is_anothers(chunker.voucher)
+        bound_only = self.bound_only or self._is_anothers(chunker.voucher)
+        chunker.serve_by(bound_only=bound_only, unproved=self._settings.unproved == "allow")
         if chunker.full is not None and not chunker.sealed and chunker.by_whole:
             # It can only be proved as a whole, and for that it must lie somewhere; the next read looks for room again.
             chunker.close()

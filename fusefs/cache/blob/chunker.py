@@ -61,10 +61,12 @@ class Chunker(StoredBlob):
         seal_lock: one thread at a time judges the whole blob.
     """
 
-    def __init__(self, setup: BlobSetup, chunk_map: ChunkMap, fd: int, *, sealed: bool) -> None:
+    def __init__(
+        self, setup: BlobSetup, chunk_map: ChunkMap, fd: int, *, sealed: bool, full: CacheFull | None = None
+    ) -> None:
         super().__init__(setup, chunk_map, fd, sealed=sealed)
         self.prefix = PrefixHash(setup.blob, self._pieces, self._ready)
-        self.full: CacheFull | None = None
+        self.full = full
         self.watched = False
         self.seal_lock = threading.Lock()
         self._room = setup.room
@@ -308,6 +310,11 @@ class Chunker(StoredBlob):
         if not self.chunks.complete:
             self.chunks.slots.note(index, raw)  # so that the running hash need not compute it again
         return True
+
+    def take_over(self, old: Chunker) -> None:
+        """Have what `old` keeps in memory, and its readers: it lived there alone, for the disk had no room for it."""
+        self.watched, self.spills = old.watched, old.spills
+        self.memory.spill.hand_over(old, self)
 
     def close(self) -> None:
         """Let go of files and locks.  No other method may be running or called again."""

@@ -64,29 +64,25 @@ def open_chunker(setup: BlobSetup, *, doubt: bool = False) -> Chunker:
             return _without_disk(setup, exc)
 
 
-def pinned_list(place: HeldPlace, blob: Blob) -> tuple[ChunkList, Voucher] | None:
+def pinned_list(place: HeldPlace, blob: Blob, *, unlisted_too: bool = False) -> tuple[ChunkList, Voucher] | None:
     """The chunk list that lies beside the blob, and who stands behind it; None without one, or when it is torn.
 
-    One without evidence or digests proves no chunk, and counts as none.
+    That of an unlisted blob proves no chunk, and counts as none unless it is asked for.
 
     Raises:
         CacheError: there is no descriptor left to look: that says nothing of the list, and another one, or none, would
             be used in its place.
     """
-    lying = _lying(place, blob)
-    return None if lying is None or lying[0].unlisted else lying
-
-
-def _lying(place: HeldPlace, blob: Blob) -> tuple[ChunkList, Voucher] | None:
     try:
         packed = read_mapped(place.chunks, MAX_PACKED_SIZE)
-        return unpack(packed, blob.size, mapped=not isinstance(packed, bytes))
+        pinned = unpack(packed, blob.size, mapped=not isinstance(packed, bytes))
     except OSError as exc:
         if ran_out(exc):
             raise CacheError(f"{place.chunks}: {exc.strerror}") from exc
+        return None
     except InvalidChunkList:
-        pass
-    return None
+        return None
+    return None if pinned[0].unlisted and not unlisted_too else pinned
 
 
 def pinned_voucher(place: HeldPlace) -> Voucher:
@@ -149,12 +145,12 @@ def _pinned(setup: BlobSetup) -> BlobSetup:
     if len(chunks) == 1 and chunks.raw_digest(0) == blob.digest.raw:
         return replace(setup, voucher=BOUND)  # there is nothing to pin
     fingerprint(chunks)  # or the lists would be compared digest by digest
-    pinned = _lying(place, blob)
+    pinned = pinned_list(place, blob)
     if pinned is not None and pinned[0] == chunks and not voucher.betters(pinned[1]):
         return replace(setup, chunks=pinned[0], voucher=pinned[1])
     write_atomically(place.chunks, pack(chunks, voucher), place.root / "partial", durable=False)
     # As it lies there it is mapped, and takes less memory.
-    pinned = _lying(place, blob)
+    pinned = pinned_list(place, blob)
     return replace(setup, chunks=pinned[0]) if pinned is not None and pinned[0] == chunks else setup
 
 
@@ -169,7 +165,7 @@ def _pinned_slots(setup: BlobSetup, *, sealed: bool) -> BlobSetup:
     """
     place, blob, chunks = setup.place, setup.blob, setup.chunks
     setup = replace(setup, voucher=chunks.voucher or NOBODY)
-    pinned = _lying(place, blob)
+    pinned = pinned_list(place, blob, unlisted_too=True)
     if chunks.unlisted and (sealed or (pinned is not None and not pinned[0].unlisted)):
         return replace(setup, chunks=chunks.with_slots(Slots()))
     if pinned is None or fingerprint(pinned[0]) != fingerprint(chunks):
@@ -192,6 +188,4 @@ def _without_disk(setup: BlobSetup, reason: CacheFull) -> Chunker:
     if not chunks.complete:
         setup = replace(setup, chunks=chunks.with_slots(Slots()), voucher=chunks.voucher or NOBODY)
     chunk_map = ChunkMap.in_memory(chunks, CLAIMED if known else ABSENT)
-    chunker = Chunker(setup, chunk_map, fd, sealed=fd >= 0 and sealed)
-    chunker.full = reason
-    return chunker
+    return Chunker(setup, chunk_map, fd, sealed=fd >= 0 and sealed, full=reason)

@@ -69,7 +69,7 @@ def seal(chunker: Chunker) -> bool:
             return _judge(chunker, actual)
         if not chunker.map.all_in(known):
             return False  # in the hash while it was in memory; `verify` has found it rotten on disk since
-        if _replaced(chunker):
+        if not chunker.chunks.complete and _is_hashed_otherwise(chunker):
             with chunker.prefix.lock:
                 chunker.prefix.reset()
             chunker.chunks.slots.forget()
@@ -135,7 +135,7 @@ def reopen(chunker: Chunker) -> None:
             os.dup2(fd, chunker.fd, inheritable=False)
     finally:
         os.close(fd)
-    chunker.sealed = False
+    chunker.became_partial()
     with chunker.prefix.lock:
         chunker.prefix.reset()
 
@@ -150,10 +150,10 @@ def _sealed_by_another(chunker: Chunker) -> bool:
             chunks, voucher = unpack(read_plain(place.chunks, MAX_PACKED_SIZE), chunker.blob.size)
             if not chunks.complete or (chunker.chunks.complete and chunks != chunker.chunks):
                 return False
-            chunker.chunks, chunker.voucher = chunks, voucher
+            chunker.relisted(chunks, voucher)
     except (OSError, InvalidChunkList):
         return False
-    chunker.sealed = True
+    chunker.became_sealed()
     return True
 
 
@@ -182,16 +182,16 @@ def _judge(chunker: Chunker, actual: str) -> bool:
     raise BlobQuarantined(f"{blob.digest}: every chunk matches its list, the whole does not: the list lied")
 
 
-def _replaced(chunker: Chunker) -> bool:
-    """Whether a chunk lies on disk otherwise than it went into the running hash.
+def _is_hashed_otherwise(chunker: Chunker) -> bool:
+    """Whether a chunk lies on disk otherwise than it went into the running hash, or nobody can say.
 
     Another process may have dropped all of an unlisted blob since, for want of the right digest, and taken other bytes.
     It has filled the slots again.  A slot that is other by rot alone matters no more: what counts is what was hashed.
     """
-    slots = chunker.chunks.slots
-    return any(
-        (raw := slots.seen(index)) is not None and not holds(chunker.fd, chunker.chunks[index], raw)
-        for index in slots.differing()
+    chunks = chunker.chunks
+    seen = chunks.slots.all_seen(len(chunks))
+    return seen is None or not all(
+        holds(chunker.fd, chunks[index], seen[32 * index : 32 * index + 32]) for index in chunks.slots.differing()
     )
 
 
@@ -240,22 +240,22 @@ def _finish(chunker: Chunker) -> None:
     if not chunker.sealed:
         with step("data fsynced"):
             os.fsync(chunker.fd)
+    chunks = chunker.chunks
     with chunker.map.locked(Lock.CHANGE):
-        if not chunker.chunks.complete:
+        if not chunks.complete:
             # Of the bytes that were hashed, and not out of the slots: rot there would be bound for ever.
-            digests = chunker.chunks.slots.all_seen(len(chunker.chunks))
+            digests = chunks.slots.all_seen(len(chunks))
             assert digests is not None, "each chunk has gone through the running hash"
-            chunks = chunker.chunks.with_digests(digests)
+            chunks = chunks.with_digests(digests)
             _pin_bound(chunker, chunks)
             # In this order, for a crash between the two: a complete list and chunks that merely arrived do not mix.
             chunker.map.mark_all(PRESENT)
             chunker.map.rebind(chunker.blob, chunks)
-            chunker.chunks = chunks
         elif chunker.voucher.proof != Proof.BOUND:
             if chunker.sealed:  # the hash of the whole has just read every claimed chunk
                 chunker.map.mark_all(PRESENT)
-            _pin_bound(chunker, chunker.chunks)
-        chunker.voucher = BOUND
+            _pin_bound(chunker, chunks)
+        chunker.bound(chunks)
         if not chunker.sealed:
             if not os.path.samestat(os.fstat(chunker.fd), stat_at(place.data)):
                 raise OSError(errno.ESTALE, "somebody has replaced the data of this blob")
@@ -265,7 +265,7 @@ def _finish(chunker: Chunker) -> None:
                 rename_at(place.data, place.sealed)
             with step("seal fsynced"):
                 sync_folder(place.sealed.parent)
-            chunker.sealed = True
+            chunker.became_sealed()
             if chunker.direct:  # as long as it is open nobody can tell whether others have the file (`eviction`)
                 chunker.direct.close()
     log.debug("%s: sealed", place.digest)

@@ -24,6 +24,7 @@ class BlobSetup:
         voucher: who stands behind that.
         memory: what of this and other blobs is not only on disk.
         room: asked before anything is written.
+        readers: byte ranges [start, stop) that somebody waits for, as they change; see `Usage`.
     """
 
     place: HeldPlace
@@ -32,3 +33,4 @@ class BlobSetup:
     voucher: Voucher
     memory: Memory
     room: Room
+    readers: list[tuple[int, int]]

@@ -298,7 +298,7 @@ def _nobody_has(chunker: Chunker) -> Iterator[bool]:
             mine = _leased(chunker.fd)
     finally:
         if not mine:
-            chunker.sealed = True
+            chunker.became_sealed()
             with REFUSED:
                 os.fchmod(chunker.fd, 0o400)
             rename_at(place.data, place.sealed)

@@ -317,7 +317,7 @@ def test_p1_what_may_be_served_unproved_is_what_arrived_and_not_what_a_boot_has_
     corrupt(place_of(tmp_path, DATA).data, 150)
     reboot(monkeypatch)
     with opened(tmp_path, DATA, chunks=UNLISTED) as chunker:
-        chunker.serve_unproved = True
+        chunker.serve_by(bound_only=False, unproved=True)
         assert [chunker.claimed(index) and chunker.prove(index) for index in range(4)] == [True, False, False, False]
         assert states(tmp_path)[:4] == bytes([ARRIVED, ABSENT, ABSENT, ABSENT])
         assert chunker.missing(0, 400) == [1, 2, 3]
