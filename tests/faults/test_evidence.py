@@ -328,6 +328,21 @@ async def test_p1_where_nobody_is_believed_evidence_serves_no_byte_before_the_wh
         await world.sealed()
 
 
+@pytest.mark.logs("Merkle|does not match its digest")
+async def test_p4_a_source_without_evidence_completes_what_another_registry_has_begun_to_prove(tmp_path: Path) -> None:
+    theirs = FakeSource("another.example")
+    theirs.add(DATA, ChunkList.evidenced(len(DATA), CHUNK, Voucher(Proof.REGISTRY, theirs.label)))
+    async with served(tmp_path, theirs) as world:
+        await world.read(0, CHUNK)
+        assert world.fetch.state == "partial"
+    plain = FakeSource("plain")
+    plain.add(DATA)
+    async with served(tmp_path, plain) as world:
+        await world.read(5 * CHUNK, 10)
+        await world.sealed()
+        assert not any(chunk.start < CHUNK for chunk in plain.asked), "what they have accepted is not fetched again"
+
+
 @asynccontextmanager
 async def served(root: Path, source: FakeSource, **changes: object) -> AsyncIterator[World]:
     """As `running`, of a source that has its blob already."""

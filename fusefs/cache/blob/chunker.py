@@ -108,8 +108,8 @@ class Chunker(StoredBlob):
             raise SizeMismatch(f"chunk {chunk}: more bytes than announced")
         if Digest.from_raw(actual) != digest:
             raise DigestMismatch(f"chunk {chunk}", expected=digest, actual=Digest.from_raw(actual))
-        self._accept(index, chunk, actual, (buffer,), None)
-        if self._store(index, buffer, actual):
+        state = self._accept(index, chunk, actual, (buffer,), None)
+        if self._store(index, buffer, actual, state):
             self.prefix.offer(index, buffer)
 
     def fill(self, index: int, reader: Reader, buffer: Buffer, prove: Prove | None = None) -> None:
@@ -127,23 +127,23 @@ class Chunker(StoredBlob):
 
         Raises:
             DigestMismatch, UnexpectedEnd: the chunk stays absent.
-            NoEvidence: so it does: no digest of it is known, and the source proves nothing.
+            NoEvidence: so it does: its list decides, and has no digest of it, and the source proves nothing.
             CacheFull: it fits neither the buffer nor the disk.
         """
         chunk = self.chunks[index]
-        if self.chunks.voucher is not None and prove is None and self.chunks.known(index) is None:
+        if self.chunks.voucher is not None and prove is None and self.listed and self.chunks.known(index) is None:
             raise self._no_evidence(chunk)  # before a byte of it is received: it could not be kept
         if chunk.size > len(buffer):
             self._stream(index, chunk, reader, buffer.view, prove)
             return
         data = buffer.view[: chunk.size]
         raw = read_exactly(reader, data, str(chunk))
-        self._accept(index, chunk, raw, (data,), prove)
+        state = self._accept(index, chunk, raw, (data,), prove)
         # Readers are answered from there without another look: what nobody proves by itself must not get there.
-        if buffer.pages is not None and not self.chunks.unlisted and self.memory.recent.has_room(len(buffer)):
-            if self._store(index, data, raw, stays=True):
+        if buffer.pages is not None and state == PRESENT and self.memory.recent.has_room(len(buffer)):
+            if self._store(index, data, raw, state, stays=True):
                 self.memory.recent.keep(self, index, buffer, chunk.size, unread=self.watched)
-        elif self._store(index, data, raw):
+        elif self._store(index, data, raw, state):
             self.prefix.offer(index, data)
 
     def _stream(self, index: int, chunk: Chunk, reader: Reader, buffer: memoryview, prove: Prove | None) -> None:
@@ -160,48 +160,63 @@ class Chunker(StoredBlob):
                 off += got
         raw = digest.digest()
         pieces = (self.pread_file(at, min(PIECE, chunk.stop - at)) for at in range(chunk.start, chunk.stop, PIECE))
-        self._accept(index, chunk, raw, pieces, prove)
+        state = self._accept(index, chunk, raw, pieces, prove)
         self.usage.written(index)
         with disk_errors(self.place.map):
             if not self.chunks.complete:
-                self.chunks.slots.fill(index, raw)
-            self.map.mark(index, self.taken)
+                self._note(index, raw, state)
+            self.map.mark(index, state)
 
-    def _accept(self, index: int, chunk: Chunk, raw: bytes, pieces: Iterable[Bytes], prove: Prove | None) -> None:
-        """Whether bytes with the sha256 `raw` may be kept as a chunk; what has only to arrive always may."""
+    def _accept(self, index: int, chunk: Chunk, raw: bytes, pieces: Iterable[Bytes], prove: Prove | None) -> int:
+        """The state in which bytes with the sha256 `raw` may be kept: proved, or to be proved with the whole.
+
+        Raises:
+            DigestMismatch, NoEvidence: in none.
+        """
         chunks = self.chunks
         if chunks.unlisted:
-            return
+            return ARRIVED
         known = chunks.raw_digest(index) if chunks.complete else chunks.slots.get(index)
         if raw == known:
-            return
+            return PRESENT
         # A slot may have rotted, so of a chunk that is not here evidence says more than its slot.
         evidence = prove() if prove is not None and not chunks.complete else None
         if evidence is not None and evidence.voucher in (BOUND, chunks.voucher):
             evidence.check(chunk, pieces)
-        elif known is None:
-            raise self._no_evidence(chunk)
-        else:
+            return PRESENT
+        if known is not None:
             what = f"{self.blob.digest.short}… chunk {chunk}"
             raise DigestMismatch(what, expected=Digest.from_raw(known), actual=Digest.from_raw(raw))
+        if self.listed:
+            raise self._no_evidence(chunk)
+        return ARRIVED
 
     def _no_evidence(self, chunk: Chunk) -> NoEvidence:
         return NoEvidence(f"{self.blob.digest.short}… chunk {chunk}: its digest is not known, and nothing proves it")
 
-    def _store(self, index: int, data: memoryview, raw: bytes, *, stays: bool = False) -> bool:
-        """Write verified bytes; what the disk will not take is kept in the spill: False."""
+    def _note(self, index: int, raw: bytes, state: int) -> None:
+        """Keep the digest of a chunk before its mark: without it nobody could prove the mark after the next boot.
+
+        The slots of an evidenced list are of what was accepted.  What has merely arrived, for nothing is served by the
+        list, gets none: after a boot nobody could tell the two apart.
+        """
+        slots = self.chunks.slots
+        (slots.fill if state == PRESENT or self.chunks.unlisted else slots.note)(index, raw)
+
+    def _store(self, index: int, data: memoryview, raw: bytes, state: int, *, stays: bool = False) -> bool:
+        """Write bytes that were accepted; what the disk will not take is kept in the spill: False."""
         try:
-            self.write(index, data, raw, stays=stays)
+            self.write(index, data, raw, state, stays=stays)
         except CacheFull as exc:
-            if self.chunks.unlisted and not self.serve_unproved:
+            if state == ARRIVED and not (self.serve_unproved and self.chunks.unlisted):
                 raise  # it cannot be proved without the rest, and the rest will not fit either
             self.spills = True
             self.memory.take_over(self, index, data, exc)
             return False
         return True
 
-    def write(self, index: int, data: memoryview, raw: bytes, *, stays: bool = False) -> None:
-        """Write the verified bytes of a chunk, whose sha256 is `raw`, and mark it.  Blocking, under the chunk's lock.
+    def write(self, index: int, data: memoryview, raw: bytes, state: int, *, stays: bool = False) -> None:
+        """Write the bytes of a chunk, whose sha256 is `raw`, and mark it.  Blocking; the caller holds the chunk's lock.
 
         With `stays` they are in memory for their readers, too, and need no place in the page cache.
 
@@ -217,9 +232,8 @@ class Chunker(StoredBlob):
                         pwrite_all(fd, data, off)
                 self.usage.written(index)  # before it can be taken for one of the oldest
                 if not self.chunks.complete:
-                    # In this order: a mark without a slot is a claim that nobody can prove after the next boot.
-                    self.chunks.slots.fill(index, raw)
-                self.map.mark(index, ARRIVED if self.chunks.unlisted else PRESENT)
+                    self._note(index, raw, state)
+                self.map.mark(index, state)
         except CacheFull as exc:
             self.full = exc
             raise

@@ -165,19 +165,24 @@ def _judge(chunker: Chunker, actual: str) -> bool:
     if chunker.sealed:
         unseal(chunker)
     chunks = chunker.chunks
-    # A chunk that is not what its slot says has rotted, whoever lied; of one without a slot nobody can say.
-    rotten = [i for i in range(len(chunks)) if not ((chunks.unlisted and not chunks.known(i)) or chunker.matches(i))]
+    unknown = [] if chunks.complete else [i for i in range(len(chunks)) if chunks.known(i) is None]
+    # A chunk that is not what its list or its slot says has rotted, whoever lied.
+    rotten = [i for i in sorted({*range(len(chunks))} - {*unknown}) if not chunker.matches(i)]
     chunks.slots.forget()
-    if rotten:
-        log.warning("%s: %d chunks have changed on disk and are fetched again", blob.digest, len(rotten))
-        with disk_errors(chunker.place.map):
+    with disk_errors(chunker.place.map):
+        if rotten:
+            log.warning("%s: %d chunks have changed on disk and are fetched again", blob.digest, len(rotten))
             for i in rotten:
                 chunker.map.mark(i, ABSENT)
-        return False
-    if chunks.unlisted:
-        with disk_errors(chunker.place.map):
-            chunker.map.mark_all(ABSENT)
-        raise DigestMismatch("the whole blob", expected=blob.digest, actual=f"{blob.digest.algorithm}:{actual}")
+            return False
+        if chunks.unlisted or unknown:
+            # What nobody vouches for has come wrong: all of it, or of an evidenced list what has no slot.
+            if chunks.unlisted:
+                chunker.map.mark_all(ABSENT)
+            else:
+                for i in unknown:
+                    chunker.map.mark(i, ABSENT)
+            raise DigestMismatch("the whole blob", expected=blob.digest, actual=f"{blob.digest.algorithm}:{actual}")
     quarantine(chunker)
     raise BlobQuarantined(f"{blob.digest}: every chunk matches its list, the whole does not: the list lied")
 

@@ -101,14 +101,17 @@ class BlobState:
     def here(self) -> tuple[int, ...]:
         """States of a chunk that need no fetching.
 
-        Of an unlisted blob a claim is as good as what has arrived, for the whole decides over both; unless it is served
+        Where the whole decides, what has arrived is here; of an unlisted blob a claim is as good.  Not if it is served
         before that: what another boot has marked may be zeros by now, so it is hashed against its slot.
         """
-        if not self.chunks.unlisted:
+        if self.chunks.complete or self.listed:
             return PROVED
-        return SERVED if self.serve_unproved else _UNLISTED
+        return SERVED if self.serve_unproved or not self.chunks.unlisted else _UNLISTED
 
     @property
     def taken(self) -> int:
-        """The state of a chunk whose bytes are what its list, or its slot, says."""
+        """The state of a chunk whose bytes are what its list, or its slot, says.
+
+        Of an evidenced list only what was accepted has a slot.
+        """
         return ARRIVED if self.chunks.unlisted else PRESENT

@@ -51,7 +51,7 @@ class StoredBlob(BlobState):
         """Those of some chunks that cannot be served now."""
         if self.by_whole:
             return list(indices)
-        served = SERVED if self.serve_unproved and self.chunks.unlisted else PROVED
+        served = self.here if self.serve_unproved else PROVED
         return [i for i in indices if self.map[i] not in served and (self, i) not in self.memory.spill]
 
     def present(self, index: int) -> bool:

@@ -69,5 +69,5 @@ def write_back(chunker: Chunker) -> bool:
 
 def _write_one(chunker: Chunker, index: int, data: bytes) -> None:
     if chunker.map[index] not in SERVED:  # else another process has written it since
-        chunker.write(index, memoryview(data), hashlib.sha256(data).digest())
+        chunker.write(index, memoryview(data), hashlib.sha256(data).digest(), chunker.taken)
     chunker.memory.spill.drop(chunker, index)

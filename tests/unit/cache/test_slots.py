@@ -338,6 +338,38 @@ def test_p4_bytes_that_another_process_has_put_in_place_of_the_hashed_ones_are_n
     assert place_of(tmp_path, DATA).sealed.read_bytes() == DATA
 
 
+def test_p1_where_an_evidenced_list_does_not_decide_chunks_may_arrive_for_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name with a digest believes no registry, and its own sources may prove nothing."""
+    with opened(tmp_path, DATA, chunks=EVIDENCED) as chunker:
+        accept(chunker, DATA, 0, by=evidence())
+        chunker.serve_by(bound_only=True, unproved=False)
+        accept(chunker, OTHER, 1, 2)
+        assert states(tmp_path)[:3] == bytes([PRESENT, ARRIVED, ARRIVED])
+        assert slot(tmp_path, 1) == bytes(SLOT), "a slot is of what was accepted"
+        assert chunker.missing(0, 300) == [0, 1, 2]
+        with opened(tmp_path, DATA, chunks=EVIDENCED) as believing:
+            assert believing.missing(0, 300) == [1, 2], "for who serves by it they have not come"
+            assert not believing.present(1)
+    reboot(monkeypatch)
+    with opened(tmp_path, DATA, chunks=EVIDENCED) as chunker:
+        assert [chunker.claimed(index) and chunker.prove(index) for index in range(3)] == [True, False, False]
+
+
+def test_p4_of_an_evidenced_blob_that_is_wrong_what_nobody_accepted_is_dropped(tmp_path: Path) -> None:
+    with opened(tmp_path, DATA, chunks=EVIDENCED) as chunker:
+        chunker.serve_by(bound_only=True, unproved=False)
+        accept(chunker, DATA, *range(5), by=evidence())
+        accept(chunker, OTHER, *range(5, 10))
+        with pytest.raises(DigestMismatch):
+            seal(chunker)
+        assert states(tmp_path) == bytes([PRESENT] * 5 + [ABSENT] * 5)
+        accept(chunker, DATA, *range(5, 10))
+        assert seal(chunker)
+        assert chunker.chunks == LISTED
+
+
 def test_who_has_no_list_leaves_the_one_that_lies_there(tmp_path: Path) -> None:
     with opened(tmp_path, DATA, chunks=LISTED) as chunker:
         fill(chunker, DATA, 0)
