@@ -33,7 +33,7 @@ from fusefs.cache.blob.direct import DirectWriter
 from fusefs.cache.blob.prefix import PrefixHash
 from fusefs.cache.blob.stored import StoredBlob
 from fusefs.errors import CacheFull, DigestMismatch, NoEvidence, SizeMismatch, UnexpectedEnd
-from fusefs.system.files import PIECE, disk_errors, holds, pwrite_all, read_exactly
+from fusefs.system.files import PIECE, disk_error, disk_errors, holds, pwrite_all, read_exactly
 from fusefs.system.steps import step
 from fusefs.values.digest import Digest
 from fusefs.values.voucher import BOUND
@@ -81,8 +81,10 @@ class Chunker(StoredBlob):
         Raises:
             CacheError: this file system has no such locks.
         """
-        with disk_errors(self.place.map):
+        try:
             return self.map.try_lock_chunk(index)
+        except OSError as exc:
+            raise disk_error(self.place.map, exc) from exc
 
     def unlock(self, index: int) -> None:
         """Give chunk `index` back."""
@@ -103,7 +105,7 @@ class Chunker(StoredBlob):
         if self.present(index):
             return
         buffer = memoryview(bytearray(chunk.size))
-        actual = read_exactly(reader, buffer, str(chunk))
+        actual = read_exactly(reader, buffer, chunk)
         if reader(memoryview(bytearray(1))):
             raise SizeMismatch(f"chunk {chunk}: more bytes than announced")
         if Digest.from_raw(actual) != digest:
@@ -133,14 +135,14 @@ class Chunker(StoredBlob):
         chunk = self.chunks[index]
         if self.chunks.voucher is not None and prove is None and self.listed and self.chunks.known(index) is None:
             raise self._no_evidence(chunk)  # before a byte of it is received: it could not be kept
-        if chunk.size > len(buffer):
+        if chunk.size > buffer.size:
             self._stream(index, chunk, reader, buffer.view, prove)
             return
         data = buffer.view[: chunk.size]
-        raw = read_exactly(reader, data, str(chunk))
+        raw = read_exactly(reader, data, chunk)
         state = self._accept(index, chunk, raw, (data,), prove)
         # Readers are answered from there without another look: what nobody proves by itself must not get there.
-        if buffer.pages is not None and state == PRESENT and self.memory.recent.has_room(len(buffer)):
+        if buffer.pages is not None and state == PRESENT and self.memory.recent.has_room(buffer.size):
             if self._store(index, data, raw, state, stays=True):
                 self.memory.recent.keep(self, index, buffer, chunk.size, unread=self.watched)
         elif self._store(index, data, raw, state):
@@ -226,17 +228,21 @@ class Chunker(StoredBlob):
         """
         off = self.chunks[index].start
         try:
-            with disk_errors(self.place.data):
-                with self._writable(len(data)) as fd, step("chunk written"):
-                    if not (stays and self.direct and self.direct.write(data, off)):
-                        pwrite_all(fd, data, off)
-                self.usage.written(index)  # before it can be taken for one of the oldest
-                if not self.chunks.complete:
-                    self._note(index, raw, state)
-                self.map.mark(index, state)
+            with self._writable(len(data)) as fd, step("chunk written"):
+                if not (stays and self.direct and self.direct.write(data, off)):
+                    pwrite_all(fd, data, off)
+            self.usage.written(index)  # before it can be taken for one of the oldest
+            if not self.chunks.complete:
+                self._note(index, raw, state)
+            self.map.mark(index, state)
         except CacheFull as exc:
             self.full = exc
             raise
+        except OSError as exc:
+            error = disk_error(self.place.data, exc)
+            if isinstance(error, CacheFull):
+                self.full = error
+            raise error from exc
         self.full = None
         self.memory.spill.well()
 
