@@ -278,10 +278,8 @@ class BlobFetch:
         return chunks, chunks.voucher or self._listed_by.voucher
 
     def _is_possible(self, chunks: ChunkList) -> bool:
-        """A list of one chunk has the blob's own digest, or it is a lie on the face of it; an unlisted one is none."""
-        if not chunks.complete:
-            return not chunks.unlisted
-        return len(chunks) != 1 or chunks.raw_digest(0) == self.blob.digest.raw
+        """A list of one chunk has the blob's own digest, if it has any, or it is a lie on the face of it."""
+        return len(chunks) != 1 or chunks.known(0) in (None, self.blob.digest.raw)
 
     def other_list(self, chunker: Chunker, seen: str) -> Listed | None:
         """The list that the sources have by now, if it is another one than that of `chunker`, and in the right.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fusefs.cache.blob.chunkmap import ARRIVED
 from fusefs.errors import (
     CacheError,
     Cancelled,
@@ -166,7 +167,7 @@ class _Span:
         counted = chunks[index].size
         prove = body.evidence if not chunks.complete and isinstance(body, Evidenced) else None
         try:
-            self.chunker.fill(index, partial(self._receive, body), self.buffer, prove)
+            state = self.chunker.fill(index, partial(self._receive, body), self.buffer, prove)
         except DigestMismatch as exc:
             counters.add(metrics.BYTES_FETCHED, counted)
             counters.add(metrics.CHUNKS_REJECTED)
@@ -174,7 +175,7 @@ class _Span:
             self.turns.wrong(index)
             return exc
         counters.add(metrics.BYTES_FETCHED, counted)
-        counters.add(metrics.CHUNKS_UNPROVED if chunks.unlisted else metrics.CHUNKS_VERIFIED)
+        counters.add(metrics.CHUNKS_UNPROVED if state == ARRIVED else metrics.CHUNKS_VERIFIED)
         self.turns.right(index)
         self.left.remove(index)
         self.landed(index, None)

@@ -52,10 +52,10 @@ def pack(chunks: ChunkList, voucher: Voucher) -> bytes:
     Of a list that is not complete the slots are empty (`slots_at`), and the voucher is its own.
     """
     starts, digests = _parts(chunks)
+    magic, flags = _MAGIC, _HAS_DIGESTS
     if not chunks.complete:
-        voucher, digests = chunks.voucher or NOBODY, bytes(32 * len(chunks))
+        magic, flags, voucher, digests = _MAGIC_3, 0, chunks.voucher or NOBODY, bytes(32 * len(chunks))
     who = voucher.who.encode("utf-8", "replace")[:_MOST_OF_WHO]
-    magic, flags = (_MAGIC, _HAS_DIGESTS) if chunks.complete else (_MAGIC_3, 0)
     head = _HEADER.pack(magic, fingerprint(chunks), chunks.size, len(chunks), flags, voucher.proof, len(who))
     return b"".join((head, _check(head, who), who, starts, digests))
 

@@ -20,7 +20,7 @@ from fusefs.values.chunklimits import MAX_CHUNK_SIZE, MAX_CHUNKS, check_blob_siz
 from fusefs.values.chunksums import LONGEST_LINE, text_of, words_of
 from fusefs.values.digest import Digest
 from fusefs.values.listmemory import LISTS, ListShare
-from fusefs.values.slots import Slots
+from fusefs.values.slots import NoSlots, Slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     """Bytes of ours, or of a mapped file."""
 
 
-_NO_SLOTS = Slots()
-"""Of complete lists; never filled."""
+_NO_SLOTS = NoSlots()
 
 _new, _set = object.__new__, object.__setattr__
 
@@ -293,7 +292,9 @@ class ChunkList:
 
     def known(self, index: int) -> bytes | None:
         """The digest of chunk `index` as 32 bytes, as far as it is known by now.  Blocking, but short."""
-        return self.raw_digest(index) if self.complete else self.slots.get(index)
+        if self._digests is None:
+            return self.slots.get(index)
+        return bytes(self._digests[32 * index : 32 * index + 32])
 
     def covering(self, off: int, size: int) -> range:
         """Indices of the chunks that hold bytes [off, off+size), clipped to the blob."""

@@ -100,8 +100,8 @@ class Chunker(StoredBlob):
             SizeMismatch: more bytes than announced; nothing is written.
         """
         index = self.chunks.index_of(chunk)
-        if self.chunks.complete and self.chunks.digest(index) != digest:
-            raise DigestMismatch(f"chunk {chunk}", expected=self.chunks.digest(index), actual=digest)
+        if (known := self.chunks.known(index)) not in (None, digest.raw):
+            raise DigestMismatch(f"chunk {chunk}", expected=Digest.from_raw(known or b""), actual=digest)
         if self.present(index):
             return
         buffer = memoryview(bytearray(chunk.size))
@@ -114,7 +114,7 @@ class Chunker(StoredBlob):
         if self._store(index, buffer, actual, state):
             self.prefix.offer(index, buffer)
 
-    def fill(self, index: int, reader: Reader, buffer: Buffer, prove: Prove | None = None) -> None:
+    def fill(self, index: int, reader: Reader, buffer: Buffer, prove: Prove | None = None) -> int:
         """Take chunk `index` from a stream that may go on behind it.  Blocking.
 
         A chunk that fits `buffer` is verified in memory and written after; a larger one is written to its unmarked
@@ -127,6 +127,9 @@ class Chunker(StoredBlob):
             buffer: memory to receive it in.
             prove: gives the evidence for what `reader` has given, where its source has any.
 
+        Returns:
+            Its state now: PRESENT, or ARRIVED when only the whole proves it.
+
         Raises:
             DigestMismatch, UnexpectedEnd: the chunk stays absent.
             NoEvidence: so it does: its list decides, and has no digest of it, and the source proves nothing.
@@ -136,8 +139,7 @@ class Chunker(StoredBlob):
         if self.chunks.voucher is not None and prove is None and self.listed and self.chunks.known(index) is None:
             raise self._no_evidence(chunk)  # before a byte of it is received: it could not be kept
         if chunk.size > buffer.size:
-            self._stream(index, chunk, reader, buffer.view, prove)
-            return
+            return self._stream(index, chunk, reader, buffer.view, prove)
         data = buffer.view[: chunk.size]
         raw = read_exactly(reader, data, chunk)
         state = self._accept(index, chunk, raw, (data,), prove)
@@ -147,8 +149,9 @@ class Chunker(StoredBlob):
                 self.memory.recent.keep(self, index, buffer, chunk.size, unread=self.watched)
         elif self._store(index, data, raw, state):
             self.prefix.offer(index, data)
+        return state
 
-    def _stream(self, index: int, chunk: Chunk, reader: Reader, buffer: memoryview, prove: Prove | None) -> None:
+    def _stream(self, index: int, chunk: Chunk, reader: Reader, buffer: memoryview, prove: Prove | None) -> int:
         digest = hashlib.sha256()
         off = chunk.start
         with self._writable(chunk.size) as fd:
@@ -165,9 +168,9 @@ class Chunker(StoredBlob):
         state = self._accept(index, chunk, raw, pieces, prove)
         self.usage.written(index)
         with disk_errors(self.place.map):
-            if not self.chunks.complete:
-                self._note(index, raw, state)
+            self._note(index, raw, state)
             self.map.mark(index, state)
+        return state
 
     def _accept(self, index: int, chunk: Chunk, raw: bytes, pieces: Iterable[Bytes], prove: Prove | None) -> int:
         """The state in which bytes with the sha256 `raw` may be kept: proved, or to be proved with the whole.
@@ -178,7 +181,7 @@ class Chunker(StoredBlob):
         chunks = self.chunks
         if chunks.unlisted:
             return ARRIVED
-        known = chunks.raw_digest(index) if chunks.complete else chunks.slots.get(index)
+        known = chunks.known(index)
         if raw == known:
             return PRESENT
         # A slot may have rotted, so of a chunk that is not here evidence says more than its slot.
@@ -327,8 +330,7 @@ class Chunker(StoredBlob):
         raw = self.chunks.known(index)
         if raw is None or not holds(self.fd, self.chunks[index], raw):
             return False
-        if not self.chunks.complete:
-            self.chunks.slots.note(index, raw)  # so that the running hash need not compute it again
+        self.chunks.slots.note(index, raw)  # so that the running hash need not compute it again
         return True
 
     def take_over(self, old: Chunker) -> None:

@@ -69,7 +69,7 @@ def seal(chunker: Chunker) -> bool:
             return _judge(chunker, actual)
         if not chunker.map.all_in(known):
             return False  # in the hash while it was in memory; `verify` has found it rotten on disk since
-        if not chunker.chunks.complete and _is_hashed_otherwise(chunker):
+        if _is_hashed_otherwise(chunker):
             with chunker.prefix.lock:
                 chunker.prefix.reset()
             chunker.chunks.slots.forget()
@@ -165,7 +165,7 @@ def _judge(chunker: Chunker, actual: str) -> bool:
     if chunker.sealed:
         unseal(chunker)
     chunks = chunker.chunks
-    unknown = [] if chunks.complete else [i for i in range(len(chunks)) if chunks.known(i) is None]
+    unknown = [i for i in range(len(chunks)) if chunks.known(i) is None]
     # A chunk that is not what its list or its slot says has rotted, whoever lied.
     rotten = [i for i in sorted({*range(len(chunks))} - {*unknown}) if not chunker.matches(i)]
     chunks.slots.forget()
@@ -177,11 +177,8 @@ def _judge(chunker: Chunker, actual: str) -> bool:
             return False
         if chunks.unlisted or unknown:
             # What nobody vouches for has come wrong: all of it, or of an evidenced list what has no slot.
-            if chunks.unlisted:
-                chunker.map.mark_all(ABSENT)
-            else:
-                for i in unknown:
-                    chunker.map.mark(i, ABSENT)
+            for i in range(len(chunks)) if chunks.unlisted else unknown:
+                chunker.map.mark(i, ABSENT)
             raise DigestMismatch("the whole blob", expected=blob.digest, actual=f"{blob.digest.algorithm}:{actual}")
     quarantine(chunker)
     raise BlobQuarantined(f"{blob.digest}: every chunk matches its list, the whole does not: the list lied")

@@ -36,7 +36,7 @@ class BlobState:
     Attributes:
         map: which chunks are present.
         chunks: the chunk list; of an unlisted one (`ChunkList`) only the whole blob can be proved.
-        voucher: who stands behind the list.
+        voucher: who stands behind the list; nobody behind an unlisted one.
         sealed: the whole blob was proved and has its final name.
         bound_only: the word of a registry does not make a list good enough to serve by.
         serve_unproved: ARRIVED chunks may be served (`--unproved=allow`).
@@ -88,12 +88,12 @@ class BlobState:
     @property
     def listed(self) -> bool:
         """Whether there is a chunk list that decides what may be served."""
-        return not self.chunks.unlisted and self.voucher.decides(bound_only=self.bound_only)
+        return self.voucher.decides(bound_only=self.bound_only)
 
     @property
     def by_whole(self) -> bool:
         """Whether nothing may be served before the sha256 of the whole blob matched."""
-        if not self.chunks.unlisted and self.voucher.decides(bound_only=self.bound_only):
+        if self.voucher.decides(bound_only=self.bound_only):
             return False
         return self.sealed or not self.serve_unproved
 

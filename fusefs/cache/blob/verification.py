@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, doubt, peek
+from fusefs.cache.blob.chunkmap import ABSENT, doubt, peek
 from fusefs.cache.blob.sealing import unseal
 from fusefs.errors import InvalidChunkList
 from fusefs.system.files import disk_errors, hexdigest_of, read_plain, remove_foreign
@@ -141,7 +141,7 @@ def _verify_chunks(chunker: Chunker, progress: Progress) -> Verified:
     for index, chunk in enumerate(chunker.chunks):
         if chunker.map[index] == ABSENT:
             continue
-        if chunker.chunks.known(index) is None and (chunker.chunks.unlisted or chunker.map[index] == ARRIVED):
+        if chunker.chunks.known(index) is None:
             present += chunk.size  # nobody has kept its digest: the whole decides
             continue
         if not chunker.try_lock(index):
