@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 OPTION = "--no-passthrough"
-NAME = "passthrough"
 
 
 def options_without() -> list[str]:
@@ -27,17 +26,9 @@ def _help(argv: tuple[str, ...]) -> str:
 
 def why_off(status: Mapping[str, Any]) -> str:
     """Why a mount has no passthrough, by its status; empty when it has."""
-    said = _find(status, NAME)
-    if said is None:
-        return "this fusefs has no passthrough"
-    if said is True or said == "on":
+    wire = status.get("wire") or {}
+    if wire.get("passthrough"):
         return ""
-    return str(said).removeprefix("off: ") if isinstance(said, str) and said else "the mount does not say why"
-
-
-def _find(said: Mapping[str, Any], name: str) -> object:
-    """What is said under a name, at whichever depth."""
-    if name in said:
-        return said[name]
-    inner = (_find(value, name) for value in said.values() if isinstance(value, dict))
-    return next((found for found in inner if found is not None), None)
+    if "passthrough" not in wire:
+        return "this fusefs has no passthrough"
+    return str(wire.get("no_passthrough") or "the mount does not say why")

@@ -44,10 +44,13 @@ def test_what_cannot_be_measured_is_said_in_one_line(
     ("status", "reason"),
     [
         ({}, "this fusefs has no passthrough"),
-        ({"kernel": {"passthrough": "on"}}, ""),
-        ({"kernel": {"passthrough": True}}, ""),
-        ({"wire": {"passthrough": "off: the kernel is older than 6.9"}}, "the kernel is older than 6.9"),
-        ({"passthrough": False}, "the mount does not say why"),
+        ({"wire": {"threads": 2}}, "this fusefs has no passthrough"),
+        ({"wire": {"passthrough": True, "no_passthrough": ""}}, ""),
+        (
+            {"wire": {"passthrough": False, "no_passthrough": "the kernel is older than 6.9"}},
+            "the kernel is older than 6.9",
+        ),
+        ({"wire": {"passthrough": False}}, "the mount does not say why"),
     ],
 )
 def test_a_mount_says_why_it_has_no_passthrough(status: dict[str, object], reason: str) -> None:
