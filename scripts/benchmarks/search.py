@@ -86,9 +86,10 @@ def table(report: Report) -> str:
 
 def _lines(report: Report) -> Iterator[str]:
     facts = report.machine
-    yield f"{facts.get('date', '?')}. rclone {facts.get('rclone', '?')}, {facts.get('processor', '?')}, "
-    yield f"{facts.get('cores', '?')} cores; a cold file, {report.setting.get('file size', '?')} in order on loopback;"
-    yield f"medians of {report.setting.get('runs', '?')} runs."
+    machine = f"{facts.get('processor', '?')}, {facts.get('cores', '?')} cores"
+    size, runs = (report.setting.get(name, "?") for name in ("file size", "runs"))
+    yield f"{facts.get('date', '?')}. rclone {facts.get('rclone', '?')}. {machine}."
+    yield f"A cold file of {size} in order on loopback; medians, runs: {runs}."
     yield ""
     yield "| cache mode | flags | s | best |"
     yield "|---|---|--:|---|"
