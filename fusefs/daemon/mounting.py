@@ -41,7 +41,7 @@ from fusefs.vfs.layout import layout_of
 from fusefs.vfs.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
     from pathlib import Path
 
     from fusefs.cache.documents.writer import Keeper
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.offers.indexer import Progress
     from fusefs.values.chunks import Blob
+    from fusefs.values.digest import Digest
     from fusefs.values.snapshot import Snapshot
     from fusefs.vfs.filesystem import MountedBlob
 
@@ -191,7 +192,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         named = engine.offer(fetched)
         await trio.to_thread.run_sync(warn_of_whole_reads, fetcher, fetched)
 
-        file_system = FileSystem(tree, _opener(fetcher, options), counters, look=fetcher.look)
+        file_system = FileSystem(tree, _opener(fetcher, options), counters, look=looker(fetcher, options.local.files))
         fetcher.lied = lambda blob: nursery.start_soon(forget_pages, file_system.inodes_of(blob))
         dog = Watchdog(file_system.reads, options.settings.timeout, pool.in_flight)
         duties.refresh = pool.refresh
@@ -242,6 +243,15 @@ def _opener(fetcher: Fetcher, options: MountOptions) -> Callable[[Blob], Mounted
         return BlobFile(fetcher, fetcher.track(blob), fill=options.settings.fill)
 
     return opened
+
+
+def looker(fetcher: Fetcher, in_place: Collection[Digest]) -> Callable[[Iterable[Blob]], Awaitable[None]]:
+    """`Fetcher.look`, but for blobs that are read in place: nothing that the cache knows is said of them."""
+
+    async def look(blobs: Iterable[Blob]) -> None:
+        await fetcher.look([blob for blob in blobs if blob.digest not in in_place])
+
+    return look
 
 
 async def _session(  # noqa: ASYNC128 # session.serve is what says started
