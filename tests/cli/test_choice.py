@@ -118,7 +118,9 @@ def test_a_page_for_people_is_called_that() -> None:
 # The command
 
 
-@pytest.mark.parametrize("path", ["file:///srv/models", "./team@work/m", "/srv/a:b@c/d", "~/m@x/y", "../m"])
+@pytest.mark.parametrize(
+    "path", ["file:///srv/models", "./team@work/m", "/srv/a:b@c/d", "~/m@x/y", "../m", ".models/m", "~user/m"]
+)
 def test_a_path_is_asked_for_no_host_and_suspected_of_no_password(path: str) -> None:
     assert PLACE_OR_HOST.convert(path, None, None) == LocalPath.parse(path)
     with pytest.raises(click.UsageError, match="is a folder of this machine"):
