@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fusefs.prefetch.concurrency import Lanes
+from fusefs.prefetch.concurrency import ConcurrencyLimit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,7 +70,7 @@ class Worker:
 class _Host:
     def __init__(self, connections: int, *, steady: bool) -> None:
         self.workers: set[Worker] = set()
-        self.lanes = Lanes(connections - RESERVED, steady=steady)
+        self.limit = ConcurrencyLimit(connections - RESERVED, steady=steady)
         self.prefetching = 0
         self.blobs: Counter[object] = Counter()
         self.silent: Counter[object] = Counter()
@@ -89,9 +89,9 @@ class Shares:
         self._connections = connections
         self._hosts: defaultdict[str, _Host] = defaultdict(partial(_Host, connections, steady=steady))
 
-    def lanes(self, host: str) -> Lanes:
+    def limit(self, host: str) -> ConcurrencyLimit:
         """How many requests prefetch may have in flight at a host."""
-        return self._hosts[host].lanes
+        return self._hosts[host].limit
 
     def look(self, now: float) -> float:
         """See who is silent by now; the next time at which somebody may be, infinite when nobody can."""
@@ -111,7 +111,7 @@ class Shares:
         """Whether a worker for `blob` may start at `host`, as things were at the last `look`."""
         at = self._hosts[host]
         size = len(at.workers)
-        if prefetch and at.prefetching - (0 if at.silent[blob] else at.silent_prefetch) >= at.lanes.allowed:
+        if prefetch and at.prefetching - (0 if at.silent[blob] else at.silent_prefetch) >= at.limit.allowed:
             return False
         if size and self.running >= _MOST * self._connections:
             return False
@@ -143,10 +143,10 @@ class Shares:
         self.running -= 1
 
     def idle(self, waiting: Iterable[Flight]) -> None:
-        """Nothing more starts now; at hosts for which no flight is `waiting` there is less to prefetch than lanes."""
+        """Nothing more starts now; hosts for which no flight is `waiting` have less to prefetch than they may."""
         busy = set()
         for flight in waiting:
             busy.add(flight.host)
         for name, host in self._hosts.items():
-            if name not in busy and host.prefetching < host.lanes.allowed:
-                host.lanes.starved()
+            if name not in busy and host.prefetching < host.limit.allowed:
+                host.limit.starved()
