@@ -1,4 +1,4 @@
-"""P8 for recorded starts: a disk that takes no more keeps none, and nobody notices."""
+"""P8 for access traces: a disk that takes no more keeps none, and nobody notices."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 from fusefs.cache.disk import DiskCache
 from fusefs.values.chunks import Blob
 from fusefs.values.digest import Digest
-from fusefs.values.trace import Start
+from fusefs.values.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 BLOB = Blob(Digest.of(b"a"), 1 << 20)
-SHORT = Start(((0, 10),))
-LONG = Start(tuple((off, off + 1) for off in range(0, 1 << 14, 2)))
+SHORT = Trace(((0, 10),))
+LONG = Trace(tuple((off, off + 1) for off in range(0, 1 << 14, 2)))
 
 
 @pytest.fixture
@@ -37,23 +37,23 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_p8_a_full_disk_keeps_the_start_that_it_has(disk: Path) -> None:
     cache = DiskCache.open(disk)
-    cache.put_start(BLOB, SHORT)
-    cache.put_start(BLOB, LONG)
-    assert cache.start(BLOB) == SHORT, "128 KiB do not fit"
+    cache.put_trace(BLOB, SHORT)
+    cache.put_trace(BLOB, LONG)
+    assert cache.trace(BLOB) == SHORT, "128 KiB do not fit"
     with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
-    cache.put_start(BLOB, Start(((10, 20),)))
-    assert cache.start(BLOB) == SHORT
+    cache.put_trace(BLOB, Trace(((10, 20),)))
+    assert cache.trace(BLOB) == SHORT
     assert os.listdir(disk / "partial") == []
 
 
 def test_p8_a_read_only_disk_keeps_the_start_that_it_has(disk: Path) -> None:
     cache = DiskCache.open(disk)
-    cache.put_start(BLOB, SHORT)
+    cache.put_trace(BLOB, SHORT)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True, timeout=10)
-    cache.put_start(BLOB, LONG)
-    assert cache.start(BLOB) == SHORT
+    cache.put_trace(BLOB, LONG)
+    assert cache.trace(BLOB) == SHORT
 
 
 def test_p8_a_disk_without_room_for_the_folder_keeps_none(disk: Path) -> None:
@@ -61,5 +61,5 @@ def test_p8_a_disk_without_room_for_the_folder_keeps_none(disk: Path) -> None:
     with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
-    cache.put_start(BLOB, SHORT)
-    assert cache.start(BLOB) is None
+    cache.put_trace(BLOB, SHORT)
+    assert cache.trace(BLOB) is None
