@@ -1,14 +1,15 @@
-"""Choice: a person named a host and no model, and is shown what the host has."""
+"""Choice: a person named a host and no model, and is shown what the host has; or a folder as one names a model."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from fusefs.cli.answers import say
-from fusefs.values.names import BaseUrl
+from fusefs.values.names import BaseUrl, Name
 from fusefs.values.reference import Reference
 
 if TYPE_CHECKING:
@@ -47,3 +48,16 @@ def only_models(sources: Sequence[Model | BaseUrl], settings: Settings, *, silen
     if not listing.names:
         raise click.ClickException(f"{host} is a host and no model; it has none to choose from{more}")
     raise click.ClickException(f"{host} is a host and no model; choose one of its {len(listing.names)} names{more}")
+
+
+def folder_meant(sources: Sequence[Reference]) -> str | None:
+    """The first of `sources` that is read as a model of the default registry and is a folder here, too.
+
+    A name is never a folder by itself: what it means must not depend on where a command is typed.
+    """
+    for source in sources:
+        if isinstance(source, Name):
+            written = source.short.removesuffix(":latest")
+            if os.path.isdir(written):
+                return written
+    return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fusefs.cli.answers import warn
-from fusefs.cli.choice import only_models
+from fusefs.cli.choice import folder_meant, only_models
 from fusefs.cli.parameters import (
     PATH,
     cache_dir_of,
@@ -19,6 +19,7 @@ from fusefs.cli.parameters import (
     settings_of,
     verbose_option,
 )
+from fusefs.errors import FusefsError, MountError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,20 +99,23 @@ def mount(sources: tuple[Reference | BaseUrl, ...], mountpoint: Path, **options:
 
     settings = settings_of(options)
     names = only_models(sources, settings)
-    start(
-        MountOptions(
-            names=names,
-            mountpoint=mountpoint,
-            cache_dir=cache_dir_of(options["cache_dir"]),
-            stores=options["stores"],
-            settings=settings,
-            layout=options["layout"],
-            symlinks=options["sealed"] == "symlink",
-            allow_other=options["allow_other"],
-            log_file=options["log_file"],
-            verbose=options["verbose"],
-        ),
-        foreground=options["foreground"],
-        warn=say_warning,
-        progress=None if options["verbose"] else progress,
+    mount_options = MountOptions(
+        names=names,
+        mountpoint=mountpoint,
+        cache_dir=cache_dir_of(options["cache_dir"]),
+        stores=options["stores"],
+        settings=settings,
+        layout=options["layout"],
+        symlinks=options["sealed"] == "symlink",
+        allow_other=options["allow_other"],
+        log_file=options["log_file"],
+        verbose=options["verbose"],
     )
+    bar = None if options["verbose"] else progress
+    try:
+        start(mount_options, foreground=options["foreground"], warn=say_warning, progress=bar)
+    except FusefsError as exc:
+        folder = folder_meant(names)
+        if folder is None:
+            raise
+        raise MountError(f"{exc}; for the folder {folder!r} of this machine write ./{folder}") from exc
