@@ -147,7 +147,7 @@ fetch_options = _together(
         metavar="SIZE",
         default="256MiB",
         show_default=True,
-        help="Memory for chunks in flight, and for proved ones that are not on disk yet or not read yet.",
+        help="Memory for chunks in flight, and for verified chunks that the disk has refused or nobody has read yet.",
     ),
     click.option(
         "--cache-size",
@@ -167,8 +167,8 @@ fetch_options = _together(
         type=REGISTRY,
         metavar="URL",
         multiple=True,
-        help="A registry that has the same blobs, https://host[:port], asked for bytes before the one in the "
-        "name; the meaning of a tag and the right digests still come from that one; may be given several times.",
+        help="Another registry with the same blobs, https://host[:port]: bytes come from it first, the meaning of "
+        "a tag and the digests still from the registry in the name; may be given several times.",
     ),
     click.option(
         "--allow-private",
@@ -181,8 +181,8 @@ fetch_options = _together(
 lists_option = click.option(
     "--lists",
     type=click.Choice(["bound", "registry"]),
-    help="The chunk lists that decide until a whole blob is proved: only lists that matched the blob's digest, or "
-    "those of the registry, too. "
+    help="Chunk lists that count before a whole blob is proved: only those that matched the blob's digest (bound), "
+    "or the registry's, too. "
     "[default: bound for a name with a digest, else registry]",
 )
 

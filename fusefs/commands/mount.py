@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     type=click.Choice(["wait", "allow", "refuse"]),
     default="wait",
     show_default=True,
-    help="Reads of a blob above 64 MiB without a chunk list that counts: wait until all of it is proved, allow them "
-    "before, or refuse them.",
+    help="A read of a blob above 64 MiB that has no chunk list that counts: it waits until the whole blob is proved, "
+    "is allowed before that, or is refused.",
 )
 @lists_option
 @click.option(
@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     type=click.Choice(["boot", "always"]),
     default="boot",
     show_default=True,
-    help="Hash cached data again on its first use in each boot, or in each mount (not with --sealed symlink: reads "
-    "through a link bypass the mount).",
+    help="Hash cached data again on its first use in each boot, or in each mount. `always` excludes --sealed symlink: "
+    "reads through a link bypass the mount.",
 )
 @click.option(
     "--fill/--no-fill", default=False, help="After the first open of a file, fetch the rest of it in the background."
@@ -64,8 +64,8 @@ if TYPE_CHECKING:
     type=click.Choice(["file", "symlink"]),
     default="file",
     show_default=True,
-    help="Show blobs that are complete and proved as files, or as symbolic links into the cache: faster, and they "
-    "outlive the daemon.",
+    help="Show models that are complete and proved as files, or as symbolic links into the cache. Links are faster, "
+    "and outlive the daemon.",
 )
 @click.option("--allow-other", is_flag=True, help="Let other users read the mount.")
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground: for systemd, and to look for faults.")
