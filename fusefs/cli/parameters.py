@@ -109,6 +109,11 @@ def _together(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command
     return decorate
 
 
+def choice_option(name: str, choices: Sequence[str], text: str) -> Callable[[_Command], _Command]:
+    """An option whose value is one of `choices`; the first is the default."""
+    return click.option(name, type=click.Choice(choices), default=choices[0], show_default=True, help=text)
+
+
 sources_or_hosts_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE_OR_HOST)
 sources_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE)
 places_arguments = _together(

@@ -13,6 +13,7 @@ from fusefs.cli.parameters import (
     cache_dir_of,
     cache_option,
     check_both,
+    choice_option,
     fetch_options,
     lists_option,
     places_arguments,
@@ -32,39 +33,31 @@ if TYPE_CHECKING:
 @places_arguments
 @cache_option
 @fetch_options
-@click.option(
+@choice_option(
     "--layout",
-    type=click.Choice(["files", "ollama"]),
-    default="files",
-    show_default=True,
-    help="Show the model's files by name, or an OLLAMA_MODELS directory for `ollama serve`.",
+    ["files", "ollama"],
+    "Show the model's files by name, or an OLLAMA_MODELS directory for `ollama serve`.",
 )
-@click.option(
+@choice_option(
     "--unproved",
-    type=click.Choice(["wait", "allow", "refuse"]),
-    default="wait",
-    show_default=True,
-    help="A read of a blob above 64 MiB that has no chunk list that counts: it waits until the whole blob is proved, "
+    ["wait", "allow", "refuse"],
+    "A read of a blob above 64 MiB that has no chunk list that counts: it waits until the whole blob is proved, "
     "is allowed before that, or is refused.",
 )
 @lists_option
-@click.option(
+@choice_option(
     "--verify",
-    type=click.Choice(["boot", "always"]),
-    default="boot",
-    show_default=True,
-    help="Hash cached data again on its first use in each boot, or in each mount. `always` excludes --sealed symlink: "
+    ["boot", "always"],
+    "Hash cached data again on its first use in each boot, or in each mount. `always` excludes --sealed symlink: "
     "reads through a link bypass the mount.",
 )
 @click.option(
     "--fill/--no-fill", default=False, help="After the first open of a file, fetch the rest of it in the background."
 )
-@click.option(
+@choice_option(
     "--sealed",
-    type=click.Choice(["file", "symlink"]),
-    default="file",
-    show_default=True,
-    help="Show models that are complete and proved as files, or as symbolic links into the cache. Links are faster, "
+    ["file", "symlink"],
+    "Show models that are complete and proved as files, or as symbolic links into the cache. Links are faster, "
     "and outlive the daemon.",
 )
 @click.option("--allow-other", is_flag=True, help="Let other users read the mount.")
