@@ -47,7 +47,9 @@ def only_models(sources: Sequence[Model | BaseUrl], settings: Settings, *, silen
     more = f" (and {listing.more} more, which are not shown)" if listing.more else ""
     if not listing.names:
         raise click.ClickException(f"{host} is a host and no model; it has none to choose from{more}")
-    raise click.ClickException(f"{host} is a host and no model; choose one of its {len(listing.names)} names{more}")
+    count = len(listing.names)
+    choice = f"choose one of its {count} names" if count > 1 else f"its one model is {listing.names[0]}"
+    raise click.ClickException(f"{host} is a host and no model; {choice}{more}")
 
 
 def folder_meant(sources: Sequence[Reference]) -> str | None:
