@@ -1,4 +1,4 @@
-"""Foresight: turns what the policies of `fusefs.prefetch.policy` say into flights, and runs their errands.
+"""Prefetcher: turns what the policies of `fusefs.prefetch.policy` say into flights, and runs their errands.
 
 Nothing in here is waited for by a reader, and nothing fails: a hint that comes to nothing costs bytes at most.
 """
@@ -24,7 +24,7 @@ _EARLY = 64
 """Reads remembered that came before their blob was open."""
 
 
-class Foresight:
+class Prefetcher:
     """Belongs to one fetcher; lives on the event loop."""
 
     def __init__(self, flights: Flights, tasks: Tasks) -> None:
