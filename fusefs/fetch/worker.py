@@ -22,6 +22,7 @@ from fusefs.errors import (
     StreamTaken,
     UnexpectedEnd,
 )
+from fusefs.fetch.pulse import Pulse
 from fusefs.fetch.spans import runs
 from fusefs.fetch.wholestream import Alone, Verdict
 from fusefs.values import metrics
@@ -53,16 +54,16 @@ def fetch_span(
     buffer: Buffer,
     counters: Counters,
     landed: Landed,
-    heard: Callable[[], None] = lambda: None,
+    pulse: Pulse | None = None,
     along: Along = _ALONE,
 ) -> None:
     """Fetch the chunks of `span` (rising), verify and store each, and tell `landed` as soon as each is there.
 
-    Never raises: what went wrong is told to `landed`, once for each chunk.  `heard` is told whenever bytes come.  The
+    Never raises: what went wrong is told to `landed`, once for each chunk.  `pulse` beats whenever bytes come.  The
     worker owns `buffer`, whatever memory that goes on with, until this returns.
     """
     turns = origins.turns(chunker.blob.digest)
-    work = _Span(chunker, list(span), buffer, counters, landed, heard, along, turns)
+    work = _Span(chunker, list(span), buffer, counters, landed, pulse or Pulse(), along, turns)
     error: BaseException | None = None
     try:
         work.fetch(origins.patience())
@@ -85,7 +86,7 @@ class _Span:
         buffer: the memory to work in.
         counters: what happened.
         landed: told of each chunk.
-        heard: told of bytes.
+        pulse: beats when bytes come.
         along: who has what passes in a stream of the whole blob.
         turns: whose turn it is to be asked.
     """
@@ -95,7 +96,7 @@ class _Span:
     buffer: Buffer
     counters: Counters
     landed: Landed
-    heard: Callable[[], None]
+    pulse: Pulse
     along: Along
     turns: Turns
 
@@ -117,8 +118,9 @@ class _Span:
     def _ask(self, origin: Origin) -> FusefsError | None:
         """Ask one source for all that is left; what went wrong last."""
         error: FusefsError | None = None
-        for run in list(runs(self.left)):
-            whole = Chunk(self.chunker.chunks[run.start].start, self.chunker.chunks[run.stop - 1].end)
+        for run in runs(self.left):
+            extent = self.chunker.chunks.extent(run)
+            whole = Chunk(extent.start, extent.stop - 1)
             try:
                 with contextlib.closing(origin.open_range(self.chunker.blob, whole)) as body:
                     if body.given != whole:
@@ -186,5 +188,5 @@ class _Span:
 
     def _receive(self, body: Body, view: memoryview) -> int:
         got = body.readinto(view)
-        self.heard()
+        self.pulse.beats += 1
         return got
