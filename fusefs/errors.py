@@ -55,8 +55,8 @@ class InvalidHeader(InvalidInput):
     """The start of a file is no header of a known model format, or one that no honest writer writes."""
 
 
-class InvalidStart(InvalidInput):
-    """A recorded start that is torn, rotten, of another blob, or longer than any that is kept."""
+class InvalidTrace(InvalidInput):
+    """An access trace that is torn, rotten, of another blob, or longer than any that is kept."""
 
 
 class InvalidSetting(InvalidInput):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fusefs.sources.failover import Failover
     from fusefs.values.chunks import Blob
     from fusefs.values.settings import Settings
-    from fusefs.values.trace import Start
+    from fusefs.values.trace import Trace
     from fusefs.values.voucher import Voucher
 
     Listed = tuple[ChunkList, Voucher]
@@ -244,15 +244,15 @@ class BlobFetch:
         self._was_open = True
         return chunker
 
-    def keep(self, start: Start) -> None:
+    def keep(self, trace: Trace) -> None:
         """Keep the record of a load for the next one, as far as the disk takes it.  Blocking, but short."""
-        self._cache.put_start(self.blob, start)
+        self._cache.put_trace(self.blob, trace)
 
     def keep_last(self) -> None:
         """The mount ends: keep what was not kept yet.  Blocking, but short."""
-        start = None if self.prefetch is None else self.prefetch.unsaved_record()
-        if start is not None:
-            self.keep(start)
+        trace = None if self.prefetch is None else self.prefetch.unsaved_record()
+        if trace is not None:
+            self.keep(trace)
 
     def _pinned(self) -> Listed | None:
         """The pinned list, read once: `ls` asks for it, too, and a list may have 40 MB."""

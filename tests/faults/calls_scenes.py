@@ -27,7 +27,7 @@ from fusefs.fetch.idle import IdleBlobs
 from fusefs.system.files import reader_of
 from fusefs.values.chunks import Blob
 from fusefs.values.digest import Digest
-from fusefs.values.trace import Start
+from fusefs.values.trace import Trace
 from tests.chunkers import corrupt
 from tests.fake_source import chunk_list
 from tests.faults.calls_life import Goods, living
@@ -166,7 +166,7 @@ async def look_after(stage: Stage) -> None:
     stage.attempt(lambda: total(cache))
     stage.attempt(lambda: list(verify(cache)))
     blob = Blob(Digest.of(stage.goods.listed), len(stage.goods.listed))
-    cache.starts.write(blob, Start(((stage.goods.chunk, 2 * stage.goods.chunk), (0, stage.goods.chunk))))
+    cache.traces.write(blob, Trace(((stage.goods.chunk, 2 * stage.goods.chunk), (0, stage.goods.chunk))))
     stage.attempt(lambda: cache.resolve(str(NAME).removeprefix("http://")))
     stage.attempt(lambda: cache.unlink(NAME))
 

@@ -90,7 +90,7 @@ def freeable(cache: BlobStore, held: HeldBlob, wanted: int) -> int:
 
 
 def quarantined(cache: BlobStore) -> list[Remnant]:
-    """What was put aside because its list lied, oldest first."""
+    """The blobs whose list lied, oldest first."""
     found = []
     with contextlib.suppress(OSError):
         for name in names_at(cache.held / "quarantine"):
