@@ -131,6 +131,10 @@ class TransportError(SourceError):
     temporary = True
 
 
+class NoEvidence(SourceError):
+    """A source has the bytes of a chunk whose digest is not known yet, and nothing that proves them."""
+
+
 class TlsError(SourceError):
     """The certificate does not match or the handshake failed; trying again will not help."""
 

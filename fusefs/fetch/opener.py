@@ -120,8 +120,7 @@ class Opener:
                 await self._threads.run_to_end(fresh.close)
                 return None
             # No await from here on: whoever looks finds each chunk at the one or at the other.
-            fresh.watched, fresh.spills = chunker.watched, chunker.spills
-            chunker.memory.spill.hand_over(chunker, fresh)
+            fresh.take_over(chunker)
             fetch.chunker = fresh
             fetch.retired.append(chunker)  # threads may still use it
             self._idle.opened(fetch)

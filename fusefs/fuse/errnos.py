@@ -34,6 +34,7 @@ ERRNOS: dict[type[errors.FusefsError], int] = {
     errors.RangeIgnored: errno.EIO,
     errors.StreamTaken: errno.EIO,
     errors.TransportError: errno.EIO,
+    errors.NoEvidence: errno.EIO,
     errors.TlsError: errno.EIO,
     errors.StallTimeout: errno.EIO,
     errors.HostResting: errno.EIO,

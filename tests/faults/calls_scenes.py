@@ -120,6 +120,8 @@ async def arrive(stage: Stage) -> None:
         await life.read_chunks(stage.goods.listed, (8, 3, 5))
         await life.read_chunks(stage.goods.small)
         await life.read_chunks(stage.goods.unlisted)
+        await life.read_chunks(stage.goods.evidenced, (2, 0))
+        await life.read_chunks(stage.goods.evidenced)
         await life.read_chunks(stage.goods.listed)
         await life.quiet()
         for data in stage.goods.blobs:

@@ -6,8 +6,9 @@ import hashlib
 import struct
 
 from fusefs.errors import InvalidChunkList, InvalidInput, InvalidStart
+from fusefs.values.chunklimits import MAX_CHUNK_SIZE
 from fusefs.values.chunkpack import pack, unpack
-from fusefs.values.chunks import MAX_CHUNK_SIZE, Blob, Chunk, ChunkList
+from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
 from fusefs.values.trace import MAX_RANGES, Start
 from fusefs.values.trace import pack as pack_start

@@ -18,8 +18,9 @@ from fusefs.serve.byteranges import requested_range
 from fusefs.sources.registry.challenges import challenges_of
 from fusefs.sources.registry.responses import describe, retry_after
 from fusefs.values import report
+from fusefs.values.chunklimits import MAX_BLOB_SIZE
 from fusefs.values.chunkpack import unpack
-from fusefs.values.chunks import MAX_BLOB_SIZE, Blob, ChunkList
+from fusefs.values.chunks import Blob, ChunkList
 from fusefs.values.chunksums import LONGEST_LINE
 from fusefs.values.digest import Digest
 from fusefs.values.trace import MAX_PACKED_SIZE, Start
