@@ -40,7 +40,14 @@ class BlobState:
         sealed: the whole blob was proved and has its final name.
         bound_only: the word of a registry does not make a list good enough to serve by.
         serve_unproved: ARRIVED chunks may be served (`--unproved=allow`).
+        listed: there is a chunk list that decides what may be served.
+        by_whole: nothing may be served before the sha256 of the whole blob matched.
+        here: states of a chunk that need no fetching.
     """
+
+    listed: bool
+    by_whole: bool
+    here: tuple[int, ...]
 
     def __init__(self, setup: BlobSetup, chunk_map: ChunkMap, *, sealed: bool) -> None:
         self.map = chunk_map
@@ -50,6 +57,7 @@ class BlobState:
         self.bound_only = False
         self.serve_unproved = False
         self._lied = False
+        self._follow()
 
     # Transitions
 
@@ -57,26 +65,44 @@ class BlobState:
         """Who shows the blob says what it may be served by; before the first read."""
         self.bound_only = bound_only
         self.serve_unproved = unproved
+        self._follow()
 
     def became_sealed(self) -> None:
         """The file has its final name."""
         self.sealed = True
+        self._follow()
 
     def became_partial(self) -> None:
         """It has lost it."""
         self.sealed = False
+        self._follow()
 
     def relisted(self, chunks: ChunkList, voucher: Voucher) -> None:
         """Another process has bound this list to the blob."""
         self.chunks, self.voucher = chunks, voucher
+        self._follow()
 
     def bound(self, chunks: ChunkList) -> None:
         """The sha256 of the whole matched, with this complete list."""
         self.chunks, self.voucher = chunks, BOUND
+        self._follow()
 
     def condemn(self) -> None:
         """The list lied."""
         self._lied = True
+
+    def _follow(self) -> None:
+        """Say what follows from the rest: once a transition, because each read asks for it several times.
+
+        Where the whole decides, what has arrived is here; of an unlisted blob a claim is as good.  Not if it is served
+        before that: what another boot has marked may be zeros by now, so it is hashed against its slot.
+        """
+        self.listed = self.voucher.decides(bound_only=self.bound_only)
+        self.by_whole = not self.listed and (self.sealed or not self.serve_unproved)
+        if self.chunks.complete or self.listed:
+            self.here = PROVED
+        else:
+            self.here = SERVED if self.serve_unproved or not self.chunks.unlisted else _UNLISTED
 
     # What may be served
 
@@ -84,29 +110,6 @@ class BlobState:
     def quarantined(self) -> bool:
         """Whether the list lied, as this or another process has found: nothing is served any more."""
         return self._lied or self.map.condemned
-
-    @property
-    def listed(self) -> bool:
-        """Whether there is a chunk list that decides what may be served."""
-        return self.voucher.decides(bound_only=self.bound_only)
-
-    @property
-    def by_whole(self) -> bool:
-        """Whether nothing may be served before the sha256 of the whole blob matched."""
-        if self.voucher.decides(bound_only=self.bound_only):
-            return False
-        return self.sealed or not self.serve_unproved
-
-    @property
-    def here(self) -> tuple[int, ...]:
-        """States of a chunk that need no fetching.
-
-        Where the whole decides, what has arrived is here; of an unlisted blob a claim is as good.  Not if it is served
-        before that: what another boot has marked may be zeros by now, so it is hashed against its slot.
-        """
-        if self.chunks.complete or self.listed:
-            return PROVED
-        return SERVED if self.serve_unproved or not self.chunks.unlisted else _UNLISTED
 
     @property
     def taken(self) -> int:
