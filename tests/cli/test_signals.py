@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from fusefs.daemon.signals import WATCHED, Duties, obey
+from fusefs.daemon.signals import WATCHED, Handlers, obey
 from tests.components import Process
 from tests.marks import one_soon
 from tests.patience import HANGS, eventually
@@ -109,7 +109,7 @@ async def test_sighup_reads_credentials_again_and_trouble_with_that_ends_nothing
 
     with trio.open_signal_receiver(*WATCHED) as signals, trio.fail_after(HANGS):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(obey, signals, nursery, Duties(refresh))
+            nursery.start_soon(obey, signals, nursery, Handlers(refresh))
             # The next signal only when all is said of this one: the end of the mount waits for nobody who reloads.
             for said in ("Not all could be reloaded", "Reloaded because of SIGHUP"):
                 os.kill(os.getpid(), signal.SIGHUP)
@@ -129,7 +129,7 @@ async def test_a_reload_that_hangs_does_not_keep_sigterm_from_ending_the_mount()
     try:
         with trio.open_signal_receiver(*WATCHED) as signals, trio.fail_after(HANGS):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(obey, signals, nursery, Duties(refresh))
+                nursery.start_soon(obey, signals, nursery, Handlers(refresh))
                 os.kill(os.getpid(), signal.SIGHUP)
                 await trio.to_thread.run_sync(began.wait)
                 os.kill(os.getpid(), signal.SIGTERM)

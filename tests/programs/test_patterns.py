@@ -232,7 +232,7 @@ def test_reading_again_after_the_pages_were_dropped_causes_no_traffic(world: Wor
 
 
 @pytest.mark.slow
-def test_a_recorded_start_is_replayed_by_the_next_cold_mount(world: World, model: Served, tmp_path: Path) -> None:
+def test_an_access_trace_is_replayed_by_the_next_cold_mount(world: World, model: Served, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     with world.mount(model.source, cache=cache) as mounted:
         read_mapped(mounted.path / "model.gguf", [(0, len(_HEADER)), *SCATTERED])
