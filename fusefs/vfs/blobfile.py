@@ -43,7 +43,7 @@ class BlobFile:
     def __init__(self, fetcher: Fetcher, fetch: BlobFetch, *, fill: bool = False) -> None:
         self.blob: Blob = fetch.blob
         self._fetcher = fetcher
-        self._foresight = fetcher.foresight
+        self._prefetcher = fetcher.prefetcher
         self._fetch = fetch
         self._fill = fill
         self._filling = False
@@ -60,19 +60,19 @@ class BlobFile:
             return b""
         chunker = self._fetch.chunker
         if chunker is None or chunker.quarantined:
-            self._foresight.observe(self._fetch, off, size)
+            self._prefetcher.observe(self._fetch, off, size)
             return await self._wait(off, size)
         # Looked at before the map is: what is evicted after that is noticed by the number.
         evictions = chunker.usage.evictions
         covering = chunker.chunks.covering(off, size)
         missing = chunker.lacking(covering)
         if missing:
-            self._foresight.observe(self._fetch, off, size)
+            self._prefetcher.observe(self._fetch, off, size)
             return await self._wait(off, size, chunker, missing)
         if chunker.sealed:
             self._advise(chunker, off, size)
         else:
-            self._foresight.observe(self._fetch, off, size)
+            self._prefetcher.observe(self._fetch, off, size)
         data = await self._pread(chunker, off, size, covering)
         if data is None or chunker.usage.evictions != evictions:
             return await self._wait(off, size)
@@ -100,7 +100,7 @@ class BlobFile:
                 missing = chunker.lacking(covering)
                 if missing:
                     continue
-                self._foresight.served(fetch, chunker, off)
+                self._prefetcher.served(fetch, chunker, off)
                 data = await self._pread(chunker, off, size, covering)
                 if data is not None and chunker.usage.evictions == evictions:
                     return data
@@ -143,7 +143,7 @@ class BlobFile:
     def release(self) -> None:
         """Somebody closed the file.  What it caused to be fetched is wanted anyway."""
         self._fetch.use.handles -= 1
-        self._foresight.keep(self._fetch)
+        self._prefetcher.keep(self._fetch)
 
     async def _fill_up(self) -> None:
         try:

@@ -112,12 +112,12 @@ def _makers(bench: Bench, *, quick: bool) -> dict[str, Callable[[], Drawn]]:
 
 
 def _replayed(bench: Bench, server: Server, model: Model, title: str, call: Call) -> Drawn:
-    """The first time, and again when nothing but the recorded start is left."""
+    """The first time, and again when nothing but the access trace is left."""
     cache = bench.fresh("cache")
     first = _watched(bench, server, model, "the first time", call, cache=cache)
     recorded = keep_starts(cache)
     bench.settle(model)
-    title_of_second = "with its recorded start" if recorded else "again: no start was recorded"
+    title_of_second = "with its access trace" if recorded else "again: no trace was recorded"
     second = _watched(bench, server, model, title_of_second, call, cache=cache)
     clear(cache)
     return title, [first, second]

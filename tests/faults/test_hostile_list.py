@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.values.chunks import FINE_CHUNK_SIZE, FINE_CHUNKS, MAX_CHUNKS
+from fusefs.values.chunklimits import FINE_CHUNK_SIZE, FINE_CHUNKS, MAX_CHUNKS
 from fusefs.values.digest import Digest
 from fusefs.values.settings import MIB
 from tests.faults.test_mounted import read_error
