@@ -67,6 +67,9 @@ class FakeBlobFile:
         self.opened += 1
         self._tell()
 
+    async def backing(self) -> None:
+        await trio.lowlevel.checkpoint()
+
     def release(self) -> None:
         self.opened -= 1
         self._tell()

@@ -18,7 +18,8 @@ Timeline of a cold read
     `run_sync_soon(_landed)` → unlock, flight lands, waiters look again → pread.  `ensure` is one round of it; who
     reads looks again and may ask for another.
 
-Floors, each knowing those below it: flights and tasks; foresight, dispatcher; prover; opener; completion; claims.
+Floors, each knowing those below it: flights and tasks; foresight, dispatcher; prover; opener; completion; claims,
+backings.
 
 Failure modes
     Another process has the chunk's lock: the flight is parked and polled; it lands when the map says present, and is
@@ -33,6 +34,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.errors import DigestMismatch, FusefsError
+from fusefs.fetch.backings import Backings
 from fusefs.fetch.blobfetch import BlobFetch
 from fusefs.fetch.claims import Claims
 from fusefs.fetch.completion import Completion
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
+    from fusefs.fetch.backings import Lent
     from fusefs.fetch.flight import Flight
     from fusefs.fetch.left import Left
     from fusefs.fetch.threads import CacheThreads
@@ -99,6 +102,7 @@ class Fetcher:
         self._opener = Opener(self.tasks.threads, self._idle, self.foresight, self._prover)
         self._spills = SpillWatch(self.tasks.threads, self._opener, self._prover.tend, settings.timeout)
         self._completion = Completion(self._flights, self._opener, self._prover, self._spills, settings.timeout)
+        self._backings = Backings(cache, self.tasks, self._flights, self._opener, self._completion)
         self._lookout = Lookout(self.tasks)
         self._claims = Claims(self._flights, self.tasks, self._completion, self._blobs.__getitem__)
         self._closed = False
@@ -214,6 +218,10 @@ class Fetcher:
             FusefsError: no list, no cache, or it is in quarantine.
         """
         return await self._opener.open(fetch)
+
+    async def backing(self, fetch: BlobFetch) -> Lent | None:
+        """The sealed file of a blob for the kernel to read without us; None when it is not to be had now."""
+        return await self._backings.take(fetch) if self.tasks.may_start else None
 
     async def ensure(self, fetch: BlobFetch, chunker: Chunker, missing: Sequence[int], scope: trio.CancelScope) -> None:
         """One round of making chunks servable that a reader lacks: when it ends, look again.

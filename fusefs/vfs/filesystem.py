@@ -35,6 +35,7 @@ from fusefs.vfs.tree import INODE_BITS, FileNode, FolderNode, Node, Tree
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
+    from fusefs.fetch.backings import Lent
     from fusefs.values.chunks import Blob
     from fusefs.values.counters import Counters
     from fusefs.values.snapshot import Slice
@@ -74,6 +75,9 @@ class MountedBlob(Protocol):
 
     def open(self) -> None:
         """One more opener; local and immediate."""
+
+    async def backing(self) -> Lent | None:
+        """The whole blob as a file that no byte of changes while it is lent; None when there is none now."""
 
     def release(self) -> None:
         """One opener less."""
@@ -276,6 +280,17 @@ class FileSystem:
         blob_file = self.blob_file(node.content.blob)
         blob_file.open()
         return inode + blob_file.lies * _LIES
+
+    async def backing(self, inode: int) -> Lent | None:
+        """The file that the kernel may read in place of `read`, for the caller to close; None when there is none now.
+
+        Raises:
+            NoSuchEntry, IsAFolder.
+        """
+        content = self.tree.file(inode).content
+        if isinstance(content, bytes) or not content.is_whole or not content.size:
+            return None
+        return await self.blob_file(content.blob).backing()
 
     def inodes_of(self, blob: Blob) -> list[int]:
         """Every file that shows bytes of `blob`."""
