@@ -19,6 +19,7 @@ from fusefs.daemon import background, control, hardening, logs
 from fusefs.daemon.account import Account
 from fusefs.daemon.dump import dump
 from fusefs.daemon.reach import wait_abandoned
+from fusefs.daemon.replacing import make_way, replaceable
 from fusefs.daemon.sealedlinks import sealed_links
 from fusefs.daemon.signals import WATCHED, Duties, obey
 from fusefs.daemon.statuses import probe
@@ -81,11 +82,13 @@ def start(
         FusefsError: why it could not be mounted.
     """
     check_device()
-    _check_stale(options.mountpoint)
+    there = replaceable(options.mountpoint) if options.replace else None
+    if there is None:
+        _check_stale(options.mountpoint)
     # A daemon leaves the folder that relative paths start from.
     options = replace(
         options,
-        mountpoint=check_mountpoint(options.mountpoint),
+        mountpoint=there or check_mountpoint(options.mountpoint),
         cache_dir=options.cache_dir.absolute(),
         stores=check_stores(options.stores),
         log_file=logs.chosen_log(options.log_file) if options.log_file else None,
@@ -125,7 +128,10 @@ def _check_stale(mountpoint: Path) -> None:
     """
     there = mounted_at(mountpoint)
     if there is not None and there.ours and probe(there.mountpoint) == "dead":
-        raise MountError(f"{mountpoint}: a mount was left there by a crash; clean up first: fusefs umount {mountpoint}")
+        raise MountError(
+            f"{mountpoint}: a mount was left there by a crash; clean up first: fusefs umount {mountpoint}, "
+            "or take its place with --replace"
+        )
 
 
 def _run(options: MountOptions, ready: Callable[[], None]) -> None:
@@ -199,6 +205,9 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         mount = Account(options, file_system, engine, named, dog, recalled_lines(recalled))
 
         ended = trio.Event()
+        if options.replace:
+            await trio.to_thread.run_sync(make_way, options.mountpoint)
+            await trio.to_thread.run_sync(check_mountpoint, options.mountpoint)
         operations = FuseOperations(file_system)
         made = await nursery.start(_session, options, operations, ended)
         stack.callback(ended.set)
