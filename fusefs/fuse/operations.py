@@ -82,6 +82,7 @@ class FuseOperations(pyfuse3.Operations):
         window: chooses how far the kernel reads ahead in a file as it is opened; None before the limits are known.
         ready: set when the kernel has said hello; from then on its limits may be tuned.
         handles: files and folders that are open now, mapped ones too.
+        file_system: what is served.
     """
 
     supports_dot_lookup = True
@@ -92,7 +93,7 @@ class FuseOperations(pyfuse3.Operations):
         self.ready = trio.Event()
         self.window: Window | None = None
         self.handles = 0
-        self._fs = file_system
+        self.file_system = self._fs = file_system
 
     def init(self) -> None:
         """Called while INIT is answered, before any other task runs again."""
@@ -143,6 +144,11 @@ class FuseOperations(pyfuse3.Operations):
         # No await from here to the reply: the answer may be a view into memory that the next read is answered from.
         # (pyfuse3 takes any buffer, though it says bytes.)
         return await self._fs.read(fh, off, size)  # type: ignore[return-value]
+
+    @boundary
+    async def arrive(self, fh: int, off: int, size: int) -> None:
+        """Wait until the bytes of a read are here; no handler of pyfuse3's, but the wire's."""
+        await self._fs.arrive(fh, off, size)
 
     @boundary
     async def release(self, fh: int) -> None:
