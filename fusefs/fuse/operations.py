@@ -85,6 +85,7 @@ class FuseOperations(pyfuse3.Operations):
         ready: set when the kernel has said hello; from then on its limits may be tuned.
         handles: files and folders that are open now, mapped ones too.
         natives: of which kind the handles of each file are.
+        file_system: what is served.
     """
 
     supports_dot_lookup = True
@@ -96,7 +97,7 @@ class FuseOperations(pyfuse3.Operations):
         self.window: Window | None = None
         self.handles = 0
         self.natives = Natives()
-        self._fs = file_system
+        self.file_system = self._fs = file_system
 
     def init(self) -> None:
         """Called while INIT is answered, before any other task runs again."""
@@ -153,6 +154,11 @@ class FuseOperations(pyfuse3.Operations):
         # No await from here to the reply: the answer may be a view into memory that the next read is answered from.
         # (pyfuse3 takes any buffer, though it says bytes.)
         return await self._fs.read(fh, off, size)  # type: ignore[return-value]
+
+    @boundary
+    async def arrive(self, fh: int, off: int, size: int) -> None:
+        """Wait until the bytes of a read are here; no handler of pyfuse3's, but the wire's."""
+        await self._fs.arrive(fh, off, size)
 
     @boundary
     async def release(self, fh: int) -> None:
