@@ -31,6 +31,7 @@ from fusefs.engine.pool import check_stores
 from fusefs.errors import MountError
 from fusefs.fuse import kernel, session
 from fusefs.fuse.mountpoint import check_device, check_mountpoint, mounted_at
+from fusefs.fuse.natives import Natives
 from fusefs.fuse.operations import FuseOperations
 from fusefs.fuse.pages import forget_pages
 from fusefs.values.names import Name
@@ -202,13 +203,15 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         dog = Watchdog(file_system.reads, options.settings.timeout, pool.in_flight)
         duties.refresh = pool.refresh
         duties.dump = partial(dump, file_system.reads, engine)
-        mount = Account(options, file_system, engine, named, dog, recalled_lines(recalled))
+        natives = Natives(_unwanted(options))
+        stack.callback(natives.end)
+        mount = Account(options, file_system, engine, named, dog, natives, recalled_lines(recalled))
 
         ended = trio.Event()
         if options.replace:
             await trio.to_thread.run_sync(make_way, options.mountpoint)
             await trio.to_thread.run_sync(check_mountpoint, options.mountpoint)
-        operations = FuseOperations(file_system)
+        operations = FuseOperations(file_system, natives)
         made = await nursery.start(_session, options, operations, ended)
         stack.callback(ended.set)
         mount.wiring = made.wiring
@@ -244,6 +247,17 @@ def _in_order(options: MountOptions, fetched: Iterable[Snapshot]) -> list[Snapsh
     """All models in the order in which they were named."""
     by_name = {snapshot.reference: [snapshot] for snapshot in fetched} | options.local.snapshots
     return [snapshot for name in options.names for snapshot in by_name[name]]
+
+
+def _unwanted(options: MountOptions) -> str:
+    """Why the kernel shall not read files by itself; empty when it may."""
+    if not options.passthrough:
+        return "--no-passthrough"
+    if options.settings.verify == "always":
+        return "--verify always"
+    if "passthrough" in options.settings.without:
+        return "it was switched off"
+    return "" if os.geteuid() == 0 else "only root's daemon may (--sealed symlink needs no root)"
 
 
 def _opener(fetcher: Fetcher, options: MountOptions) -> Callable[[Blob], MountedBlob]:

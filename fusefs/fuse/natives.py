@@ -78,6 +78,7 @@ class _Native:
     def __init__(self, file: BackingFile, backing: int) -> None:
         self.file = file
         self.backing = backing
+        self.ended = False
 
 
 class _Inode:
@@ -94,11 +95,16 @@ class Natives:
     """Of one mount; on the event loop.
 
     Attributes:
+        wanted: the kernel is to be asked for it.
         why_not: why no file is opened natively; empty when files are.
+        opens: how often one was.
     """
 
-    def __init__(self, why_not: str = "it was not tried") -> None:
-        self.why_not = why_not
+    def __init__(self, unwanted: str = "") -> None:
+        """Make an empty table; `unwanted` says why the kernel shall not even be asked."""
+        self.wanted = not unwanted
+        self.opens = 0
+        self.why_not = unwanted or "it was not tried"
         self._kernel: Kernel | None = None
         self._inodes: dict[int, _Inode] = {}
 
@@ -114,6 +120,11 @@ class Natives:
     def begin(self, kernel: Kernel) -> None:
         """From now on files may be opened natively: the kernel has agreed to it, in INIT."""
         self._kernel, self.why_not = kernel, ""
+
+    def refused(self, why_not: str) -> None:
+        """It was wanted, and cannot be."""
+        if self.wanted:
+            self.why_not = why_not
 
     async def open(self, inode: int, take: Take) -> bool:
         """One more handle of an inode; True when it is a native one.
@@ -131,6 +142,7 @@ class Natives:
                     # Who has it open reads what is on disk; more of that is no help to anybody.
                     raise BlobQuarantined("it has changed on disk; when all programs have closed it, open it again")
                 found.handles += 1
+                self.opens += found.native is not None
                 return found.native is not None
         finally:
             found.asking -= 1
@@ -166,8 +178,7 @@ class Natives:
         self._kernel, self.why_not = None, "the mount has ended"
         for found in self._inodes.values():
             if found.native is not None:
-                found.native.file.close()
-        self._inodes.clear()
+                self._end(found.native)
 
     def _look(self, inode: int, found: _Inode) -> None:
         if not found.handles and not found.asking:
@@ -192,9 +203,11 @@ class Natives:
         return None
 
     def _end(self, native: _Native) -> None:
-        native.file.close()
-        if self._kernel is not None:
-            self._kernel.close_backing(native.backing)
+        if not native.ended:
+            native.ended = True
+            native.file.close()
+            if self._kernel is not None:
+                self._kernel.close_backing(native.backing)
 
 
 def _reason(exc: OSError) -> str:

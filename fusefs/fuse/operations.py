@@ -91,12 +91,12 @@ class FuseOperations(pyfuse3.Operations):
     supports_dot_lookup = True
     enable_writeback_cache = False
 
-    def __init__(self, file_system: FileSystem) -> None:
+    def __init__(self, file_system: FileSystem, natives: Natives | None = None) -> None:
         super().__init__()
         self.ready = trio.Event()
         self.window: Window | None = None
         self.handles = 0
-        self.natives = Natives()
+        self.natives = Natives("it was not asked for") if natives is None else natives
         self.file_system = self._fs = file_system
 
     def init(self) -> None:

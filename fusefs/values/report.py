@@ -72,11 +72,17 @@ class WireReport(msgspec.Struct, frozen=True, kw_only=True):
         threads: that answer reads at once; 0 when the event loop alone does.
         interrupts: a reader that is killed while it waits ends at once.
         why_not: why neither is so; empty when both are.
+        passthrough: files that are proved are read by the kernel itself; `bytes_served` does not count what it reads.
+        native: files that are open so now.
+        no_passthrough: why they are not; empty when they are.
     """
 
     threads: Count = 0
     interrupts: bool = False
     why_not: str = ""
+    passthrough: bool = False
+    native: Count = 0
+    no_passthrough: str = ""
 
 
 class MountReport(msgspec.Struct, frozen=True, kw_only=True):

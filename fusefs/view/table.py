@@ -183,6 +183,11 @@ def _wire(mount: MountReport) -> Iterator[Line]:
     elif wire.threads:
         ends = " · killed readers end at once" if wire.interrupts else ""
         yield [("  reads ", "dim"), (f"answered by {_some(wire.threads, 'thread')}{ends}", "")]
+    if wire.passthrough:
+        now = f" · {_some(wire.native, 'file')} open so now" if wire.native else ""
+        yield [("  proved files ", "dim"), (f"read by the kernel itself, not counted as served{now}", "")]
+    elif wire.no_passthrough:
+        yield [("  no passthrough: ", "dim"), (wire.no_passthrough, "dim")]
 
 
 def _not_tuned(mount: MountReport) -> Iterator[tuple[str, str]]:

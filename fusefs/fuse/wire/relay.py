@@ -104,6 +104,11 @@ class Relay:
         if not REPLY.unpack_from(reply)[1]:
             self._greeted()
 
+    @property
+    def passthrough(self) -> bool:
+        """Whether the kernel has agreed to passthrough."""
+        return self._handles is not None and self.greeting is not None and messages.offers_passthrough(self.greeting)
+
     def _notify(self, message: bytes) -> None:
         with contextlib.suppress(OSError):  # ENOENT: the kernel keeps nothing of it
             self._first.forward(message)

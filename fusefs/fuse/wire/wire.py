@@ -97,6 +97,11 @@ class Wire:
         self._waiters: Waiters | None = None
         self._starting = threading.Lock()
 
+    @property
+    def has_passthrough(self) -> bool:
+        """Whether the kernel has it, and was asked for it."""
+        return self.relay.passthrough
+
     def start(self, nursery: trio.Nursery) -> None:
         """Begin; reads that have to wait do so in `nursery`."""
         self._loop = trio.lowlevel.current_trio_token()
