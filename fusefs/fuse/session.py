@@ -139,7 +139,7 @@ async def serve(
     """
     if _Slot.taken:
         raise MountError("this process has a mount already; start another process for another mount")
-    failures: list[BaseException] = []
+    failures: list[Exception] = []
     with _connected(operations, mountpoint, options, wired=wired, threads=threads, handles=handles) as (wire, why_not):
         async with trio.open_nursery() as nursery:
             tasks = max_tasks or most_tasks(resource.getrlimit(resource.RLIMIT_AS)[0])
@@ -224,14 +224,14 @@ def _wire(
     return wire
 
 
-async def _until_cut(wire: Wire, scope: trio.CancelScope, failures: list[BaseException]) -> None:
+async def _until_cut(wire: Wire, scope: trio.CancelScope, failures: list[Exception]) -> None:
     await wire.ended.wait()
     if wire.failure is not None:
         failures.append(wire.failure)
     scope.cancel()
 
 
-async def _answer(max_tasks: int, scope: trio.CancelScope, failures: list[BaseException]) -> None:
+async def _answer(max_tasks: int, scope: trio.CancelScope, failures: list[Exception]) -> None:
     try:
         await pyfuse3.main(1, max_tasks)
     except Exception as exc:  # told to the caller of serve: a nursery would wrap it

@@ -101,8 +101,11 @@ class Relay:
         assert self.greeting is not None
         self._first = device
         device.forward(messages.init_reply(reply, self.greeting, self._pages, passthrough=self._handles is not None))
-        if not REPLY.unpack_from(reply)[1]:
-            self._greeted()
+        if REPLY.unpack_from(reply)[1]:
+            return
+        if self._handles is not None:
+            self._handles.connected(device, offered=messages.offers_passthrough(self.greeting))
+        self._greeted()
 
     def _notify(self, message: bytes) -> None:
         with contextlib.suppress(OSError):  # ENOENT: the kernel keeps nothing of it
