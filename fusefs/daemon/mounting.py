@@ -216,6 +216,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         stack.callback(ended.set)
         mount.wiring = made.wiring
         if made.wiring.why_not:
+            natives.unanswered(made.wiring.why_not)
             log.info("One thread answers the kernel, and a reader that is killed may wait: %s", made.wiring.why_not)
         if made.minor is not None:
             mount.tuning = await trio.to_thread.run_sync(kernel.tune, made.minor)
@@ -284,6 +285,7 @@ async def _session(  # noqa: ASYNC128 # session.serve is what says started
             options.mountpoint,
             session.mount_options(source, allow_other=options.allow_other),
             wired="wire" not in options.settings.without,
+            handles=operations.natives if operations.natives.wanted else None,
             task_status=task_status,
         )
     finally:

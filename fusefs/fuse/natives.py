@@ -13,6 +13,7 @@ what keeps the bytes under the mapping is the kernel's reference to the file (`f
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 from typing import TYPE_CHECKING, Protocol
@@ -117,14 +118,10 @@ class Natives:
         """Inodes that are open natively."""
         return sum(found.native is not None for found in self._inodes.values())
 
-    def begin(self, kernel: Kernel) -> None:
-        """From now on files may be opened natively: the kernel has agreed to it, in INIT."""
-        self._kernel, self.why_not = kernel, ""
-
-    def refused(self, why_not: str) -> None:
-        """It was wanted, and cannot be."""
+    def unanswered(self, why_not: str) -> None:
+        """The wire does not answer the kernel, and nobody else can ask for it."""
         if self.wanted:
-            self.why_not = why_not
+            self.why_not = f"pyfuse3 alone answers the kernel: {why_not}"
 
     async def open(self, inode: int, take: Take) -> bool:
         """One more handle of an inode; True when it is a native one.
@@ -164,6 +161,11 @@ class Natives:
         return native.backing
 
     # For the threads of the wire (`fusefs.fuse.wire.handles`)
+
+    def connected(self, device: Kernel, *, offered: bool) -> None:
+        """From now on files may be opened natively, if the kernel has agreed to it in INIT."""
+        self._kernel = device
+        self.why_not = "" if offered else "the kernel cannot do it; Linux 6.9 and newer can"
 
     def opened(self, node: int, handle: int, flags: int) -> tuple[int, int]:
         """The flags of a reply to OPEN, and the backing id, 0 for none."""
@@ -207,7 +209,8 @@ class Natives:
             native.ended = True
             native.file.close()
             if self._kernel is not None:
-                self._kernel.close_backing(native.backing)
+                with contextlib.suppress(OSError):  # the mount is gone, and the id with it
+                    self._kernel.close_backing(native.backing)
 
 
 def _reason(exc: OSError) -> str:

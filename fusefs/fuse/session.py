@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fusefs.fuse.natives import Natives
     from fusefs.fuse.operations import FuseOperations
+    from fusefs.fuse.wire.handles import Handles
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +119,7 @@ async def serve(
     max_tasks: int | None = None,
     wired: bool = True,
     threads: int | None = None,
+    handles: Handles | None = None,
     task_status: trio.TaskStatus[Session] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Mount and answer, until cancelled or unmounted; then the mount is gone.
@@ -130,6 +131,7 @@ async def serve(
         max_tasks: requests answered at once; as many as there is address space for, when it is None.
         wired: let the wire answer reads, where it can.
         threads: of the wire; None for as many as the cores can use.
+        handles: decides which files are opened with passthrough, if the wire answers and the kernel can; None for none.
         task_status: started with the Session when the kernel has said hello: from then on it can be tuned and used.
 
     Raises:
@@ -137,8 +139,8 @@ async def serve(
     """
     if _Slot.taken:
         raise MountError("this process has a mount already; start another process for another mount")
-    failures: list[BaseException] = []
-    with _connected(operations, mountpoint, options, wired=wired, threads=threads) as (wire, why_not):
+    failures: list[Exception] = []
+    with _connected(operations, mountpoint, options, wired=wired, threads=threads, handles=handles) as (wire, why_not):
         async with trio.open_nursery() as nursery:
             tasks = max_tasks or most_tasks(resource.getrlimit(resource.RLIMIT_AS)[0])
             nursery.start_soon(_answer, tasks, nursery.cancel_scope, failures)
@@ -148,7 +150,6 @@ async def serve(
             await operations.ready.wait()
             if wire is not None:
                 await wire.ready.wait()
-            _settle(operations.natives, wire, why_not)
             there = mounted_at(mountpoint)
             wiring = (
                 Wiring(0, interrupts=False, why_not=why_not) if wire is None else Wiring(wire.count, interrupts=True)
@@ -168,6 +169,7 @@ def _connected(
     *,
     wired: bool,
     threads: int | None,
+    handles: Handles | None,
 ) -> Iterator[tuple[Wire | None, str]]:
     """Mount, by the wire if it can be, and take the mount away in the end; the wire, or why there is none.
 
@@ -179,7 +181,7 @@ def _connected(
     why_not = "" if wired else "it was switched off"
     if wired:
         try:
-            wire = _wire(operations, mountpoint, options, threads or lanes())
+            wire = _wire(operations, mountpoint, options, threads or lanes(), handles)
         except OSError as exc:
             why_not = exc.strerror or str(exc)
     made = mounted_at(mountpoint)
@@ -199,7 +201,9 @@ def _connected(
         _Slot.taken = False
 
 
-def _wire(operations: FuseOperations, mountpoint: Path, options: set[str], threads: int) -> Wire:
+def _wire(
+    operations: FuseOperations, mountpoint: Path, options: set[str], threads: int, handles: Handles | None
+) -> Wire:
     """Mount, and put the wire between the kernel and pyfuse3.
 
     Raises:
@@ -208,7 +212,6 @@ def _wire(operations: FuseOperations, mountpoint: Path, options: set[str], threa
     pages = most_pages()
     fd = attach(mountpoint, options | {f"max_read={pages * 4096}"})
     made = mounted_at(mountpoint)
-    handles = operations.natives if operations.natives.wanted else None
     wire = Wire(operations, fd, pages=pages, count=threads, handles=handles)
     try:
         _mount(operations, wire.relay.path, set())
@@ -221,24 +224,14 @@ def _wire(operations: FuseOperations, mountpoint: Path, options: set[str], threa
     return wire
 
 
-def _settle(natives: Natives, wire: Wire | None, why_not: str) -> None:
-    """Whether files can be opened natively is known now."""
-    if wire is None:
-        natives.refused(f"pyfuse3 alone answers the kernel: {why_not}")
-    elif wire.has_passthrough:
-        natives.begin(wire.device)
-    else:
-        natives.refused("the kernel cannot do it; Linux 6.9 and newer can")
-
-
-async def _until_cut(wire: Wire, scope: trio.CancelScope, failures: list[BaseException]) -> None:
+async def _until_cut(wire: Wire, scope: trio.CancelScope, failures: list[Exception]) -> None:
     await wire.ended.wait()
     if wire.failure is not None:
         failures.append(wire.failure)
     scope.cancel()
 
 
-async def _answer(max_tasks: int, scope: trio.CancelScope, failures: list[BaseException]) -> None:
+async def _answer(max_tasks: int, scope: trio.CancelScope, failures: list[Exception]) -> None:
     try:
         await pyfuse3.main(1, max_tasks)
     except Exception as exc:  # told to the caller of serve: a nursery would wrap it

@@ -101,13 +101,11 @@ class Relay:
         assert self.greeting is not None
         self._first = device
         device.forward(messages.init_reply(reply, self.greeting, self._pages, passthrough=self._handles is not None))
-        if not REPLY.unpack_from(reply)[1]:
-            self._greeted()
-
-    @property
-    def passthrough(self) -> bool:
-        """Whether the kernel has agreed to passthrough."""
-        return self._handles is not None and self.greeting is not None and messages.offers_passthrough(self.greeting)
+        if REPLY.unpack_from(reply)[1]:
+            return
+        if self._handles is not None:
+            self._handles.connected(device, offered=messages.offers_passthrough(self.greeting))
+        self._greeted()
 
     def _notify(self, message: bytes) -> None:
         with contextlib.suppress(OSError):  # ENOENT: the kernel keeps nothing of it

@@ -86,7 +86,7 @@ class Wire:
         self.relay = Relay(pages, self._greeted, handles)
         self.ready = trio.Event()
         self.ended = trio.Event()
-        self.failure: BaseException | None = None
+        self.failure: Exception | None = None
         self._operations = operations
         self._most = pages * 4096
         self.count = count
@@ -96,11 +96,6 @@ class Wire:
         self._loop: trio.lowlevel.TrioToken | None = None
         self._waiters: Waiters | None = None
         self._starting = threading.Lock()
-
-    @property
-    def has_passthrough(self) -> bool:
-        """Whether the kernel has it, and was asked for it."""
-        return self.relay.passthrough
 
     def start(self, nursery: trio.Nursery) -> None:
         """Begin; reads that have to wait do so in `nursery`."""
@@ -138,13 +133,14 @@ class Wire:
             thread.start()
 
     def _guarded(self, work: Callable[..., None], *args: object) -> None:
-        failure: BaseException | None = None
+        failure: Exception | None = None
         try:
             work(*args)
-        except BaseException as exc:  # told to the session, which ends
+        except Exception as exc:  # told to the session, which ends
             failure = exc
-        if not self._stop.said:
-            self._tell(self._end, failure)
+        finally:
+            if not self._stop.said:
+                self._tell(self._end, failure)
 
     # From threads to the event loop
 
@@ -163,7 +159,7 @@ class Wire:
 
     # On the event loop
 
-    def _end(self, failure: BaseException | None) -> None:
+    def _end(self, failure: Exception | None) -> None:
         if self.failure is None:
             self.failure = failure
         self.ended.set()

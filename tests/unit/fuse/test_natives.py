@@ -129,7 +129,7 @@ programs = st.builds(
 @given(st.lists(programs, min_size=1, max_size=24))
 def test_p12_the_kernel_never_refuses_an_open_whatever_the_order(several: list[Program]) -> None:
     natives, kernel, files = Natives(), Kernel(), list[File]()
-    natives.begin(kernel)
+    natives.connected(kernel, offered=True)
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
@@ -152,7 +152,7 @@ async def opened(natives: Natives, file: File | None, inode: int = 1) -> bool:
 
 async def test_a_file_is_handed_over_once_however_often_it_is_opened() -> None:
     natives, kernel, file = Natives(), Kernel(), File(0)
-    natives.begin(kernel)
+    natives.connected(kernel, offered=True)
     for _ in range(3):
         assert await opened(natives, file)
     assert kernel.backings == {natives.backing_of(1)}
@@ -165,7 +165,7 @@ async def test_a_file_is_handed_over_once_however_often_it_is_opened() -> None:
 
 async def test_who_has_it_open_ordinarily_makes_all_others_ordinary_until_he_closes_it() -> None:
     natives = Natives()
-    natives.begin(Kernel())
+    natives.connected(Kernel(), offered=True)
     assert not await opened(natives, None)
     assert not await opened(natives, File(0))
     natives.close(1)
@@ -187,7 +187,7 @@ async def test_nothing_is_taken_where_the_kernel_has_not_agreed() -> None:
 )
 async def test_a_refusal_is_said_and_not_asked_for_again(number: int, why: str) -> None:
     natives, kernel, files = Natives(), Kernel(), [File(0), File(1)]
-    natives.begin(kernel)
+    natives.connected(kernel, offered=True)
     kernel.refusal = number
     for file in files:
         assert not await opened(natives, file, inode=2 + file.number)
@@ -198,7 +198,7 @@ async def test_a_refusal_is_said_and_not_asked_for_again(number: int, why: str) 
 
 async def test_a_shortage_is_of_the_moment() -> None:
     natives, kernel, file = Natives(), Kernel(), File(0)
-    natives.begin(kernel)
+    natives.connected(kernel, offered=True)
     kernel.refusal = errno.EMFILE
     assert not await opened(natives, file)
     assert file.events == ["closed"]
@@ -209,7 +209,7 @@ async def test_a_shortage_is_of_the_moment() -> None:
 
 async def test_p2_a_file_that_has_rotten_under_its_readers_is_opened_by_nobody_else() -> None:
     natives, kernel, file = Natives(), Kernel(), File(0)
-    natives.begin(kernel)
+    natives.connected(kernel, offered=True)
     assert await opened(natives, file)
     file.right = False
     with pytest.raises(BlobQuarantined, match="closed it"):
@@ -220,7 +220,7 @@ async def test_p2_a_file_that_has_rotten_under_its_readers_is_opened_by_nobody_e
 
 async def test_who_is_cancelled_while_it_is_looked_for_counts_nowhere() -> None:
     natives = Natives()
-    natives.begin(Kernel())
+    natives.connected(Kernel(), offered=True)
     async with trio.open_nursery() as nursery:
         for _ in range(2):
             nursery.start_soon(partial(natives.open, 1, trio.sleep_forever))
@@ -232,8 +232,10 @@ async def test_who_is_cancelled_while_it_is_looked_for_counts_nowhere() -> None:
 
 async def test_the_end_of_a_mount_gives_everything_back() -> None:
     natives, file = Natives(), File(0)
-    natives.begin(Kernel())
+    natives.connected(Kernel(), offered=True)
     assert await opened(natives, file)
     natives.end()
     assert file.events == ["handed over", "closed"]
-    assert not await opened(natives, File(1))
+    assert not await opened(natives, File(1), inode=2)
+    natives.close(1)
+    assert file.events == ["handed over", "closed"], "its RELEASE may still be on the way"
