@@ -19,13 +19,14 @@ import pytest
 from fusefs.cache.place import Place
 from fusefs.values.digest import Digest
 from tests.cli.conftest import crash
+from tests.components import fusefs_serve
 from tests.conftest import fusefs_mounts
-from tests.programs.world import eventually, run
+from tests.programs.world import REPOSITORY, Mounted, eventually, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.programs.world import Mounted, World
+    from tests.programs.world import World
 
 pytestmark = pytest.mark.skipif(
     os.getuid() != 0 or tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) < (6, 9),
@@ -151,8 +152,6 @@ def dying(world: World, name: str, *options: str, cache: Path) -> Iterator[Mount
     path = world.root / "mnt"
     path.mkdir()
     world.fusefs("mount", name, path, "--cache-dir", cache, *options)
-    from tests.programs.world import Mounted
-
     try:
         yield Mounted(path, cache, world)
     finally:
@@ -160,6 +159,7 @@ def dying(world: World, name: str, *options: str, cache: Path) -> Iterator[Mount
             subprocess.run(["umount", "--lazy", path], check=True, timeout=20)
 
 
+@pytest.mark.slow
 def test_p12_llama_cpp_goes_on_answering_when_the_daemon_is_killed(
     world: World, server: str, models: Path, cache: Path
 ) -> None:
@@ -178,7 +178,7 @@ def test_p12_llama_cpp_goes_on_answering_when_the_daemon_is_killed(
         assert reader.answer() == first
         report = json.loads(world.fusefs("gc", "--cache-size", "1MiB", "--cache-dir", cache, "--json", code=1).stdout)
         assert report["freed_total"] < 1 << 20
-        assert "in use" in world.fusefs("rm", name, "--cache-dir", cache, code=1).stdout.lower()
+        assert "in use" in world.fusefs("rm", name, "--cache-dir", cache, code=1).stderr
         reader.page_out("model.gguf")
         assert reader.answer() == first
         said = world.fusefs("mount", name, mounted.path, "--cache-dir", cache, "--replace").stderr
@@ -191,6 +191,7 @@ def test_p12_llama_cpp_goes_on_answering_when_the_daemon_is_killed(
         assert reader.answer() == first
 
 
+@pytest.mark.slow
 def test_p12_is_not_promised_without_passthrough(world: World, server: str, cache: Path) -> None:
     """So that the test above is known to be one: this reader dies of the same."""
     with (
@@ -317,3 +318,33 @@ def test_where_it_is_on_status_says_what_it_does_not_count(world: World, server:
             shown = world.fusefs("status", mounted.path).stdout
             assert "read by the kernel itself, not counted as served · 1 file open so now" in shown
         assert mounted.counter("bytes_served") == 0
+
+
+@pytest.mark.slow
+def test_p12_ten_thousand_opens_amid_sealing_and_eviction_never_fail(world: World, tmp_path: Path) -> None:
+    """The cache has room for half of the files: each is fetched, sealed, lent, evicted and fetched again."""
+    plain = tmp_path / "models" / "many"
+    plain.mkdir(parents=True)
+    for number in range(16):
+        (plain / f"{number}.bin").write_bytes(os.urandom(400_000 + 1000 * number))
+    with (
+        fusefs_serve(plain.parent) as address,
+        world.mount(
+            f"http://{address}/local/many",
+            options=("--cache-size", "3MiB", "--keep-free", "1MiB"),
+            logs="nothing that may go",
+        ) as mounted,
+    ):
+        command = [sys.executable, "-m", "tests.programs.native_readers", str(mounted.path), str(plain)]
+        readers = [
+            subprocess.Popen([*command, str(seed), "1250"], cwd=REPOSITORY, stdout=subprocess.PIPE) for seed in range(8)
+        ]
+        while any(reader.poll() is None for reader in readers):
+            world.fusefs("gc", "--cache-size", "2MiB", "--cache-dir", mounted.cache, code=None)
+        found = [json.loads(reader.communicate()[0]) for reader in readers]
+        counters = mounted.status()["counters"]
+    assert [one["wrong"] for one in found] == [[]] * 8
+    assert sum(one["opens"] for one in found) == 10_000
+    assert 1000 < counters["opens_native"] < 9_900, "both kinds were opened, or it was hardly a trial"
+    assert counters["bytes_evicted"] > 16 * 400_000
+    assert counters["read_errors"] == 0
