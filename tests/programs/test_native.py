@@ -320,6 +320,21 @@ def test_where_it_is_on_status_says_what_it_does_not_count(world: World, server:
         assert mounted.counter("bytes_served") == 0
 
 
+def test_p11_umount_ends_a_mount_whose_files_are_open_natively_and_they_live_on(
+    world: World, server: str, models: Path, cache: Path
+) -> None:
+    plain = (models / "llama" / "model.gguf").read_bytes()
+    with contextlib.ExitStack() as stack:
+        with world.mount(f"{server}/llama:latest", cache=cache) as mounted:
+            files = [stack.enter_context((mounted.path / "model.gguf").open("rb", buffering=0)) for _ in range(2)]
+            assert mounted.status()["wire"]["native"] == 1
+        # It is unmounted now, and its daemon has ended.
+        with pytest.raises(OSError, match="No such file"):
+            (mounted.path / "model.gguf").stat()
+        for file in files:
+            assert os.pread(file.fileno(), 5_000, 7_000_000) == plain[7_000_000:7_005_000]
+
+
 @pytest.mark.slow
 def test_p12_ten_thousand_opens_amid_sealing_and_eviction_never_fail(world: World, tmp_path: Path) -> None:
     """The cache has room for half of the files: each is fetched, sealed, lent, evicted and fetched again."""

@@ -111,6 +111,10 @@ def test_status_says_how_the_kernel_is_answered_and_why_not_by_threads() -> None
 
     assert "answered by" not in shown(WireReport()), "an older daemon does not say"
     assert "reads answered by 2 threads · killed readers end at once" in shown(WireReport(threads=2, interrupts=True))
+    out = shown(WireReport(threads=2, interrupts=True, passthrough=True, native=2))
+    assert "proved files read by the kernel itself, not counted as served · 2 files open so now" in out
+    out = shown(WireReport(threads=2, no_passthrough="--no-passthrough"))
+    assert "no passthrough: --no-passthrough" in out
     out = shown(WireReport(why_not="Operation not permitted"))
     assert "one thread answers, and a killed reader may wait: Operation not permitted" in out
 
