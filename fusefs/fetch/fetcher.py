@@ -79,7 +79,7 @@ class Fetcher:
         counters: what happened so far.
         tasks: what runs for it.
         foresight: is told of reads, and fetches ahead of them.
-        hearsay: what threads have to tell it.
+        hearsay: what threads have to tell the event loop.
         timeout: seconds that a reader waits without success before it fails.
         lied: told of a blob by whose chunk list wrong bytes may have been served.
     """
@@ -95,7 +95,7 @@ class Fetcher:
         self._blobs: dict[Digest, BlobFetch] = {}
         self._flights = Flights(self.tasks, self._present)
         self.foresight = Foresight(self._flights, self.tasks)
-        self.hearsay = Hearsay(self.foresight)
+        self.hearsay = Hearsay()
         self._dispatcher = Dispatcher(settings, counters, self._flights, self.tasks)
         self._idle = IdleBlobs(self.tasks.threads, cache.quota, settings.timeout)
         self._prover = Prover(self._flights, self.tasks, self._idle, self.foresight, settings.timeout)
@@ -126,8 +126,8 @@ class Fetcher:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the work until cancelled."""
-        async with self.tasks.running(), self.hearsay.heard():
-            for task in (self._dispatcher.run, self._claims.run, self._watch):
+        async with self.tasks.running():
+            for task in (self._dispatcher.run, self._claims.run, self._watch, self.hearsay.run):
                 self.tasks.start_soon(task)
             self.tasks.start_soon(self._spills.run, self._all_blobs)
             self.tasks.start_soon(note_uses, self.tasks.threads, self._all_blobs)
