@@ -7,7 +7,8 @@ Primitives
 Invariants
     1. A chunk has at most one flight in this process, and with the chunk's lock at most one fetch in all processes.
     2. The chunk map is the truth.  Whoever wakes looks again; a flight's end is a hint.
-    3. Flights belong to the mount's nursery: the reader that caused one may be cancelled, the flight goes on.
+    3. Flights belong to the mount's nursery.  When every reader of one is gone before his time, and nobody else wants
+       it, it is not begun; a worker that has begun stops between two chunks, or when its source is silent.
     4. An error is told to those who wait now and forgotten.
     5. Prefetch never takes the last workers, so a demand read never waits behind it.
     6. Buffers of running workers stay within half of the memory budget (the spill has the other half).  A chunk that
@@ -237,8 +238,19 @@ class Fetcher:
         # A flight that others began, perhaps long before this reader came (a prefetch at the end of its patience), may
         # fail of trouble that this reader has not waited out yet: that is a reason to look again, not to fail.
         before = fetch.flights.keys() & missing
-        mismatch = None
-        for flight in [self._flights.want(fetch.flights, chunker, index, Priority.DEMAND) for index in missing]:
+        flights = [self._flights.want(fetch.flights, chunker, index, Priority.DEMAND) for index in missing]
+        with self._flights.waited_for(flights, scope):
+            mismatch = await self._landed(flights, chunker, before)
+        if mismatch is not None and not await self._opener.relist(fetch, chunker, mismatch):
+            raise mismatch
+
+    async def _landed(self, flights: Iterable[Flight], chunker: Chunker, before: set[int]) -> DigestMismatch | None:
+        """Wait for flights; the first mismatch among them.
+
+        Raises:
+            FusefsError: why another one failed, unless it was on its way `before`.
+        """
+        for flight in flights:
             try:
                 await flight.wait()
             except FusefsError as exc:
@@ -246,10 +258,8 @@ class Fetcher:
                     continue
                 if not isinstance(exc, DigestMismatch):
                     raise
-                mismatch = exc
-                break
-        if mismatch is not None and not await self._opener.relist(fetch, chunker, mismatch):
-            raise mismatch
+                return exc
+        return None
 
     async def complete(self, fetch: BlobFetch, priority: Priority = Priority.READ_AHEAD) -> None:
         """Fetch all of a blob and seal it (`pull`, `--fill`).
