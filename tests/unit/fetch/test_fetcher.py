@@ -201,7 +201,7 @@ async def test_what_a_reader_that_is_gone_has_caused_is_there_for_who_comes_next
 
 async def test_what_a_reader_that_is_gone_has_caused_goes_no_further_when_nobody_else_wants_it(tmp_path: Path) -> None:
     """A program that was killed must not keep the link for gigabytes, nor a silent registry a worker for minutes."""
-    async with running(tmp_path, DATA, timeout=60.0) as world:
+    async with running(tmp_path, DATA, timeout=60.0, span_size=1000) as world:
         await world.file.read(len(DATA) - 10, 10)  # open; the rest is absent
         fetched = world.source.bytes_asked
         world.source.gate.clear()
