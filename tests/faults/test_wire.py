@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
+import pyfuse3
 import pytest
 import trio
 
 from fusefs import errors
 from fusefs.fuse.mountpoint import mounted_at
+from fusefs.fuse.operations import FuseOperations
+from fusefs.fuse.session import mount_options, serve
 from fusefs.fuse.wire import lane
 from fusefs.fuse.wire.device import Device
+from fusefs.fuse.wire.messages import REQUEST
 from fusefs.fuse.wire.relay import Relay
 from fusefs.fuse.wire.waiters import Waiters
 from fusefs.vfs.filesystem import FileSystem
+from tests.fakes import file_system_of
 from tests.mount.test_wire import CHUNK, live
-from tests.mounts import PATIENCE
+from tests.mounts import PATIENCE, start
 from tests.world import some_bytes
 
 if TYPE_CHECKING:
@@ -106,3 +114,45 @@ async def test_p11_whichever_call_of_a_thread_fails_the_mount_ends_and_nobody_ha
             assert code == 0
             return
     pytest.fail("the fault never failed to strike")
+
+
+@pytest.mark.logs("unsupported protocol version")
+async def test_p11_a_mount_whose_init_is_refused_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would say hello, and the mount would wait for it for ever."""
+    true = Relay.forward
+
+    def of_another_age(self: Relay, device: Device, message: memoryview) -> None:
+        if self.greeting is None:
+            message[REQUEST.size : REQUEST.size + 4] = (6).to_bytes(4, sys.byteorder)
+        true(self, device, message)
+
+    monkeypatch.setattr(Relay, "forward", of_another_age)
+    with trio.fail_after(PATIENCE), pytest.raises(errors.MountError, match="INIT was refused"):
+        await serve(FuseOperations(file_system_of({})), tmp_path, mount_options("test"))
+    assert mounted_at(tmp_path) is None
+
+
+async def test_p11_pyfuse3_may_end_with_requests_in_its_socket(tmp_path: Path) -> None:
+    """They reach nobody, and the end of the mount answers them."""
+    found: list[int | None] = []
+
+    def look(path: Path) -> None:
+        try:
+            os.stat(path)
+        except OSError as exc:
+            found.append(exc.errno)
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            mount = await start(nursery, file_system_of({"x": b"x"}), tmp_path / "mnt", wired=True)
+            threads = [threading.Thread(target=look, args=(mount.path / f"missing-{i}",)) for i in range(8)]
+            for thread in threads:
+                thread.start()
+            time.sleep(0.2)  # noqa: ASYNC251  # the event loop stands still, and requests stay where they are
+            assert not found
+            pyfuse3.terminate()
+        for thread in threads:
+            await trio.to_thread.run_sync(thread.join)
+    assert mounted_at(mount.path) is None
+    assert len(found) == 8
+    assert set(found) <= {errno.ENOTCONN, errno.ECONNABORTED, errno.ENOENT}
