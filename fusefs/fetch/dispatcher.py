@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.cache.memory.buffers import Buffers
-from fusefs.errors import CacheError, StreamTaken
+from fusefs.errors import CacheError, Forsaken, StreamTaken
 from fusefs.fetch.flight import Priority
 from fusefs.fetch.shares import Shares
 from fusefs.fetch.spans import plan, span_limit
@@ -161,6 +161,7 @@ class Dispatcher:
                     landed,
                     worker.heard,
                     stream,
+                    lambda: any(flight.wanted for flight in list(flights.values())),
                     limiter=self._threads,
                 )
         finally:
@@ -174,7 +175,8 @@ class Dispatcher:
     def _landed(self, flight: Flight, error: BaseException | None) -> None:
         """One chunk of a span is over (on the event loop)."""
         flight.chunker.unlock(flight.index)
-        if isinstance(error, StreamTaken):
+        # Of what was forsaken somebody may want this one again since.
+        if isinstance(error, StreamTaken) or (isinstance(error, Forsaken) and flight.wanted):
             self._flights.requeue(flight)
             return
         if error is None:

@@ -6,18 +6,19 @@ them from two queues: the dispatcher what must be fetched, `Claims` what only ha
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.errors import CacheError
+from fusefs.errors import CacheError, Forsaken
 from fusefs.fetch.flight import Flight, Priority
 from fusefs.fetch.queue import Queue
 from fusefs.values.counters import Rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.flight import BlobFlights
@@ -57,10 +58,32 @@ class Flights:
         if flight is None:
             flight = of[index] = Flight(of, chunker, index, priority)
             self.requeue(flight)
-        elif priority < flight.priority:
+            return flight
+        flight.foreseen |= priority != Priority.DEMAND
+        if priority < flight.priority:
             self.queue.promote(flight, priority)
             self.stirred.set()
         return flight
+
+    @contextlib.contextmanager
+    def waited_for(self, flights: Sequence[Flight], scope: trio.CancelScope) -> Iterator[None]:
+        """While this lasts a reader waits for these, until the deadline of `scope`.
+
+        If he is gone before that, what nobody else wants is not begun, and a worker that has begun stops.
+        """
+        for flight in flights:
+            flight.readers += 1
+        killed = False
+        try:
+            yield
+        except trio.Cancelled:
+            killed = trio.current_time() < scope.deadline
+            raise
+        finally:
+            for flight in flights:
+                flight.readers -= 1
+                if killed and not flight.wanted and not flight.started and not flight.landed:
+                    self.land(flight, Forsaken(f"{flight.blob.short}… chunk {flight.index}: its reader is gone"))
 
     def requeue(self, flight: Flight) -> None:
         """Start a flight, or start it again: what is only claimed is hashed, the rest is fetched."""

@@ -17,6 +17,7 @@ from fusefs.errors import (
     CacheError,
     Cancelled,
     DigestMismatch,
+    Forsaken,
     FusefsError,
     NotFound,
     StreamTaken,
@@ -55,14 +56,16 @@ def fetch_span(
     landed: Landed,
     heard: Callable[[], None] = lambda: None,
     along: Along = _ALONE,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> None:
     """Fetch the chunks of `span` (rising), verify and store each, and tell `landed` as soon as each is there.
 
-    Never raises: what went wrong is told to `landed`, once for each chunk.  `heard` is told whenever bytes come.  The
-    worker owns `buffer`, whatever memory that goes on with, until this returns.
+    Never raises: what went wrong is told to `landed`, once for each chunk.  `heard` is told whenever bytes come;
+    `wanted` is asked between two chunks, and before another request.  The worker owns `buffer`, whatever memory that
+    goes on with, until this returns.
     """
     turns = origins.turns(chunker.blob.digest)
-    work = _Span(chunker, list(span), buffer, counters, landed, heard, along, turns)
+    work = _Span(chunker, list(span), buffer, counters, landed, heard, along, turns, wanted)
     error: BaseException | None = None
     try:
         work.fetch(origins.patience())
@@ -88,6 +91,7 @@ class _Span:
         heard: told of bytes.
         along: who has what passes in a stream of the whole blob.
         turns: whose turn it is to be asked.
+        wanted: whether anybody wants any of it still.
     """
 
     chunker: Chunker
@@ -98,15 +102,18 @@ class _Span:
     heard: Callable[[], None]
     along: Along
     turns: Turns
+    wanted: Callable[[], bool]
 
     def fetch(self, patience: Patience | None) -> None:
         """Ask one source after the other for what is left.
 
         Raises:
             Cancelled, CacheError, StreamTaken: no other source would help.
+            Forsaken: nobody wants it any more.
             FusefsError: why some of it is left in the end.
         """
         for origin in self.turns.rounds(patience):
+            self._check_wanted()
             error = self._ask(origin)
             if not self.left:
                 return
@@ -124,12 +131,17 @@ class _Span:
                     if body.given != whole:
                         return self._take_along(body, origin)
                     for index in run:
+                        self._check_wanted()
                         error = self._take(index, body, origin) or error
-            except (Cancelled, CacheError, StreamTaken):
+            except (Cancelled, CacheError, Forsaken, StreamTaken):
                 raise
             except FusefsError as exc:
                 error = exc
         return error
+
+    def _check_wanted(self) -> None:
+        if not self.wanted():
+            raise Forsaken(f"{self.chunker.blob.digest.short}…: its readers are gone")
 
     def _take_along(self, body: Body, origin: Origin) -> FusefsError | None:
         """Take all of the blob, of which a part was asked for: what is left, and what else is not here.

@@ -41,6 +41,14 @@ _seen: set[tuple[str, type[Exception]]] = set()
 """Which bugs have been logged: one that every read meets must not fill the log file."""
 
 
+def tell_bug(name: str, exc: Exception) -> None:
+    """Log that `exc` came out of the handler `name`, once for each kind."""
+    bug = name, type(exc)
+    if bug not in _seen:
+        _seen.add(bug)
+        log.error("A bug in fusefs: %s failed; the program got EIO. Further ones are not shown.", name, exc_info=exc)
+
+
 def boundary(handler: Callable[_P, Awaitable[_T]]) -> Callable[_P, Coroutine[Any, Any, _T]]:
     """Let nothing but FUSEError out of `handler`, except what is not an Exception: trio's Cancelled must pass."""
 
@@ -53,10 +61,7 @@ def boundary(handler: Callable[_P, Awaitable[_T]]) -> Callable[_P, Coroutine[Any
         except FusefsError as exc:
             raise pyfuse3.FUSEError(errno_of(exc)) from exc
         except Exception as exc:
-            bug = handler.__name__, type(exc)
-            if bug not in _seen:
-                _seen.add(bug)
-                log.exception("A bug in fusefs: %s failed; the program got EIO. Further ones are not shown.", bug[0])
+            tell_bug(handler.__name__, exc)
             raise pyfuse3.FUSEError(errno.EIO) from exc
 
     return guarded

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -114,11 +115,11 @@ class BlobFile:
     def _served(self, chunker: Chunker, off: int, size: int) -> None:
         """A thread has answered a read: what follows from it is done on the event loop."""
         if not chunker.sealed:
-            self._fetcher.hearsay.tell(self._fetch, off, size)
+            self._fetcher.hearsay.tell(partial(self._foresight.observe, self._fetch, off, size))
             return
         ahead = self._ahead(off, size)
         if ahead:
-            self._fetcher.hearsay.call(self._advise_of, chunker, off, ahead)
+            self._fetcher.hearsay.tell(partial(self._advise_of, chunker, off, ahead))
 
     async def arrive(self, off: int, size: int) -> None:
         """Wait until the bytes [off, off+size) are here, clipped to the end of the file.

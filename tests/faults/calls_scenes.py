@@ -11,8 +11,8 @@ import shutil
 import struct
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import field, partial
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio

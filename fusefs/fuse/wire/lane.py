@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fusefs.fuse.operations import tell_bug
 from fusefs.fuse.wire import messages
 from fusefs.fuse.wire.messages import INTERRUPT, READ, REQUEST
 from fusefs.vfs.answer import Answered
@@ -48,9 +49,14 @@ class Answerer:
         """Answer one read, or hand it to the event loop; `again`: it was there before."""
         outcome = Answered.ELSEWHERE
         if read.size <= len(self._buffer):
-            outcome = self._file_system.answer(
-                read.handle, read.off, read.size, self._buffer, lambda data: device.reply(read.unique, data)
-            )
+            try:
+                outcome = self._file_system.answer(
+                    read.handle, read.off, read.size, self._buffer, lambda data: device.reply(read.unique, data)
+                )
+            except OSError:
+                raise  # the connection is broken
+            except Exception as exc:  # the event loop tries, and gives EIO if it fails there, too
+                tell_bug("answer", exc)
         if outcome is not Answered.SENT:
             # What arrived and left again, or wants the disk, is waited for there with its bytes held.
             self._later(device, read, Answered.ELSEWHERE if again else outcome)

@@ -7,6 +7,7 @@ the replies are changed on their way: INIT, for what libfuse cannot ask for, and
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 from typing import TYPE_CHECKING, NamedTuple
@@ -101,8 +102,9 @@ class Relay:
         assert self.greeting is not None
         self._first = device
         device.forward(messages.init_reply(reply, self.greeting, self._pages, passthrough=self._handles is not None))
-        if REPLY.unpack_from(reply)[1]:
-            return
+        error = REPLY.unpack_from(reply)[1]
+        if error:
+            raise OSError(-error, f"INIT was refused: {os.strerror(-error)}")
         if self._handles is not None:
             self._handles.connected(device, offered=messages.offers_passthrough(self.greeting))
         self._greeted()

@@ -12,6 +12,7 @@ others may wait: those ask again.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from typing import TYPE_CHECKING, NamedTuple
@@ -46,32 +47,40 @@ class Waiters:
         operations: answers what no thread can.
         nursery: where reads wait; its end is theirs.
         hand_over: has a thread answer what has arrived.
+        failed: told that the connection to the kernel is broken.
     """
 
     def __init__(
-        self, operations: FuseOperations, nursery: trio.Nursery, hand_over: Callable[[Device, Read], None]
+        self,
+        operations: FuseOperations,
+        nursery: trio.Nursery,
+        hand_over: Callable[[Device, Read], None],
+        failed: Callable[[Exception], None],
     ) -> None:
         self._operations = operations
         self._nursery = nursery
         self._hand_over = hand_over
+        self._failed = failed
         self._waiting: dict[int, _Waiting] = {}
         self._somebody, self._stirred = trio.Event(), trio.Event()
-        self._over = False
 
     def begin(self, device: Device, read: Read, outcome: Answered) -> None:
         """A thread could not answer `read`, which came from `device`; `outcome` says why."""
-        if not self._over:
+        # The nursery has ended: so does the mount, and that answers everybody.
+        with contextlib.suppress(RuntimeError):
             self._nursery.start_soon(self._answer, device, read, outcome)
 
     def look_now(self) -> None:
         """A signal came to somebody who waits, for a read or for something else."""
         self._stirred.set()
 
-    def end(self) -> None:
-        """Nothing is started any more."""
-        self._over = True
-
     async def _answer(self, device: Device, read: Read, outcome: Answered) -> None:
+        try:
+            await self._answer_or_not(device, read, outcome)
+        except Exception as exc:  # a task must not end the nursery: the session says what happened
+            self._failed(exc)
+
+    async def _answer_or_not(self, device: Device, read: Read, outcome: Answered) -> None:
         with trio.CancelScope() as scope:
             if not self._waiting:
                 self._somebody.set()

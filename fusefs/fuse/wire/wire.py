@@ -100,7 +100,9 @@ class Wire:
     def start(self, nursery: trio.Nursery) -> None:
         """Begin; reads that have to wait do so in `nursery`."""
         self._loop = trio.lowlevel.current_trio_token()
-        self._waiters = Waiters(self._operations, nursery, lambda device, read: self._jobs.put((device, read)))
+        self._waiters = Waiters(
+            self._operations, nursery, lambda device, read: self._jobs.put((device, read)), self._end
+        )
         nursery.start_soon(self._waiters.watch)
         self._start("fuse-porter", self.relay.run)
         self._start_lane(self.device)
@@ -166,8 +168,6 @@ class Wire:
 
     def close(self) -> None:
         """Stop every thread and let go of the device.  The nursery has ended.  Blocking, but short."""
-        if self._waiters is not None:
-            self._waiters.end()
         with self._starting:
             self._stop.say()
         self.relay.stop()
