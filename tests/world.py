@@ -93,7 +93,7 @@ class World:
         assert bytes(got) == self.data[off : off + size], f"wrong bytes at {off}+{size}"
 
     async def sealed(self) -> None:
-        """Wait until the blob has its final name; what is said of it may be a moment old."""
+        """Wait until the blob has its final name, and until it is said to be sealed to who asks."""
         name = f"blobs/{self.blob.digest.file_name}"
 
         def is_there() -> bool:  # from the folder that is held: its path may lead elsewhere by now
@@ -101,7 +101,10 @@ class World:
                 return bool(os.stat(name, dir_fd=self.cache.held.fd))
             return False
 
-        await until(lambda: self.file.state == "sealed" and is_there())
+        while not (is_there() and self.file.state == "sealed"):
+            await trio.sleep(0.001)
+            # Nobody announces that another process has sealed it: who asks has to look, as `stat` and status do.
+            await self.fetcher.look([self.blob])
 
 
 @asynccontextmanager

@@ -113,7 +113,7 @@ class Dispatcher:
             other = flights.get(index)
             return other is not None and not other.started and other.chunker is chunker
 
-        if not wanted(flight.index + 1):
+        if flight.index + 1 not in flights:
             return range(flight.index, flight.index + 1)
         limit = span_limit(self._flights.rate.at(trio.current_time()), self._settings.span_size)
         return plan(chunker.chunks, flight.index, limit, wanted)
@@ -146,7 +146,7 @@ class Dispatcher:
         chunker = first.chunker
 
         def landed(index: int, error: BaseException | None) -> None:
-            self._token.run_sync_soon(self._landed, flights[index], error)
+            self._token.run_sync_soon(self._landed, flights[index], worker, error)
 
         try:
             # Not abandoned: closing the sources ends it, and it must not use the chunker after that is closed.
@@ -159,7 +159,7 @@ class Dispatcher:
                     buffer,
                     self._counters,
                     landed,
-                    worker.heard,
+                    worker.pulse,
                     stream,
                     lambda: any(flight.wanted for flight in list(flights.values())),
                     limiter=self._threads,
@@ -172,7 +172,7 @@ class Dispatcher:
             if self._waiting or self._shares.running:  # else there is nothing to start, and nothing to be idle beside
                 self._flights.stirred.set()
 
-    def _landed(self, flight: Flight, error: BaseException | None) -> None:
+    def _landed(self, flight: Flight, worker: Worker, error: BaseException | None) -> None:
         """One chunk of a span is over (on the event loop)."""
         flight.chunker.unlock(flight.index)
         # Of what was forsaken somebody may want this one again since.
@@ -182,5 +182,5 @@ class Dispatcher:
         if error is None:
             size, now = flight.chunker.chunks.size_of(flight.index), trio.current_time()
             self._flights.rate.add(size, now)
-            self._shares.lanes(flight.host).landed(size, now)
+            worker.lanes.landed(size, now)
         self._flights.land(flight, error)

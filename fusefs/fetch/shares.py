@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fusefs.fetch.pulse import Pulse
 from fusefs.prefetch.concurrency import Lanes
 
 if TYPE_CHECKING:
@@ -43,27 +44,26 @@ class Worker:
         host: whom it asks.
         blob: for what.
         prefetch: no reader waited for it when it started.
-        beats: how many times bytes came; counted by its thread.
+        lanes: how many requests prefetch may have in flight at its host.
+        pulse: beats when bytes come.
     """
 
-    __slots__ = ("_heard", "_since", "beats", "blob", "host", "prefetch")
+    __slots__ = ("_heard", "_since", "blob", "host", "lanes", "prefetch", "pulse")
 
-    def __init__(self, host: str, blob: object, now: float, *, prefetch: bool) -> None:
+    def __init__(self, host: str, blob: object, now: float, lanes: Lanes, *, prefetch: bool) -> None:
         self.host = host
         self.blob = blob
         self.prefetch = prefetch
-        self.beats = 0
+        self.lanes = lanes
+        self.pulse = Pulse()
         self._heard = 0
         self._since = now
 
-    def heard(self) -> None:
-        """Bytes have come (called by the thread)."""
-        self.beats += 1
-
     def silent_at(self, now: float) -> float:
         """When it will have been silent for too long, unless bytes come; the past when it has been."""
-        if self.beats != self._heard:
-            self._heard, self._since = self.beats, now
+        beats = self.pulse.beats
+        if beats != self._heard:
+            self._heard, self._since = beats, now
         return self._since + SILENT
 
 
@@ -88,10 +88,6 @@ class Shares:
         self.running = 0
         self._connections = connections
         self._hosts: defaultdict[str, _Host] = defaultdict(partial(_Host, connections, steady=steady))
-
-    def lanes(self, host: str) -> Lanes:
-        """How many requests prefetch may have in flight at a host."""
-        return self._hosts[host].lanes
 
     def look(self, now: float) -> float:
         """See who is silent by now; the next time at which somebody may be, infinite when nobody can."""
@@ -124,8 +120,8 @@ class Shares:
 
     def begin(self, host: str, blob: object, now: float, *, prefetch: bool) -> Worker:
         """A worker starts."""
-        worker = Worker(host, blob, now, prefetch=prefetch)
         at = self._hosts[host]
+        worker = Worker(host, blob, now, at.lanes, prefetch=prefetch)
         at.workers.add(worker)
         at.blobs[blob] += 1
         at.prefetching += prefetch

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from fusefs.values.chunks import ChunkList
 
@@ -34,15 +34,12 @@ def plan(chunks: ChunkList, first: int, limit: int, wanted: Callable[[int], bool
     return span
 
 
-def runs(indices: Iterable[int]) -> Iterator[range]:
+def runs(indices: Iterable[int]) -> list[range]:
     """Group rising indices into ranges of neighbours."""
-    run: range | None = None
+    found: list[range] = []
     for index in indices:
-        if run is not None and index == run.stop:
-            run = range(run.start, index + 1)
-            continue
-        if run is not None:
-            yield run
-        run = range(index, index + 1)
-    if run is not None:
-        yield run
+        if found and index == found[-1].stop:
+            found[-1] = range(found[-1].start, index + 1)
+        else:
+            found.append(range(index, index + 1))
+    return found

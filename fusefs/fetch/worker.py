@@ -23,6 +23,7 @@ from fusefs.errors import (
     StreamTaken,
     UnexpectedEnd,
 )
+from fusefs.fetch.pulse import Pulse
 from fusefs.fetch.spans import runs
 from fusefs.fetch.wholestream import Alone, Verdict
 from fusefs.values import metrics
@@ -54,18 +55,18 @@ def fetch_span(
     buffer: Buffer,
     counters: Counters,
     landed: Landed,
-    heard: Callable[[], None] = lambda: None,
+    pulse: Pulse | None = None,
     along: Along = _ALONE,
     wanted: Callable[[], bool] = lambda: True,
 ) -> None:
     """Fetch the chunks of `span` (rising), verify and store each, and tell `landed` as soon as each is there.
 
-    Never raises: what went wrong is told to `landed`, once for each chunk.  `heard` is told whenever bytes come;
-    `wanted` is asked between two chunks, and before another request.  The worker owns `buffer`, whatever memory that
-    goes on with, until this returns.
+    Never raises: what went wrong is told to `landed`, once for each chunk.  `pulse` beats whenever bytes come; `wanted`
+    is asked between two chunks, and before another request.  The worker owns `buffer`, whatever memory that goes on
+    with, until this returns.
     """
     turns = origins.turns(chunker.blob.digest)
-    work = _Span(chunker, list(span), buffer, counters, landed, heard, along, turns, wanted)
+    work = _Span(chunker, list(span), buffer, counters, landed, pulse or Pulse(), along, turns, wanted)
     error: BaseException | None = None
     try:
         work.fetch(origins.patience())
@@ -88,7 +89,7 @@ class _Span:
         buffer: the memory to work in.
         counters: what happened.
         landed: told of each chunk.
-        heard: told of bytes.
+        pulse: beats when bytes come.
         along: who has what passes in a stream of the whole blob.
         turns: whose turn it is to be asked.
         wanted: whether anybody wants any of it still.
@@ -99,7 +100,7 @@ class _Span:
     buffer: Buffer
     counters: Counters
     landed: Landed
-    heard: Callable[[], None]
+    pulse: Pulse
     along: Along
     turns: Turns
     wanted: Callable[[], bool]
@@ -124,8 +125,9 @@ class _Span:
     def _ask(self, origin: Origin) -> FusefsError | None:
         """Ask one source for all that is left; what went wrong last."""
         error: FusefsError | None = None
-        for run in list(runs(self.left)):
-            whole = Chunk(self.chunker.chunks[run.start].start, self.chunker.chunks[run.stop - 1].end)
+        for run in runs(self.left):
+            extent = self.chunker.chunks.extent(run)
+            whole = Chunk(extent.start, extent.stop - 1)
             try:
                 with contextlib.closing(origin.open_range(self.chunker.blob, whole)) as body:
                     if body.given != whole:
@@ -198,5 +200,5 @@ class _Span:
 
     def _receive(self, body: Body, view: memoryview) -> int:
         got = body.readinto(view)
-        self.heard()
+        self.pulse.beats += 1
         return got

@@ -76,6 +76,8 @@ class Circuit:
             HostResting: it must not be made now.
         """
         with self._lock:
+            if not self._until and not self._reason:
+                return
             now = self._clock.now()
             if now < self._until:
                 raise HostResting(self._asked, source=self.host, retry_after=self._until - now, asked=True)
@@ -94,7 +96,8 @@ class Circuit:
             if self._said:
                 log.info("%s answers again.", self.host)
             self._said = False
-            self._close()
+            if self._failures:
+                self._close()
 
     def left(self) -> None:
         """It was given up for reasons of our own, which say nothing of the host."""

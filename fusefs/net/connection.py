@@ -105,14 +105,16 @@ def _silence(sock: socket.socket) -> float:
 class _Guarded(HTTPConnection):
     response_class = RawResponse
     _guard: Guard | None = None
-    _peer = ""
+    _address = ""
+    _public = False
 
     def _new_conn(self) -> socket.socket:
         failure: OSError | None = None
         refused: PrivateAddress | None = None
         for family, kind, protocol, address in self._addresses():
             try:
-                self._check_peer(str(address[0]))
+                self._address, self._public = str(address[0]), is_public(str(address[0]))
+                self._check_address()
                 return self._connected(socket.socket(family, kind, protocol), address)
             except PrivateAddress as exc:
                 refused = exc
@@ -154,23 +156,22 @@ class _Guarded(HTTPConnection):
     ) -> None:
         flight = current.get()
         if flight is not None and self._guard is not None:  # a warm connection: made in an earlier flight
-            self._check_peer(self._peer)
+            self._check_address()
             flight.watch(self._guard)
         super().request(method, url, body, headers, **kwargs)
 
-    def _check_peer(self, address: str) -> None:
-        """Note who this connection goes to.
+    def _check_address(self) -> None:
+        """Tell the flight whether it goes to a public address.
 
         Raises:
-            PrivateAddress: the flight may not go there.
+            PrivateAddress: it does not, and must.
         """
-        self._peer = address
         flight = current.get()
         if flight is None:
             return
-        if flight.no_private and not is_public(address):
-            raise refusal(self.host, address)
-        flight.peer = address
+        if flight.no_private and not self._public:
+            raise refusal(self.host, self._address)
+        flight.public = self._public
 
     def close(self) -> None:
         guard, self._guard = self._guard, None

@@ -99,10 +99,11 @@ class Exchange:
         began: monotonic time.
         no_private: only a public address may be connected to.
         chosen_by: the registry that led to the host; empty where a person named it.
-        peer: the address that was connected to.
+        public: the address that was connected to is a public one.
         through: the proxy that is asked in the host's place, for messages; empty where there is none.
         scheme: `http` or `https`.
         expected: the host has answered before, or no person named it: its scheme is right.
+        ended: why it was ended from outside; None when it was not.
     """
 
     def __init__(self, deadline: float, timeout: float) -> None:
@@ -113,13 +114,13 @@ class Exchange:
         self.began = time.monotonic()
         self.no_private = False
         self.chosen_by = ""
-        self.peer = ""
+        self.public = False
         self.through = ""
         self.scheme = ""
         self.expected = False
         self._timeout = timeout
         self._guard: Hold | None = None
-        self._reason: type[FusefsError] | None = None
+        self.ended: type[FusefsError] | None = None
         self._lock = threading.Lock()
 
     @property
@@ -133,7 +134,7 @@ class Exchange:
         guard.hold()
         with self._lock:
             before, self._guard = self._guard, guard
-            ended = self._reason is not None
+            ended = self.ended is not None
         if before is not None:
             before.drop()
         if ended:
@@ -146,8 +147,8 @@ class Exchange:
     def abort(self, reason: type[FusefsError] = Cancelled) -> None:
         """End it; the first reason counts."""
         with self._lock:
-            if self._reason is None:
-                self._reason = reason
+            if self.ended is None:
+                self.ended = reason
             guard = self._guard
         if guard is not None:
             guard.shut()
@@ -159,11 +160,11 @@ class Exchange:
         if guard is not None:
             guard.drop()
 
-    def error(self, source: str) -> FusefsError | None:
-        """Why it was ended from outside, if it was."""
-        if self._reason is StallTimeout:
+    def error(self, source: str) -> FusefsError:
+        """What to raise when it was `ended` from outside."""
+        if self.ended is StallTimeout:
             return StallTimeout(f"no complete answer within {self._timeout:g} s", source=source)
-        return Cancelled("the request was cancelled") if self._reason else None
+        return Cancelled("the request was cancelled")
 
 
 class Exchanges:

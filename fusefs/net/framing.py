@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import http.client
 import re
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from fusefs.errors import WrongResponse
 
 if TYPE_CHECKING:
-    import socket
     from io import BufferedIOBase
 
 INTERIM = 10
@@ -24,7 +24,8 @@ LINES = 100
 """Lines of one head, or of a trailer, with the empty one at its end: http.client's own limit."""
 
 HEAD = 1 << 16
-"""Bytes of a head, with the interim answers before it, or of a trailer."""
+"""Bytes of a trailer, or of a head with the interim answers before it; not counted are status lines, of which
+http.client allows each as much."""
 
 CHUNK_LINE = 4096
 """Bytes of a line with the size of a chunk, as Go allows."""
@@ -36,44 +37,6 @@ _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?\r?\n", re.DOTALL)
 _ENDS = (b"\r\n", b"\n", b"")
 
 
-class _Lines:
-    """Lines of one head or trailer, bounded together; all else goes through to the socket's file."""
-
-    def __init__(self, file: BufferedIOBase, what: str, *, bytes_left: int = HEAD) -> None:
-        self.file = file
-        self._what = what
-        self._bytes_left = bytes_left
-        self._lines_left = LINES
-
-    def readline(self, limit: int = -1) -> bytes:
-        """The next line.
-
-        Raises:
-            WrongResponse: it is one too many, or too long.
-        """
-        most = self._bytes_left + 1
-        line = self.file.readline(most if limit < 0 else min(limit, most))
-        self._bytes_left -= len(line)
-        if self._bytes_left < 0:
-            raise WrongResponse(f"{self._what} is longer than {HEAD} bytes")
-        self._lines_left -= 1
-        if self._lines_left < 0:
-            raise WrongResponse(f"{self._what} has more than {LINES} lines")
-        return line
-
-    def begin(self) -> None:
-        """Another head; the bytes count on."""
-        self._lines_left = LINES + 1  # the status line
-
-    def flush(self) -> None:
-        """As the file."""
-        self.file.flush()
-
-    def close(self) -> None:
-        """As the file."""
-        self.file.close()
-
-
 class FramedResponse(http.client.HTTPResponse):
     """A response whose frame is bounded.
 
@@ -81,11 +44,8 @@ class FramedResponse(http.client.HTTPResponse):
     on, and a test of each limit fails when one of them is not called any more.
     """
 
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self._excess = 0
-        # From here on, because a CONNECT to a proxy reads its head without `begin`.
-        self.fp: Any = _Lines(self.fp, "its head")
+    fp: Any
+    _excess = 0
 
     def begin(self) -> None:
         """Read the head.
@@ -93,20 +53,26 @@ class FramedResponse(http.client.HTTPResponse):
         Raises:
             WrongResponse: it goes on and on.
         """
+        file = self.fp
         super().begin()
-        if isinstance(self.fp, _Lines):
-            self.fp = self.fp.file
+        self.fp = file
 
     def _read_status(self) -> tuple[str, int, str]:
-        """The status line of the answer that counts; those before it are skipped.  Source: RFC 9110 §15.2."""
+        """The status line of the answer that counts; those before it are skipped.  Source: RFC 9110 §15.2.
+
+        Its headers are read here, too, and `fp` has them from then on: a CONNECT to a proxy goes without `begin`.
+        """
+        bytes_left = HEAD
         for _ in range(INTERIM + 1):
-            if isinstance(self.fp, _Lines):
-                self.fp.begin()
-            version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the stubs
+            try:
+                version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the stubs
+            except http.client.LineTooLong as exc:
+                raise WrongResponse(f"its head is longer than {HEAD} bytes") from exc
+            headers = _lines(self.fp, "its head", bytes_left)
             if not 100 <= status < 200 or status == http.client.SWITCHING_PROTOCOLS:
+                self.fp = BytesIO(headers)
                 return version, status, reason
-            while self.fp.readline() not in _ENDS:
-                pass
+            bytes_left -= len(headers)
         raise WrongResponse(f"more than {INTERIM} interim answers, and none that counts")
 
     def _read_next_chunk_size(self) -> int:
@@ -126,6 +92,21 @@ class FramedResponse(http.client.HTTPResponse):
         return size
 
     def _read_and_discard_trailer(self) -> None:
-        lines = _Lines(self.fp, "what follows its body")
-        while lines.readline() not in _ENDS:
-            pass
+        _lines(self.fp, "what follows its body")
+
+
+def _lines(file: BufferedIOBase, what: str, most: int = HEAD) -> bytes:
+    """The lines of a head or trailer up to the empty one, or to the end; at most `most` bytes.
+
+    Raises:
+        WrongResponse: they are too many, or too long.
+    """
+    found = b""
+    for _ in range(LINES):
+        line = file.readline(most - len(found) + 1)
+        found += line
+        if len(found) > most:
+            raise WrongResponse(f"{what} is longer than {HEAD} bytes")
+        if line in _ENDS:
+            return found
+    raise WrongResponse(f"{what} has more than {LINES} lines")

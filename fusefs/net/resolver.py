@@ -130,8 +130,9 @@ class Resolver:
             self._leave(question, wait)
         answer = wait.answer
         if answer is None:
-            ended = flight.error(host) if flight is not None else None
-            raise ended or StallTimeout(f"its name was not resolved within {timeout or 0:.3g} s", source=host)
+            if flight is not None and flight.ended is not None:
+                raise flight.error(host)
+            raise StallTimeout(f"its name was not resolved within {timeout or 0:.3g} s", source=host)
         if isinstance(answer, OSError):
             raise type(answer)(*answer.args)  # everybody his own: a traceback grows with each raise
         return _at(answer, port)

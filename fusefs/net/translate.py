@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import re
 import ssl
-from contextlib import contextmanager
 from http.client import HTTPException, RemoteDisconnected
 from typing import TYPE_CHECKING
 
 from urllib3 import exceptions as u3
 
-from fusefs.errors import SourceError, StallTimeout, TlsError, TransportError, Unauthorized, WrongResponse
+from fusefs.errors import (
+    FusefsError,
+    SourceError,
+    StallTimeout,
+    TlsError,
+    TransportError,
+    Unauthorized,
+    WrongResponse,
+)
 from fusefs.net.trust import remedy
 from fusefs.system.descriptors import ran_out
 from fusefs.values.printable import line_of
@@ -33,18 +40,16 @@ _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3}) ?(.*)")
 """As http.client says that a proxy does not connect us."""
 
 
-@contextmanager
-def translated(flight: Exchange, source: str) -> Iterator[None]:
-    """Turn what urllib3, http.client, ssl and the socket raise into fusefs.errors."""
-    try:
-        yield
-    except WrongResponse as exc:  # of a frame, which does not know whose it is
-        raise flight.error(source) or WrongResponse(str(exc), source=source) from exc
-    except (u3.HTTPError, HTTPException, OSError, ValueError) as exc:
-        raise flight.error(source) or _translate(exc, source, flight) from exc
+FOREIGN = (u3.HTTPError, HTTPException, OSError, ValueError, WrongResponse)
+"""What urllib3, http.client, ssl and the socket raise; the last is of a frame, which does not know whose it is."""
 
 
-def _translate(exc: Exception, source: str, flight: Exchange) -> SourceError:
+def translated(exc: Exception, flight: Exchange, source: str) -> FusefsError:
+    """What to raise in the place of a `FOREIGN` error: why the flight was ended from outside, if it was."""
+    if flight.ended is not None:
+        return flight.error(source)
+    if isinstance(exc, WrongResponse):
+        return WrongResponse(str(exc), source=source)
     causes = list(_causes(exc))
     if any(ran_out(cause) for cause in causes):
         return TransportError("cannot be asked: this process may open no more files (ulimit -n)", source=source)

@@ -12,21 +12,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from typing import TYPE_CHECKING
 
-import urllib3
-from urllib3.util import Timeout, make_headers
+from urllib3.util import Timeout
 
 from fusefs import __version__
 from fusefs.errors import FusefsError, SourceError, TransportError, WrongResponse
-from fusefs.net.addresses import is_public, literal
 from fusefs.net.circuit import Untold
-from fusefs.net.connection import HttpPool, HttpsPool, refusal
+from fusefs.net.connection import refusal
 from fusefs.net.exchange import Exchange, Exchanges, current
-from fusefs.net.proxies import proxy_for
-from fusefs.net.translate import translated
-from fusefs.net.trust import tls_context
+from fusefs.net.route import Routes
+from fusefs.net.translate import FOREIGN, translated
 from fusefs.net.url import Url
 from fusefs.system.descriptors import ran_out
 
@@ -37,7 +33,7 @@ if TYPE_CHECKING:
 
     from fusefs.net.circuit import Circuit, Circuits
     from fusefs.net.origin import WebOrigin
-    from fusefs.net.proxies import Proxy
+    from fusefs.net.route import Route
     from fusefs.net.secret import Secret
     from fusefs.values.settings import Settings
 
@@ -46,9 +42,6 @@ REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
 _CONNECT_TIMEOUT = 10.0
 """Seconds for a SYN to be answered: four are sent in that time, and P7 has a cached manifest waiting behind it."""
-
-_MAX_PROXIES = 256
-"""Origins whose proxy is remembered; a hostile registry can redirect to any number of them."""
 
 _ALIVE = 1 << 16
 """Bytes of a body that show that its host works, when it does not end before; a byte a second would take a day."""
@@ -69,6 +62,7 @@ class Response:
         status: the HTTP status.
         headers: case-insensitive.
         source: the host that answered, for messages.
+        complete: the body has been read to its end, so that the connection can serve again.
         through: the proxy that may have answered in its place, for messages; empty where there is none.
         elsewhere: whether a host of another origin had a say: even one that sent us back chose the path there.
         public: whether that host is at a public address.
@@ -78,21 +72,20 @@ class Response:
     def __init__(
         self,
         url: Url,
+        route: Route,
         response: BaseHTTPResponse,
         flight: Exchange,
         flights: Exchanges,
         circuit: Circuit,
-        *,
-        public: bool,
     ) -> None:
         self.url = url
         self.redirected = self.elsewhere = self.sent = False
-        self.public = public
+        self.public = not route.private if route.through else flight.public
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        self.source = str(url.origin)
+        self.source = route.label
         # Over TLS nobody but the host itself can have answered.
-        self.through = flight.through if url.origin.scheme == "http" else ""
+        self.through = route.through if url.origin.scheme == "http" else ""
         assert flight.raw is not None  # urllib3 has made a response from it
         self._raw = flight.raw
         self._response = response
@@ -102,6 +95,7 @@ class Response:
         self._judged = False
         self._reading = threading.Lock()
         self._done = False
+        self.complete = self._raw.isclosed() and not self._raw.length
 
     def all(self, name: str) -> list[str]:
         """Each value of a header that may come several times, in order."""
@@ -118,32 +112,31 @@ class Response:
             try:
                 got = self._receive(buffer)
             except TransportError as exc:
-                self._judge(exc)
+                self._fail(exc)
                 raise
             self._flight.received += got
-            if not self._judged and (self._flight.received >= _ALIVE or self._complete):
-                self._judge()
+            self.complete = self._raw.isclosed() and not self._raw.length
+            if not self._judged and (self._flight.received >= _ALIVE or self.complete):
+                self._judged = True
+                self._circuit.worked()
             return got
 
     def _receive(self, buffer: memoryview) -> int:
         raw = self._raw
-        with translated(self._flight, self.source):
+        try:
             got = 0 if self._done else raw.receive_into(buffer)
+        except FOREIGN as exc:
+            raise translated(exc, self._flight, self.source) from exc
         # A socket that was shut down reads like one whose peer has gone.
-        ended = self._flight.error(self.source)
-        if ended is not None:
-            raise ended
+        if self._flight.ended is not None:
+            raise self._flight.error(self.source)
         if got == 0 and buffer and raw.length:
             raise TransportError(f"the connection ended {raw.length} bytes too early", source=self.source)
         return got
 
-    def _judge(self, failure: TransportError | None = None) -> None:
-        """Tell the circuit what became of this."""
+    def _fail(self, failure: TransportError) -> None:
         self._judged = True
-        if failure is None:
-            self._circuit.worked()
-        else:
-            self._circuit.failed(failure)
+        self._circuit.failed(failure)
 
     def go_on(self) -> None:
         """What has come is worth the time of a whole answer more."""
@@ -171,8 +164,8 @@ class Response:
     def close(self, failure: FusefsError | None = None) -> None:
         """Give the connection back when the body has been read, else drop it, because of `failure`.  Idempotent."""
         if isinstance(failure, TransportError):
-            self._judge(failure)
-        if not self._complete:
+            self._fail(failure)
+        if not self.complete:
             self._flight.abort()  # whoever reads now ends, and lets go of the lock
         with self._reading:
             if self._done:
@@ -180,15 +173,10 @@ class Response:
             self._done = True
             if not self._judged:
                 self._circuit.left()
-            if not self._complete:
+            if not self.complete:
                 self._response.close()
             self._flights.end(self._flight)
             self._response.release_conn()
-
-    @property
-    def _complete(self) -> bool:
-        """Whether the body has been read to its end, so that the connection can serve again."""
-        return self._raw.isclosed() and not self._raw.length
 
     def discard(self) -> None:
         """Close it; a short rest is read first, so that its connection stays usable."""
@@ -216,10 +204,7 @@ class Transport:
         """
         self._settings = settings
         self._named = named
-        self._insecure_host = insecure_host
-        self._managers: dict[tuple[Proxy | None, str, bool], urllib3.PoolManager] = {}
-        self._proxies: dict[WebOrigin, Proxy | None] = {}
-        self._lock = threading.Lock()
+        self._routes = Routes(settings.connections, insecure_host)
         self._flights = Exchanges()
         self._circuits = circuits
         self._answered: set[WebOrigin] = set()
@@ -262,7 +247,7 @@ class Transport:
 
     def refresh(self) -> None:
         """Read the environment again: it may name other proxies by now."""
-        self._proxies.clear()
+        self._routes.refresh()
 
     def in_flight(self) -> list[str]:
         """One line a request under way, oldest first."""
@@ -271,16 +256,7 @@ class Transport:
     def close(self) -> None:
         """End what is in flight with Cancelled and close all connections.  Idempotent."""
         self._flights.close()
-        with self._lock:
-            managers = list(self._managers.values())
-            self._managers.clear()
-        for manager in managers:
-            # `clear` alone forgets the pools; their idle connections would stay open until the garbage collector comes.
-            for key in manager.pools.keys():  # noqa: SIM118  # this container cannot be iterated
-                pool = manager.pools.get(key)
-                if pool is not None:
-                    pool.close()
-            manager.clear()
+        self._routes.close()
 
     def _next(self, at: Url, target: str, seen: set[Url]) -> Url:
         here = str(at.origin)
@@ -299,22 +275,23 @@ class Transport:
         self, url: Url, headers: Mapping[str, str], authorization: Secret | None, flight: Exchange, *, sent: bool
     ) -> Response:
         origin = url.origin
-        proxy = self._proxy(origin)
-        proxied = proxy is not None
+        try:
+            route = self._routes.find(origin)
+        except FOREIGN as exc:  # of the certificates, which are read here
+            raise translated(exc, flight, str(origin)) from exc
         guarded = sent and not self._settings.allow_private
-        address = literal(origin.host)
-        if guarded and proxied and address is not None and not is_public(address):
-            raise refusal(origin.host, address)
-        flight.no_private = guarded and not proxied
-        flight.chosen_by = "" if proxied or origin.host == self._named else self._named
+        if guarded and route.through and route.private:
+            raise refusal(origin.host, origin.host)
+        flight.no_private = guarded and not route.through
+        flight.chosen_by = "" if route.through or origin.host == self._named else self._named
         flight.url = url
-        flight.through = "" if proxy is None else str(proxy)
+        flight.through = route.through
         flight.scheme = origin.scheme
         flight.expected = origin in self._answered or origin.host != self._named
         circuit = self._circuits.of(origin) if self._circuits is not None else Untold()
         circuit.enter()
         try:
-            response = self._urlopen(url, headers, authorization, flight, proxy)
+            response = self._urlopen(url, headers, authorization, flight, route)
         except TransportError as exc:
             if ran_out(exc):
                 circuit.left()  # of descriptors: the host was not even asked
@@ -325,11 +302,10 @@ class Transport:
             circuit.left()
             raise
         self._answered.add(origin)
-        public = (address is None or is_public(address)) if proxied else is_public(flight.peer)
-        answer = Response(url, response, flight, self._flights, circuit, public=public)
+        answer = Response(url, route, response, flight, self._flights, circuit)
         # http.client takes the end of the connection for the end of the head.
-        ended = flight.error(str(origin))
-        if ended is not None:
+        if flight.ended is not None:
+            ended = flight.error(route.label)
             answer.close(ended)
             raise ended
         return answer
@@ -340,60 +316,28 @@ class Transport:
         headers: Mapping[str, str],
         authorization: Secret | None,
         flight: Exchange,
-        proxy: Proxy | None,
+        route: Route,
     ) -> BaseHTTPResponse:
-        origin = url.origin
         # Nobody below us parses a URL: the pool is chosen by the parts, and the target begins with a slash, but to a
         # proxy, which wants all of it, and to which it is only text.
-        fields = {"Host": str(origin), "User-Agent": f"fusefs/{__version__}", **headers, "Accept-Encoding": "identity"}
+        fields = {"Host": route.label, "User-Agent": f"fusefs/{__version__}", **headers, "Accept-Encoding": "identity"}
         if authorization is not None:
             fields["Authorization"] = authorization.value
         stall = self._settings.stall
         token = current.set(flight)
         try:
-            with translated(flight, str(origin)):
-                manager = self._manager(origin, proxy)
-                host = f"[{origin.host}]" if ":" in origin.host else origin.host
-                return manager.connection_from_host(host, origin.port, origin.scheme).urlopen(
-                    "GET",
-                    str(url) if manager.proxy and origin.scheme == "http" else url.target,
-                    headers=fields,
-                    redirect=False,
-                    retries=False,
-                    assert_same_host=False,  # a proxy is asked for others
-                    preload_content=False,
-                    decode_content=False,
-                    timeout=Timeout(connect=min(stall, _CONNECT_TIMEOUT), read=stall),
-                )
+            return route.pool().urlopen(
+                "GET",
+                str(url) if route.whole else url.target,
+                headers=fields,
+                redirect=False,
+                retries=False,
+                assert_same_host=False,  # a proxy is asked for others
+                preload_content=False,
+                decode_content=False,
+                timeout=Timeout(connect=min(stall, _CONNECT_TIMEOUT), read=stall),
+            )
+        except FOREIGN as exc:
+            raise translated(exc, flight, route.label) from exc
         finally:
             current.reset(token)
-
-    def _proxy(self, origin: WebOrigin) -> Proxy | None:
-        """The proxy for an origin, looked up once: the environment has dozens of variables, and each is read."""
-        if origin not in self._proxies:
-            if len(self._proxies) >= _MAX_PROXIES:
-                self._proxies.clear()
-            self._proxies[origin] = proxy_for(origin)
-        return self._proxies.get(origin)
-
-    def _manager(self, origin: WebOrigin, proxy: Proxy | None) -> urllib3.PoolManager:
-        insecure = origin.scheme == "https" and origin.host == self._insecure_host
-        key = (proxy, origin.scheme, insecure)
-        with self._lock:
-            if key not in self._managers:
-                self._managers[key] = self._new_manager(*key)
-            return self._managers[key]
-
-    def _new_manager(self, proxy: Proxy | None, scheme: str, insecure: bool) -> urllib3.PoolManager:
-        options: dict[str, Any] = {"num_pools": 16, "maxsize": self._settings.connections}
-        if scheme == "https":  # only then, because reading the certificates takes 20 ms
-            options["ssl_context"] = tls_context(insecure=insecure)
-        manager: urllib3.PoolManager
-        if proxy is not None:
-            login = unquote(proxy.login)
-            options["proxy_headers"] = make_headers(proxy_basic_auth=login) if login else None
-            manager = urllib3.ProxyManager(proxy.url, **options)
-        else:
-            manager = urllib3.PoolManager(**options)
-        manager.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
-        return manager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from fusefs.errors import SourceError
@@ -40,11 +40,16 @@ class Url:
         origin: scheme, host and port.
         path: begins with a slash and has no dot segments; percent-encodings are as they came.
         query: without its question mark; None where there is none.
+        target: what the origin itself is asked for: path and query.
     """
 
     origin: WebOrigin
     path: str
     query: str | None = None
+    target: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "target", self.path if self.query is None else f"{self.path}?{self.query}")
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -81,11 +86,6 @@ class Url:
     def with_query(self, query: str) -> Self:
         """The same with another query, as `quote_plus` and `&` make it; none when it is empty."""
         return type(self)(self.origin, self.path, query or None)
-
-    @property
-    def target(self) -> str:
-        """What the origin itself is asked for: path and query."""
-        return self.path if self.query is None else f"{self.path}?{self.query}"
 
     def __str__(self) -> str:
         return f"{self.origin.scheme}://{self.origin}{self.target}"

@@ -48,7 +48,7 @@ class Record:
             else:
                 return  # its beginning is what the next reader waits for
             self._count += len(new)
-            self._bytes += _length(self._chunks, new)
+            self._bytes += len(self._chunks.extent(new))
 
     @property
     def grown(self) -> bool:
@@ -75,10 +75,6 @@ class Record:
 def _byte_ranges(chunks: ChunkList, order: Sequence[range]) -> list[tuple[int, int]]:
     extents = map(chunks.extent, order)
     return [(extent.start, extent.stop) for extent in extents]
-
-
-def _length(chunks: ChunkList, part: range) -> int:
-    return len(chunks.extent(part))
 
 
 def _total(start: Start) -> int:

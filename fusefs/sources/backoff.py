@@ -27,14 +27,14 @@ class Patience:
     """Of one call; used by one thread."""
 
     def __init__(
-        self, clock: Clock, timeout: float, counters: Counters, stopped: threading.Event, *, brief: bool = False
+        self, clock: Clock, counters: Counters, timeout: float, stopped: threading.Event, *, brief: bool = False
     ) -> None:
-        """Make one.
+        """Make one; the time begins.
 
         Args:
             clock: the time.
-            timeout: seconds without success after which there is no next try.
             counters: `retries` are counted.
+            timeout: seconds without success after which there is no next try.
             stopped: set when nobody wants the call any more.
             brief: another source is asked next, so one quick try more is all.
         """
@@ -43,17 +43,11 @@ class Patience:
         self._counters = counters
         self._stopped = stopped
         self._brief = brief
-        self._deadline: float | None = None
         self.renew()
 
-    def begin(self) -> None:
-        """Somebody waits from now on, unless somebody did already."""
-        if self._deadline is None:
-            self._deadline = self._clock.now() + self._timeout
-
     def renew(self) -> None:
-        """Something was gained, and nobody waits now: the time begins anew with `begin`."""
-        self._deadline = None
+        """Something was gained, and somebody waits for more: the time begins anew."""
+        self._deadline = self._clock.now() + self._timeout
         self._tries = 0
         self._last = ""
         self._same = 0
@@ -67,7 +61,6 @@ class Patience:
         """
         if self._stopped.is_set():
             raise Cancelled("the source is closed") from error
-        self.begin()
         if isinstance(error, HostResting):
             self._rest(error)
         else:
@@ -77,7 +70,6 @@ class Patience:
 
     def _rest(self, error: HostResting) -> None:
         """Nothing was tried, so this is no retry.  Nobody gives up early, but for a rest that the host asked for."""
-        assert self._deadline is not None
         left = self._deadline - self._clock.now()
         if self._brief or left <= 0 or (error.asked and error.retry_after >= left):
             raise error
@@ -92,7 +84,6 @@ class Patience:
         if self._brief and (self._tries or asked or isinstance(error, StallTimeout)):
             raise error
         seconds = max(self._clock.jitter(min(_LONGEST, _FIRST * 2 ** min(self._tries, 20))), asked)
-        assert self._deadline is not None
         if self._clock.now() + seconds >= self._deadline:
             raise error
         self._tries += 1

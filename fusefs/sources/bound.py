@@ -34,6 +34,7 @@ class BoundSource:
         voucher: what its word on chunk lists and tags is worth; one that is asked alone is the registry.
         decides: its word counts at all; a mirror gives bytes, and never says which are right.
         standing: what it has been caught at; None when it is never blocked.
+        several: who says how long to ask it and others in turn; None when it has all the patience that there is.
         remote: the host behind it; None where there is none.
         registry: that of the model.
         pinned: what a person calls the model, where its name pins the digest; else empty.
@@ -43,10 +44,10 @@ class BoundSource:
         self.label = source.label
         self.registry = registry_of(name)
         self.pinned = name.short if name.digest is not None else ""
-        self._several = source if isinstance(source, OneOfSeveral) else None
-        self.remote = self._several.remote if self._several else None
-        self.standing = self._several.standing if self._several else None
-        self.voucher = self._several.voucher if self._several else Voucher(Proof.REGISTRY, self.label)
+        self.several = source if isinstance(source, OneOfSeveral) else None
+        self.remote = self.several.remote if self.several else None
+        self.standing = self.several.standing if self.several else None
+        self.voucher = self.several.voucher if self.several else Voucher(Proof.REGISTRY, self.label)
         self.decides = self.voucher.proof > Proof.NONE
         self._source = source
         self._name = name
@@ -61,10 +62,6 @@ class BoundSource:
     def ignores_range(self) -> bool:
         """Whether it gives all of a blob where a part was asked for."""
         return self.remote is not None and self.remote.ignores_range
-
-    def patience(self, longest: float, share: float) -> Patience | None:
-        """How long to ask it and others in turn; None when it has had all the patience that there is."""
-        return self._several.patience(longest, share) if self._several else None
 
     def manifest(self) -> bytes:
         """See `Source.manifest`."""

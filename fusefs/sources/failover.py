@@ -87,7 +87,8 @@ class Failover:
         None when each has had its patience by itself.
         """
         for source in self._sources:
-            if (patience := source.patience(longest, share)) is not None:
+            patience = None if source.several is None else source.several.patience(longest, share)
+            if patience is not None:
                 return patience
         return None
 

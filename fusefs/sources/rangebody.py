@@ -66,10 +66,11 @@ class RangeBody:
             self._response.go_on()
 
     def _end(self) -> None:
+        response = self._response
         if 0 < self._behind <= _SHORT:
-            self._response.discard()
+            response.discard()
             return
         # Without a Content-Length only one more read tells that this was the end.
-        if not self._behind and self._response.readinto(memoryview(bytearray(1))):
-            raise WrongResponse("the body goes on behind the end of its range", source=self._response.source)
-        self._response.close()
+        if not self._behind and not response.complete and response.readinto(memoryview(bytearray(1))):
+            raise WrongResponse("the body goes on behind the end of its range", source=response.source)
+        response.close()

@@ -12,6 +12,7 @@ is found although the registry behind it is out of reach for ever.
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from fusefs.errors import Cancelled, FusefsError, HostResting, RangeIgnored
@@ -80,6 +81,7 @@ class Retrying:
         self._timeout = timeout
         self._counters = counters
         self._clock = clock or SystemClock()
+        self._patience = partial(Patience, self._clock, counters, brief=several)
         self._stopped = threading.Event()
         self._bodies: set[_ResumingBody] = set()
         self._lock = threading.Lock()
@@ -87,7 +89,7 @@ class Retrying:
     def manifest(self, name: Name) -> bytes:
         """See `Source.manifest`."""
         patience = self._patience(min(self._timeout, MANIFEST_TIMEOUT), self._stopped)
-        return self._tried(lambda: self._source.manifest(name), patience)
+        return self._tried(patience, self._source.manifest, name)
 
     def patience(self, longest: float = float("inf"), share: float = 1.0) -> Patience | None:
         """For whoever asks several sources in turn; None when this one has had all the patience there is itself.
@@ -98,22 +100,17 @@ class Retrying:
         """
         if not self._several:
             return None
-        patience = Patience(self._clock, min(self._timeout * share, longest), self._counters, self._stopped)
-        patience.begin()
-        return patience
+        return Patience(self._clock, self._counters, min(self._timeout * share, longest), self._stopped)
 
     def chunk_list(self, name: Name, blob: Blob) -> ChunkList | None:
         """See `Source.chunk_list`."""
-        return self._tried(lambda: self._source.chunk_list(name, blob), self._patience(self._timeout, self._stopped))
+        return self._tried(self._patience(self._timeout, self._stopped), self._source.chunk_list, name, blob)
 
     def open_range(self, name: Name, blob: Blob, chunk: Chunk) -> Body:
         """See `Source.open_range`.  The first request is made here, so that "not found" is known at once."""
         closed = threading.Event()
         patience = self._patience(self._timeout, closed)
-
-        def open_rest(rest: Chunk) -> Body:
-            return self._tried(lambda: self._source.open_range(name, blob, rest), patience)
-
+        open_rest = partial(self._tried, patience, self._source.open_range, name, blob)
         body = _ResumingBody(open_rest, chunk, patience, closed, self._bodies.discard)
         with self._lock:
             self._bodies.add(body)
@@ -133,18 +130,13 @@ class Retrying:
             body.close()
         self._source.close()
 
-    def _patience(self, timeout: float, stopped: threading.Event) -> Patience:
-        patience = Patience(self._clock, timeout, self._counters, stopped, brief=self._several)
-        patience.begin()
-        return patience
-
-    def _tried(self, call: Callable[[], T], patience: Patience) -> T:
+    def _tried(self, patience: Patience, call: Callable[..., T], *args: object) -> T:
         while True:
             if self._stopped.is_set():
                 raise Cancelled("the source is closed")
             self._counters.add(metrics.REQUESTS)
             try:
-                return call()
+                return call(*args)
             except HostResting as exc:
                 self._counters.add(metrics.REQUESTS, -1)  # there was none
                 patience.pause(exc)
@@ -189,14 +181,16 @@ class _ResumingBody:
             FusefsError: it cannot be had.
             Cancelled: `close` was called.
         """
-        self.given = self._open().given
+        self.given = self._open(self.given).given
         self._off = self.given.start
 
     def readinto(self, buffer: memoryview) -> int:
         """See `Body.readinto`."""
         if not buffer or self._off == self.given.stop:
             return 0
-        self._patience.begin()
+        if self._gained >= _PROGRESS:
+            self._gained = 0
+            self._patience.renew()
         while True:
             if self._closed.is_set():
                 raise Cancelled("the range was closed")
@@ -204,11 +198,15 @@ class _ResumingBody:
             try:
                 while self._skip:
                     self._skip -= inner.readinto(buffer[: self._skip])
-                return self._count(inner.readinto(buffer))
+                got = inner.readinto(buffer)
             except FusefsError as exc:
                 self._inner = None
                 inner.close()
                 self._patience.pause(exc)
+                continue
+            self._off += got
+            self._gained += got
+            return got
 
     def close(self) -> None:
         """See `Body.close`."""
@@ -219,8 +217,8 @@ class _ResumingBody:
             inner.close()
         self._on_close(self)
 
-    def _open(self) -> Body:
-        inner = self._open_rest(Chunk(self._off, self.given.end))
+    def _open(self, rest: Chunk) -> Body:
+        inner = self._open_rest(rest)
         with self._lock:
             if not self._closed.is_set():
                 self._inner = inner
@@ -230,7 +228,7 @@ class _ResumingBody:
 
     def _go_on(self) -> Body:
         """Ask for what is missing."""
-        inner = self._open()
+        inner = self._open(Chunk(self._off, self.given.end))
         self._skip = self._off - inner.given.start
         if inner.given.stop != self.given.stop or (self._skip and self.given.start):
             # It began as a part.  To read through all of the blob for the rest of that part helps nobody; whoever asks
@@ -238,11 +236,3 @@ class _ResumingBody:
             self.close()
             raise RangeIgnored("part of a file has come, and then the whole file for the rest of that part")
         return inner
-
-    def _count(self, got: int) -> int:
-        self._off += got
-        self._gained += got
-        if self._gained >= _PROGRESS:
-            self._gained = 0
-            self._patience.renew()
-        return got

@@ -46,26 +46,19 @@ FOREIGN = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR})
 nothing of the file."""
 
 
-def disk_errors(what: object) -> _DiskErrors:
-    """Turn an OSError into CacheFull or CacheError that names `what` was being worked on."""
-    return _DiskErrors(what)
+def disk_error(what: object, exc: OSError) -> CacheError:
+    """What an OSError means for who was working on `what`: CacheFull, or another CacheError."""
+    kind = CacheFull if exc.errno in _FULL else CacheError
+    return kind(f"{what}: {exc.strerror or exc}")
 
 
-class _DiskErrors:
-    """A context manager; not a generator, because it is entered for every chunk."""
-
-    __slots__ = ("_what",)
-
-    def __init__(self, what: object) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
-        if isinstance(exc, OSError):
-            kind = CacheFull if exc.errno in _FULL else CacheError
-            raise kind(f"{self._what}: {exc.strerror or exc}") from exc
+@contextlib.contextmanager
+def disk_errors(what: object) -> Iterator[None]:
+    """Raise a `disk_error` in the place of an OSError.  What is done for every chunk catches by itself."""
+    try:
+        yield
+    except OSError as exc:
+        raise disk_error(what, exc) from exc
 
 
 @functools.cache  # a process does not outlive its boot, and one without a descriptor to spare must know it, too
@@ -300,8 +293,8 @@ def holds(fd: int, chunk: Chunk, digest: bytes) -> bool:
     return hashed.digest() == digest
 
 
-def read_exactly(reader: Reader, buffer: memoryview, what: str) -> bytes:
-    """Fill `buffer`, hashing each piece while it is in the CPU's cache; returns the raw digest."""
+def read_exactly(reader: Reader, buffer: memoryview, what: object) -> bytes:
+    """Fill `buffer` with chunk `what`, hashing each piece while it is in the CPU's cache; returns the raw digest."""
     digest = hashlib.sha256()
     filled = 0
     while filled < len(buffer):

@@ -32,7 +32,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import os
 import struct
 import threading
 import time
@@ -41,8 +40,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# struct flock of Linux on 64 bits: l_type, l_whence, l_start, l_len, l_pid (which must be 0 for OFD locks).
-_FLOCK = struct.Struct("hhqqi4x")
+# struct flock of Linux on 64 bits: l_type, l_start, l_len.  What lies between and behind them is 0: l_whence, which is
+# SEEK_SET so, and l_pid, which must be 0 for OFD locks.
+_FLOCK = struct.Struct("h6xqq8x")
 
 PATIENCE = 5.0
 """Seconds to wait for a lock at most: unmount waits for whoever opens a blob, and has to end within seconds (P11).
@@ -66,7 +66,7 @@ def try_lock(fd: int, off: int, *, shared: bool = False) -> bool:
         False when another open file holds it.
     """
     try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _pack(fcntl.F_RDLCK if shared else fcntl.F_WRLCK, off))
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_RDLCK if shared else fcntl.F_WRLCK, off, 1))
     except OSError as exc:
         if exc.errno in (errno.EAGAIN, errno.EACCES):
             return False
@@ -122,16 +122,12 @@ def is_locked(fd: int, off: int) -> bool:
     Raises:
         OSError: as the kernel says.
     """
-    found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _pack(fcntl.F_WRLCK, off))
+    found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, off, 1))
     return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
 
 
 def unlock(fd: int, off: int) -> None:
     """Release the lock on byte `off`."""
-    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _pack(fcntl.F_UNLCK, off))
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, off, 1))
     with _given_back:
         _given_back.notify_all()
-
-
-def _pack(kind: int, off: int) -> bytes:
-    return _FLOCK.pack(kind, os.SEEK_SET, off, 1, 0)

@@ -7,12 +7,12 @@ name of its own, because functions are renamed and split while their deeds stay.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
-    from types import TracebackType
 
 Step: TypeAlias = Literal[
     # a chunk
@@ -53,14 +53,6 @@ Step: TypeAlias = Literal[
 """Every step; a test dies at each."""
 
 
-class _Nothing:
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        return
-
-
 class Hook:
     """What tests arm.
 
@@ -71,7 +63,7 @@ class Hook:
     armed: ClassVar[Callable[[Step], AbstractContextManager[None]] | None] = None
 
 
-_NOTHING = _Nothing()
+_NOTHING = nullcontext()
 
 
 def step(name: Step) -> AbstractContextManager[None]:

@@ -11,6 +11,8 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fusefs import __main__
 from fusefs.cache.disk import DiskCache
 from fusefs.system.files import reader_of
@@ -21,8 +23,6 @@ from tests.world import some_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 DAY = 86_400.0
 SIZE = 200_000
@@ -110,3 +110,15 @@ class Cached:
             for path in self.root.rglob("*")
             for info in [os.lstat(path)]
         }
+
+
+@pytest.fixture(name="fusefs")
+def inside(fusefs: Shell, monkeypatch: pytest.MonkeyPatch) -> Inside:
+    """For the modules that import it: the command, as far as it can be, in this process."""
+    return Inside.of(fusefs, monkeypatch)
+
+
+@pytest.fixture
+def cached(fusefs: Shell) -> Cached:
+    """A cache that this test fills."""
+    return Cached(fusefs)

@@ -24,8 +24,8 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become a
 
 ALONE = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
 
-STAGE = """
-import ctypes, os, pathlib, signal, socket, subprocess, sys, time
+MOUNTED = """
+import ctypes, json, os, pathlib, signal, socket, subprocess, sys
 from fusefs.daemon.control import mount_id
 uid, command = int(sys.argv[1]), [sys.executable, "-m", "fusefs"]
 here = pathlib.Path("/run/there"); here.mkdir()
@@ -36,6 +36,10 @@ device = os.open("/dev/fuse", os.O_RDWR)  # closed by every program that is star
 libc = ctypes.CDLL(None, use_errno=True)
 data = f"fd={device},rootmode=40000,user_id={uid},group_id={uid}".encode()
 assert libc.mount(b"model", os.fsencode(here), b"fuse.fusefs", 0, data) == 0, os.strerror(ctypes.get_errno())
+"""
+"""The mount of a user, whose runtime folder is his."""
+
+STAGE = """
 told, tell = os.pipe()
 listener = os.fork()
 if listener == 0:  # the attacker: one process listens, hands the socket on, and dies
@@ -63,7 +67,7 @@ def test_p11_umount_of_root_signals_no_process_that_a_users_socket_names() -> No
     """The listener was handed over by a process that died, whose pid a process of root has now."""
     inside = 'mount -t tmpfs none /run; exec "$@"'
     done = subprocess.run(
-        [*ALONE, "sh", "-ec", inside, "sh", sys.executable, "-c", STAGE, str(UID)],
+        [*ALONE, "sh", "-ec", inside, "sh", sys.executable, "-c", MOUNTED + STAGE, str(UID)],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
@@ -74,17 +78,7 @@ def test_p11_umount_of_root_signals_no_process_that_a_users_socket_names() -> No
 
 
 CLAIMS = """
-import ctypes, json, os, pathlib, socket, subprocess, sys, time
-from fusefs.daemon.control import mount_id
-uid, holds, evil = int(sys.argv[1]), sys.argv[2] == "holds", sys.argv[3]
-here = pathlib.Path("/run/there"); here.mkdir()
-runtime = pathlib.Path(f"/run/user/{uid}/fusefs"); runtime.mkdir(parents=True)
-for path in (runtime, runtime.parent):
-    os.chown(path, uid, uid); path.chmod(0o700)
-device = os.open("/dev/fuse", os.O_RDWR)  # closed by every program that is started
-libc = ctypes.CDLL(None, use_errno=True)
-data = f"fd={device},rootmode=40000,user_id={uid},group_id={uid}".encode()
-assert libc.mount(b"model", os.fsencode(here), b"fuse.fusefs", 0, data) == 0, os.strerror(ctypes.get_errno())
+holds, evil = sys.argv[2] == "holds", sys.argv[3]
 file = dict(path=evil, name=evil, digest=evil, size=3, present=1, state=evil, proof=evil, presence=[50] * 64)
 host = dict(label=evil, state=evil, reason=evil, blobs_blocked=1)
 said = json.dumps(dict(
@@ -106,8 +100,7 @@ if attacker == 0:
             asker.sendall(said)
 os.read(told, 1)
 for options in (["--json"], []):
-    asked = [sys.executable, "-m", "fusefs", "status", *options, str(here)]
-    done = subprocess.run(asked, capture_output=True, timeout=60)
+    done = subprocess.run([*command, "status", *options, str(here)], capture_output=True, timeout=60)
     print(json.dumps([attacker, done.returncode, done.stdout.decode(), done.stderr.decode()]), flush=True)
 os.kill(attacker, 9)
 """
@@ -120,7 +113,7 @@ def test_p11_status_of_root_shows_no_process_and_no_place_that_a_users_socket_na
     """What another user's socket says is data: shown inert, beside the kernel's word for pid and mount point."""
     inside = 'mount -t tmpfs none /run; exec "$@"'
     done = subprocess.run(
-        [*ALONE, "sh", "-ec", inside, "sh", sys.executable, "-c", CLAIMS, str(UID), device, EVIL],
+        [*ALONE, "sh", "-ec", inside, "sh", sys.executable, "-c", MOUNTED + CLAIMS, str(UID), device, EVIL],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "LC_ALL": "C.UTF-8"},
         capture_output=True,
         text=True,

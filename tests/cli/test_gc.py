@@ -14,7 +14,7 @@ import pytest
 from fusefs.values.digest import Digest
 from fusefs.values.names import Name
 from tests.chunkers import blob_of, fill, holding
-from tests.cli.cached import DAY, SIZE, Cached, Inside
+from tests.cli.cached import DAY, SIZE, Cached, cached, inside
 from tests.cli.test_ls import on_terminal
 from tests.fake_source import chunk_list
 from tests.world import some_bytes
@@ -24,15 +24,7 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Shell
 
-
-@pytest.fixture
-def fusefs(fusefs: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    return Inside.of(fusefs, monkeypatch)
-
-
-@pytest.fixture
-def cached(fusefs: Shell) -> Cached:
-    return Cached(fusefs)
+__all__ = ["cached", "inside"]
 
 
 def test_the_least_recently_used_goes_first_and_its_name_stays(fusefs: Shell, cached: Cached) -> None:

@@ -15,7 +15,7 @@ import pytest
 from fusefs.values.digest import Digest
 from fusefs.values.names import Name
 from tests.chunkers import blob_of, fill
-from tests.cli.cached import DAY, SIZE, Cached, Inside
+from tests.cli.cached import DAY, SIZE, Cached, inside
 from tests.cli.conftest import ORDINARY
 from tests.fake_source import chunk_list
 from tests.world import some_bytes
@@ -23,10 +23,7 @@ from tests.world import some_bytes
 if TYPE_CHECKING:
     from tests.cli.conftest import Shell
 
-
-@pytest.fixture
-def fusefs(fusefs: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    return Inside.of(fusefs, monkeypatch)
+__all__ = ["inside"]
 
 
 def test_a_row_a_model_with_size_presence_last_use_and_pin(fusefs: Shell) -> None:

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.cached import Cached, Inside
+from tests.cli.cached import Cached, inside
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Shell
 
-
-@pytest.fixture
-def fusefs(fusefs: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    return Inside.of(fusefs, monkeypatch)
+__all__ = ["inside"]
 
 
 def pinned(fusefs: Shell) -> list[str]:

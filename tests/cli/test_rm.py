@@ -10,22 +10,14 @@ import pytest
 from fusefs.cache.space.eviction import scan
 from fusefs.values.names import Name
 from tests.chunkers import blob_of, fill, opened
-from tests.cli.cached import Cached, Inside
+from tests.cli.cached import Cached, cached, inside
 from tests.fake_source import chunk_list
 from tests.world import some_bytes
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Shell
 
-
-@pytest.fixture
-def fusefs(fusefs: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    return Inside.of(fusefs, monkeypatch)
-
-
-@pytest.fixture
-def cached(fusefs: Shell) -> Cached:
-    return Cached(fusefs)
+__all__ = ["cached", "inside"]
 
 
 def test_a_model_goes_with_its_name_and_all_that_only_it_needs(fusefs: Shell, cached: Cached) -> None:

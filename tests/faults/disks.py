@@ -15,16 +15,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@contextlib.contextmanager
+def tmpfs(path: Path, size: int) -> Iterator[Path]:
+    """A file system of `size` bytes of its own at `path`; needs root."""
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "none", path], check=True, timeout=20)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", path], check=True, timeout=20)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of 64 KiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", disk], check=True, timeout=10)
-    try:
+    with tmpfs(tmp_path / "disk", 64 << 10) as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True, timeout=10)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from fusefs.upkeep.verifying import verify_all
 from fusefs.values.names import Name
 from fusefs.values.settings import Settings
 from tests.conftest import fusefs_mounts
-from tests.programs.world import eventually
+from tests.patience import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable

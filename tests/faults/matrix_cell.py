@@ -29,6 +29,7 @@ from fusefs.values.settings import Settings
 from tests.conftest import fusefs_mounts
 from tests.faults.matrix import EACCES, EIO, RIGHT
 from tests.faults.matrix_server import CHUNK, CHUNKS, DATA, FILE, NEWER
+from tests.patience import HANGS, takes_at_most
 from tests.world import until
 
 if TYPE_CHECKING:
@@ -39,21 +40,21 @@ if TYPE_CHECKING:
     from tests.faults.matrix import Cell
     from tests.faults.matrix_server import Scene
 
-T_RIGHT = 25.0
-"""Seconds in which a transient fault is got over: `--timeout` of such a cell and slack for a busy machine."""
+PATIENT, SHORT = 2 * HANGS, 0.3
+STALL = {PATIENT: 0.2, SHORT: 0.1}
+
+T_RIGHT = PATIENT
+"""Seconds in which a transient fault is got over: whoever waits for `--timeout` fails."""
 
 _BEGINNINGS = 10
 """Tries until the fault has happened: on a busy machine a short timeout is over before the server has a request."""
 
-T_ERROR = 10.0
+T_ERROR = HANGS
 """Seconds in which there is an errno.  Less than the `--timeout` of faults that are no use waiting out; those that are
 waited out have a `--timeout` of a fraction of a second."""
 
-HANGS = 60.0
+T_CELL = 4 * HANGS
 """Seconds after which a cell counts as hanging."""
-
-PATIENT, SHORT = 20.0, 0.3
-STALL = {PATIENT: 0.2, SHORT: 0.1}
 
 _ERRNOS = {EIO: errno.EIO, EACCES: errno.EACCES}
 _MAPPER = Path(__file__).with_name("matrix_mapper.py")
@@ -129,7 +130,7 @@ class Player:
 
     async def _mount_right(self) -> None:
         self._scene.strike()
-        with _within(T_RIGHT):
+        with takes_at_most(T_RIGHT):
             async with self._mounted(self._settings) as path:
                 self._tally.compare(await self._whole(path), DATA, "of the whole file")
                 await self._sealed()
@@ -148,7 +149,7 @@ class Player:
             if self._cell.where != "list":
                 await self._good(path)
             self._scene.strike()
-            with _within(T_ERROR):
+            with takes_at_most(T_ERROR):
                 async with trio.open_nursery() as nursery:
                     for index in self._scene.faulty:
                         nursery.start_soon(self._fails, path, index)
@@ -163,7 +164,7 @@ class Player:
     async def _no_mount(self) -> None:
         self._scene.strike()
         for _ in range(_BEGINNINGS):
-            with _within(T_ERROR), self._refused():
+            with takes_at_most(T_ERROR), self._refused():
                 async with self._mounted(self._settings):
                     pass
             if self._scene.injected:
@@ -187,7 +188,7 @@ class Player:
         path = self._root / "mnt"
         await trio.Path(path).mkdir(exist_ok=True)
         options = MountOptions((self._scene.name,), path, self._cache, (), settings)
-        with trio.fail_after(HANGS):
+        with trio.fail_after(T_CELL):
             async with trio.open_nursery() as nursery:
                 ready = trio.Event()
                 nursery.start_soon(mounting.run, options, ready.set)
@@ -251,7 +252,7 @@ class Player:
 
     def _pull_right(self) -> None:
         self._scene.strike()
-        with _within(T_RIGHT):
+        with takes_at_most(T_RIGHT):
             report = self._pull()
         assert [item.state for item in report.blobs] == ["sealed"], report.blobs
         assert self._scene.struck_everywhere, "the fault did not happen"
@@ -260,7 +261,7 @@ class Player:
     def _pull_error(self) -> None:
         self._scene.strike()
         for _ in range(_BEGINNINGS):
-            with _within(T_ERROR):
+            with takes_at_most(T_ERROR):
                 self._pull_fails()
             if self._scene.injected:
                 break
@@ -298,12 +299,12 @@ class Player:
         self._tally.compare(self._place.sealed.read_bytes(), DATA, "after the fault")
 
     def _pull(self) -> PullReport:
-        watchdog = threading.Timer(HANGS, os.kill, (os.getpid(), signal.SIGTERM))
+        watchdog = threading.Timer(T_CELL, os.kill, (os.getpid(), signal.SIGTERM))
         watchdog.start()
         try:
             report = pull(PullOptions((self._scene.name,), self._cache, (), self._settings), lambda _items: None)
         except KeyboardInterrupt:
-            pytest.fail(f"the pull did not end in {HANGS:g} s")
+            pytest.fail(f"the pull did not end in {T_CELL:g} s")
         finally:
             watchdog.cancel()
             watchdog.join()
@@ -394,15 +395,6 @@ def _pread(path: Path, off: int, size: int) -> bytes:
 
 async def _in_thread(call: Callable[[], bytes]) -> bytes:
     return await trio.to_thread.run_sync(call, abandon_on_cancel=True)
-
-
-@contextmanager
-def _within(seconds: float) -> Iterator[None]:
-    """Fail when the block takes longer; it is a promise about time, so a clock is the test."""
-    began = time.monotonic()
-    yield
-    took = time.monotonic() - began
-    assert took < seconds, f"took {took:.1f} s"
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from fusefs.cache.place import Place
 from fusefs.daemon.control import daemon_of
 from fusefs.fuse.mountpoint import mounted_at
 from tests.conftest import fusefs_mounts
-from tests.programs.world import eventually, is_running
+from tests.patience import eventually
+from tests.programs.world import is_running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -38,7 +38,7 @@ from tests.faults.calls_scenes import (
 from tests.faults.crash import Death, Forge, Job
 from tests.faults.paced import PacedRegistry
 from tests.faults.processes import Reader, marked
-from tests.programs.world import eventually
+from tests.patience import eventually
 from tests.world import some_bytes
 
 if TYPE_CHECKING:

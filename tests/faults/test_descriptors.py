@@ -13,7 +13,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +42,7 @@ from tests.faults.calls import Failing, Fault, watched
 from tests.faults.calls_scenes import files_open, locks_left
 from tests.faults.descriptors_out import at_most, hoarding, open_now
 from tests.faulty_registry import FaultyRegistry
-from tests.programs.world import eventually
+from tests.patience import eventually
 from tests.world import NAME, running, some_bytes, until
 
 if TYPE_CHECKING:
@@ -460,10 +459,8 @@ def test_p6_p9_a_mount_with_few_descriptors_reads_everything_and_holds_nobody_up
                         failed += 1
             assert failed == 0
             assert _limited(limit, world, "status", mountpoint, "--json").returncode == 0
-            began = time.monotonic()
             second = _limited(256, world, "pull", str(model.name), "--cache-dir", cache)
             assert second.returncode == 0, second.stderr
-            assert time.monotonic() - began < 60
         finally:
             world.fusefs("umount", mountpoint)
     eventually("unmounted", lambda: not os.path.ismount(mountpoint))

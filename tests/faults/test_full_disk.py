@@ -6,38 +6,28 @@ import itertools
 import os
 import subprocess
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults.disks import tmpfs
 from tests.faults.load_content import MIB, Content
 from tests.faults.load_server import LoadServer
 from tests.faults.test_small_disk import peak_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.programs.world import World
 
 LARGE = Content(31, 2048 * MIB + 12_345, chunk_size=4 * MIB)
 SMALL = Content(32, 3 * MIB + 7)
+DISK = 8 * MIB
 MEMORY = 64 * MIB
 BASE = 96 * MIB
 """What a mount needs beyond --memory, over its size before the first read: the buffers of 32 reads of 1 MiB that the
 kernel has in flight at a time and their replies, the stacks of its threads, and what malloc keeps between bursts."""
-
-
-@contextmanager
-def disk(path: Path, size: int = 8 * MIB) -> Iterator[Path]:
-    """A file system of its own; needs root."""
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", path], check=True, timeout=20)
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", "--lazy", path], check=True, timeout=20)
 
 
 def fill_up(path: Path) -> None:
@@ -63,7 +53,7 @@ def compare(path: Path, content: Content) -> int:
 def test_p8_with_a_full_disk_a_model_of_two_gigabytes_reads_right_within_the_memory_budget(
     world: World, record_property: Callable[[str, object], None]
 ) -> None:
-    with disk(world.root / "disk") as full, LoadServer([LARGE]) as server:
+    with tmpfs(world.root / "disk", DISK) as full, LoadServer([LARGE]) as server:
         options = ("--memory", str(MEMORY))
         logs = "nothing that may go|No space left"
         with world.mount(server.source(LARGE), cache=full / "cache", options=options, logs=logs) as mount:
@@ -86,7 +76,7 @@ def test_p8_with_a_full_disk_a_model_of_two_gigabytes_reads_right_within_the_mem
 
 @pytest.mark.slow
 def test_p8_a_cache_on_a_read_only_disk_serves_what_it_has_and_streams_the_rest(world: World) -> None:
-    with disk(world.root / "disk") as path, LoadServer([SMALL, Content(33, SMALL.size)]) as server:
+    with tmpfs(world.root / "disk", DISK) as path, LoadServer([SMALL, Content(33, SMALL.size)]) as server:
         cached, other = server.contents.values()
         with world.mount(server.source(cached), cache=path / "cache") as mount:
             compare(mount.path / "model.gguf", cached)

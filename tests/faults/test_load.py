@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-SECONDS = float(os.environ.get("FUSEFS_LOAD_SECONDS", "45"))
+SECONDS = float(os.environ.get("FUSEFS_LOAD_SECONDS", "30"))
 
 
 @pytest.mark.slow

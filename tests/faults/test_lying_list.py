@@ -36,7 +36,7 @@ from fusefs.vfs.filesystem import FileSystem
 from fusefs.vfs.tree import Tree
 from tests.fake_source import FakeSource, chunk_list
 from tests.faulty_registry import FaultyRegistry
-from tests.programs.world import eventually
+from tests.patience import HANGS, eventually
 from tests.world import NAME, SETTINGS, some_bytes, until
 
 if TYPE_CHECKING:
@@ -93,11 +93,11 @@ class Scene:
 @asynccontextmanager
 async def process(root: Path, scene: Scene) -> AsyncIterator[FileSystem]:
     """One process' file system with one file, `x`, over a cache that others may use, too."""
-    settings = replace(SETTINGS, timeout=2.0, stall=0.5, unlisted_chunk_size=CHUNK, lists=scene.lists)
+    settings = replace(SETTINGS, timeout=HANGS, unlisted_chunk_size=CHUNK, lists=scene.lists)
     fetcher = Fetcher(DiskCache.open(root), settings, Counters())
     fetch = fetcher.track(BLOB)
     for source, proof in scene.sources:
-        retrying = Retrying(source, timeout=2.0, counters=fetcher.counters, several=True, proof=proof)
+        retrying = Retrying(source, timeout=HANGS, counters=fetcher.counters, several=True, proof=proof)
         fetch.add_origin(BoundSource(retrying, PINNED if scene.pinned else NAME))
     tree = Tree([File("x", Slice.whole(BLOB), 0)])
     async with trio.open_nursery() as nursery:
@@ -265,7 +265,7 @@ async def test_p2_who_has_it_open_when_the_lie_comes_out_gets_errors_in_every_pr
         mine, theirs = handle_of(here), handle_of(there)
         assert await read(there, theirs, 0, 150) == LIE[:150], "the registry's word counts for a tag"
         assert await read(here, mine, 0, 150) == LIE[:150]
-        with trio.fail_after(10):
+        with trio.fail_after(HANGS):
             told = False
             while not told:  # the verdict follows the last chunk
                 await trio.lowlevel.checkpoint()

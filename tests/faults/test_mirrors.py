@@ -17,7 +17,7 @@ import trio
 from fusefs.errors import DigestMismatch, FusefsError, NotFound
 from fusefs.values.names import Name
 from tests.faults.test_servers import CHUNK, DATA, list_of
-from tests.faults.wired import wired
+from tests.faults.wired import SHORT, wired
 from tests.faulty_registry import FaultyRegistry, Model
 from tests.world import some_bytes
 
@@ -193,7 +193,7 @@ async def test_p6_when_all_are_in_trouble_a_read_fails_within_the_timeout(tmp_pa
     name = Name.parse(f"{closed_port()}/library/m")
     with FaultyRegistry() as elsewhere:
         blob = model_of(elsewhere).blobs["model.gguf"]
-    async with wired(tmp_path, name, blob, DATA, mirrors=(closed_port(), closed_port())) as world:
+    async with wired(tmp_path, name, blob, DATA, mirrors=(closed_port(), closed_port()), timeout=SHORT) as world:
         with pytest.raises(FusefsError):
             await world.read()
 
@@ -233,9 +233,7 @@ async def test_a_registry_without_lists_is_as_good_as_before_when_its_mirror_is_
 ) -> None:
     with FaultyRegistry(chunksums=listless == "mirror") as registry:
         model = model_of(registry)
-        async with wired(
-            tmp_path, model.name, model.blobs["model.gguf"], DATA, mirrors=(closed_port(),), timeout=3.0
-        ) as world:
+        async with wired(tmp_path, model.name, model.blobs["model.gguf"], DATA, mirrors=(closed_port(),)) as world:
             await world.read()
 
 

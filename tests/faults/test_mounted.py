@@ -6,39 +6,31 @@ import errno
 import os
 import shutil
 import socket
-import time
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.faults.paced import PacedRegistry
 from tests.faults.processes import MIB, Reader, killable
 from tests.faulty_registry import FaultyRegistry
+from tests.patience import HANGS, patiently, takes_at_most
 from tests.world import some_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.programs.world import World
+    from tests.programs.world import Mounted, World
     from tests.wire_faults import Kind
 
 SMALL = some_bytes(300_000)
 
 TIMEOUT = 1.0
-FAILED_BY = 2 * TIMEOUT + 3.0
-"""Seconds until a read(2) fails: when the kernel's read-ahead round a page failed, it asks once more for that page
-alone; and slack for a busy machine."""
+"""Seconds of `--timeout`.  A read(2) takes twice that to fail: when the kernel's read-ahead round a page failed, it
+asks once more for that page alone."""
 
-
-@contextmanager
-def takes_at_most(seconds: float) -> Iterator[None]:
-    """Fail when the block takes longer; it is a promise about time, so a clock is the test."""
-    began = time.monotonic()
-    yield
-    took = time.monotonic() - began
-    assert took < seconds, f"took {took:.1f} s"
+PATIENT = 2 * HANGS
+"""Seconds of `--timeout` where nobody may wait that long."""
 
 
 def read_error(path: Path, off: int, size: int = 10) -> int:
@@ -88,38 +80,36 @@ def test_p2_faults_that_do_not_end_are_eio_in_time_and_are_forgotten(world: Worl
             for (kind, options), (name, data) in zip(kinds, files.items(), strict=True):
                 path = mount.path / name
                 registry.fault(kind, f"/blobs/{model.blobs[name].digest}", times=None, **options)
-                with takes_at_most(FAILED_BY):
+                with takes_at_most():
                     assert read_error(path, 0) == errno.EIO
                 registry.clear_faults()
                 registry.release()
                 registry.released.clear()
-                assert path.read_bytes() == data
+                assert patiently(path.read_bytes) == data
             assert mount.counter("read_errors") >= len(kinds)
             assert mount.status()["last_error"]
 
 
 def test_p6_metadata_never_waits_for_the_network(world: World, large: bytes) -> None:
-    with PacedRegistry(large) as registry, ExitStack() as stack:
-        mount = stack.enter_context(
-            world.mount(registry.name, options=("--timeout", str(TIMEOUT)), logs="took over|no complete answer")
-        )
+    with (
+        PacedRegistry(large) as registry,
+        world.mount(registry.name, options=("--timeout", str(PATIENT))) as mount,
+    ):
         model = mount.path / "model.gguf"
         registry.begin(0)
-        with takes_at_most(1):
-            look(mount.path)
-        assert registry.paths == [], "nor does it cause traffic"
+        look(mount.path)
+        assert registry.paths == [], "it causes no traffic"
         reader = Reader(model, large)
-        with takes_at_most(FAILED_BY):
-            reader.start()
-            registry.wait_asked()
-            with takes_at_most(1):
-                look(mount.path)
-                os.close(os.open(model, os.O_RDONLY))
-            assert mount.file("model.gguf")["state"] == "absent"
-            reader.join(30)
-        assert reader.failed == errno.EIO
-        registry.begin()
-        assert model.read_bytes() == large
+        reader.start()
+        registry.wait_asked()
+        with takes_at_most():
+            look(mount.path)
+            os.close(os.open(model, os.O_RDONLY))
+        assert mount.file("model.gguf")["state"] == "absent"
+        assert reader.is_alive(), "it waits for the network all the time"
+        registry.more()
+        reader.join(HANGS)
+        assert (reader.is_alive(), reader.failed, reader.wrong) == (False, 0, [])
 
 
 def look(mountpoint: Path) -> None:
@@ -136,39 +126,52 @@ def look(mountpoint: Path) -> None:
                 os.stat(f"{path}.absent")
 
 
-@pytest.mark.parametrize("death", ["refused", "silent"])
-def test_p7_what_is_present_is_read_without_the_server(
-    world: World, large: bytes, death: Literal["refused", "silent"]
-) -> None:
-    """Mounting takes seconds, what is present is read at once, the rest is EIO in time, until the server is back."""
+def _cached_in_part(world: World, large: bytes) -> tuple[Path, int]:
+    """A cache that has MiB 7 of a model, and the port of the server it came from, which is dead by now."""
     cache = world.root / "cache"
-    with PacedRegistry(large) as registry:
-        with world.mount(registry.name, cache=cache) as mount:
-            fd = os.open(mount.path / "model.gguf", os.O_RDONLY)
-            assert os.pread(fd, MIB, 7 * MIB) == large[7 * MIB : 8 * MIB]
-            os.close(fd)
-        port = registry.port
+    with PacedRegistry(large) as registry, world.mount(registry.name, cache=cache) as mount:
+        _read_present(mount, large)
+        return cache, registry.port
+
+
+def _read_present(mount: Mounted, large: bytes) -> None:
+    with open(mount.path / "model.gguf", "rb", buffering=0) as file:
+        assert os.pread(file.fileno(), MIB, 7 * MIB) == large[7 * MIB : 8 * MIB]
+
+
+def test_p7_what_is_present_is_read_without_the_server(world: World, large: bytes) -> None:
+    cache, port = _cached_in_part(world, large)
+    name = f"http://127.0.0.1:{port}/library/m:latest"
     with ExitStack() as stack:
-        dead = stack.enter_context(socket.create_server(("127.0.0.1", port))) if death == "silent" else None
-        with takes_at_most(10):
+        dead = stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        with takes_at_most():
             mount = stack.enter_context(
-                world.mount(registry.name, cache=cache, options=("--timeout", str(TIMEOUT)), logs=".")
+                world.mount(name, cache=cache, options=("--timeout", str(PATIENT)), logs="no answer")
             )
-        model = mount.path / "model.gguf"
-        fd = os.open(model, os.O_RDONLY)
-        stack.callback(os.close, fd)
-        with takes_at_most(1):
-            assert os.pread(fd, MIB, 7 * MIB) == large[7 * MIB : 8 * MIB]
+        reader = Reader(mount.path / "model.gguf", large, 40)
+        reader.start()
+        with takes_at_most():
+            _read_present(mount, large)
             look(mount.path)
-        with takes_at_most(FAILED_BY):
-            assert read_error(model, 40 * MIB) == errno.EIO
-        if dead is not None:
-            dead.close()
+        assert reader.is_alive(), "it waits for the server all the time"
+        dead.close()
         back = stack.enter_context(PacedRegistry(large, port=port))
-        reader = Reader(model, large)
-        reader.run()
-        assert (reader.failed, reader.wrong) == (0, [])
+        reader.join(HANGS)
+        assert (reader.is_alive(), reader.failed, reader.wrong) == (False, 0, [])
         assert 7 not in back.asked_chunks()
+
+
+def test_p7_without_the_server_what_is_absent_is_eio_in_time_until_it_is_back(world: World, large: bytes) -> None:
+    cache, port = _cached_in_part(world, large)
+    name = f"http://127.0.0.1:{port}/library/m:latest"
+    with world.mount(name, cache=cache, options=("--timeout", str(TIMEOUT)), logs=".") as mount:
+        _read_present(mount, large)
+        model = mount.path / "model.gguf"
+        with takes_at_most():
+            assert read_error(model, 40 * MIB) == errno.EIO
+        with PacedRegistry(large, port=port) as back:
+            assert patiently(model.read_bytes) == large
+            assert 7 not in back.asked_chunks()
 
 
 def test_p11_umount_ends_reads_that_wait_for_a_silent_server(world: World, large: bytes) -> None:
@@ -179,10 +182,10 @@ def test_p11_umount_ends_reads_that_wait_for_a_silent_server(world: World, large
         for reader in readers:
             reader.start()
         registry.wait_asked(3)
-        with takes_at_most(8):
+        with takes_at_most():
             mount.umount()
             for reader in readers:
-                reader.join(30)
+                reader.join(HANGS)
         assert all(reader.failed for reader in readers)
         mount.path.rmdir()
 

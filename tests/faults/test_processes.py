@@ -11,7 +11,7 @@ from fusefs.cache.place import Place
 from tests.components import FUSEFS
 from tests.faults.paced import PacedRegistry
 from tests.faults.processes import MIB, Reader, kill, killable, marked
-from tests.programs.world import eventually
+from tests.patience import eventually
 
 if TYPE_CHECKING:
     from tests.programs.world import World

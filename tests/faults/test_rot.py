@@ -44,7 +44,7 @@ from tests.faults.rot import (
     setting,
     wrong_chunks,
 )
-from tests.programs.world import eventually
+from tests.patience import eventually
 from tests.world import NAME, running
 
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ from fusefs.cache.place import Place
 from fusefs.errors import BlobQuarantined, DigestMismatch, FusefsError, NotFound, Unauthorized
 from fusefs.values.chunks import ChunkList
 from fusefs.values.digest import Digest
-from tests.faults.wired import SETTINGS, wired
+from tests.faults.wired import SHORT, wired
 from tests.faulty_registry import FaultyRegistry
+from tests.patience import HANGS
 from tests.world import some_bytes, until
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ DATA = some_bytes(8 * CHUNK + 77)
 BYTES = "/blobs/"
 LIST = "/chunksums/"
 
-IN_TIME = SETTINGS.timeout + 2.0
-"""Seconds for a read that fails: `--timeout`, and slack for a busy machine."""
 
 CONTENT: list[tuple[Kind, dict[str, Any]]] = [
     ("wrong-bytes", {}),
@@ -106,7 +105,7 @@ def model_of(registry: FaultyRegistry) -> Model:
 
 def in_time() -> Any:
     """A deadline that a hanging read breaks."""
-    return trio.fail_after(IN_TIME)
+    return trio.fail_after(HANGS)
 
 
 @pytest.mark.logs("does not match its digest|ignores Range")
@@ -132,14 +131,13 @@ async def test_p6_a_fault_for_ever_is_an_error_in_time_and_never_latched(
     with FaultyRegistry() as registry:
         model = model_of(registry)
         registry.fault(kind, BYTES, times=None, **options)
-        async with wired(tmp_path, model.name, model.blobs["model.gguf"], DATA, timeout=0.4) as world:
+        async with wired(tmp_path, model.name, model.blobs["model.gguf"], DATA, timeout=SHORT) as world:
             with in_time(), pytest.raises(FusefsError):
                 await world.read(1500, 3000)
             registry.clear_faults()
             registry.release()
-            await until(lambda: not world.fetch.flights)  # who joins a fetch of wrong bytes is told so
             with in_time():
-                await world.read()
+                await world.read_in_the_end()
 
 
 @pytest.mark.parametrize(("status", "error"), FINAL)
@@ -163,12 +161,12 @@ async def test_p6_a_byte_now_and_then_does_not_count_as_life(tmp_path: Path) -> 
     with FaultyRegistry() as registry:
         model = model_of(registry)
         registry.fault("trickle", BYTES, times=None, interval=0.05)
-        async with wired(tmp_path, model.name, model.blobs["model.gguf"], DATA) as world:
+        async with wired(tmp_path, model.name, model.blobs["model.gguf"], DATA, timeout=SHORT) as world:
             with in_time(), pytest.raises(FusefsError):
                 await world.read(0, CHUNK)
             registry.clear_faults()
             with in_time():
-                await world.read()
+                await world.read_in_the_end()
 
 
 async def test_p6_a_retry_after_beyond_the_timeout_is_an_error_at_once(tmp_path: Path) -> None:
@@ -189,12 +187,12 @@ async def test_p6_a_redirect_to_a_host_that_is_gone_is_an_error_in_time(tmp_path
     with FaultyRegistry() as registry:
         model = model_of(registry)
         registry.fault("redirect", BYTES, times=None, to=gone)
-        async with wired(tmp_path, model.name, model.blobs["model.gguf"], DATA) as world:
+        async with wired(tmp_path, model.name, model.blobs["model.gguf"], DATA, timeout=SHORT) as world:
             with in_time(), pytest.raises(FusefsError):
                 await world.read(0, 10)
             registry.clear_faults()
             with in_time():
-                await world.read()
+                await world.read_in_the_end()
 
 
 @pytest.mark.parametrize("how", ["redirected", "announced"])
@@ -261,13 +259,13 @@ async def test_f5_a_list_that_is_none_is_an_error_and_the_next_read_asks_again(t
         model = model_of(registry)
         blob = model.blobs["model.gguf"]
         registry.fault("replace-body", LIST, times=None, body=text)
-        async with wired(tmp_path, model.name, blob, DATA) as world:
+        async with wired(tmp_path, model.name, blob, DATA, timeout=SHORT) as world:
             with in_time(), pytest.raises(FusefsError):
                 await world.read(0, 10)
             assert not registry.asked(blob.digest)
             registry.clear_faults()
             with in_time():
-                await world.read()
+                await world.read_in_the_end()
 
 
 def list_of(data: bytes) -> bytes:

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.faults.disks import tmpfs
 from tests.faults.paced import PacedRegistry
 from tests.faults.processes import MIB, Reader, marked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.programs.world import World
 
 DISK = 16 * MIB
 MEMORY = 16 * MIB
-
-
-@contextmanager
-def small_disk(path: Path) -> Iterator[Path]:
-    """A file system of DISK bytes at `path`; needs root."""
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "none", path], check=True, timeout=20)
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", "--lazy", path], check=True, timeout=20)
 
 
 def peak_memory(pid: int) -> int:
@@ -40,7 +26,7 @@ def peak_memory(pid: int) -> int:
 
 
 def test_p8_a_model_larger_than_the_disk_is_read_right_in_bounded_memory(world: World, large: bytes) -> None:
-    with small_disk(world.root / "disk") as disk, PacedRegistry(large) as registry:
+    with tmpfs(world.root / "disk", DISK) as disk, PacedRegistry(large) as registry:
         options = ("--memory", str(MEMORY))
         with world.mount(registry.name, cache=disk / "cache", options=options) as mount:
             pid = mount.status()["pid"]

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.values.settings import MIB
-from tests.faults.test_mounted import takes_at_most
 from tests.faulty_registry import FaultyRegistry
-from tests.programs.world import eventually
+from tests.patience import HANGS, eventually, takes_at_most
 from tests.world import some_bytes
 
 if TYPE_CHECKING:
@@ -28,9 +27,8 @@ if TYPE_CHECKING:
 PAGE = 4096
 SMALL = some_bytes(5_000, seed=2)
 LARGE = some_bytes(2 * MIB, seed=3)
-TIMEOUT = 40
-SOON = 10.0
-"""Seconds: far from `TIMEOUT`, at which those who wait for the dead fail, and room for a busy machine."""
+TIMEOUT = 2 * HANGS
+"""Seconds at which those who wait for the dead would fail: whoever waits for them hangs."""
 
 
 def _look(path: Path, off: int) -> None:
@@ -67,10 +65,10 @@ def waiting(mount: Mounted, path: Path, count: int) -> Iterator[None]:
 def _served_soon(mount: Mounted, files: dict[Path, bytes], record: Record) -> None:
     for path, data in files.items():
         began = time.monotonic()
-        with takes_at_most(SOON):
+        with takes_at_most():
             assert path.read_bytes() == data
         record("faults.seconds_waited", round(time.monotonic() - began))
-        with takes_at_most(SOON):
+        with takes_at_most():
             os.listdir(mount.path)
             os.stat(path)
     record("faults.bytes_compared", sum(map(len, files.values())))

@@ -212,14 +212,12 @@ async def test_what_is_here_is_read_while_the_event_loop_stands_still(tmp_path: 
         await mount.run(partial(read_at, mount.path / "model", 0, len(DATA), direct=True))
         fd = await mount.run(os.open, mount.path / "model", os.O_RDONLY | os.O_DIRECT)
         served = world.counters[metrics.BYTES_SERVED]
-        try:
-            got: list[bytes] = []
-            thread = threading.Thread(target=lambda: got.append(read_from(fd, 0, len(DATA))), daemon=True)
-            thread.start()
-            thread.join(PATIENCE)  # the event loop stands still here
-            assert got == [DATA]
-        finally:
-            await mount.run(os.close, fd)  # bounded by `run`
+        got: list[bytes] = []
+        thread = threading.Thread(target=lambda: got.append(read_from(fd, 0, len(DATA))), daemon=True)
+        thread.start()
+        thread.join(PATIENCE)  # the event loop stands still here
+        await mount.run(os.close, fd)
+        assert got == [DATA]
         assert world.counters[metrics.BYTES_SERVED] == served + len(DATA)
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from tests.components import OllamaLayer, docker_registry, push
 from tests.conftest import fusefs_mounts
-from tests.programs.world import REPOSITORY, eventually, run
+from tests.patience import eventually
+from tests.programs.world import REPOSITORY, run
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.programs.world import eventually, run, shell
+from tests.patience import eventually
+from tests.programs.world import run, shell
 
 if TYPE_CHECKING:
     from pathlib import Path

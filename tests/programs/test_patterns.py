@@ -19,8 +19,9 @@ import pytest
 from tests.components import MANIFEST_TYPE, OllamaLayer, nginx, write_static_registry
 from tests.fake_source import chunk_list
 from tests.headers import entry, safetensors
+from tests.patience import eventually
 from tests.programs.models import random_bytes
-from tests.programs.world import eventually, run
+from tests.programs.world import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

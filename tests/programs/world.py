@@ -7,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from tests.components import FUSEFS
 from tests.conftest import fusefs_mounts
+from tests.patience import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-def eventually(what: str, holds: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait for what another process does in its own time (sealing, ending), and fail when it does not."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.01)
 
 
 def is_running(pid: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -100,10 +99,10 @@ def test_an_unknown_name_says_which_are_close_or_how_to_list_them(tmp_path: Path
         assert said in answer.error[1]
 
 
-def test_what_is_said_is_bounded_and_found_fast() -> None:
-    names = [f"local/model-{i:05}-{'x' * 60}" for i in range(100_000)]
-    began = time.monotonic()
+def test_what_is_said_and_what_it_takes_are_bounded() -> None:
+    names = iter([f"local/model-{i:05}-{'x' * 60}" for i in range(100_000)])
     text = str(unknown_name("local/" + "model-" * 10_000, names))
     assert len(text) < 800
-    assert len(close_names("local/model-00001-" + "x" * 60, names[:1000])) == 3
-    assert time.monotonic() - began < 10
+    left = list(names)
+    assert len(left) == 99_000, "anybody may ask, so not all are looked at"
+    assert len(close_names("local/model-00001-" + "x" * 60, left[:1000])) == 3

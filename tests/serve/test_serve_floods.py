@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.values.digest import Digest
+from tests.patience import HANGS
 from tests.serve.world import noise, write_tree
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ ASK_SMALL = (
 ROUNDS = 20
 """Requests of the healthy client under each flood."""
 
-SLOWEST = 5.0
+SLOWEST = 0.5 * HANGS
 """Seconds that a healthy request may take under a flood on a busy machine; it took a minute, or never ended."""
 
 GROWTH = 250 << 20
@@ -65,7 +66,7 @@ class Flooded:
     def healthy(self, source: str) -> float:
         """Seconds until the whole small file came, proved; a refusal is tried again, as every client of ours does."""
         begun = time.monotonic()
-        while time.monotonic() - begun < 60:
+        while time.monotonic() - begun < HANGS:
             got = bytearray()
             try:
                 with self.connect(source, ASK_SMALL) as sock:

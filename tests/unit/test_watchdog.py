@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fusefs.daemon.watchdog import SLACK, Heartbeat, Watchdog, interval
 from fusefs.vfs.reads import Reads
+from tests.patience import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,13 +63,8 @@ async def test_many_reads_that_become_overdue_one_by_one_are_one_line(  # noqa: 
     assert len(caplog.records) == 1
 
 
-def eventually(caplog: pytest.LogCaptureFixture, text: str) -> bool:
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        if any(text in record.getMessage() for record in caplog.records):
-            return True
-        time.sleep(0.01)
-    return False
+def await_logged(caplog: pytest.LogCaptureFixture, text: str) -> None:
+    eventually(text, lambda: any(text in record.getMessage() for record in caplog.records))
 
 
 def test_a_loop_that_stands_still_is_logged_with_every_stack_and_so_is_its_return(
@@ -81,9 +76,9 @@ def test_a_loop_that_stands_still_is_logged_with_every_stack_and_so_is_its_retur
         heart = Heartbeat(still=0.05)
         heart.start()
         try:
-            assert eventually(caplog, "The event loop has not run")
+            await_logged(caplog, "The event loop has not run")
             heart.beat()
-            assert eventually(caplog, "The event loop runs again")
+            await_logged(caplog, "The event loop runs again")
         finally:
             heart.stop()
             heart._thread.join(10)

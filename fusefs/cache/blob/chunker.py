@@ -31,7 +31,7 @@ from fusefs.cache.blob.direct import DirectWriter
 from fusefs.cache.blob.prefix import PrefixHash
 from fusefs.cache.blob.stored import StoredBlob
 from fusefs.errors import CacheFull, DigestMismatch, SizeMismatch, UnexpectedEnd
-from fusefs.system.files import PIECE, disk_errors, holds, pwrite_all, read_exactly
+from fusefs.system.files import PIECE, disk_error, disk_errors, holds, pwrite_all, read_exactly
 from fusefs.system.steps import step
 from fusefs.values.digest import Digest
 
@@ -90,8 +90,10 @@ class Chunker(StoredBlob):
         Raises:
             CacheError: this file system has no such locks.
         """
-        with disk_errors(self.place.map):
+        try:
             return self.map.try_lock_chunk(index)
+        except OSError as exc:
+            raise disk_error(self.place.map, exc) from exc
 
     def unlock(self, index: int) -> None:
         """Give chunk `index` back."""
@@ -112,7 +114,7 @@ class Chunker(StoredBlob):
         if self.present(index):
             return
         buffer = memoryview(bytearray(chunk.size))
-        actual = read_exactly(reader, buffer, str(chunk))
+        actual = read_exactly(reader, buffer, chunk)
         if reader(memoryview(bytearray(1))):
             raise SizeMismatch(f"chunk {chunk}: more bytes than announced")
         if Digest.from_raw(actual) != digest:
@@ -133,14 +135,14 @@ class Chunker(StoredBlob):
             CacheFull: it fits neither the buffer nor the disk.
         """
         chunk = self.chunks[index]
-        if chunk.size > len(buffer):
+        if chunk.size > buffer.size:
             self._stream(index, chunk, reader, buffer.view)
             return
         data = buffer.view[: chunk.size]
-        raw = read_exactly(reader, data, str(chunk))
+        raw = read_exactly(reader, data, chunk)
         self._compare(index, chunk, raw)
         # Readers are answered from there without another look: what has no digest of its own must not get there.
-        if buffer.pages is not None and self.chunks.proved and self.memory.recent.has_room(len(buffer)):
+        if buffer.pages is not None and self.chunks.proved and self.memory.recent.has_room(buffer.size):
             if self._store(index, data, stays=True):
                 self.memory.recent.keep(self, index, buffer, chunk.size, unread=self.watched)
         elif self._store(index, data):
@@ -193,15 +195,19 @@ class Chunker(StoredBlob):
         """
         off = self.chunks[index].start
         try:
-            with disk_errors(self.place.data):
-                with self._writable(len(data)) as fd, step("chunk written"):
-                    if not (stays and self.direct and self.direct.write(data, off)):
-                        pwrite_all(fd, data, off)
-                self.usage.written(index)  # before it can be taken for one of the oldest
-                self.map.mark(index, PRESENT if self.chunks.proved else ARRIVED)
+            with self._writable(len(data)) as fd, step("chunk written"):
+                if not (stays and self.direct and self.direct.write(data, off)):
+                    pwrite_all(fd, data, off)
+            self.usage.written(index)  # before it can be taken for one of the oldest
+            self.map.mark(index, PRESENT if self.chunks.proved else ARRIVED)
         except CacheFull as exc:
             self.full = exc
             raise
+        except OSError as exc:
+            error = disk_error(self.place.data, exc)
+            if isinstance(error, CacheFull):
+                self.full = error
+            raise error from exc
         self.full = None
         self.memory.spill.well()
 

@@ -16,12 +16,14 @@ class Buffer:
         pages: a mapping, which may stay in memory for readers and can be written past the page cache; None for other
             memory.
         view: all of it.
+        size: bytes of it.
     """
 
-    __slots__ = ("pages", "view")
+    __slots__ = ("pages", "size", "view")
 
     pages: mmap.mmap | None
     view: memoryview
+    size: int
 
     def __init__(self, memory: mmap.mmap | bytearray) -> None:
         self.go_on_with(memory)
@@ -35,10 +37,8 @@ class Buffer:
         """
         return cls(mmap.mmap(-1, size))
 
-    def __len__(self) -> int:
-        return len(self.view)
-
     def go_on_with(self, memory: mmap.mmap | bytearray) -> None:
         """From now on the former memory is somebody else's, and `memory` is this buffer's."""
         self.pages = memory if isinstance(memory, mmap.mmap) else None
         self.view = memoryview(memory)
+        self.size = len(memory)

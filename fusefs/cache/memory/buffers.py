@@ -16,6 +16,7 @@ class Buffers:
         self.capacity = capacity
         self._lent = 0
         self._free: list[Buffer] = []
+        self._unused = 0  # bytes of the free ones
 
     def take(self, size: int, *, always: bool = False) -> Buffer | None:
         """A buffer of exactly `size` bytes, or None while the budget is used up.  Its content is anything.
@@ -26,11 +27,12 @@ class Buffers:
             return None
         self._lent += size
         for i, buffer in enumerate(self._free):
-            if len(buffer) == size:
+            if buffer.size == size:
+                self._unused -= size
                 return self._free.pop(i)
         # Of another size, so of another blob: its memory goes back before more is asked for.
-        while self._free and self._lent + sum(map(len, self._free)) > self.capacity:
-            self._free.pop()
+        while self._free and self._lent + self._unused > self.capacity:
+            self._unused -= self._free.pop().size
         try:
             return Buffer.of(size)
         except OSError:  # the machine has no memory: as with the budget, somebody else's comes back
@@ -39,7 +41,8 @@ class Buffers:
 
     def give(self, buffer: Buffer) -> None:
         """Give back what `take` lent, whatever memory it goes on with."""
-        self._lent -= len(buffer)
+        self._lent -= buffer.size
+        self._unused += buffer.size
         self._free.append(buffer)
-        if self._lent + sum(map(len, self._free)) > self.capacity:
-            self._free.pop(0)
+        if self._lent + self._unused > self.capacity:
+            self._unused -= self._free.pop(0).size

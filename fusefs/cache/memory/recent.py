@@ -117,16 +117,16 @@ class Recent:
             False when there is no room after all; then nothing has changed.
         """
         with self._lock:
-            if buffer.pages is None or not self._make_room(len(buffer)):
+            if buffer.pages is None or not self._make_room(buffer.size):
                 return False
             self._drop((owner, index))
             self._kept[owner, index] = _Kept(buffer.pages, size, size if unread else 0, self._offered)
             if not unread:
                 self._read[owner, index] = None
-            self._used += len(buffer)
-            fitting = next((i for i, spare in enumerate(self._spare) if len(spare) == len(buffer)), None)
+            self._used += buffer.size
+            fitting = next((i for i, spare in enumerate(self._spare) if len(spare) == buffer.size), None)
             spare = None if fitting is None else self._spare.pop(fitting)
-        buffer.go_on_with(spare if spare is not None else mmap.mmap(-1, len(buffer)))
+        buffer.go_on_with(spare if spare is not None else mmap.mmap(-1, buffer.size))
         return True
 
     def reply(self, owner: Hashable, index: int, start: int, stop: int) -> memoryview | None:

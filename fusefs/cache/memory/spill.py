@@ -17,11 +17,15 @@ _MANY = 100
 
 
 class Spill:
-    """Least recently used chunks of all blobs of one process, at most `capacity` bytes.  Thread-safe."""
+    """Least recently used chunks of all blobs of one process, at most `capacity` bytes.  Thread-safe.
+
+    Attributes:
+        used: bytes held now.
+    """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._used = 0
+        self.used = 0
         self._chunks: OrderedDict[tuple[Hashable, int], bytes] = OrderedDict()
         self._lock = threading.Lock()
         self._warned = False
@@ -55,10 +59,10 @@ class Spill:
         One chunk is always kept, even one larger than the capacity: a reader is waiting for it.
         """
         with self._lock:
-            self._used += len(data) - len(self._chunks.pop((owner, index), b""))
+            self.used += len(data) - len(self._chunks.pop((owner, index), b""))
             self._chunks[owner, index] = data
-            while self._used > self._capacity and len(self._chunks) > 1:
-                self._used -= len(self._chunks.popitem(last=False)[1])
+            while self.used > self._capacity and len(self._chunks) > 1:
+                self.used -= len(self._chunks.popitem(last=False)[1])
 
     def get(self, owner: Hashable, index: int) -> bytes | None:
         """The chunk, and it counts as used now."""
@@ -76,7 +80,7 @@ class Spill:
     def drop(self, owner: Hashable, index: int) -> None:
         """The disk has taken chunk `index` of `owner` after all."""
         with self._lock:
-            self._used -= len(self._chunks.pop((owner, index), b""))
+            self.used -= len(self._chunks.pop((owner, index), b""))
 
     def hand_over(self, owner: Hashable, heir: Hashable) -> None:
         """What `owner` has here belongs to `heir` from now on."""
@@ -96,13 +100,8 @@ class Spill:
     def __len__(self) -> int:
         return len(self._chunks)
 
-    @property
-    def used(self) -> int:
-        """Bytes held now."""
-        return self._used
-
     def forget(self, owner: Hashable) -> None:
         """Drop every chunk of one owner."""
         with self._lock:
             for key in [key for key in self._chunks if key[0] is owner]:
-                self._used -= len(self._chunks.pop(key))
+                self.used -= len(self._chunks.pop(key))

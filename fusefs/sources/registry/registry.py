@@ -54,7 +54,7 @@ _EXPIRED = frozenset((400, 401, 403, 404, 410))
 _TURNS = 4
 """Requests of which each answers the 401 of the one before: an old token, a new one, a password, and one to spare."""
 
-_MAX_TARGETS = 4096
+_MAX_PLACES = 4096
 
 _FRONT_OF_WORD = re.compile(rb"sha256[:-][0-9A-Fa-f]{0,64}|[0-9]+(?:-[0-9]*)?")
 
@@ -65,6 +65,21 @@ class _Target:
 
     url: Url
     sent: bool
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where the bytes of one blob of one model lie, for all requests for them.
+
+    Attributes:
+        repository: of the model.
+        url: the registry's own.
+        target: where they were found, a signed URL for example, which is good for many ranges; None for `url`.
+    """
+
+    repository: str
+    url: Url
+    target: _Target | None = None
 
 
 class RegistrySource:
@@ -104,7 +119,7 @@ class RegistrySource:
         named = self._origin.host
         self._transport = Transport(settings, insecure_host=insecure, named=named, circuits=circuits)
         self._auth = Authenticator(self._origin, self._transport, keys or KeyRing.default())
-        self._targets: dict[tuple[str, Digest], _Target] = {}
+        self._places: dict[tuple[Name, Digest], _Place] = {}
         self._ignoring = ""  # which host of this source ignores Range
         self._lock = threading.Lock()
 
@@ -120,7 +135,7 @@ class RegistrySource:
 
     def chunk_list(self, name: Name, blob: Blob) -> ChunkList | None:
         """See `Source.chunk_list`.  Read whole and checked before anything is fetched by it."""
-        response = self._get(name, f"/v2/{name.repository}/chunksums/{blob.digest}", {})
+        response = self.ask(name.repository, f"/v2/{name.repository}/chunksums/{blob.digest}", {})
         try:
             if response.status in _NO_ENDPOINT:
                 response.discard()
@@ -136,7 +151,7 @@ class RegistrySource:
             location = response.headers.get("Content-Location")
             if location:
                 with contextlib.suppress(SourceError):  # the blob's own URL will do
-                    self._remember(name, blob, response.url.join(location), sent=response.public)
+                    self._remember(self._place(name, blob), response.url.join(location), sent=response.public)
             return chunks
         finally:
             response.close()
@@ -145,13 +160,17 @@ class RegistrySource:
         """See `Source.open_range`."""
         if chunk.end >= blob.size:
             raise SourceError(f"bytes {chunk} lie behind the end of a blob of {blob.size}", source=self.label)
-        headers = {"Range": f"bytes={chunk}"}
-        response = self._from_target(name, blob, headers) or self._from_registry(name, blob, headers)
+        headers = {"Range": f"bytes={chunk.start}-{chunk.end}"}
+        place = self._place(name, blob)
+        target = place.target
+        response = None if target is None else self._from_target(place, target, headers)
+        if response is None:
+            response = self._from_registry(place, headers)
         try:
             check_status(response, wanted=(200, 206))
             sent = given_range(response, chunk, blob.size)
             if response.redirected:
-                self._remember(name, blob, response.url, sent=response.sent)
+                self._remember(place, response.url, sent=response.sent)
         except BaseException:
             response.close()
             raise
@@ -176,7 +195,7 @@ class RegistrySource:
         self._auth.forget()
         self._transport.refresh()
         with self._lock:
-            self._targets.clear()
+            self._places.clear()
             self._ignoring = ""
 
     def in_flight(self) -> list[str]:
@@ -196,16 +215,13 @@ class RegistrySource:
                 host,
             )
 
-    def _get(self, name: Name, path: str, headers: dict[str, str]) -> Response:
-        return self.ask(name.repository, path, headers)
-
-    def ask(self, repository: str, path: str, headers: dict[str, str]) -> Response:
+    def ask(self, repository: str, url: Url | str, headers: dict[str, str]) -> Response:
         """GET from the registry itself, with authorization; a 401 is answered in each way that it offers.
 
         Raises:
             Unauthorized: it is answered in none; the text says what was asked for and where we looked.
         """
-        url = self._base.join(path)
+        url = self._base.join(url) if isinstance(url, str) else url
         tried: set[Challenge] = set()
         for turn in range(_TURNS):
             secret = self._auth.current(repository)
@@ -240,7 +256,7 @@ class RegistrySource:
     def _first(self, name: Name, paths: list[str]) -> bytes:
         """The body of the first path that is not 404."""
         for path in paths:
-            response = self._get(name, path, {"Accept": ACCEPT})
+            response = self.ask(name.repository, path, {"Accept": ACCEPT})
             if response.status == 404 and path != paths[-1]:
                 response.discard()
                 continue
@@ -254,56 +270,50 @@ class RegistrySource:
                 response.close()
         raise AssertionError("no paths")
 
-    def _remember(self, name: Name, blob: Blob, url: Url, *, sent: bool) -> None:
-        """Keep where the bytes of a blob lie: a signed URL is good for many ranges.
+    def _place(self, name: Name, blob: Blob) -> _Place:
+        key = (name, blob.digest)
+        place = self._places.get(key)
+        if place is None:
+            repository = name.repository
+            found = _Place(repository, self._base.join(f"/v2/{repository}/blobs/{blob.digest}"))
+            with self._lock:
+                if len(self._places) >= _MAX_PLACES:
+                    self._places.clear()
+                place = self._places.setdefault(key, found)
+        return place
 
-        Args:
-            name: the model.
-            blob: of it.
-            url: where.
-            sent: a public host says so.
-        """
-        if not self._origin.allows(url.origin) or url == self._blob_url(name, blob):
-            return
+    def _remember(self, place: _Place, url: Url, *, sent: bool) -> None:
+        """Keep where the bytes of a blob were found; `sent` when a public host says so."""
+        if self._origin.allows(url.origin) and url != place.url:
+            place.target = _Target(url, sent)
+
+    def _forget(self, place: _Place, target: _Target) -> None:
         with self._lock:
-            if len(self._targets) >= _MAX_TARGETS:
-                self._targets.clear()
-            self._targets[name.repository, blob.digest] = _Target(url, sent)
+            if place.target == target:
+                place.target = None
 
-    def _forget(self, name: Name, blob: Blob, target: _Target) -> None:
-        with self._lock:
-            if self._targets.get((name.repository, blob.digest)) == target:
-                del self._targets[name.repository, blob.digest]
-
-    def _blob_url(self, name: Name, blob: Blob) -> Url:
-        return self._base.join(f"/v2/{name.repository}/blobs/{blob.digest}")
-
-    def _from_target(self, name: Name, blob: Blob, headers: dict[str, str]) -> Response | None:
-        """The answer of where the blob was last found; None when that is not known or not good any more."""
-        target = self._targets.get((name.repository, blob.digest))
-        if target is None:
-            return None
-        own = self._auth.current(name.repository) if target.url.origin == self._origin else None
+    def _from_target(self, place: _Place, target: _Target, headers: dict[str, str]) -> Response | None:
+        """The answer of where the blob was last found; None when that is not good any more."""
+        own = self._auth.current(place.repository) if target.url.origin == self._origin else None
         try:
             response = self._transport.get(target.url, headers, authorization=own, sent=target.sent)
         except PrivateAddress:
-            self._forget(name, blob, target)
+            self._forget(place, target)
             return None  # where the blob itself lies may be another place
         except TransportError:
-            self._forget(name, blob, target)
+            self._forget(place, target)
             raise
         if response.status not in _EXPIRED:
             return response
         response.discard()
-        self._forget(name, blob, target)
+        self._forget(place, target)
         return None
 
-    def _from_registry(self, name: Name, blob: Blob, headers: dict[str, str]) -> Response:
-        path = f"/v2/{name.repository}/blobs/{blob.digest}"
-        response = self._get(name, path, headers)
+    def _from_registry(self, place: _Place, headers: dict[str, str]) -> Response:
+        response = self.ask(place.repository, place.url, headers)
         if response.status in _EXPIRED and response.url.origin != self._origin:
             response.discard()  # a cache before the registry may have kept a redirect for too long
-            response = self._get(name, path, headers)
+            response = self.ask(place.repository, place.url, headers)
         return response
 
 

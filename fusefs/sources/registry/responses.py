@@ -213,25 +213,35 @@ def given_range(response: Response, chunk: Chunk, size: int) -> Chunk:
     Raises:
         WrongResponse: what was asked for is not among them, or the head contradicts itself.
     """
-    given, wrong = _frame(response, chunk, size)
     length = response.headers.get("Content-Length")
-    if given is not None and length is not None and length.strip() != str(given.size):
-        given, wrong = None, f"{wrong} with {line_of(length, _MAX_HEADER)} bytes"
+    given = _named_range(response, chunk, size)
     if given is None:
-        page = " of an HTML page" if response.headers.get("Content-Type", "").lower().startswith("text/html") else ""
-        raise WrongResponse(f"asked for bytes {chunk} of {size}, got {wrong}{page}", source=response.source)
+        raise _wrong_range(response, chunk, size)
+    if length is not None and length.strip() != str(given.size):
+        raise _wrong_range(response, chunk, size, f" with {line_of(length, _MAX_HEADER)} bytes")
     return given
 
 
-def _frame(response: Response, chunk: Chunk, size: int) -> tuple[Chunk | None, str]:
-    """The range that the head names, or None where it cannot be used; and how to call it."""
+def _named_range(response: Response, chunk: Chunk, size: int) -> Chunk | None:
+    """The range that the head names; None where it cannot be used."""
     if response.status != 206:
-        return Chunk(0, size - 1), f"status {response.status}"
-    header = response.headers.get("Content-Range", "")
-    shown = line_of(header, _MAX_HEADER)
-    match = _CONTENT_RANGE.fullmatch(header.strip())
-    if match is None:
-        return None, f"a Content-Range of {shown!r}"
+        return Chunk(0, size - 1)
+    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+    if match is None or match[3] not in ("*", str(size)):
+        return None
     start, end = int(match[1]), int(match[2])
-    usable = start <= chunk.start and chunk.end <= end < size and match[3] in ("*", str(size))
-    return Chunk(start, end) if usable else None, shown
+    if not (start <= chunk.start and chunk.end <= end < size):
+        return None
+    return chunk if (start, end) == (chunk.start, chunk.end) else Chunk(start, end)
+
+
+def _wrong_range(response: Response, chunk: Chunk, size: int, length: str = "") -> WrongResponse:
+    """What the head names in place of a range that can be used."""
+    header = response.headers.get("Content-Range", "")
+    got = line_of(header, _MAX_HEADER)
+    if response.status != 206:
+        got = f"status {response.status}"
+    elif not _CONTENT_RANGE.fullmatch(header.strip()):
+        got = f"a Content-Range of {got!r}"
+    page = " of an HTML page" if response.headers.get("Content-Type", "").lower().startswith("text/html") else ""
+    return WrongResponse(f"asked for bytes {chunk} of {size}, got {got}{length}{page}", source=response.source)

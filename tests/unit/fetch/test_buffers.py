@@ -38,11 +38,11 @@ def test_p10_what_lies_unused_counts_too() -> None:
     buffers = Buffers(250)
     for size in (100, 120, 200, 90, 250, 10, 240):
         taken = [buffers.take(size), buffers.take(size)]
-        kept = sum(map(len, buffers._free)) + sum(len(buffer) for buffer in taken if buffer)
+        kept = sum(buffer.size for buffer in (*buffers._free, *taken) if buffer)
         assert kept <= max(250, size)
         for buffer in filter(None, taken):
             buffers.give(buffer)
-        assert sum(map(len, buffers._free)) <= 250
+        assert sum(buffer.size for buffer in buffers._free) == buffers._unused <= 250
 
 
 def test_a_small_buffer_for_a_reader_is_granted_whatever_is_lent() -> None:

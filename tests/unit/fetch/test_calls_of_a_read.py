@@ -31,9 +31,9 @@ def counted() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("what", "place", "most"),
     [
-        ("first cold read of a blob", "total", 965),
-        ("later cold read, one chunk", "total", 336),
-        ("later cold read, one chunk", "event loop", 163),
+        ("first cold read of a blob", "total", 848),
+        ("later cold read, one chunk", "total", 254),
+        ("later cold read, one chunk", "event loop", 150),
         ("warm read, not sealed", "total", 42),
         ("warm read, sealed", "total", 37),
     ],

@@ -53,4 +53,4 @@ def test_a_chunk_that_is_larger_than_the_limit_is_a_span_of_its_own() -> None:
     ],
 )
 def test_runs_are_groups_of_neighbours(indices: list[int], expected: list[range]) -> None:
-    assert list(runs(indices)) == expected
+    assert runs(indices) == expected

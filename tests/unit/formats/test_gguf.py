@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import struct
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from fusefs.errors import InvalidHeader
 from fusefs.formats import gguf
 from fusefs.formats.extents import Extents
 from fusefs.formats.header import MAX_HEADER, read_header
+from tests.counting import calls
 from tests.headers import (
     ARRAY,
     BIG,
@@ -31,7 +31,6 @@ from tests.headers import (
 from tests.headers import gguf as written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 QUANTIZED = (GGMLQuantizationType.Q4_K, GGMLQuantizationType.Q8_0, GGMLQuantizationType.IQ4_NL)
@@ -241,22 +240,6 @@ def test_the_header_of_a_large_vocabulary_takes_few_tries_and_little_that_lies_b
     assert read_whole(file, size, first=1 << 20)[0] == extents
     assert extents.header > 5 << 20
     assert (extents.starts[0], extents.stops[-1]) == (extents.header, len(file.rstrip(b"\0")))
-
-
-def calls(work: Callable[[], object]) -> int:
-    """How many functions, of Python's as well as of C's, `work` calls."""
-    count = 0
-
-    def counted(frame: object, event: str, arg: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(counted)
-    try:
-        work()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 def read(header: bytes, size: int = 2**40) -> Extents | int | None:

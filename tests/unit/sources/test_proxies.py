@@ -39,46 +39,34 @@ def transport() -> Iterator[Transport]:
 @pytest.mark.parametrize(
     ("no_proxy", "direct", "proxied"),
     [
-        ("*", "http://a.example http://10.1.2.3 http://[fd00::1]", ""),
-        (
-            "10.0.0.0/8",
-            "http://10.77.0.1:5000 http://10.0.0.0",
-            "http://11.0.0.1 http://10.example http://10.0.0.1.example",
-        ),
-        ("10.77.0.1/8", "http://10.1.1.1", "http://11.0.0.1"),
-        ("fd00::/8", "http://[fd12::1]:5000", "http://[fe80::1] http://253.0.0.1"),
-        ("[fd00::]/8", "http://[fd12::1]", "http://[fe80::1]"),
-        (
-            "10.0.0.1",
-            "http://10.0.0.1 http://10.0.0.1:81 http://[::ffff:10.0.0.1]",
-            "http://10.0.0.10 http://110.0.0.1",
-        ),
-        ("10.0.0.1:81", "http://10.0.0.1:81", "http://10.0.0.1"),
-        ("fd00::1", "http://[fd00::1] http://[fd00:0::1]:81", "http://[fd00::2]"),
-        ("[fd00::1]", "http://[fd00::1]", "http://[fd00::2]"),
-        ("[fd00::1]:81", "http://[fd00::1]:81", "http://[fd00::1]"),
-        ("example.org", "http://example.org http://a.b.EXAMPLE.org:5", "http://notexample.org http://example.org.evil"),
-        (".example.org", "http://example.org http://a.example.org", "http://notexample.org"),
-        ("*.example.org", "http://a.example.org http://a.b.example.org:5", "http://example.org http://notexample.org"),
-        ("*.example.org:5", "http://a.example.org:5", "http://a.example.org"),
-        ("Example.ORG:5", "http://example.org:5 http://a.example.org:5", "http://example.org"),
-        ("https.example:443", "https://https.example", "http://https.example"),
-        (
-            "a.example, b.example c.example\t,d.example",
-            "http://a.example http://b.example http://c.example http://d.example",
-            "http://e.example",
-        ),
-        ("0.1", "", "http://10.0.0.1"),
-        ("", "", "http://a.example"),
-        (" , ,", "", "http://a.example"),
-        ("10.0.0.0/99, x/8, [, ::1::/3, a:b:c, .", "", "http://10.0.0.1 http://a.example http://[fd00::1]"),
+        ("*", "a.example 10.1.2.3 [fd00::1]", ""),
+        ("10.0.0.0/8", "10.77.0.1:5000 10.0.0.0", "11.0.0.1 10.example 10.0.0.1.example"),
+        ("10.77.0.1/8", "10.1.1.1", "11.0.0.1"),
+        ("fd00::/8", "[fd12::1]:5000", "[fe80::1] 253.0.0.1"),
+        ("[fd00::]/8", "[fd12::1]", "[fe80::1]"),
+        ("10.0.0.1", "10.0.0.1 10.0.0.1:81 [::ffff:10.0.0.1]", "10.0.0.10 110.0.0.1"),
+        ("10.0.0.1:81", "10.0.0.1:81", "10.0.0.1"),
+        ("fd00::1", "[fd00::1] [fd00:0::1]:81", "[fd00::2]"),
+        ("[fd00::1]", "[fd00::1]", "[fd00::2]"),
+        ("[fd00::1]:81", "[fd00::1]:81", "[fd00::1]"),
+        ("example.org", "example.org a.b.EXAMPLE.org:5", "notexample.org example.org.evil"),
+        (".example.org", "example.org a.example.org", "notexample.org"),
+        ("*.example.org", "a.example.org a.b.example.org:5", "example.org notexample.org"),
+        ("*.example.org:5", "a.example.org:5", "a.example.org"),
+        ("Example.ORG:5", "example.org:5 a.example.org:5", "example.org"),
+        ("https.example:443", "https://https.example", "https.example"),
+        ("a.example, b.example c.example\t,d.example", "a.example b.example c.example d.example", "e.example"),
+        ("0.1", "", "10.0.0.1"),
+        ("", "", "a.example"),
+        (" , ,", "", "a.example"),
+        ("10.0.0.0/99, x/8, [, ::1::/3, a:b:c, .", "", "10.0.0.1 a.example [fd00::1]"),
     ],
 )
 def test_no_proxy_is_read_as_go_and_curl_read_it(no_proxy: str, direct: str, proxied: str) -> None:
-    for url in direct.split():
-        assert is_direct(Url.parse(url).origin, no_proxy), url
-    for url in proxied.split():
-        assert not is_direct(Url.parse(url).origin, no_proxy), url
+    for hosts, right in ((direct, True), (proxied, False)):
+        for host in hosts.split():
+            url = host if "://" in host else f"http://{host}"
+            assert is_direct(Url.parse(url).origin, no_proxy) is right, url
 
 
 def test_the_variables_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
 from fusefs.values.names import Name
+from tests.patience import HANGS
 from tests.reading import FakeClock, InThread, read_blob, read_range
 
 if TYPE_CHECKING:
@@ -242,20 +243,25 @@ def test_a_reader_that_pauses_does_not_use_up_the_time(
     body.close()
 
 
+class Telling(SystemClock):
+    """Tells that somebody waits, and lets him wait long."""
+
+    def __init__(self) -> None:
+        self.waiting = threading.Event()
+
+    def wait(self, event: threading.Event, seconds: float) -> None:
+        self.waiting.set()
+        super().wait(event, 2 * HANGS)
+
+
 def test_p11_closing_wakes_who_waits_for_the_next_try(
     call: Callable[[Retrying], object], inner: ScriptedSource, counters: Counters
 ) -> None:
-    waiting = threading.Event()
-
-    class Telling(SystemClock):
-        def wait(self, event: threading.Event, seconds: float) -> None:
-            waiting.set()
-            super().wait(event, 60)
-
-    source = Retrying(inner, timeout=300, counters=counters, clock=Telling())
+    clock = Telling()
+    source = Retrying(inner, timeout=300, counters=counters, clock=clock)
     inner.always = TransportError("reset")
     calling = InThread(lambda: call(source))
-    assert waiting.wait(5)
+    assert clock.waiting.wait(HANGS)
     source.close()
     with pytest.raises(Cancelled):
         calling.result()
@@ -263,19 +269,13 @@ def test_p11_closing_wakes_who_waits_for_the_next_try(
 
 
 def test_p11_closing_a_body_wakes_its_reader(inner: ScriptedSource, counters: Counters) -> None:
-    waiting = threading.Event()
-
-    class Telling(SystemClock):
-        def wait(self, event: threading.Event, seconds: float) -> None:
-            waiting.set()
-            super().wait(event, 60)
-
-    source = Retrying(inner, timeout=300, counters=counters, clock=Telling())
+    clock = Telling()
+    source = Retrying(inner, timeout=300, counters=counters, clock=clock)
     inner.breaks = [(10, TransportError("reset"))]
     body = source.open_range(NAME, BLOB, Chunk(0, 99))
     assert body.readinto(memoryview(bytearray(10))) == 10
     reading = InThread(lambda: body.readinto(memoryview(bytearray(10))))
-    assert waiting.wait(5)
+    assert clock.waiting.wait(HANGS)
     body.close()
     with pytest.raises(Cancelled):
         reading.result()

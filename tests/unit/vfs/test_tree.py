@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from fusefs.values.digest import Digest
 from fusefs.values.snapshot import File, Slice
 from fusefs.vfs import tree as tree_module
 from fusefs.vfs.tree import ROOT_INODE, FileNode, FolderNode, Tree, hash_of
+from tests.counting import calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,23 +90,28 @@ def test_each_distinct_blob_counts_once_in_the_size() -> None:
     assert Tree([File("a", blob), File("b", blob), File("c", b"12345")]).size == 1005
 
 
-def test_twenty_thousand_blobs_are_built_quickly_and_small() -> None:
+def _blobs(count: int) -> list[File]:
     rng = random.Random(3)
-    files = []
-    for _ in range(20_000):
-        digest = Digest.from_raw(rng.randbytes(32))
-        files.append(File(f"blobs/{digest.file_name}", Slice.whole(Blob(digest, 1000))))
-    started = time.process_time()
-    tree = Tree(files)
-    assert time.process_time() - started < 0.5
-    assert len(tree) == 20_002
-    del tree
+    digests = [Digest.from_raw(rng.randbytes(32)) for _ in range(count)]
+    return [File(f"blobs/{digest.file_name}", Slice.whole(Blob(digest, 1000))) for digest in digests]
+
+
+def test_many_blobs_are_built_in_few_calls_each_and_twice_as_many_in_twice_the_calls() -> None:
+    few, many = _blobs(2_000), _blobs(4_000)
+    took = calls(lambda: Tree(few))
+    assert took < 40 * len(few)
+    assert calls(lambda: Tree(many)) < 2.1 * took
+
+
+def test_twenty_thousand_blobs_are_small() -> None:
+    files = _blobs(20_000)
     tracemalloc.start()
     try:
         tree = Tree(files)
         assert tracemalloc.get_traced_memory()[0] < 600 * len(tree)
     finally:
         tracemalloc.stop()
+    assert len(tree) == 20_002
 
 
 def test_an_empty_tree_is_a_root() -> None:
