@@ -13,7 +13,8 @@ from fusefs.values.digest import Digest
 from fusefs.values.snapshot import File, Slice
 from fusefs.vfs.answer import Answered
 from fusefs.vfs.attributes import CHANGING
-from fusefs.vfs.filesystem import FileSystem, MountedBlob
+from fusefs.vfs.filesystem import FileSystem
+from fusefs.vfs.mountedblob import MountedBlob
 from fusefs.vfs.tree import Tree
 
 if TYPE_CHECKING:

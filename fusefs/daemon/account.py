@@ -13,7 +13,8 @@ from fusefs import __version__
 from fusefs.daemon import hardening, logs
 from fusefs.values import metrics
 from fusefs.values.digest import Digest
-from fusefs.values.report import CELLS, FileReport, MountReport, WireReport, encode
+from fusefs.values.report import CELLS, FileReport, MountReport, encode
+from fusefs.values.wirereport import WireReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from fusefs.offers.indexer import Progress
     from fusefs.values.chunks import Blob
     from fusefs.values.snapshot import Snapshot
-    from fusefs.vfs.filesystem import MountedBlob
+    from fusefs.vfs.mountedblob import MountedBlob
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,8 @@ from fusefs.values.digest import Digest
 from tests.cli.conftest import crash
 from tests.components import fusefs_serve
 from tests.conftest import fusefs_mounts
-from tests.programs.world import REPOSITORY, Mounted, eventually, run
+from tests.patience import eventually
+from tests.programs.world import REPOSITORY, Mounted, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

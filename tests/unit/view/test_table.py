@@ -2,7 +2,8 @@ import msgspec
 import pytest
 
 from fusefs.values import metrics
-from fusefs.values.report import FileReport, MountReport, SourceState, StatusReport, WireReport
+from fusefs.values.report import FileReport, MountReport, SourceState, StatusReport
+from fusefs.values.wirereport import WireReport
 from fusefs.view.table import Shape, picture, text_of
 
 HALF = tuple([100] * 32 + [0] * 32)
