@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import trio
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from fusefs.fetch.flights import Flights
     from fusefs.fetch.opener import Opener
     from fusefs.fetch.tasks import Tasks
+    from fusefs.values.chunks import Blob
     from fusefs.values.digest import Digest
 
 PATIENCE = 0.5
@@ -51,12 +53,36 @@ class Lent:
 
 
 class _Take:
-    """A file that is being opened for somebody who may have lost patience."""
+    """A file that is being opened for somebody, who may lose patience.
+
+    Attributes:
+        done: nobody opens it any more.
+        wanted: somebody still waits for it.
+        found: what came of it.
+    """
 
     def __init__(self) -> None:
         self.done = trio.Event()
         self.wanted = True
         self.found: Backing | None = None
+        self._abandoned = False
+        self._lock = threading.Lock()
+
+    def keep(self, found: Backing | None) -> None:
+        """The thread has it."""
+        with self._lock:
+            if not self._abandoned:
+                self.found = found
+                return
+        if found is not None:
+            found.close()
+
+    def abandon(self) -> None:
+        """The thread is left behind; what it finds it closes."""
+        with self._lock:
+            self._abandoned = True
+        if self.found is not None:
+            self.found.close()
 
 
 class Backings:
@@ -71,6 +97,7 @@ class Backings:
         self._opener = opener
         self._completion = completion
         self._proving: set[Digest] = set()
+        self._taking: dict[Digest, _Take] = {}
         self._most = descriptors.limit() // _SHARE // 2
         self._taken = 0
 
@@ -79,10 +106,16 @@ class Backings:
 
         A sealed blob that was not proved in this boot is, from now on, in the background.
         """
+        digest = fetch.blob.digest
+        while (other := self._taking.get(digest)) is not None:
+            if not other.wanted:
+                return None  # the disk hangs: it keeps one thread, and one reader waiting
+            with trio.move_on_after(PATIENCE):
+                await other.done.wait()
         if not fetch.sight.sealed or fetch.quarantined is not None or self._taken >= self._most:
             return None
         self._taken += 1
-        take = _Take()
+        take = self._taking[digest] = _Take()
         self._tasks.start_soon(self._take, fetch, take)
         try:
             with trio.move_on_after(PATIENCE):
@@ -97,25 +130,31 @@ class Backings:
 
     async def _take(self, fetch: BlobFetch, take: _Take) -> None:
         try:
-            found = await self._tasks.threads.run_to_end(self._cache.backing, fetch.blob)
-            if found is None:
+            await self._tasks.threads.run_look(self._look, fetch.blob, take)
+            if take.found is None:
                 self._taken -= 1
                 self._prove(fetch)
-            elif take.wanted:
-                take.found = found
-            else:
+            elif not take.wanted:
+                found, take.found = take.found, None
                 self._close(found)
+        except trio.Cancelled:
+            take.abandon()
+            raise
         except Exception as exc:
             self._taken -= 1
             if not descriptors.ran_out(exc):  # or whoever looks after descriptors hears of it now
                 self._tasks.report(exc)
         finally:
+            del self._taking[fetch.blob.digest]
             take.done.set()
+
+    def _look(self, blob: Blob, take: _Take) -> None:
+        take.keep(self._cache.backing(blob))
 
     def _close(self, backing: Backing) -> None:
         self._taken -= 1
         if self._tasks.may_start:
-            self._tasks.start_soon(self._tasks.threads.run_to_end, backing.close)
+            self._tasks.start_soon(self._tasks.threads.run, backing.close)
         else:
             backing.close()
 

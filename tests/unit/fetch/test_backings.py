@@ -18,7 +18,9 @@ from tests.world import quiet, running, some_bytes, until
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fusefs.cache.blob.backing import Backing
     from fusefs.fetch.backings import Lent
+    from fusefs.values.chunks import Blob
     from tests.world import World
 
 DATA = some_bytes(10_000)
@@ -105,15 +107,24 @@ async def test_p6_open_does_not_wait_for_a_disk_that_hangs(cached: Path, monkeyp
     async with running(cached, DATA) as world:
         real = world.cache.backing
 
+        asked = 0
+
         def slow(*args: object) -> object:
+            nonlocal asked
+            asked += 1
             looking.set()
             released.wait(20)
             return real(*args)  # type: ignore[arg-type]
 
         monkeypatch.setattr(world.cache, "backing", slow)
         monkeypatch.setattr(backings, "PATIENCE", 0.05)
-        assert await world.file.backing() is None
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(world.file.backing)
         assert looking.is_set()
+        for _ in range(20):
+            assert await world.file.backing() is None, "at once, and with no thread of its own"
+        assert asked == 1
         released.set()
         await until(lambda: world.fetcher._backings._taken == 0)
         await until(lambda: not in_use(world.cache, world.blob.digest))
@@ -129,3 +140,47 @@ async def test_no_more_are_lent_than_there_are_descriptors_for(cached: Path, mon
         lent = await world.file.backing()
         assert lent is not None
         lent.close()
+
+
+async def test_two_files_of_one_blob_are_both_lent(cached: Path) -> None:
+    async with running(cached, DATA) as world:
+        found: list[Lent | None] = []
+
+        async def take() -> None:
+            found.append(await world.file.backing())
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(take)
+        for lent in found:
+            assert lent is not None
+            lent.close()
+
+
+async def test_p11_the_end_of_a_mount_does_not_wait_for_a_disk_that_hangs(
+    cached: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the thread finds when the disk answers at last is closed."""
+    released, closed = threading.Event(), threading.Event()
+    async with running(cached, DATA) as world:
+        real = world.cache.backing
+
+        def slow(blob: Blob) -> Backing | None:
+            released.wait(20)
+            backing = real(blob)
+            assert backing is not None
+            close = backing.close
+
+            def closing() -> None:
+                close()
+                closed.set()
+
+            backing.close = closing  # type: ignore[method-assign]
+            return backing
+
+        monkeypatch.setattr(world.cache, "backing", slow)
+        monkeypatch.setattr(backings, "PATIENCE", 0.05)
+        assert await world.file.backing() is None
+    assert not closed.is_set()
+    released.set()
+    assert await trio.to_thread.run_sync(closed.wait, 20)
