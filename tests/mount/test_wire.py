@@ -221,20 +221,20 @@ async def test_what_is_here_is_read_while_the_event_loop_stands_still(tmp_path: 
         assert world.counters[metrics.BYTES_SERVED] == served + len(DATA)
 
 
-async def test_foresight_hears_of_reads_that_threads_have_answered(
+async def test_the_prefetcher_hears_of_reads_that_threads_have_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reader in order who finds the next chunks here is still a reader in order."""
     async with live(tmp_path, timeout=60.0) as (world, mount):
         await mount.run(read_at, mount.path / "model", 0, CHUNK)
         seen: list[tuple[int, int]] = []
-        true = world.fetcher.foresight.observe
+        true = world.fetcher.prefetcher.observe
 
         def observe(fetch: BlobFetch, off: int, size: int) -> None:
             seen.append((off, size))
             true(fetch, off, size)
 
-        monkeypatch.setattr(world.fetcher.foresight, "observe", observe)
+        monkeypatch.setattr(world.fetcher.prefetcher, "observe", observe)
         await mount.run(partial(read_at, mount.path / "model", 8192, 4096, direct=True))
         with trio.fail_after(PATIENCE):
             await until(lambda: (8192, 4096) in seen)
