@@ -144,8 +144,10 @@ class FuseOperations(pyfuse3.Operations):
         try:
             if await self.natives.open(inode, partial(self._fs.backing, inode)):
                 handle |= NATIVE
-        except BaseException:
+        except BaseException as exc:
             self._fs.release(handle)
+            if isinstance(exc, FusefsError):
+                self._fs.refused(inode, exc)
             raise
         self.handles += 1
         if self.window is not None:

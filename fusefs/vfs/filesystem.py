@@ -350,6 +350,10 @@ class FileSystem:
             log.info("%s can be read again; reads that failed: %d", node.path, failed)
         return data
 
+    def refused(self, inode: int, error: FusefsError) -> None:
+        """A file could not be opened for what its bytes have become; say so."""
+        self._note(f"{self.tree.file(inode).path}: {error}")
+
     def _note(self, message: str) -> None:
         self._counters.add(metrics.READ_ERRORS)
         # Hundreds of readers may wait for one chunk: they all fail with one message, which is worth one line.

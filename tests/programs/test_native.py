@@ -18,6 +18,7 @@ import pytest
 
 from fusefs.cache.place import Place
 from fusefs.values.digest import Digest
+from tests.chunkers import corrupt
 from tests.cli.conftest import crash
 from tests.components import fusefs_serve
 from tests.conftest import fusefs_mounts
@@ -319,6 +320,27 @@ def test_where_it_is_on_status_says_what_it_does_not_count(world: World, server:
             shown = world.fusefs("status", mounted.path).stdout
             assert "read by the kernel itself, not counted as served · 1 file open so now" in shown
         assert mounted.counter("bytes_served") == 0
+
+
+def test_p2_rot_that_is_found_under_open_files_is_an_error_to_others_until_it_can_be_mended(
+    world: World, server: str, models: Path, cache: Path
+) -> None:
+    """The file stays as it is for who has it open; nobody else is given bytes that are known to be wrong."""
+    plain = (models / "llama" / "model.gguf").read_bytes()
+    sealed = Place(cache, Digest.of(plain)).sealed
+    with world.mount(f"{server}/llama:latest", cache=cache, logs="has changed on disk") as mounted:
+        path = mounted.path / "model.gguf"
+        with path.open("rb", buffering=0) as first:
+            assert is_native(mounted)
+            corrupt(sealed, 5_000_000)
+            world.fusefs("verify", "--cache-dir", cache, code=1)
+            assert sealed.exists(), "it is not repaired in place"
+            with pytest.raises(OSError, match="Input/output error"):
+                path.open("rb")
+            assert "has changed on disk" in mounted.status()["last_error"]
+            assert os.pread(first.fileno(), 10, 0) == plain[:10]
+        assert path.read_bytes() == plain, "answered by the daemon now, which fetches what has rotten"
+        eventually("it is mended", lambda: bool(path.read_bytes()) and sealed.exists() and sealed.read_bytes() == plain)
 
 
 def test_p11_umount_ends_a_mount_whose_files_are_open_natively_and_they_live_on(
