@@ -32,7 +32,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", message="fusefs %(version)s")
 def cli() -> None:
-    """Mount a machine-learning model from a registry; fetch only the parts that are read, every byte proved.
+    """Mount machine-learning models: only the parts that are read are fetched, and every byte is verified.
 
     \b
       mkdir /tmp/llama
@@ -43,7 +43,8 @@ def cli() -> None:
 
     A SOURCE is a model's name as Ollama writes it: `llama3.2:1b`, `host:port/namespace/model:tag`, `model@sha256:…`.
     Write `http://` before it for a registry without TLS, `https+insecure://` to skip the check of its certificate.
-    A host alone, `http://host:port`, lists the models that it has.
+    A host alone, `http://host:port`, lists the models that it has.  A folder of this machine, `./models/llama`, is
+    mounted in place.
     """  # noqa: D301 # click wants the character itself
 
 

@@ -55,8 +55,8 @@ class InvalidHeader(InvalidInput):
     """The start of a file is no header of a known model format, or one that no honest writer writes."""
 
 
-class InvalidStart(InvalidInput):
-    """A recorded start that is torn, rotten, of another blob, or longer than any that is kept."""
+class InvalidTrace(InvalidInput):
+    """An access trace that is torn, rotten, of another blob, or longer than any that is kept."""
 
 
 class InvalidSetting(InvalidInput):
@@ -129,6 +129,10 @@ class TransportError(SourceError):
     """The connection failed: refused, reset, name not resolved, cut short."""
 
     temporary = True
+
+
+class NoEvidence(SourceError):
+    """A source has the bytes of a chunk whose digest is not known yet, and nothing that proves them."""
 
 
 class TlsError(SourceError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fusefs.errors import Cancelled, ModelNotFound, NotFound, SourceError
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
+from tests.merkle import MerkleEvidence, MerkleTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,7 @@ class FakeSource:
         self.closed = False
         self._blobs: dict[Digest, bytes] = {}
         self._lists: dict[Digest, ChunkList] = {}
+        self._proofs: dict[Digest, MerkleEvidence] = {}
         self._manifests: dict[tuple[str, ...], bytes] = {}
         self._lock = threading.Lock()
 
@@ -59,15 +61,25 @@ class FakeSource:
         """Have a blob, with a chunk list or without."""
         digest = Digest.of(data)
         self._blobs[digest] = data
-        if chunks is not None:
-            self._lists[digest] = chunks
-        return Blob(digest, len(data))
+        blob = Blob(digest, len(data))
+        self._keep(blob, data, chunks)
+        return blob
 
     def claim(self, blob: Blob, data: bytes, chunks: ChunkList | None = None) -> None:
         """Have other bytes under the name of `blob`."""
         self._blobs[blob.digest] = data
+        self._keep(blob, data, chunks)
+
+    def prove(self, blob: Blob, evidence: MerkleEvidence) -> None:
+        """Have other evidence than what an evidenced list brings with it, or evidence without a list."""
+        self._proofs[blob.digest] = evidence
+
+    def _keep(self, blob: Blob, data: bytes, chunks: ChunkList | None) -> None:
         if chunks is not None:
             self._lists[blob.digest] = chunks
+        if chunks is not None and chunks.voucher is not None:
+            tree = MerkleTree(data, chunks[0].size)
+            self._proofs[blob.digest] = MerkleEvidence(chunks.voucher, tree.root, chunks[0].size, tree.proof)
 
     def add_manifest(self, name: Name, raw: bytes) -> None:
         """Have a model."""
@@ -100,7 +112,8 @@ class FakeSource:
             fault = self.faults.popleft() if self.faults else self.always
         if fault is not None:
             data = fault(chunk, data)
-        return _Body(self, chunk, data)
+        evidence = self._proofs.get(blob.digest)
+        return _Body(self, chunk, data) if evidence is None else _ProvedBody(self, chunk, data, evidence)
 
     def close(self) -> None:
         """As Source.close."""
@@ -133,6 +146,15 @@ class _Body:
 
     def close(self) -> None:
         self._rest = self._rest[:0]
+
+
+class _ProvedBody(_Body):
+    def __init__(self, source: FakeSource, given: Chunk, data: bytes, evidence: MerkleEvidence) -> None:
+        super().__init__(source, given, data)
+        self._evidence = evidence
+
+    def evidence(self) -> MerkleEvidence:
+        return self._evidence
 
 
 def flip(chunk: Chunk, data: bytes) -> bytes:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import msgspec
 
 from fusefs.errors import InvalidDigest, InvalidManifest
-from fusefs.values.chunks import MAX_BLOB_SIZE, Blob
+from fusefs.values.chunklimits import MAX_BLOB_SIZE
+from fusefs.values.chunks import Blob
 from fusefs.values.digest import Digest
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"

@@ -1,6 +1,6 @@
 """DiskCache: a cache directory: blobs and their names, how much room they may take, and what is remembered of them.
 
-`starts/` holds the recorded starts (`fusefs.cache.documents.traces`), `pins/` what is never evicted.
+`starts/` holds the access traces (`fusefs.cache.documents.traces`), `pins/` what is never evicted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from fusefs.cache.blob.chunkmap import Lock, note_use, open_locked
 from fusefs.cache.documents.named import NamedBlobs
 from fusefs.cache.documents.pins import Pins
-from fusefs.cache.documents.traces import Starts
+from fusefs.cache.documents.traces import Traces
 from fusefs.cache.guard import guard, make
 from fusefs.cache.memory.budget import Memory
 from fusefs.cache.space.eviction import used, victims
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from fusefs.system.spot import Spot
     from fusefs.values.chunks import Blob
     from fusefs.values.digest import Digest
-    from fusefs.values.trace import Start
+    from fusefs.values.trace import Trace
 
 MOST_HELD = 512
 """Each takes a file descriptor, of which a process has a thousand."""
@@ -47,7 +47,7 @@ class DiskCache(NamedBlobs):
     """Blocking; thread-safe; several processes may use one directory at once.
 
     Attributes:
-        starts: in what order blobs were read before.
+        traces: in what order blobs were read before.
         pins: models of which nothing is evicted.
         quota: how much of the disk the blobs may take, and what makes room.
         features: what its file system can keep.
@@ -66,7 +66,7 @@ class DiskCache(NamedBlobs):
         held = held or Held(root)
         self.quota = Quota(root, held, limits, used=lambda: used(self), victims=self._victims)
         super().__init__(root, held, Memory(spill_capacity), self.quota)
-        self.starts = Starts(held.spot, stores)
+        self.traces = Traces(held.spot, stores)
         self.pins = Pins(held / "pins", self.links, held / "partial")
         self._shared, self.features = shared, Features()
         self._held: list[int] = []
@@ -81,7 +81,7 @@ class DiskCache(NamedBlobs):
         limits: Limits = DEFAULT_LIMITS,
         shared: bool = False,
     ) -> DiskCache:
-        """Use `directory`, made if need be.  Recorded starts are also looked for in `stores`.
+        """Use `directory`, made if need be.  Access traces are also looked for in `stores`.
 
         It is closed to other users; with `shared` they can read those sealed blobs that are held (`hold`).
 
@@ -163,16 +163,16 @@ class DiskCache(NamedBlobs):
         while self._held:
             os.close(self._held.pop())
 
-    # Recorded starts
+    # Access traces
 
-    def start(self, blob: Blob) -> Start | None:
+    def trace(self, blob: Blob) -> Trace | None:
         """In what order the blob's bytes were first wanted the last time; None when that is not known."""
-        return self.starts.read(blob)
+        return self.traces.read(blob)
 
-    def put_start(self, blob: Blob, start: Start) -> None:
-        """Keep `start` for the next cold load, where the disk takes it.
+    def put_trace(self, blob: Blob, trace: Trace) -> None:
+        """Keep `trace` for the next cold load, where the disk takes it.
 
         Raises:
-            InvalidStart: its ranges are none of this blob, or too many.
+            InvalidTrace: its ranges are none of this blob, or too many.
         """
-        self.starts.write(blob, start)
+        self.traces.write(blob, trace)

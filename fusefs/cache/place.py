@@ -54,7 +54,7 @@ class Place(Generic[Root]):
 
     @cached_property
     def start(self) -> Root:
-        """`starts/sha256-<hex>`, the recorded start, which outlives the blob's bytes."""
+        """`starts/sha256-<hex>`, the access trace, which outlives the blob's bytes."""
         return self.root / "starts" / self.digest.file_name
 
     @cached_property

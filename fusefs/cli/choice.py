@@ -1,14 +1,15 @@
-"""Choice: a person named a host and no model, and is shown what the host has."""
+"""Choice: a person named a host and no model, and is shown what the host has; or a folder as one names a model."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from fusefs.cli.answers import say
-from fusefs.values.names import BaseUrl
+from fusefs.values.names import BaseUrl, Name
 from fusefs.values.reference import Reference
 
 if TYPE_CHECKING:
@@ -46,4 +47,19 @@ def only_models(sources: Sequence[Model | BaseUrl], settings: Settings, *, silen
     more = f" (and {listing.more} more, which are not shown)" if listing.more else ""
     if not listing.names:
         raise click.ClickException(f"{host} is a host and no model; it has none to choose from{more}")
-    raise click.ClickException(f"{host} is a host and no model; choose one of its {len(listing.names)} names{more}")
+    count = len(listing.names)
+    choice = f"choose one of its {count} names" if count > 1 else f"its one model is {listing.names[0]}"
+    raise click.ClickException(f"{host} is a host and no model; {choice}{more}")
+
+
+def folder_meant(sources: Sequence[Reference]) -> str | None:
+    """The first of `sources` that is read as a model of the default registry and is a folder here, too.
+
+    A name is never a folder by itself: what it means must not depend on where a command is typed.
+    """
+    for source in sources:
+        if isinstance(source, Name):
+            written = source.short.removesuffix(":latest")
+            if os.path.isdir(written):
+                return written
+    return None

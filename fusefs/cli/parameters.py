@@ -12,7 +12,7 @@ import click
 from fusefs.errors import InvalidInput, InvalidName, InvalidSetting
 from fusefs.system.places import needed_cache_home
 from fusefs.values.names import BaseUrl, Name, host_alone, without_user
-from fusefs.values.reference import Reference, is_path, parse_reference
+from fusefs.values.reference import Reference, is_local, is_path, parse_reference
 from fusefs.values.settings import ABLATED, Settings, parse_age, parse_seconds, parse_size
 
 if TYPE_CHECKING:
@@ -54,13 +54,9 @@ def _parse_path(text: str) -> Path:
 
 def _parse_mountpoint(text: str) -> Path:
     """A path; a URL in its place is a source behind which the mount point was forgotten.  It may hold a password."""
-    if "://" in text and not text.startswith(_PATH_LIKE):
+    if "://" in text and not is_path(text):
         raise InvalidSetting("Missing argument 'MOUNTPOINT': the last word is a SOURCE")
     return _parse_path(text)
-
-
-_PATH_LIKE = ("/", ".", "~")
-"""What a path begins with that nobody means as the name of a model."""
 
 
 def check_both(sources: Sequence[Reference | BaseUrl], mountpoint: Path) -> None:
@@ -70,7 +66,7 @@ def check_both(sources: Sequence[Reference | BaseUrl], mountpoint: Path) -> None
         click.UsageError: it was.
     """
     text = str(mountpoint)
-    is_folder = text.startswith(_PATH_LIKE) or os.path.isdir(text)
+    is_folder = is_path(text) or os.path.isdir(text)
     if not sources:
         raise click.UsageError("Missing argument 'SOURCE...'" if is_folder else "Missing argument 'MOUNTPOINT'")
     if not is_folder and ":" in text:
@@ -80,14 +76,14 @@ def check_both(sources: Sequence[Reference | BaseUrl], mountpoint: Path) -> None
 
 def _parse_name(text: str) -> Name:
     """The name of a model; a folder of this machine is there already, and is only mounted."""
-    if is_path(text):
+    if is_local(text):
         raise InvalidName(f"{text[:80]!r} is a folder of this machine: `fusefs mount` reads it in place")
     return Name.parse(text)
 
 
 def _or_host(parse: Callable[[str], Reference]) -> Callable[[str], Reference | BaseUrl]:
     """A host in the place of a model stands for the question what it has."""
-    return lambda text: (None if is_path(text) else host_alone(text)) or parse(text)
+    return lambda text: (None if is_local(text) else host_alone(text)) or parse(text)
 
 
 SOURCE = _Text("source", _parse_name)
@@ -111,6 +107,11 @@ def _together(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command
         return command
 
     return decorate
+
+
+def choice_option(name: str, choices: Sequence[str], text: str) -> Callable[[_Command], _Command]:
+    """An option whose value is one of `choices`; the first is the default."""
+    return click.option(name, type=click.Choice(choices), default=choices[0], show_default=True, help=text)
 
 
 sources_or_hosts_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE_OR_HOST)
@@ -151,7 +152,7 @@ fetch_options = _together(
         metavar="SIZE",
         default="256MiB",
         show_default=True,
-        help="Memory for chunks in flight, and for proved ones that are not on disk yet or not read yet.",
+        help="Memory for chunks in flight, and for verified chunks that the disk has refused or nobody has read yet.",
     ),
     click.option(
         "--cache-size",
@@ -171,8 +172,8 @@ fetch_options = _together(
         type=REGISTRY,
         metavar="URL",
         multiple=True,
-        help="A registry that has the same blobs, https://host[:port], asked for bytes before the one in the "
-        "name; the meaning of a tag and the right digests still come from that one; may be given several times.",
+        help="Another registry with the same blobs, https://host[:port]: bytes come from it first, the meaning of "
+        "a tag and the digests still from the registry in the name; may be given several times.",
     ),
     click.option(
         "--allow-private",
@@ -185,8 +186,8 @@ fetch_options = _together(
 lists_option = click.option(
     "--lists",
     type=click.Choice(["bound", "registry"]),
-    help="The chunk lists that decide until a whole blob is proved: only lists that matched the blob's digest, or "
-    "those of the registry, too. "
+    help="Chunk lists that count before a whole blob is proved: only those that matched the blob's digest (bound), "
+    "or the registry's, too. "
     "[default: bound for a name with a digest, else registry]",
 )
 

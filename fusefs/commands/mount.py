@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fusefs.cli.answers import warn
-from fusefs.cli.choice import only_models
+from fusefs.cli.choice import folder_meant, only_models
 from fusefs.cli.parameters import (
     PATH,
     cache_dir_of,
     cache_option,
     check_both,
+    choice_option,
     fetch_options,
     lists_option,
     places_arguments,
     settings_of,
     verbose_option,
 )
+from fusefs.errors import FusefsError, MountError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,40 +33,32 @@ if TYPE_CHECKING:
 @places_arguments
 @cache_option
 @fetch_options
-@click.option(
+@choice_option(
     "--layout",
-    type=click.Choice(["files", "ollama"]),
-    default="files",
-    show_default=True,
-    help="Show the model's files by name, or an OLLAMA_MODELS directory for `ollama serve`.",
+    ["files", "ollama"],
+    "Show the model's files by name, or an OLLAMA_MODELS directory for `ollama serve`.",
 )
-@click.option(
+@choice_option(
     "--unproved",
-    type=click.Choice(["wait", "allow", "refuse"]),
-    default="wait",
-    show_default=True,
-    help="Reads of a blob above 64 MiB without a chunk list that counts: wait until all of it is proved, allow them "
-    "before, or refuse them.",
+    ["wait", "allow", "refuse"],
+    "A read of a blob above 64 MiB that has no chunk list that counts: it waits until the whole blob is proved, "
+    "is allowed before that, or is refused.",
 )
 @lists_option
-@click.option(
+@choice_option(
     "--verify",
-    type=click.Choice(["boot", "always"]),
-    default="boot",
-    show_default=True,
-    help="Hash cached data again on its first use in each boot, or in each mount (not with --sealed symlink: reads "
-    "through a link bypass the mount).",
+    ["boot", "always"],
+    "Hash cached data again on its first use in each boot, or in each mount. `always` excludes --sealed symlink: "
+    "reads through a link bypass the mount.",
 )
 @click.option(
     "--fill/--no-fill", default=False, help="After the first open of a file, fetch the rest of it in the background."
 )
-@click.option(
+@choice_option(
     "--sealed",
-    type=click.Choice(["file", "symlink"]),
-    default="file",
-    show_default=True,
-    help="Show blobs that are complete and proved as files, or as symbolic links into the cache: faster, and they "
-    "outlive the daemon.",
+    ["file", "symlink"],
+    "Show models that are complete and proved as files, or as symbolic links into the cache. Links are faster, "
+    "and outlive the daemon.",
 )
 @click.option("--allow-other", is_flag=True, help="Let other users read the mount.")
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground: for systemd, and to look for faults.")
@@ -98,20 +92,23 @@ def mount(sources: tuple[Reference | BaseUrl, ...], mountpoint: Path, **options:
 
     settings = settings_of(options)
     names = only_models(sources, settings)
-    start(
-        MountOptions(
-            names=names,
-            mountpoint=mountpoint,
-            cache_dir=cache_dir_of(options["cache_dir"]),
-            stores=options["stores"],
-            settings=settings,
-            layout=options["layout"],
-            symlinks=options["sealed"] == "symlink",
-            allow_other=options["allow_other"],
-            log_file=options["log_file"],
-            verbose=options["verbose"],
-        ),
-        foreground=options["foreground"],
-        warn=say_warning,
-        progress=None if options["verbose"] else progress,
+    mount_options = MountOptions(
+        names=names,
+        mountpoint=mountpoint,
+        cache_dir=cache_dir_of(options["cache_dir"]),
+        stores=options["stores"],
+        settings=settings,
+        layout=options["layout"],
+        symlinks=options["sealed"] == "symlink",
+        allow_other=options["allow_other"],
+        log_file=options["log_file"],
+        verbose=options["verbose"],
     )
+    bar = None if options["verbose"] else progress
+    try:
+        start(mount_options, foreground=options["foreground"], warn=say_warning, progress=bar)
+    except FusefsError as exc:
+        folder = folder_meant(names)
+        if folder is None:
+            raise
+        raise MountError(f"{exc}; for the folder {folder!r} of this machine write ./{folder}") from exc

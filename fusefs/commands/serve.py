@@ -55,10 +55,10 @@ def serve(
 ) -> None:
     """Serve the models in DIR to other machines, as a registry.
 
-    DIR is an OLLAMA_MODELS store, a folder with a folder for each model, or a cache of the Hugging Face Hub; all but
-    the first are served as `local/<folder>:latest`.  Digests are computed once and kept; files that a client waits for
-    come first.  Hidden files, private files and leavings of tools are left out, and one line says so.  There is no
-    authentication.  Ends with Ctrl-C.
+    DIR is an OLLAMA_MODELS store, the folder of a model, a folder with a folder for each model, or a cache of the
+    Hugging Face Hub; all but the first are served as `local/<folder>:latest`.  Digests are computed once and kept;
+    files that a client waits for come first.  Hidden files, private files and leavings of tools are left out, and one
+    line says so.  There is no authentication.  Ends with Ctrl-C.
     """
     from fusefs.daemon.logs import to_stderr
 

@@ -42,20 +42,20 @@ class Account:
         file_system: FileSystem,
         engine: Engine,
         named: dict[Blob, str],
-        dog: Watchdog,
+        watchdog: Watchdog,
         notes: Sequence[str] = (),
     ) -> None:
         self._options = options
         self._file_system = file_system
         self._engine = engine
         self._named = named
-        self._dog = dog
+        self._watchdog = watchdog
         fetcher, counters = engine.fetcher, engine.counters
         since = time.monotonic()
         counters.watch(metrics.RATE, lambda: fetcher.rate)
         counters.watch(metrics.IN_FLIGHT, lambda: fetcher.in_flight)
         counters.watch(metrics.QUEUED, lambda: fetcher.queued)
-        counters.watch(metrics.OVERDUE, lambda: dog.overdue)
+        counters.watch(metrics.OVERDUE, lambda: watchdog.overdue)
         counters.watch(metrics.UPTIME, lambda: time.monotonic() - since)
         self._notes = tuple(notes)
         self.tuning: kernel.Tuning | None = None
@@ -83,7 +83,7 @@ class Account:
             wire=_wire_report(self.wiring),
             files=tuple(files),
             counters=self._engine.counters.snapshot(),
-            last_error=self._dog.complaint
+            last_error=self._watchdog.complaint
             or logs.trouble()
             or self._file_system.last_error
             or self._engine.fetcher.last_error

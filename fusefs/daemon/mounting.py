@@ -20,7 +20,7 @@ from fusefs.daemon.account import Account
 from fusefs.daemon.dump import dump
 from fusefs.daemon.reach import wait_abandoned
 from fusefs.daemon.sealedlinks import sealed_links
-from fusefs.daemon.signals import WATCHED, Duties, obey
+from fusefs.daemon.signals import WATCHED, Handlers, obey
 from fusefs.daemon.statuses import probe
 from fusefs.daemon.watchdog import Watchdog
 from fusefs.engine.engine import Engine, sole_error
@@ -41,7 +41,7 @@ from fusefs.vfs.layout import layout_of
 from fusefs.vfs.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
     from pathlib import Path
 
     from fusefs.cache.documents.writer import Keeper
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.offers.indexer import Progress
     from fusefs.values.chunks import Blob
+    from fusefs.values.digest import Digest
     from fusefs.values.snapshot import Snapshot
     from fusefs.vfs.filesystem import MountedBlob
 
@@ -163,17 +164,17 @@ async def run(options: MountOptions, ready: Callable[[], None]) -> None:
         was_ready = True
         ready()
 
-    duties = Duties()
+    handlers = Handlers()
     with trio.open_signal_receiver(*WATCHED) as received:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(obey, received, nursery, duties)
-            await _serve(options, now_ready, duties)
+            nursery.start_soon(obey, received, nursery, handlers)
+            await _serve(options, now_ready, handlers)
             nursery.cancel_scope.cancel()
     if not was_ready:
         raise KeyboardInterrupt
 
 
-async def _serve(options: MountOptions, ready: Callable[[], None], duties: Duties) -> None:
+async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Handlers) -> None:
     """The mount's life.  What is set up first is taken down last."""
     shared = options.symlinks and options.allow_other
     async with Engine.running(options, shared=shared) as engine, AsyncExitStack() as stack:
@@ -191,12 +192,12 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         named = engine.offer(fetched)
         await trio.to_thread.run_sync(warn_of_whole_reads, fetcher, fetched)
 
-        file_system = FileSystem(tree, _opener(fetcher, options), counters, look=fetcher.look)
+        file_system = FileSystem(tree, _opener(fetcher, options), counters, look=looker(fetcher, options.local.files))
         fetcher.lied = lambda blob: nursery.start_soon(forget_pages, file_system.inodes_of(blob))
-        dog = Watchdog(file_system.reads, options.settings.timeout, pool.in_flight)
-        duties.refresh = pool.refresh
-        duties.dump = partial(dump, file_system.reads, engine)
-        mount = Account(options, file_system, engine, named, dog, recalled_lines(recalled))
+        watchdog = Watchdog(file_system.reads, options.settings.timeout, pool.in_flight)
+        handlers.refresh = pool.refresh
+        handlers.dump = partial(dump, file_system.reads, engine)
+        mount = Account(options, file_system, engine, named, watchdog, recalled_lines(recalled))
 
         ended = trio.Event()
         operations = FuseOperations(file_system)
@@ -215,7 +216,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], duties: Dutie
         log.info("Mounted %s at %s.", ", ".join(map(str, options.names)), options.mountpoint)
         ready()
         nursery.start_soon(_keep, engine.keeper)
-        nursery.start_soon(dog.run)
+        nursery.start_soon(watchdog.run)
         if options.background and made.minor is not None:
             nursery.start_soon(_end_abandoned, made.minor, operations, ended)
         await ended.wait()
@@ -245,6 +246,15 @@ def _opener(fetcher: Fetcher, options: MountOptions) -> Callable[[Blob], Mounted
         return BlobFile(fetcher, fetcher.track(blob), fill=options.settings.fill)
 
     return opened
+
+
+def looker(fetcher: Fetcher, in_place: Collection[Digest]) -> Callable[[Iterable[Blob]], Awaitable[None]]:
+    """`Fetcher.look`, but for blobs that are read in place: nothing that the cache knows is said of them."""
+
+    async def look(blobs: Iterable[Blob]) -> None:
+        await fetcher.look([blob for blob in blobs if blob.digest not in in_place])
+
+    return look
 
 
 async def _session(  # noqa: ASYNC128 # session.serve is what says started

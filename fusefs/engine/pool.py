@@ -87,14 +87,14 @@ class SourcePool:
         for source in self._all():
             if isinstance(source, Retrying) and source.remote is not None:
                 trouble, standing = resting.pop(source.remote.host, ""), source.standing
-                aside = standing.blobs if standing is not None else 0
+                blocked = standing.blobs if standing is not None else 0
                 whole = source.remote.ignores_range
-                if aside or trouble or whole or source.label not in found:
+                if blocked or trouble or whole or source.label not in found:
                     found[source.label] = SourceState(
                         label=source.label,
-                        state="resting" if trouble else "blocked" if aside else "ok",
+                        state="resting" if trouble else "blocked" if blocked else "ok",
                         reason=trouble or (standing.reason if standing is not None else ""),
-                        blobs_blocked=aside,
+                        blobs_blocked=blocked,
                         ignores_range=whole,
                     )
         for host, reason in resting.items():

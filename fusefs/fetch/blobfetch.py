@@ -10,6 +10,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
+from fusefs.cache.blob.sealing import put_liar_aside
 from fusefs.errors import BlobQuarantined, BlobUnproved, FusefsError, NotCached
 from fusefs.fetch.flight import BlobFlights
 from fusefs.fetch.left import Left
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from fusefs.sources.failover import Failover
     from fusefs.values.chunks import Blob
     from fusefs.values.settings import Settings
-    from fusefs.values.trace import Start
+    from fusefs.values.trace import Trace
     from fusefs.values.voucher import Voucher
 
     Listed = tuple[ChunkList, Voucher]
@@ -178,6 +179,9 @@ class BlobFetch:
     def local_list(self) -> Listed | None:
         """The chunk list as far as it can be known without the network.  Blocking, but short; raises CacheError."""
         blob = self.blob
+        for chunker in list(self.retired):
+            if chunker.quarantined:  # its list lies here still, while whoever judged it is about to put it aside
+                put_liar_aside(chunker)
         self._list = None  # what `ls` has seen may be in quarantine by now
         if blob.size <= self._settings.single_chunk_limit and blob.digest.is_sha256:
             return ChunkList.single(blob), BOUND
@@ -234,11 +238,10 @@ class BlobFetch:
         # Once a mount: what was hashed since is not hashed again because the blob was closed meanwhile.
         doubt = self._settings.verify == "always" and not self._was_open
         self._list = None  # the chunker has it from here on; and what turns out to be a lie now is not used again
-        chunker = self._cache.chunker(self.blob, *listed, doubt=doubt)
+        chunker = self._cache.chunker(self.blob, *listed, doubt=doubt, readers=self.readers)
         self._opened_in = Left.by(chunker)
-        chunker.usage.readers = self.readers
-        chunker.serve_unproved = self._settings.unproved == "allow"
-        chunker.bound_only = self.bound_only or self._is_anothers(chunker.voucher)
+        bound_only = self.bound_only or self._is_anothers(chunker.voucher)
+        chunker.serve_by(bound_only=bound_only, unproved=self._settings.unproved == "allow")
         if chunker.full is not None and not chunker.sealed and chunker.by_whole:
             # It can only be proved as a whole, and for that it must lie somewhere; the next read looks for room again.
             chunker.close()
@@ -248,15 +251,15 @@ class BlobFetch:
         self._was_open = True
         return chunker
 
-    def keep(self, start: Start) -> None:
+    def keep(self, trace: Trace) -> None:
         """Keep the record of a load for the next one, as far as the disk takes it.  Blocking, but short."""
-        self._cache.put_start(self.blob, start)
+        self._cache.put_trace(self.blob, trace)
 
     def keep_last(self) -> None:
         """The mount ends: keep what was not kept yet.  Blocking, but short."""
-        start = None if self.prefetch is None else self.prefetch.unsaved_record()
-        if start is not None:
-            self.keep(start)
+        trace = None if self.prefetch is None else self.prefetch.unsaved_record()
+        if trace is not None:
+            self.keep(trace)
 
     def _pinned(self) -> Listed | None:
         """The pinned list, read once: `ls` asks for it, too, and a list may have 40 MB."""
@@ -283,11 +286,11 @@ class BlobFetch:
         if found is None:
             return None
         chunks, self._listed_by = found
-        return chunks, self._listed_by.voucher
+        return chunks, chunks.voucher or self._listed_by.voucher
 
     def _is_possible(self, chunks: ChunkList) -> bool:
-        """A list of one chunk has the blob's own digest, or it is a lie on the face of it."""
-        return len(chunks) != 1 or chunks.raw_digest(0) == self.blob.digest.raw
+        """A list of one chunk has the blob's own digest, if it has any, or it is a lie on the face of it."""
+        return len(chunks) != 1 or chunks.known(0) in (None, self.blob.digest.raw)
 
     def other_list(self, chunker: Chunker, seen: str) -> Listed | None:
         """The list that the sources have by now, if it is another one than that of `chunker`, and in the right.
@@ -305,7 +308,7 @@ class BlobFetch:
             return None  # nobody's word counts against what was proved, or at all
 
         def fits(chunks: ChunkList) -> bool:
-            if not chunks.proved or chunks == chunker.chunks or not self._is_possible(chunks):
+            if not chunks.complete or chunks == chunker.chunks or not self._is_possible(chunks):
                 return False
             return any(str(chunks.digest(i)) == seen for i in range(len(chunks)))
 

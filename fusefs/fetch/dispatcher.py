@@ -39,7 +39,7 @@ class Dispatcher:
         self._flights = flights
         self._tasks = tasks
         self._buffers = Buffers(settings.memory // 2)
-        self._shares = Shares(settings.connections, steady="lanes" in settings.without)
+        self._shares = Shares(settings.connections, steady="concurrency" in settings.without)
         self._streams = Streams(self._lock, settings.timeout)
         self._threads = trio.CapacityLimiter(math.inf)  # the shares are the limit
         self._short = False  # a reader lacks memory
@@ -186,5 +186,5 @@ class Dispatcher:
         if error is None:
             size, now = flight.chunker.chunks.size_of(flight.index), trio.current_time()
             self._flights.rate.add(size, now)
-            worker.lanes.landed(size, now)
+            worker.limit.landed(size, now)
         self._flights.land(flight, error)

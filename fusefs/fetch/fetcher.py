@@ -19,7 +19,7 @@ Timeline of a cold read
     `run_sync_soon(_landed)` → unlock, flight lands, waiters look again → pread.  `ensure` is one round of it; who
     reads looks again and may ask for another.
 
-Floors, each knowing those below it: flights and tasks; foresight, dispatcher; prover; opener; completion; claims.
+Floors, each knowing those below it: flights and tasks; prefetcher, dispatcher; prover; opener; completion; claims.
 
 Failure modes
     Another process has the chunk's lock: the flight is parked and polled; it lands when the map says present, and is
@@ -38,13 +38,13 @@ from fusefs.fetch.blobfetch import BlobFetch
 from fusefs.fetch.claims import Claims
 from fusefs.fetch.completion import Completion
 from fusefs.fetch.dispatcher import Dispatcher
-from fusefs.fetch.driver import Foresight
 from fusefs.fetch.flight import Priority
 from fusefs.fetch.flights import Flights
 from fusefs.fetch.hearsay import Hearsay
 from fusefs.fetch.idle import IdleBlobs
 from fusefs.fetch.lookout import PATIENCE, Lookout
 from fusefs.fetch.opener import Opener
+from fusefs.fetch.prefetcher import Prefetcher
 from fusefs.fetch.proving import Prover
 from fusefs.fetch.spillwatch import SpillWatch
 from fusefs.fetch.tasks import Tasks
@@ -79,7 +79,7 @@ class Fetcher:
     Attributes:
         counters: what happened so far.
         tasks: what runs for it.
-        foresight: is told of reads, and fetches ahead of them.
+        prefetcher: is told of reads, and fetches ahead of them.
         hearsay: what threads have to tell the event loop.
         timeout: seconds that a reader waits without success before it fails.
         lied: told of a blob by whose chunk list wrong bytes may have been served.
@@ -95,12 +95,12 @@ class Fetcher:
         self._settings = settings
         self._blobs: dict[Digest, BlobFetch] = {}
         self._flights = Flights(self.tasks, self._present)
-        self.foresight = Foresight(self._flights, self.tasks)
+        self.prefetcher = Prefetcher(self._flights, self.tasks)
         self.hearsay = Hearsay()
         self._dispatcher = Dispatcher(settings, counters, self._flights, self.tasks)
         self._idle = IdleBlobs(self.tasks.threads, cache.quota, settings.timeout)
-        self._prover = Prover(self._flights, self.tasks, self._idle, self.foresight, settings.timeout)
-        self._opener = Opener(self.tasks.threads, self._idle, self.foresight, self._prover)
+        self._prover = Prover(self._flights, self.tasks, self._idle, self.prefetcher, settings.timeout)
+        self._opener = Opener(self.tasks.threads, self._idle, self.prefetcher, self._prover)
         self._spills = SpillWatch(self.tasks.threads, self._opener, self._prover.tend, settings.timeout)
         self._completion = Completion(self._flights, self._opener, self._prover, self._spills, settings.timeout)
         self._lookout = Lookout(self.tasks)

@@ -1,8 +1,8 @@
 """IdleBlobs: the blobs that are open, and which of them give their descriptors back.
 
-A blob that is open keeps three or four: the map, its mapping, the data, and perhaps one for direct writes.  What nobody
-uses is closed, least recently used first, when more than a part of what the process may have is open, and all of it
-when there are none left.  The next read opens it again, as the first one did.
+A blob that is open keeps three to five: the map, its mapping, the data, and perhaps one for direct writes and one for
+the slots of its list.  What nobody uses is closed, least recently used first, when more than a part of what the process
+may have is open, and all of it when there are none left.  The next read opens it again, as the first one did.
 
 Nobody uses a blob that has no flight, no reader that waits, no task or thread at work on it (`Use`), and no
 chunk in memory that the disk would not take.  A file that a program has open counts as used, too, until there is no

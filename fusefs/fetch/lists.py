@@ -1,4 +1,4 @@
-"""Listing: which source's chunk list is used.  Blocking.
+"""Lists: the source whose chunk list is used, and its list.  Blocking.
 
 Only those are asked whose word counts: stores, and the registry in the name.  A mirror gives bytes, not truth: with a
 list of its own that fits bytes of its own it could have anything served until the whole blob is proved.

@@ -22,7 +22,7 @@ _COLD = 10
 def prefetch_of(chunker: Chunker, cache: DiskCache, settings: Settings) -> Prefetch:
     """The policies for a blob that was just opened.  Blocking, but short."""
     cold = not chunker.sealed and _COLD * chunker.present_bytes < chunker.blob.size
-    kept = cache.start(chunker.blob) if cold else None
+    kept = cache.trace(chunker.blob) if cold else None
     # What was fetched ahead must not make room for what is fetched further ahead.
     most = min(settings.readahead_max, (settings.cache_size or math.inf) // _AHEAD)
     return Prefetch(chunker.chunks, int(most), kept=kept, cold=cold, without=settings.without)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.errors import DigestMismatch
     from fusefs.fetch.blobfetch import BlobFetch, Listed
-    from fusefs.fetch.driver import Foresight
     from fusefs.fetch.idle import IdleBlobs
+    from fusefs.fetch.prefetcher import Prefetcher
     from fusefs.fetch.proving import Prover
     from fusefs.fetch.threads import CacheThreads
     from fusefs.values.digest import Digest
@@ -54,10 +54,10 @@ def _reopened(fetch: BlobFetch, chunker: Chunker) -> Chunker:
 class Opener:
     """Opens the blobs of one fetcher."""
 
-    def __init__(self, threads: CacheThreads, idle: IdleBlobs, foresight: Foresight, prover: Prover) -> None:
+    def __init__(self, threads: CacheThreads, idle: IdleBlobs, prefetcher: Prefetcher, prover: Prover) -> None:
         self._threads = threads
         self._idle = idle
-        self._foresight = foresight
+        self._prefetcher = prefetcher
         self._prover = prover
         # Threads of their own: what is present must open while others wait for a dead network (P7), and what another
         # host has while they wait for a dead host.
@@ -99,7 +99,7 @@ class Opener:
         fetch.left = None
         fetch.chunker = chunker
         self._idle.opened(fetch)
-        self._foresight.opened(fetch, chunker)
+        self._prefetcher.opened(fetch, chunker)
         return chunker
 
     async def reopen(self, fetch: BlobFetch, chunker: Chunker) -> Chunker | None:
@@ -120,8 +120,7 @@ class Opener:
                 await self._threads.run_to_end(fresh.close)
                 return None
             # No await from here on: whoever looks finds each chunk at the one or at the other.
-            fresh.watched, fresh.spills = chunker.watched, chunker.spills
-            chunker.memory.spill.hand_over(chunker, fresh)
+            fresh.take_over(chunker)
             fetch.chunker = fresh
             fetch.retired.append(chunker)  # threads may still use it
             self._idle.opened(fetch)

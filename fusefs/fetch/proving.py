@@ -21,9 +21,9 @@ from fusefs.fetch.flight import Priority, again
 if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.blobfetch import BlobFetch
-    from fusefs.fetch.driver import Foresight
     from fusefs.fetch.flights import Flights
     from fusefs.fetch.idle import IdleBlobs
+    from fusefs.fetch.prefetcher import Prefetcher
     from fusefs.fetch.tasks import Tasks
     from fusefs.values.digest import Digest
 
@@ -47,11 +47,11 @@ class _Whole:
 class Prover:
     """Belongs to one fetcher."""
 
-    def __init__(self, flights: Flights, tasks: Tasks, idle: IdleBlobs, foresight: Foresight, timeout: float) -> None:
+    def __init__(self, flights: Flights, tasks: Tasks, idle: IdleBlobs, prefetcher: Prefetcher, timeout: float) -> None:
         self._flights = flights
         self._tasks = tasks
         self._idle = idle
-        self._foresight = foresight
+        self._prefetcher = prefetcher
         self._timeout = timeout
         self._tending: dict[Digest, bool] = {}
         self._wholes: dict[Digest, _Whole] = {}
@@ -82,14 +82,17 @@ class Prover:
                 more = self._tending[digest]
             if chunker.hashed and chunker.complete and not chunker.sealed:
                 await self.seal(fetch, chunker)
-                self._foresight.keep(fetch)
+                self._prefetcher.keep(fetch)
         except BlobQuarantined as exc:
             self._tasks.last_error = str(exc)  # the log has it from whoever put it there
         except Exception as exc:
             self._tasks.report(exc)
         finally:
-            self._tending.pop(digest, None)
+            again = self._tending.pop(digest)
             fetch.use.let_go()
+        if again and fetch.chunker is not None:
+            # While the whole was judged: it may be open anew, and nobody else follows what arrives there.
+            self.tend(fetch, fetch.chunker)
 
     async def seal(self, fetch: BlobFetch, chunker: Chunker) -> bool:
         """Prove the whole blob now; False when chunks are missing after all.

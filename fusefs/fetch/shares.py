@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fusefs.fetch.pulse import Pulse
-from fusefs.prefetch.concurrency import Lanes
+from fusefs.prefetch.concurrency import ConcurrencyLimit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,17 +44,17 @@ class Worker:
         host: whom it asks.
         blob: for what.
         prefetch: no reader waited for it when it started.
-        lanes: how many requests prefetch may have in flight at its host.
+        limit: how many requests prefetch may have in flight at its host.
         pulse: beats when bytes come.
     """
 
-    __slots__ = ("_heard", "_since", "blob", "host", "lanes", "prefetch", "pulse")
+    __slots__ = ("_heard", "_since", "blob", "host", "limit", "prefetch", "pulse")
 
-    def __init__(self, host: str, blob: object, now: float, lanes: Lanes, *, prefetch: bool) -> None:
+    def __init__(self, host: str, blob: object, now: float, limit: ConcurrencyLimit, *, prefetch: bool) -> None:
         self.host = host
         self.blob = blob
         self.prefetch = prefetch
-        self.lanes = lanes
+        self.limit = limit
         self.pulse = Pulse()
         self._heard = 0
         self._since = now
@@ -70,7 +70,7 @@ class Worker:
 class _Host:
     def __init__(self, connections: int, *, steady: bool) -> None:
         self.workers: set[Worker] = set()
-        self.lanes = Lanes(connections - RESERVED, steady=steady)
+        self.limit = ConcurrencyLimit(connections - RESERVED, steady=steady)
         self.prefetching = 0
         self.blobs: Counter[object] = Counter()
         self.silent: Counter[object] = Counter()
@@ -107,7 +107,7 @@ class Shares:
         """Whether a worker for `blob` may start at `host`, as things were at the last `look`."""
         at = self._hosts[host]
         size = len(at.workers)
-        if prefetch and at.prefetching - (0 if at.silent[blob] else at.silent_prefetch) >= at.lanes.allowed:
+        if prefetch and at.prefetching - (0 if at.silent[blob] else at.silent_prefetch) >= at.limit.allowed:
             return False
         if size and self.running >= _MOST * self._connections:
             return False
@@ -121,7 +121,7 @@ class Shares:
     def begin(self, host: str, blob: object, now: float, *, prefetch: bool) -> Worker:
         """A worker starts."""
         at = self._hosts[host]
-        worker = Worker(host, blob, now, at.lanes, prefetch=prefetch)
+        worker = Worker(host, blob, now, at.limit, prefetch=prefetch)
         at.workers.add(worker)
         at.blobs[blob] += 1
         at.prefetching += prefetch
@@ -139,10 +139,10 @@ class Shares:
         self.running -= 1
 
     def idle(self, waiting: Iterable[Flight]) -> None:
-        """Nothing more starts now; at hosts for which no flight is `waiting` there is less to prefetch than lanes."""
+        """Nothing more starts now; hosts for which no flight is `waiting` have less to prefetch than they may."""
         busy = set()
         for flight in waiting:
             busy.add(flight.host)
         for name, host in self._hosts.items():
-            if name not in busy and host.prefetching < host.lanes.allowed:
-                host.lanes.starved()
+            if name not in busy and host.prefetching < host.limit.allowed:
+                host.limit.starved()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fusefs.cache.blob.chunkmap import ARRIVED
 from fusefs.errors import (
     CacheError,
     Cancelled,
@@ -26,6 +27,7 @@ from fusefs.errors import (
 from fusefs.fetch.pulse import Pulse
 from fusefs.fetch.spans import runs
 from fusefs.fetch.wholestream import Alone, Verdict
+from fusefs.sources.base import Evidenced
 from fusefs.values import metrics
 from fusefs.values.chunks import Chunk
 
@@ -173,10 +175,11 @@ class _Span:
 
     def _take(self, index: int, body: Body, origin: Origin) -> DigestMismatch | None:
         """Take one chunk from the stream; a mismatch is returned, because the stream goes on behind it."""
-        counters, proved = self.counters, self.chunker.chunks.proved
-        counted = self.chunker.chunks[index].size
+        counters, chunks = self.counters, self.chunker.chunks
+        counted = chunks[index].size
+        prove = body.evidence if not chunks.complete and isinstance(body, Evidenced) else None
         try:
-            self.chunker.fill(index, partial(self._receive, body), self.buffer)
+            state = self.chunker.fill(index, partial(self._receive, body), self.buffer, prove)
         except DigestMismatch as exc:
             counters.add(metrics.BYTES_FETCHED, counted)
             counters.add(metrics.CHUNKS_REJECTED)
@@ -184,7 +187,7 @@ class _Span:
             self.turns.wrong(index)
             return exc
         counters.add(metrics.BYTES_FETCHED, counted)
-        counters.add(metrics.CHUNKS_VERIFIED if proved else metrics.CHUNKS_UNPROVED)
+        counters.add(metrics.CHUNKS_UNPROVED if state == ARRIVED else metrics.CHUNKS_VERIFIED)
         self.turns.right(index)
         self.left.remove(index)
         self.landed(index, None)

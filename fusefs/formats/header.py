@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.errors import InvalidHeader
 from fusefs.formats import gguf, safetensors
-from fusefs.values.chunks import MAX_BLOB_SIZE
+from fusefs.values.chunklimits import MAX_BLOB_SIZE
 
 if TYPE_CHECKING:
     from fusefs.formats.extents import Extents

@@ -73,6 +73,8 @@ class Folder:
         self._name = self._name_of(real, above)
         self._allowed = allowed
         self._left_out = left_out
+        if self.path == directory / "hub":
+            self._note_outside(directory)
 
     @staticmethod
     def _name_of(real: Path, above: Path | None) -> str:
@@ -136,6 +138,17 @@ class Folder:
             if self._allowed.objection(name) is None and name not in hubcache.OWN:
                 text = f"{str(self.path / name)!r} is left out: it lies beside the models, in none of them."
                 self._left_out.add(Reason.BESIDE, name, text)
+
+    def _note_outside(self, above: Path) -> None:
+        """A folder that only looks like the library's own may have other models beside the cache."""
+        try:
+            names = sorted(os.listdir(above))
+        except OSError:  # it may be entered, and not be read
+            return
+        for name in names:
+            if self._allowed.objection(name) is None and name not in hubcache.OWN | hubcache.OWN_ABOVE:
+                text = f"{str(above / name)!r} is left out: the cache {str(self.path)!r} beside it is served."
+                self._left_out.add(Reason.OUTSIDE, name, text)
 
     def _may_enter(self, name: str) -> bool:
         path = self.path / name

@@ -28,6 +28,11 @@ _OTHER = re.compile(r"(?:datasets|spaces)--.+", re.DOTALL)
 OWN = frozenset({"version.txt", "CACHEDIR.TAG", ".locks"})
 """What the library itself has at the top of a cache."""
 
+OWN_ABOVE = frozenset(
+    {"hub", "xet", "assets", "datasets", "modules", "accelerate", "evaluate", "metrics", "token", "stored_tokens"}
+)
+"""What the library and its sisters have beside a cache (`$HF_HOME`)."""
+
 _REFERENCE = 256
 """Bytes of a reference that are read at most; it holds the name of a commit."""
 

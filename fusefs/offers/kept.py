@@ -24,7 +24,8 @@ from fusefs.offers.stamp import Stamp, fitting_chunk_size
 from fusefs.system.files import read_plain, sweep, write_atomically
 from fusefs.system.parents import check_parents
 from fusefs.system.spot import Held, unlink_at
-from fusefs.values.chunks import MAX_CHUNKS, ChunkList
+from fusefs.values.chunklimits import MAX_CHUNKS
+from fusefs.values.chunks import ChunkList
 from fusefs.values.digest import Digest
 
 log = logging.getLogger(__name__)

@@ -29,6 +29,7 @@ class Reason(enum.Enum):
     NOWHERE = ("link that leads nowhere", "links that lead nowhere", "")
     DATASET = ("data set or space", "data sets or spaces", "")
     BESIDE = ("file beside the models", "files beside the models", "put it into a folder")
+    OUTSIDE = ("beside the cache of the Hub", "beside the cache of the Hub", "serve their folders one by one")
     LOOP = ("link to a folder above", "links to folders above", "")
     NAME = ("name that no mount takes", "names that no mount takes", "want UTF-8 without control characters")
     SPECIAL = ("that is no file", "that are no files", "")

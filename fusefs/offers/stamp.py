@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from fusefs.errors import ServeError
-from fusefs.values.chunks import most_chunks
+from fusefs.values.chunklimits import most_chunks
 
 if TYPE_CHECKING:
     from pathlib import Path

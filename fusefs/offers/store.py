@@ -208,7 +208,7 @@ class StoreCatalog:
                 chunks, _ = unpack(file.read(MAX_PACKED_SIZE + 1), size)
         except (OSError, FusefsError):
             return None
-        return chunks if chunks.proved else None
+        return chunks if chunks.complete else None
 
     def _links(self) -> list[tuple[Name, Path]]:
         """Every name and its manifest file; the public registry's first, so that it wins where two hosts collide."""

@@ -1,36 +1,39 @@
-"""Lanes: how many requests prefetch has in flight.  Pure policy: bytes and times in, a number out.
+"""ConcurrencyLimit: how many requests prefetch may have in flight.  Pure policy: bytes and times in, a number out.
 
-Each request under way takes its share of the link from a reader who waits, and its part of the queue before it.  So
-prefetch has no more than fill the link: another one is tried now and then, and kept only when more arrives with it; one
-less is tried, too, and kept when no less arrives.  Servers that give each connection a fixed rate get all lanes, a
-saturated link gets few.
+A request in flight takes a share of the link, and a place in the queue, from a reader who waits.  So prefetch has only
+as many as fill the link.  The limit climbs and falls by trial: one more is kept if more bytes arrive with it, one less
+is kept if no fewer do.  A server that gives each connection a fixed rate gets all of them, a saturated link a few.
 """
 
 from __future__ import annotations
 
 FIRST = 3
-"""Lanes at the start: one waits for its answer and one for its last bytes while the third one fills the link."""
+"""Requests at the start: one waits for its answer and one for its last bytes while the third one fills the link."""
 
 FEWEST = 2
 
 _TRIAL = 0.3
-"""Seconds that a number of lanes is looked at."""
+"""Seconds for which a limit is measured."""
 
 _SETTLING = 0.1
-"""Seconds after a change that are not looked at: a new request has to be answered first."""
+"""Seconds after a change that are not measured: a new request has to be answered first."""
 
 _GAIN, _LOSS = 1.08, 0.96
-"""What must arrive with one lane more, or with one less, compared with before; measurements differ by some per cent."""
+"""The rate with one request more, or one less, against the rate before that keeps it; rates vary by some per cent."""
 
 _PAUSES = (1.0, 16.0)
 """Seconds between two trials: at first, and at most, when nothing changes."""
 
 
-class Lanes:
-    """The lanes of one dispatcher, at most `most`.
+class ConcurrencyLimit:
+    """The limit at one host.
 
     Attributes:
         allowed: how many requests prefetch may have in flight now.
+
+    Args:
+        most: the highest limit.
+        steady: it stays as it is at the start.
     """
 
     def __init__(self, most: int, *, steady: bool = False) -> None:
@@ -47,11 +50,11 @@ class Lanes:
         self._idle = True
 
     def starved(self) -> None:
-        """There is less to fetch than lanes: what arrives now says nothing about the link."""
+        """There is less to fetch than the limit allows: what arrives now says nothing about the link."""
         self._idle = True
 
     def landed(self, size: int, now: float) -> None:
-        """`size` bytes arrived at `now` seconds, while every allowed lane was busy."""
+        """`size` bytes arrived at `now` seconds, while all allowed requests were in flight."""
         if self._steady:
             return
         if self._idle:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from fusefs.formats.extents import Extents
     from fusefs.values.chunks import ChunkList
-    from fusefs.values.trace import Start
+    from fusefs.values.trace import Trace
 
 FEW_CHUNKS = 4
 """A blob of no more chunks is here before anything can be learned about it."""
@@ -63,7 +63,7 @@ class Prefetch:
         chunks: ChunkList,
         largest: int,
         *,
-        kept: Start | None = None,
+        kept: Trace | None = None,
         cold: bool = False,
         without: frozenset[str] = frozenset(),
     ) -> None:
@@ -150,12 +150,12 @@ class Prefetch:
         """True when the record of this load should be kept before the load ends."""
         return self._record is not None and self._record.grown
 
-    def unsaved_record(self) -> Start | None:
-        """The start to keep for the next load; None when the one that was kept is better, or nothing has changed."""
+    def unsaved_record(self) -> Trace | None:
+        """The access trace to keep for the next load; None when the kept one is better, or nothing has changed."""
         left = self._replay is not None and self._replay.left
         return None if self._record is None else self._record.unsaved(left=left)
 
-    def record_saved(self, start: Start) -> None:
+    def record_saved(self, trace: Trace) -> None:
         """What `unsaved_record` gave was written."""
         if self._record is not None:
-            self._record.saved(start)
+            self._record.saved(trace)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.prefetch.ranges import Ranges
 from fusefs.values.settings import MIB
-from fusefs.values.trace import MAX_RANGES, Start
+from fusefs.values.trace import MAX_RANGES, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Record:
     of the kept one needs only half of its length: the program, or what is asked of it, has changed.
     """
 
-    def __init__(self, chunks: ChunkList, kept: Start | None) -> None:
+    def __init__(self, chunks: ChunkList, kept: Trace | None) -> None:
         self._chunks = chunks
         self._kept = 0 if kept is None else _total(kept)
         self._seen = Ranges()
@@ -55,21 +55,21 @@ class Record:
         """True when it is so much longer than when it was looked at last that it should be kept meanwhile."""
         return self._bytes >= max(_GROWTH, 2 * self._looked)
 
-    def unsaved(self, *, left: bool) -> Start | None:
-        """The start to keep in place of the one that was kept; None when that one stays, or nothing has changed.
+    def unsaved(self, *, left: bool) -> Trace | None:
+        """The access trace to keep in place of the one that was kept; None when that one stays, or nothing has changed.
 
         Args:
-            left: the load has left the order of the start that was kept.
+            left: the load has left the order of the trace that was kept.
         """
         self._looked = self._bytes
         needed = self._kept // 2 if left else self._kept
         if self._bytes in (self._saved, 0) or self._bytes <= needed or self._count < _SHORTEST:
             return None
-        return Start.of(_byte_ranges(self._chunks, self._order))
+        return Trace.of(_byte_ranges(self._chunks, self._order))
 
-    def saved(self, start: Start) -> None:
+    def saved(self, trace: Trace) -> None:
         """What `unsaved` gave is on the disk, or the disk does not take it."""
-        self._saved = _total(start)
+        self._saved = _total(trace)
 
 
 def _byte_ranges(chunks: ChunkList, order: Sequence[range]) -> list[tuple[int, int]]:
@@ -77,5 +77,5 @@ def _byte_ranges(chunks: ChunkList, order: Sequence[range]) -> list[tuple[int, i
     return [(extent.start, extent.stop) for extent in extents]
 
 
-def _total(start: Start) -> int:
-    return sum(stop - begin for begin, stop in start.ranges)
+def _total(trace: Trace) -> int:
+    return sum(stop - begin for begin, stop in trace.ranges)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fusefs.prefetch.read import Read
-    from fusefs.values.trace import Start
+    from fusefs.values.trace import Trace
 
 _MISSES = 8
 """Reads in a row that are not where the record has the reader: from then on it is another load.
@@ -18,16 +18,16 @@ A few are the same load with its threads in another order, or somebody else who 
 
 
 class Replay:
-    """Where a reader is in a recorded start, and what of it was returned.
+    """The place of a reader in an access trace, and the part of it that was returned.
 
     Attributes:
         over: it has nothing more to say: the record is at its end, or the reader left its order.
         left: the reader left its order.
     """
 
-    def __init__(self, start: Start) -> None:
-        self._ranges = start.ranges
-        self._ends = list(accumulate(stop - begin for begin, stop in start.ranges))
+    def __init__(self, trace: Trace) -> None:
+        self._ranges = trace.ranges
+        self._ends = list(accumulate(stop - begin for begin, stop in trace.ranges))
         self._order = sorted(range(len(self._ranges)), key=self._ranges.__getitem__)
         self._begins = [self._ranges[i][0] for i in self._order]
         # Both count bytes of the record: how far the reader has come, and how far it was returned.

@@ -43,7 +43,10 @@ class Patience:
         self._counters = counters
         self._stopped = stopped
         self._brief = brief
-        self.renew()
+        self._deadline = clock.now() + timeout
+        self._tries = 0
+        self._last = ""
+        self._same = 0
 
     def renew(self) -> None:
         """Something was gained, and somebody waits for more: the time begins anew."""

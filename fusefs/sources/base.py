@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from fusefs.values.chunks import Blob, Chunk, ChunkList
+    from fusefs.values.evidence import Evidence
     from fusefs.values.names import Name
 
 
@@ -41,6 +42,18 @@ class Body(Protocol):
         """Give the connection back, or drop it when bytes are left.  From any thread: a blocked `readinto` ends."""
 
 
+@runtime_checkable
+class Evidenced(Protocol):
+    """What a Body can do besides whose Origin proves ranges that no chunk list has digests of."""
+
+    def evidence(self) -> Evidence:
+        """The evidence for the chunks that have been read up to here.  Blocking.
+
+        Raises:
+            SourceError: it cannot be had.
+        """
+
+
 class Origin(Protocol):
     """Bytes of blobs from one place, with everything bound in.  Blocking; from any thread.
 
@@ -60,7 +73,10 @@ class Index(Protocol):
     """Chunk lists, from wherever they are.  Blocking; from any thread."""
 
     def chunk_list(self, blob: Blob) -> ChunkList | None:
-        """The chunk list of a blob, complete and checked; None when this place keeps none."""
+        """The chunk list of a blob, checked; None when this place keeps none.
+
+        It is complete, or it is evidenced, and the Origin that goes with it has the evidence.
+        """
 
 
 class Source(Protocol):
@@ -76,7 +92,7 @@ class Source(Protocol):
         """The raw bytes of the manifest; when `name.digest` is set, they match it."""
 
     def chunk_list(self, name: Name, blob: Blob) -> ChunkList | None:
-        """The chunk list of a blob, complete and checked; None when this source keeps none."""
+        """The chunk list of a blob, checked; None when this source keeps none.  See `Index.chunk_list`."""
 
     def open_range(self, name: Name, blob: Blob, chunk: Chunk) -> Body:
         """Start to read the bytes `chunk` of a blob that belongs to the model `name`; see `Body.given`."""

@@ -109,9 +109,9 @@ class LocalStore:
             raise _error(exc, self.label) from exc
 
     def _chunk_list(self, path: Path, blob: Blob) -> ChunkList | None:
-        """As a cache pins it; one without digests proves nothing and is none."""
+        """As a cache pins it; one that is not complete proves nothing to others and is none."""
         chunks, _ = unpack(self._read(path, MAX_PACKED_SIZE + 1), blob.size)
-        return chunks if chunks.proved else None
+        return chunks if chunks.complete else None
 
     def _read(self, path: Path, limit: int) -> bytes:
         with os.fdopen(self._open(path), "rb") as file, translated(self.label):

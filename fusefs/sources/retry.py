@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fusefs.errors import Cancelled, FusefsError, HostResting, RangeIgnored
 from fusefs.net.clock import SystemClock
 from fusefs.sources.backoff import Patience
-from fusefs.sources.base import Remote
+from fusefs.sources.base import Evidenced, Remote
 from fusefs.sources.distrust import Standing
 from fusefs.values import metrics
 from fusefs.values.chunks import Blob, Chunk, ChunkList
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fusefs.net.clock import Clock
     from fusefs.sources.base import Body, Source
     from fusefs.values.counters import Counters
+    from fusefs.values.evidence import Evidence
     from fusefs.values.names import Name
 
 _PROGRESS = 1 << 16
@@ -115,11 +116,10 @@ class Retrying:
         with self._lock:
             self._bodies.add(body)
         try:
-            body.begin()
+            return _EvidencedBody(body) if body.begin() else body
         except BaseException:
             body.close()
             raise
-        return body
 
     def close(self) -> None:
         """See `Source.close`; whoever waits for the next try is woken."""
@@ -174,15 +174,37 @@ class _ResumingBody:
         self._inner: Body | None = None
         self._lock = threading.Lock()
 
-    def begin(self) -> None:
+    def begin(self) -> bool:
         """Ask for the range.
+
+        Returns:
+            Whether its source proves what it gives.
 
         Raises:
             FusefsError: it cannot be had.
             Cancelled: `close` was called.
         """
-        self.given = self._open(self.given).given
+        inner = self._open(self.given)
+        self.given = inner.given
         self._off = self.given.start
+        return isinstance(inner, Evidenced)
+
+    def last_evidence(self) -> Evidence:
+        """That of the answer that came last: evidence is of chunks, and not of answers.
+
+        Raises:
+            FusefsError: it cannot be had.
+            Cancelled: `close` was called.
+        """
+        self._patience.renew()
+        while True:
+            inner: object = self._inner
+            if not isinstance(inner, Evidenced):
+                raise Cancelled("the range was closed")
+            try:
+                return inner.evidence()
+            except FusefsError as exc:
+                self._patience.pause(exc)
 
     def readinto(self, buffer: memoryview) -> int:
         """See `Body.readinto`."""
@@ -236,3 +258,13 @@ class _ResumingBody:
             self.close()
             raise RangeIgnored("part of a file has come, and then the whole file for the rest of that part")
         return inner
+
+
+class _EvidencedBody:
+    """A resuming Body that is Evidenced, too."""
+
+    def __init__(self, body: _ResumingBody) -> None:
+        self.given = body.given
+        self.readinto = body.readinto
+        self.evidence = body.last_evidence
+        self.close = body.close

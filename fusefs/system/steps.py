@@ -18,6 +18,7 @@ Step: TypeAlias = Literal[
     # a chunk
     "chunk locked",
     "chunk written",
+    "slot written",
     "chunk marked",
     "chunk unlocked",
     "claim proved",

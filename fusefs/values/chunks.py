@@ -11,16 +11,21 @@ from array import array
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from itertools import chain
-from operator import eq, le, lt, sub
-from typing import TYPE_CHECKING, Self, TypeVar
+from operator import eq, lt, sub
+from typing import TYPE_CHECKING, Self
 
 from fusefs.errors import ChunkListTooFine, InvalidChunk, InvalidChunkList
-from fusefs.values.chunksums import LONGEST_LINE, bounds_of, digests_of, text_of, words_of
+from fusefs.values.chunkbuilder import ChunkListBuilder
+from fusefs.values.chunklimits import MAX_CHUNK_SIZE, MAX_CHUNKS, check_blob_size, most_chunks
+from fusefs.values.chunksums import LONGEST_LINE, text_of, words_of
 from fusefs.values.digest import Digest
 from fusefs.values.listmemory import LISTS, ListShare
+from fusefs.values.slots import NoSlots, Slots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
+
+    from fusefs.values.voucher import Voucher
 
     Starts = array[int] | range
     """Offsets of chunks, in order."""
@@ -28,28 +33,8 @@ if TYPE_CHECKING:
     Buffer = bytes | bytearray | memoryview
     """Bytes of ours, or of a mapped file."""
 
-MAX_CHUNKS = 1 << 21
-"""No honest list is longer: 2 TiB in 1 MiB chunks, 84 MiB packed."""
 
-FINE_CHUNKS = 4096
-"""So many chunks may have any size; each costs a lock, a hash and some 100 µs of the event loop when it is fetched."""
-
-FINE_CHUNK_SIZE = 64 << 10
-"""Bytes of an honest chunk at least, on the average of a longer list: hashing and fetching so many takes about as long
-as keeping account of one chunk, and what the kernel asks for at a time (128 KiB to 1 MiB) has a handful of them.
-Ollama's chunks have 64 MiB and more, ours 1 to 8 MiB, desync's and the Hub's (xet) 64 KiB."""
-
-MAX_CHUNK_SIZE = 4 << 30
-"""No honest chunk is larger: one chunk is fetched and hashed as a whole before a byte of it is served."""
-
-MAX_BLOB_SIZE = 1 << 44
-"""16 TiB, the largest file ext4 holds."""
-
-_BYTES_A_CHUNK = 48
-"""Start, end and digest, while a list is read."""
-
-L = TypeVar("L", bound="ChunkList")
-
+_NO_SLOTS = NoSlots()
 
 _new, _set = object.__new__, object.__setattr__
 
@@ -109,26 +94,47 @@ class Chunk:
 
 
 class ChunkList:
-    """All chunks of one blob in order: contiguous, from 0 to size-1, no overlap, no gap.
+    """All chunks of one blob in order: contiguous, from 0 to size-1, no overlap, no gap; and their digests.
 
-    Made by `from_pairs`, `parse`, `single` or `uniform`.  A list made by `uniform` has no digests yet
-    (`proved` is False): its chunks can be fetched one by one, but not verified one by one.
+    Three kinds:
+        complete    every digest came with the list (`from_pairs`, `parse`, `single`).  Its identity covers them: two
+                    lists with the same chunks and other digests are different lists.
+        evidenced   the digest of a chunk becomes known when its bytes are accepted for the first time, because
+                    Evidence proved them (`evidenced`).  The digests are kept in `slots`, outside of the identity, which
+                    covers the chunks and whose word the evidence is: what was accepted by one never counts for another.
+        unlisted    nobody proves a chunk (`uniform`).  `slots` keep the digests of what has arrived, so that rot is
+                    told from a lie, and after a restart as well; what is right only the whole blob's digest can say.
 
     Attributes:
         size: of the blob, in bytes.
-        proved: every chunk has a digest of its own.
+        complete: every digest is known, and fixed.
+        unlisted: no digest says that a chunk is right.
+        slots: digests that became known one by one; empty of a complete list.
+        voucher: whose word the evidence is; None for the other kinds, whose voucher says nothing of their identity.
         fingerprint: what `fusefs.values.chunkpack` made of the list, once it has: of 2^20 chunks it takes 25 ms.
     """
 
-    __slots__ = ("_digests", "_held", "_starts", "fingerprint", "proved", "size")
+    __slots__ = ("_digests", "_held", "_starts", "complete", "fingerprint", "size", "slots", "unlisted", "voucher")
 
-    def __init__(self, size: int, starts: Starts, digests: Buffer | None, *, mapped: bool = False) -> None:
+    def __init__(
+        self,
+        size: int,
+        starts: Starts,
+        digests: Buffer | None,
+        *,
+        mapped: bool = False,
+        voucher: Voucher | None = None,
+        slots: Slots | None = None,
+    ) -> None:
         self.size = size
         self.fingerprint: bytes | None = None
         # Nearly every list has equal chunks, whose starts need no memory.
         self._starts = _equal(size, starts)
         self._digests = digests
-        self.proved = digests is not None
+        self.complete = digests is not None
+        self.voucher = voucher
+        self.unlisted = digests is None and voucher is None
+        self.slots = slots or (_NO_SLOTS if self.complete else Slots())
         self._held = ListShare(LISTS)
         counted = 0 if isinstance(self._starts, range) else 8 * len(self._starts)
         self._held.grow(counted + (0 if mapped or digests is None else len(digests)))
@@ -142,11 +148,13 @@ class ChunkList:
 
     @classmethod
     def uniform(cls, size: int, chunk_size: int) -> Self:
-        """Equal chunks of `chunk_size` bytes, the last one shorter, with no digests."""
-        check_blob_size(size)
-        if chunk_size < 1 or -(-size // chunk_size) > MAX_CHUNKS:
-            raise InvalidChunkList(f"{size} bytes do not go into chunks of {chunk_size}")
-        return cls(size, range(0, size, chunk_size), None)
+        """Equal chunks of `chunk_size` bytes, the last one shorter, with no digests: an unlisted list."""
+        return cls(size, _grid(size, chunk_size), None)
+
+    @classmethod
+    def evidenced(cls, size: int, chunk_size: int, voucher: Voucher) -> Self:
+        """The same for a blob whose chunks are accepted by evidence, which is the word of `voucher`."""
+        return cls(size, _grid(size, chunk_size), None, voucher=voucher)
 
     @classmethod
     def from_pairs(cls, size: int, pairs: Iterable[tuple[Digest, Chunk]]) -> Self:
@@ -157,8 +165,8 @@ class ChunkList:
         """
         builder = ChunkListBuilder(size)
         for digest, chunk in pairs:
-            builder.add(digest, chunk)
-        return builder.made(cls)
+            builder.add(digest, chunk.start, chunk.end)
+        return cls(size, *builder.packed())
 
     @classmethod
     def parse(cls, size: int, text: bytes | Iterable[bytes]) -> Self:
@@ -172,17 +180,19 @@ class ChunkList:
         digest: Digest | None = None  # whose range has not come yet
         for words in words_of([text] if isinstance(text, bytes) else text, limit):
             if digest is not None and words:
-                builder.add(digest, Chunk.parse(text_of(words.pop(0))))
+                chunk = Chunk.parse(text_of(words.pop(0)))
+                builder.add(digest, chunk.start, chunk.end)
                 digest = None
             even = len(words) & ~1
             taken = even if builder.add_words(words[:even]) else 0
             for word, span in zip(words[taken:even:2], words[taken + 1 : even : 2], strict=True):
-                builder.add(Digest.parse(text_of(word)), Chunk.parse(text_of(span)))
+                parsed, chunk = Digest.parse(text_of(word)), Chunk.parse(text_of(span))
+                builder.add(parsed, chunk.start, chunk.end)
             if even < len(words):
                 digest = Digest.parse(text_of(words[even]))
         if digest is not None:
             raise InvalidChunk("missing chunk range after the last digest")
-        return builder.made(cls)
+        return cls(size, *builder.packed())
 
     def with_digests(self, digests: bytes) -> ChunkList:
         """The same chunks with their digests, 32 bytes each in order (computed by whoever proved the blob)."""
@@ -190,8 +200,22 @@ class ChunkList:
             raise InvalidChunkList(f"{len(digests)} bytes of digests for {len(self)} chunks")
         return ChunkList(self.size, self._starts, digests)
 
+    def with_slots(self, slots: Slots) -> ChunkList:
+        """The same chunks, whose digests become known in `slots`; not of a complete list."""
+        made = ChunkList(self.size, self._starts, None, voucher=self.voucher, slots=slots)
+        made.fingerprint = self.fingerprint
+        return made
+
     @classmethod
-    def from_packed(cls, size: int, starts: Starts, digests: Buffer | None, *, mapped: bool = False) -> Self:
+    def from_packed(
+        cls,
+        size: int,
+        starts: Starts,
+        digests: Buffer | None,
+        *,
+        mapped: bool = False,
+        voucher: Voucher | None = None,
+    ) -> Self:
         """The inverse of `packed`; `mapped` digests take no memory of ours.
 
         Raises:
@@ -208,10 +232,10 @@ class ChunkList:
             raise InvalidChunkList(f"a chunk is larger than {MAX_CHUNK_SIZE} bytes")
         if digests is not None and len(digests) != 32 * len(starts):
             raise InvalidChunkList(f"{len(digests)} bytes of digests for {len(starts)} chunks")
-        return cls(size, starts, digests, mapped=mapped)
+        return cls(size, starts, digests, mapped=mapped, voucher=voucher)
 
     def packed(self) -> tuple[array[int], Buffer | None]:
-        """The starts (8 bytes each) and the digests (32 bytes each, None without), in order of offset."""
+        """The starts (8 bytes each) and the digests of a complete list (32 bytes each), in order of offset."""
         starts = self._starts
         return (starts if isinstance(starts, array) else array("Q", starts)), self._digests
 
@@ -252,18 +276,24 @@ class ChunkList:
             return NotImplemented
         if self.fingerprint is not None and other.fingerprint is not None:
             return self.fingerprint == other.fingerprint
-        return (self.size, self._starts, self._digests) == (other.size, other._starts, other._digests)
+        ours = (self.size, self._starts, self._digests, self.voucher)
+        return ours == (other.size, other._starts, other._digests, other.voucher)
 
     __hash__ = None  # type: ignore[assignment]  # large and compared by content
 
     def digest(self, index: int) -> Digest:
-        """The digest of chunk `index`; only for a proved list."""
-        assert self._digests is not None
+        """The digest of chunk `index`; only of a complete list."""
         return Digest.from_raw(self.raw_digest(index))
 
     def raw_digest(self, index: int) -> bytes:
         """The same as 32 bytes, for the hot path."""
         assert self._digests is not None
+        return bytes(self._digests[32 * index : 32 * index + 32])
+
+    def known(self, index: int) -> bytes | None:
+        """The digest of chunk `index` as 32 bytes, as far as it is known by now.  Blocking, but short."""
+        if self._digests is None:
+            return self.slots.get(index)
         return bytes(self._digests[32 * index : 32 * index + 32])
 
     def covering(self, off: int, size: int) -> range:
@@ -290,99 +320,12 @@ class ChunkList:
         return (f"{self.digest(i)} {self[i]}\n" for i in range(len(self)))
 
 
-class ChunkListBuilder:
-    """Collects chunks in any order, bounded, and checks that together they are one blob."""
-
-    def __init__(self, size: int) -> None:
-        check_blob_size(size)
-        self._size = size
-        self._starts = array("Q")
-        self._ends = array("Q")
-        self._digests = bytearray()
-        self._most = most_chunks(size)
-        self._held = ListShare(LISTS)
-
-    def add(self, digest: Digest, chunk: Chunk) -> None:
-        """Take one more chunk.
-
-        Raises:
-            InvalidChunkList: too many, too large, or behind the end of the blob.
-        """
-        if chunk.end >= self._size:
-            raise InvalidChunkList(f"chunk {chunk} lies behind the end of the blob ({self._size} bytes)")
-        if chunk.size > MAX_CHUNK_SIZE:
-            raise InvalidChunkList(f"chunk {chunk} is larger than {MAX_CHUNK_SIZE} bytes")
-        if len(self._starts) >= self._most:
-            raise ChunkListTooFine(f"more than {len(self._starts)} chunks for {self._size} bytes")
-        self._count(1)
-        self._starts.append(chunk.start)
-        self._ends.append(chunk.end)
-        self._digests += digest.raw
-
-    def add_words(self, words: Sequence[bytes]) -> bool:
-        """Take chunks as the words of their text form, hundreds of times faster than one by one, or take none.
-
-        Args:
-            words: digest, range, digest, range…
-
-        Returns:
-            False when they are not all as they mostly are; `add` and the parsers then say what is wrong with which.
-        """
-        digests = digests_of(words[::2])
-        bounds = bounds_of(words[1::2])
-        if not digests or not bounds:
-            return False
-        starts, ends = bounds
-        room = self._most - len(self._starts)
-        if len(starts) > room or not all(map(le, starts, ends)) or max(ends) >= self._size:
-            return False
-        if max(map(sub, ends, starts)) >= MAX_CHUNK_SIZE:
-            return False
-        self._count(len(starts))
-        self._starts += starts
-        self._ends += ends
-        self._digests += digests
-        return True
-
-    def _count(self, more: int) -> None:
-        if not len(self._starts) % 256 or more > 1:
-            self._held.grow(_BYTES_A_CHUNK * (len(self._starts) + more))
-
-    def made(self, kind: type[L]) -> L:
-        """The list, which takes over what was counted for it; InvalidChunkList as `packed`."""
-        starts, digests = self.packed()
-        self._held.grow(0)
-        return kind(self._size, starts, digests)
-
-    def packed(self) -> tuple[array[int], Buffer]:
-        """Starts and digests in order of offset.
-
-        Raises:
-            InvalidChunkList: a gap, an overlap or a wrong end.
-        """
-        if self._is_whole():
-            return self._starts, self._digests
-        order, expected = sorted(range(len(self._starts)), key=self._starts.__getitem__), 0
-        for i in order:
-            start, end = self._starts[i], self._ends[i]
-            if start != expected:
-                what = "gap before" if start > expected else "overlap at"
-                raise InvalidChunkList(f"{what} chunk {start}-{end}: expected start {expected}")
-            expected = end + 1
-        if expected != self._size:
-            raise InvalidChunkList(f"chunks end at {expected}, the blob has {self._size} bytes")
-        starts = array("Q", (self._starts[i] for i in order))
-        return starts, b"".join(self._digests[32 * i : 32 * i + 32] for i in order)
-
-    def _is_whole(self) -> bool:
-        """True when the chunks came in order, and each begins where the one before ends."""
-        stops = array("Q", map((1).__add__, self._ends))
-        return bool(stops) and self._starts[0] == 0 and stops[-1] == self._size and self._starts[1:] == stops[:-1]
-
-
-def most_chunks(size: int) -> int:
-    """How many chunks the list of a blob of `size` bytes may have."""
-    return min(MAX_CHUNKS, size, FINE_CHUNKS + size // FINE_CHUNK_SIZE)
+def _grid(size: int, chunk_size: int) -> range:
+    """Starts of equal chunks."""
+    check_blob_size(size)
+    if chunk_size < 1 or -(-size // chunk_size) > MAX_CHUNKS:
+        raise InvalidChunkList(f"{size} bytes do not go into chunks of {chunk_size}")
+    return range(0, size, chunk_size)
 
 
 def _equal(size: int, starts: Starts) -> Starts:
@@ -391,9 +334,3 @@ def _equal(size: int, starts: Starts) -> Starts:
         return starts
     equal = range(0, size, starts[1] if len(starts) > 1 else max(1, size))
     return equal if len(equal) == len(starts) and all(map(eq, equal, starts)) else starts
-
-
-def check_blob_size(size: int) -> None:
-    """Refuse sizes that no blob can have, by InvalidChunkList."""
-    if not 0 <= size <= MAX_BLOB_SIZE:
-        raise InvalidChunkList(f"a blob cannot have {size} bytes")

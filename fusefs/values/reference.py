@@ -8,7 +8,7 @@ from typing import Self, TypeAlias
 from fusefs.errors import InvalidName
 from fusefs.values.names import Name
 
-_PATH_BEGINS = ("/", "./", "../", "~/")
+_PATH_BEGINS = ("/", ".", "~")
 _FILE = "file://"
 
 
@@ -49,8 +49,13 @@ Reference: TypeAlias = Name | LocalPath
 
 
 def is_path(text: str) -> bool:
-    """Whether a SOURCE is meant as a path: no name of a model begins so."""
-    return text in (".", "..", "~") or text.startswith((*_PATH_BEGINS, _FILE))
+    """Whether a word is meant as a path of this machine: no name of a model begins so."""
+    return text.startswith(_PATH_BEGINS)
+
+
+def is_local(text: str) -> bool:
+    """Whether a SOURCE is a path of this machine, or a `file://` URL."""
+    return is_path(text) or text.startswith(_FILE)
 
 
 def parse_reference(text: str) -> Reference:
@@ -60,4 +65,4 @@ def parse_reference(text: str) -> Reference:
         InvalidName: a part of a name is wrong, or it is no path.
         InvalidDigest: what follows `@` is no digest.
     """
-    return LocalPath.parse(text) if is_path(text) else Name.parse(text)
+    return LocalPath.parse(text) if is_local(text) else Name.parse(text)

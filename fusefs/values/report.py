@@ -240,7 +240,7 @@ class BlobReport(msgspec.Struct, frozen=True):
 
 
 class QuarantineReport(msgspec.Struct, frozen=True):
-    """What was put aside because its list lied: its name, bytes on disk, and since when (seconds since 1970)."""
+    """A blob in quarantine, because its list lied: its name, bytes on disk, and since when (seconds since 1970)."""
 
     name: str
     allocated: int

@@ -1,6 +1,6 @@
 """Start: in what order the bytes of a blob were first wanted, and the form in which that is kept.
 
-A recorded start is a hint for the next cold load: it may cost bytes, never correctness.  Little-endian: `magic (16) |
+An access trace is a hint for the next cold load: it may cost bytes, never correctness.  Little-endian: `magic (16) |
 fingerprint (32) | start, stop (u64 each) of every range`.  The fingerprint covers digest and size of the blob and the
 ranges, so that a torn, rotten or foreign file is noticed; it keeps nobody from writing one on purpose, and so the
 ranges are checked as well.
@@ -14,7 +14,7 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from fusefs.errors import InvalidStart
+from fusefs.errors import InvalidTrace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,14 +25,14 @@ _MAGIC = b"fusefs-start  1\n"
 _HEAD = len(_MAGIC) + hashlib.sha256().digest_size
 
 MAX_RANGES = 1 << 14
-"""Ranges of a start: 16 GiB in 1 MiB chunks when no two that follow each other are neighbours."""
+"""Ranges of a trace: 16 GiB in 1 MiB chunks when no two that follow each other are neighbours."""
 
 MAX_PACKED_SIZE = _HEAD + 16 * MAX_RANGES
 """Bytes (256 KiB); no valid file is longer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class Trace:
     """Byte ranges of one blob in the order in which they were first wanted.
 
     Attributes:
@@ -58,43 +58,43 @@ class Start:
         return cls(tuple(joined))
 
 
-def pack(blob: Blob, start: Start) -> bytes:
+def pack(blob: Blob, trace: Trace) -> bytes:
     """The bytes to keep.
 
     Raises:
-        InvalidStart: its ranges are none of this blob, or too many.
+        InvalidTrace: its ranges are none of this blob, or too many.
     """
-    _check(blob, start)
-    body = _swapped(array("Q", (off for pair in start.ranges for off in pair))).tobytes()
+    _check(blob, trace)
+    body = _swapped(array("Q", (off for pair in trace.ranges for off in pair))).tobytes()
     return b"".join((_MAGIC, _fingerprint(blob, body), body))
 
 
-def unpack(blob: Blob, data: bytes) -> Start:
+def unpack(blob: Blob, data: bytes) -> Trace:
     """Read what `pack` wrote for the same blob.
 
     Raises:
-        InvalidStart: another format, torn, rotten, of another blob, or longer than any that is kept.
+        InvalidTrace: another format, torn, rotten, of another blob, or longer than any that is kept.
     """
     body = data[_HEAD:]
     if len(data) < _HEAD or len(body) % 16 or data[: len(_MAGIC)] != _MAGIC:
-        raise InvalidStart("recorded start: another format, or torn")
+        raise InvalidTrace("access trace: another format, or torn")
     if _fingerprint(blob, body) != data[len(_MAGIC) : _HEAD]:
-        raise InvalidStart("recorded start: of another blob, or its bytes have changed")
+        raise InvalidTrace("access trace: of another blob, or its bytes have changed")
     offs = _swapped(array("Q", body))
-    start = Start(tuple(zip(offs[::2], offs[1::2], strict=True)))
-    _check(blob, start)
-    return start
+    trace = Trace(tuple(zip(offs[::2], offs[1::2], strict=True)))
+    _check(blob, trace)
+    return trace
 
 
-def _check(blob: Blob, start: Start) -> None:
+def _check(blob: Blob, trace: Trace) -> None:
     """Each range lies in the blob; all together are no more bytes than it has, or a replay could go on for ever."""
-    if len(start.ranges) > MAX_RANGES:
-        raise InvalidStart(f"recorded start: {len(start.ranges)} ranges, at most {MAX_RANGES} are kept")
+    if len(trace.ranges) > MAX_RANGES:
+        raise InvalidTrace(f"access trace: {len(trace.ranges)} ranges, at most {MAX_RANGES} are kept")
     left = blob.size
-    for begin, stop in start.ranges:
+    for begin, stop in trace.ranges:
         left -= stop - begin
         if not 0 <= begin < stop <= blob.size or left < 0:
-            raise InvalidStart(f"recorded start: {begin}-{stop} is no range that was first wanted then")
+            raise InvalidTrace(f"access trace: {begin}-{stop} is no range that was first wanted then")
 
 
 def _swapped(offs: array[int]) -> array[int]:

@@ -47,7 +47,7 @@ class BlobFile:
     def __init__(self, fetcher: Fetcher, fetch: BlobFetch, *, fill: bool = False) -> None:
         self.blob: Blob = fetch.blob
         self._fetcher = fetcher
-        self._foresight = fetcher.foresight
+        self._prefetcher = fetcher.prefetcher
         self._fetch = fetch
         self._fill = fill
         self._filling = False
@@ -65,19 +65,19 @@ class BlobFile:
             return b""
         chunker = self._fetch.chunker
         if chunker is None or chunker.quarantined:
-            self._foresight.observe(self._fetch, off, size)
+            self._prefetcher.observe(self._fetch, off, size)
             return await self._wait(off, size)
         # Looked at before the map is: what is evicted after that is noticed by the number.
         evictions = chunker.usage.evictions
         covering = chunker.chunks.covering(off, size)
         missing = chunker.lacking(covering)
         if missing:
-            self._foresight.observe(self._fetch, off, size)
+            self._prefetcher.observe(self._fetch, off, size)
             return await self._wait(off, size, chunker, missing)
         if chunker.sealed:
             self._advise(chunker, off, size)
         else:
-            self._foresight.observe(self._fetch, off, size)
+            self._prefetcher.observe(self._fetch, off, size)
         data = await self._pread(chunker, off, size, covering)
         if data is None or chunker.usage.evictions != evictions:
             return await self._wait(off, size)
@@ -114,7 +114,7 @@ class BlobFile:
     def _served(self, chunker: Chunker, off: int, size: int) -> None:
         """A thread has answered a read: what follows from it is done on the event loop."""
         if not chunker.sealed:
-            self._fetcher.hearsay.tell(partial(self._foresight.observe, self._fetch, off, size))
+            self._fetcher.hearsay.tell(partial(self._prefetcher.observe, self._fetch, off, size))
             return
         with self._pages_lock:  # other threads see reads, too
             ahead = self._pages.observe(off, size, math.inf)
@@ -131,7 +131,7 @@ class BlobFile:
         if size <= 0:
             return
         fetch, fetcher = self._fetch, self._fetcher
-        self._foresight.observe(fetch, off, size)
+        self._prefetcher.observe(fetch, off, size)
         fetcher.counters.add(metrics.READS_WAITED)
         with trio.move_on_after(fetcher.timeout) as scope, fetch.reading(off, off + size, scope):
             await self._arrived(off, size, scope)
@@ -175,7 +175,7 @@ class BlobFile:
             covering = chunker.chunks.covering(off, size)
             missing = chunker.lacking(covering)
             if not missing:
-                self._foresight.served(fetch, chunker, off)
+                self._prefetcher.served(fetch, chunker, off)
                 return chunker, covering, evictions
 
     def _too_late(self, off: int, size: int) -> ReadTimeout:
@@ -222,7 +222,7 @@ class BlobFile:
     def release(self) -> None:
         """Somebody closed the file.  What it caused to be fetched is wanted anyway."""
         self._fetch.use.handles -= 1
-        self._foresight.keep(self._fetch)
+        self._prefetcher.keep(self._fetch)
 
     async def _fill_up(self) -> None:
         try:

@@ -23,6 +23,9 @@ EIGHTHS = " ▏▎▍▌▋▊▉█"
 _STATE, _SHORTEST_BAR = 8, 8
 """Columns of a state; those of a bar below which it says nothing, and goes."""
 
+_WINDOW = 5.0
+"""Seconds over which a rate is measured, and after which nothing means that nothing comes."""
+
 BUSY = ("fetching", "proving", "checking")
 """States in which something happens now; their colour is that of a file that is partly there."""
 
@@ -43,8 +46,9 @@ class Tally:
     initial: int | None = None
     done: int = 0
     size: int = 0
-    _rate: Rate = field(default_factory=lambda: Rate(window=5.0))
+    _rate: Rate = field(default_factory=lambda: Rate(window=_WINDOW))
     rate: float = 0.0
+    _seconds: float = 0.0
 
     def look(self, items: Sequence[Item], now: float) -> None:
         """Take the newest numbers."""
@@ -52,6 +56,7 @@ class Tally:
         if self.initial is None:
             self.initial = self.done = done
         self._rate.add(max(0, done - self.done), now)
+        self._seconds = now - self.started
         self.done, self.size, self.rate = done, sum(item.size for item in items), self._rate.at(now)
 
     @property
@@ -64,7 +69,10 @@ class Tally:
         parts = [f"{words.size(self.done)} of {words.size(self.size)}", words.percent(self.done, self.size)]
         if self.done < self.size:
             parts.append(words.rate(self.rate))
-            parts.append("stalled" if self.left is None else f"{words.seconds(self.left + 0.5)} left")
+            if self.left is not None:
+                parts.append(f"{words.seconds(self.left + 0.5)} left")
+            elif self._seconds >= _WINDOW:  # before that it has only begun
+                parts.append("stalled")
         for least in (2, 0):  # the rate, then the bytes
             if room is not None and len(", ".join(parts)) > room and len(parts) > max(1, least):
                 del parts[least]

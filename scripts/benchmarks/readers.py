@@ -12,6 +12,7 @@ import json
 import mmap
 import os
 import random
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -24,9 +25,15 @@ PAGE = 4096
 Span = tuple[int, int]
 
 
+_cpu_before = 0.0
+"""CPU seconds of this process when its one operation began to read."""
+
+
 def _wait(at: float) -> float:
     """Start together with the other readers."""
+    global _cpu_before
     time.sleep(max(0.0, at - time.monotonic()))
+    _cpu_before = time.process_time()
     return time.monotonic()
 
 
@@ -71,7 +78,9 @@ def mapped(path: str, spans: Iterable[Span] | None = None, at: float = 0.0) -> d
 
 def _done(start: float, trace: list[tuple[float, int, int]]) -> dict[str, Any]:
     now = time.monotonic()
-    return {"start": start, "seconds": now - start, "bytes": sum(count for _, _, count in trace), "trace": trace}
+    cpu = time.process_time() - _cpu_before
+    read = sum(count for _, _, count in trace)
+    return {"start": start, "seconds": now - start, "cpu": cpu, "bytes": read, "trace": trace}
 
 
 def single(path: str, offs: list[int], size: int = PAGE, pause: float = 0.0) -> dict[str, Any]:
@@ -100,6 +109,26 @@ def fault(path: str, offs: list[int]) -> dict[str, Any]:
         for off in offs:
             found.update(area[off : off + PAGE])
     return {"each": seconds, "sha256": found.hexdigest()}
+
+
+def walked(folder: str, like: str = "") -> dict[str, Any]:
+    """Read all files of a tree in the order of `os.walk`; the digest of their contents in the order of their names.
+
+    Args:
+        folder: the root.
+        like: a regular expression for the beginnings of the names that are read; others are left out.
+    """
+    wanted, found = re.compile(like), {}
+    start = time.monotonic()
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(parent, name)
+            if wanted.match(relative := os.path.relpath(path, folder)):
+                with open(path, "rb", buffering=0) as file:
+                    found[relative] = file.read()
+    seconds = time.monotonic() - start
+    whole = hashlib.sha256(b"".join(found[name] for name in sorted(found)))
+    return {"start": start, "seconds": seconds, "files": len(found), "sha256": whole.hexdigest()}
 
 
 def sha256(path: str) -> dict[str, Any]:
@@ -252,6 +281,7 @@ OPERATIONS: dict[str, Callable[..., dict[str, Any]]] = {
         mapped,
         single,
         fault,
+        walked,
         sha256,
         spans_sha256,
         gguf,

@@ -133,6 +133,14 @@ class Report:
         self.series.append(series)
         return series.median
 
+    def median(self, row: str, who: str) -> float:
+        """The median of raw figures that are there.
+
+        Raises:
+            StopIteration: they are not.
+        """
+        return next(series.median for series in self.series if (series.row, series.who) == (row, who))
+
     def in_order(self) -> list[Result]:
         """The lines of the table, by their rows: B2 before B10."""
         return sorted(self.results, key=lambda result: [int(part) for part in re.findall(r"\d+", result.row)[:1]])

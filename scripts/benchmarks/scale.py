@@ -32,7 +32,7 @@ def _huge(bench: Bench, chunks: int) -> None:
     server = bench.far or bench.near
     size = chunks * CHUNK
     digest = "sha256:" + hashlib.sha256(str(size).encode()).hexdigest()  # nobody reads all of it
-    folder = bench.folder / "www/v2/library/huge"
+    folder = bench.www / "v2/library/huge"
     for part in ("blobs", "manifests", "chunksums"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     with (folder / "blobs" / digest).open("wb") as file:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ http {{
   access_log {log} bench; sendfile on; keepalive_requests 100000; default_type application/octet-stream;
   client_body_temp_path {folder}/t; proxy_temp_path {folder}/t; fastcgi_temp_path {folder}/t;
   uwsgi_temp_path {folder}/t; scgi_temp_path {folder}/t;
-  server {{ listen 127.0.0.1:{port}; root {www}; location /plain/ {{ autoindex on; }} }}
+  server {{ listen 127.0.0.1:{port} {tls}; root {www}; location /plain/ {{ autoindex on; }} }}
 }}
 """
 
@@ -116,33 +117,42 @@ def has_nginx() -> bool:
     return shutil.which("nginx") is not None
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody has now, all different."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [int(sock.getsockname()[1]) for sock in sockets]
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, tls: Path | None = None) -> bool:
+    trust = ssl.create_default_context(cafile=tls) if tls else None
     try:
-        with urllib.request.urlopen(url, timeout=2):
+        with urllib.request.urlopen(url, timeout=2, context=trust):
             return True
     except OSError:
         return False
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, www: Path) -> Iterator[Server]:
-    """nginx on loopback over `www`; the slow server without its delay where there is no nginx."""
-    port, log, conf = _free_port(), folder / "nginx.log", folder / "nginx.conf"
+def nginx(folder: Path, www: Path, tls: tuple[Path, Path] | None = None) -> Iterator[Server]:
+    """nginx on loopback over `www`; the slow server without its delay where there is no nginx.
+
+    With a certificate and its key it speaks TLS, which only nginx can.
+    """
+    folder.mkdir(exist_ok=True)
+    port, log, conf = free_ports(1)[0], folder / "nginx.log", folder / "nginx.conf"
     user = "user root;" if os.geteuid() == 0 else ""
-    conf.write_text(_NGINX.format(folder=folder, log=log, port=port, www=www, user=user))
+    words = "ssl; ssl_certificate {}; ssl_certificate_key {}".format(*tls) if tls else ""
+    conf.write_text(_NGINX.format(folder=folder, log=log, port=port, www=www, user=user, tls=words))
     argv, ready = ["nginx", "-c", str(conf), "-e", str(folder / "nginx.err")], "/plain/"
     if not has_nginx():
         log.touch()
         argv, ready = module("slowserver", f"127.0.0.1:{port}", str(www), str(log), "0"), "/ready"
     with background(argv, log=folder / "nginx.out") as process:
-        server = Server(f"http://127.0.0.1:{port}", log, process.pid)
-        if not wait_until(lambda: _answers(server.url + ready), 10):
+        server = Server(f"{'https' if tls else 'http'}://127.0.0.1:{port}", log, process.pid)
+        if not wait_until(lambda: _answers(server.url + ready, tls[0] if tls else None), 10):
             raise CommandFailed("nginx does not answer: " + (folder / "nginx.out").read_text()[-300:])
         yield server
 
@@ -150,7 +160,7 @@ def nginx(folder: Path, www: Path) -> Iterator[Server]:
 @contextlib.contextmanager
 def late(folder: Path, www: Path) -> Iterator[Server]:
     """A server on loopback that begins to answer after 20 ms: a program that reads on at once has to wait for it."""
-    port, log = _free_port(), folder / "late.log"
+    port, log = free_ports(1)[0], folder / "late.log"
     log.touch()
     argv = module("slowserver", f"127.0.0.1:{port}", str(www), str(log), str(DELAY))
     with background(argv, log=folder / "late.out") as process:

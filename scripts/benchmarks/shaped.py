@@ -5,38 +5,51 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from scripts.benchmarks import mounts
+from scripts.benchmarks import flow, mounts
 from scripts.benchmarks.bench import Bench, Sample, check_equal, check_file, dd, read
 from scripts.benchmarks.content import CHUNK, chunks_of, tensors_of
 from scripts.benchmarks.results import Goal, Result
 from scripts.benchmarks.servers import PAYLOAD_RATE
 from scripts.benchmarks.stage import clear, run
+from scripts.benchmarks.threads import counted
 
 if TYPE_CHECKING:
     from scripts.benchmarks.content import Model
-    from scripts.benchmarks.servers import Server
+    from scripts.benchmarks.servers import Request, Server
 
-MIB = 1 << 20
+MIB, GIB = 1 << 20, 1 << 30
 PAGE = 4096
 
 
 def in_order(bench: Bench, far: Server) -> None:
-    """B2: the share of the link's rate that a reader in order gets."""
+    """B2: the share of the link's rate that a reader in order gets, and what was asked for meanwhile."""
+    asked: list[list[Request]] = []
+    counters: list[dict[str, object]] = []
     samples = bench.take_turns(
-        "B2", {"fusefs mount": lambda: _order(bench, far), "curl": lambda: _curl(bench, far)}, warm_up=False
+        "B2",
+        {"fusefs mount": lambda: _order(bench, far, asked, counters), "curl": lambda: _curl(bench, far)},
+        warm_up=False,
     )
     for name, goal in (("fusefs mount", Goal("≥", 0.97)), ("curl", None)):
         share = bench.big.size / bench.median(samples, name) / PAYLOAD_RATE
         bench.report.add(Result("B2", f"cold, in order: {name}, share of the link", share, goal=goal))
+    flow.note_requests(bench.report, "B2", "fusefs mount", asked)
+    spent = [sample.threads for sample in samples["fusefs mount"]]
+    flow.note_threads(bench.report, "B2", "fusefs mount", spent, bench.big.size / GIB)
+    flow.note_counters(bench.report, "B2", "fusefs mount", counters, ("reads_waited", "retries"))
 
 
-def _order(bench: Bench, far: Server) -> Sample:
+def _order(bench: Bench, far: Server, asked: list[list[Request]], counters: list[dict[str, object]]) -> Sample:
     cache = bench.fresh("cache")
+    far.mark()
     with mounts.fusefs(bench.mnt, cache, [far.source(bench.big)]) as mount:
-        seconds, _ = dd(mount.folder / bench.big.file)
+        with counted(mount.pid) as threads:
+            seconds, _ = dd(mount.folder / bench.big.file)
+        asked.append(far.content())
+        counters.append(mount.status()["counters"])
         check_file(mount.folder / bench.big.file, bench.big.digest)
     clear(cache)
-    return Sample(seconds)
+    return Sample(seconds, threads=threads)
 
 
 def _curl(bench: Bench, far: Server) -> Sample:
@@ -77,10 +90,14 @@ def random_page(bench: Bench, far: Server) -> None:
 
 
 def far_apart(size: int, count: int, *, seed: int) -> list[int]:
-    """Offsets of pages in `count` different parts of a file, none at its beginning or end, in random order."""
+    """Offsets of pages in `count` different parts of a file, none at its beginning or end, in random order.
+
+    Beginning and end are 4 MiB each, or an eighth of a small file.
+    """
     chance = random.Random(seed)
-    part = (size - 8 * MIB) // count
-    offs = [4 * MIB + number * part + chance.randrange(part // 2) // PAGE * PAGE for number in range(count)]
+    edge = min(4 * MIB, size // 8)
+    part = (size - 2 * edge) // count
+    offs = [(edge + number * part + chance.randrange(part // 2)) // PAGE * PAGE for number in range(count)]
     chance.shuffle(offs)
     return offs
 

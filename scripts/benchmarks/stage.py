@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 TOP = Path(__file__).resolve().parents[2]
 PYTHON = sys.executable
-FUSEFS = str(Path(sys.executable).with_name("fusefs"))
 LIMIT = 300.0
 """Seconds that one command may take; far above what any needs, so that only a hang meets it."""
 
@@ -50,13 +49,24 @@ class Finished:
     out: str
 
 
+def beside_python(name: str) -> Path | None:
+    """A program that came with a Python package of this environment; None where it is not there.
+
+    One of the same name that the system has is another version, and is not measured in its place.
+    """
+    path = Path(sys.executable).with_name(name)
+    return path if os.access(path, os.X_OK) else None
+
+
 def module(name: str, *words: str) -> list[str]:
     """The command line of another module of this package."""
     return [PYTHON, "-m", f"scripts.benchmarks.{name}", *words]
 
 
-def run(argv: Sequence[str | Path], *, limit: float = LIMIT, stdin: str | None = None) -> Finished:
-    """Run to the end.
+def run(
+    argv: Sequence[str | Path], *, limit: float = LIMIT, stdin: str | None = None, env: dict[str, str] | None = None
+) -> Finished:
+    """Run to the end; `env` is added to the environment.
 
     Raises:
         CommandFailed: with the end of what it wrote to standard error.
@@ -71,6 +81,7 @@ def run(argv: Sequence[str | Path], *, limit: float = LIMIT, stdin: str | None =
             text=True,
             timeout=limit,
             cwd=TOP,
+            env=None if env is None else os.environ | env,
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -88,7 +99,7 @@ def _short(argv: Sequence[str | Path]) -> str:
 
 @contextlib.contextmanager
 def background(
-    argv: Sequence[str | Path], *, log: Path | None = None, pipe: bool = False
+    argv: Sequence[str | Path], *, log: Path | None = None, pipe: bool = False, env: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """Run beside the caller; ended by SIGTERM, then SIGKILL, when the caller is done with it."""
     with contextlib.ExitStack() as stack:
@@ -100,6 +111,7 @@ def background(
             stderr=err,
             text=True,
             cwd=TOP,
+            env=None if env is None else os.environ | env,
             start_new_session=True,  # Ctrl-C reaches us alone, and we end what we started in the right order
         )
         try:
@@ -150,6 +162,11 @@ def mounted_at(folder: Path) -> bool:
         return any(line.split()[4] == str(folder) for line in file)
 
 
+def _mounted_below(folder: Path) -> bool:
+    with Path("/proc/self/mountinfo").open() as file:
+        return any(line.split()[4].startswith(f"{folder}/") for line in file)
+
+
 def detach(folder: Path) -> None:
     """Unmount, by force when it must be."""
     for argv in (["fusermount3", "-u", str(folder)], ["umount", "-l", str(folder)]):
@@ -169,7 +186,7 @@ def stage(parent: Path, *, keep: bool) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        if not keep and not any(mounted_at(path) for path in folder.iterdir()):
+        if not keep and not _mounted_below(folder):
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scripts.benchmarks.servers import Server
 
 REPLAYED = ("", ", replayed")
-"""The first cold read of a file, and the second: its data is gone from the cache, its recorded start is not."""
+"""The first cold read of a file, and the second: its data is gone from the cache, its access trace is not."""
 
 
 @dataclass(slots=True)

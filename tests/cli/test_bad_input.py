@@ -124,6 +124,7 @@ def test_a_mount_point_that_is_not_empty(fusefs: Shell) -> None:
     assert "not empty" in fusefs.fails("mount", "m", fusefs.root / "mnt")
 
 
+@pytest.mark.slow
 def test_a_mount_point_that_is_already_mounted(fusefs: Shell, model: str) -> None:
     mnt = fusefs.folder("mnt")
     fusefs("mount", model, mnt)
@@ -133,6 +134,7 @@ def test_a_mount_point_that_is_already_mounted(fusefs: Shell, model: str) -> Non
     fusefs("umount", mnt)
 
 
+@pytest.mark.slow
 def test_p11_a_mount_point_that_is_stale_after_a_crash(fusefs: Shell, model: str) -> None:
     mnt = fusefs.folder("mnt")
     fusefs("mount", model, mnt)
@@ -182,6 +184,7 @@ def test_no_permission_for_the_mount_point(fusefs: Shell) -> None:
     assert "you may not mount there" in fusefs.fails("mount", "m", mnt, prefix=(*device, *ORDINARY))
 
 
+@pytest.mark.slow
 @root_only
 def test_umount_of_another_user_s_mount(fusefs: Shell, model: str) -> None:
     mnt = fusefs.folder("mnt")
@@ -293,6 +296,7 @@ def test_pull_of_a_bad_and_a_good_model_fetches_the_good_one(fusefs: Shell, mode
     assert [one["name"] for one in report["problems"]] == [f"{bad}:latest"]
 
 
+@pytest.mark.slow
 def test_pull_json_of_what_fails_is_json_all_the_same(fusefs: Shell, model: str) -> None:
     done = fusefs("pull", "--json", model.replace("tiny", "huge"), code=1)
     report = json.loads(done.stdout)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 
+from fusefs.cli.choice import only_models
 from fusefs.cli.parameters import PLACE_OR_HOST, SOURCE_OR_HOST
 from fusefs.errors import SourceError
 from fusefs.sources.registry.listing import MOST, Listing, listing_of
@@ -118,7 +119,9 @@ def test_a_page_for_people_is_called_that() -> None:
 # The command
 
 
-@pytest.mark.parametrize("path", ["file:///srv/models", "./team@work/m", "/srv/a:b@c/d", "~/m@x/y", "../m"])
+@pytest.mark.parametrize(
+    "path", ["file:///srv/models", "./team@work/m", "/srv/a:b@c/d", "~/m@x/y", "../m", ".models/m", "~user/m"]
+)
 def test_a_path_is_asked_for_no_host_and_suspected_of_no_password(path: str) -> None:
     assert PLACE_OR_HOST.convert(path, None, None) == LocalPath.parse(path)
     with pytest.raises(click.UsageError, match="is a folder of this machine"):
@@ -129,6 +132,16 @@ def test_a_path_is_asked_for_no_host_and_suspected_of_no_password(path: str) -> 
 def test_a_host_stands_in_the_place_of_a_model(kind: Any) -> None:
     assert kind.convert("http://h:1/", None, None) == BaseUrl("http", "h:1")
     assert kind.convert("http://h/n/m", None, None) == Name.parse("http://h/n/m")
+
+
+def test_where_there_is_one_model_nobody_is_asked_to_choose(capsys: pytest.CaptureFixture[str]) -> None:
+    with FaultyRegistry() as registry:
+        _catalog(registry, ["local/tiny"])
+        _tags(registry, "local/tiny", ["latest"])
+        name = f"{registry.url}/local/tiny:latest"
+        with pytest.raises(click.ClickException, match=f"its one model is {name}$"):
+            only_models([BaseUrl.parse(registry.url)], SETTINGS)
+        assert capsys.readouterr().out == f"{name}\n"
 
 
 @pytest.mark.slow

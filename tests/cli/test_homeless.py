@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.conftest import FAKE_DEVICE, Shell
 from tests.components import Process
+from tests.marks import one_soon
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
 
@@ -37,7 +38,7 @@ def homeless(fusefs: Shell) -> Shell:
     return fusefs
 
 
-@pytest.mark.parametrize("home", HOMES)
+@pytest.mark.parametrize("home", one_soon(HOMES))
 def test_who_has_no_home_can_do_everything_with_a_cache_that_is_named(homeless: Shell, model: str, home: str) -> None:
     if home == "unreadable":
         home = str(homeless.folder("locked"))

@@ -113,6 +113,15 @@ def test_p7_another_cache_is_a_source_after_its_registry_is_gone(
     fusefs("umount", mnt)
 
 
+def test_a_folder_that_is_written_as_a_name_is_a_name_and_the_error_says_so(fusefs: Shell) -> None:
+    """The registry was blamed, and nothing told that a path begins with a dot or a slash."""
+    folder_of(fusefs.root / "models/llama", FILES)
+    fusefs.env["https_proxy"] = "http://127.0.0.1:1"
+    line = fusefs.fails("mount", "models/llama", fusefs.folder("mnt"), "--timeout", "1s")
+    assert "registry.ollama.ai" in line
+    assert line.endswith("; for the folder 'models/llama' of this machine write ./models/llama")
+
+
 def test_folders_of_models_and_names_are_mounted_side_by_side(fusefs: Shell, model: str) -> None:
     for name in ("one", "two"):
         folder_of(fusefs.root / "models" / name, FILES)

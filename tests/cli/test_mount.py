@@ -22,6 +22,7 @@ from fusefs.values import metrics
 from fusefs.values.digest import Digest
 from tests.cli.conftest import FAKE_DEVICE, ORDINARY, crash
 from tests.components import Process
+from tests.marks import one_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,7 +141,7 @@ def reader(mnt: Path) -> Iterator[subprocess.Popen[str]]:
         made.kill()
 
 
-@pytest.mark.parametrize("in_use", [False, True])
+@pytest.mark.parametrize("in_use", one_soon([True, False]))
 def test_p11_a_stopped_daemon_is_silent_to_status_and_ended_by_umount_in_seconds(
     request: pytest.FixtureRequest, fusefs: Shell, mnt: Path, ends: Callable[[float], bool], *, in_use: bool
 ) -> None:
@@ -186,7 +187,7 @@ def test_p11_a_daemon_that_died_is_cleaned_up_though_the_mount_is_in_use(fusefs:
         assert not mounted(mnt)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", one_soon([signal.SIGTERM, signal.SIGINT]))
 def test_p11_a_signal_ends_the_daemon_and_the_mount(
     fusefs: Shell, mnt: Path, ends: Callable[[float], bool], number: int
 ) -> None:
@@ -213,6 +214,7 @@ def test_p7_without_its_registry_the_cached_model_mounts_again(
     fusefs("umount", mnt)
 
 
+@pytest.mark.slow
 def test_several_models_are_folders(fusefs: Shell, model: str, content: dict[str, bytes]) -> None:
     path = fusefs.folder("mnt")
     fusefs("mount", model, f"{model}:latest@{_digest(fusefs, model)}", path, code=1)  # the same place twice

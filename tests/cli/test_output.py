@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from tests.faulty_registry import FaultyRegistry
+from tests.marks import one_soon
 from tests.world import some_bytes
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def screen_of(data: bytes, columns: int, rows: int) -> list[str]:
 # ---- streams that are closed or full
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-", ">&- 2>&- <&-"])
+@pytest.mark.parametrize("closed", one_soon([">&- 2>&- <&-", ">&-", "2>&-", "<&-", ">&- 2>&-"]))
 def test_closed_streams_are_nobody_who_listens(
     fusefs: Shell, model: str, content: dict[str, bytes], closed: str
 ) -> None:
@@ -166,7 +167,7 @@ def test_the_first_files_that_are_opened_are_not_taken_for_the_closed_streams(fu
     assert (fusefs.root / "file").read_bytes() == b"x" * 10_000
 
 
-@pytest.mark.parametrize("command", ["ls", "ls --json", "verify", "index file", "pull MODEL", "--help"])
+@pytest.mark.parametrize("command", one_soon(["ls", "ls --json", "verify", "index file", "pull MODEL", "--help"]))
 def test_a_full_device_is_named_as_the_output_that_it_is(fusefs: Shell, model: str, command: str) -> None:
     fusefs("pull", model)
     (fusefs.root / "file").write_bytes(b"x" * 10_000)
@@ -191,7 +192,7 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(fusefs: Shell, command: s
 # ---- encodings
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS, ids=["latin-1", "ascii", "posix"])
+@pytest.mark.parametrize("encoding", one_soon(ENCODINGS), ids=["latin-1", "ascii", "posix"])
 def test_drawings_fall_back_to_what_the_encoding_has(fusefs: Shell, model: str, encoding: dict[str, str]) -> None:
     mnt = fusefs.folder("mnt-é")
     fusefs("mount", model, mnt)
@@ -220,6 +221,7 @@ def test_drawings_fall_back_to_what_the_encoding_has(fusefs: Shell, model: str, 
     fusefs("umount", mnt)
 
 
+@pytest.mark.slow
 def test_a_mount_point_that_is_no_text_is_exact_in_json_and_shown(fusefs: Shell, model: str) -> None:
     mnt = fusefs.root / os.fsdecode(b"mnt\xff\x1b[2J")
     mnt.mkdir()
@@ -261,6 +263,7 @@ def test_ctrl_c_leaves_a_clean_screen_and_says_what_is_kept(fusefs: Shell) -> No
     assert screen[-2] == "fusefs: interrupted; 1.0 MiB kept; run again to go on"
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_watch_and_shows_the_cursor(fusefs: Shell, model: str) -> None:
     mnt = fusefs.folder("mnt")
     fusefs("mount", model, mnt)
@@ -272,7 +275,7 @@ def test_sigterm_ends_a_watch_and_shows_the_cursor(fusefs: Shell, model: str) ->
     fusefs("umount", mnt)
 
 
-@pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"NO_COLOR": "1"}], ids=["dumb", "no colour"])
+@pytest.mark.parametrize("env", one_soon([{"TERM": "dumb"}, {"NO_COLOR": "1"}]), ids=["dumb", "no colour"])
 def test_a_dumb_terminal_gets_no_escapes_and_no_color_no_colours(
     fusefs: Shell, model: str, env: dict[str, str]
 ) -> None:
@@ -288,7 +291,7 @@ def test_a_dumb_terminal_gets_no_escapes_and_no_color_no_colours(
     fusefs("umount", mnt)
 
 
-@pytest.mark.parametrize("columns", [40, 60])
+@pytest.mark.parametrize("columns", one_soon([40, 60]))
 def test_on_a_narrow_terminal_whole_columns_go_and_nothing_is_cut(fusefs: Shell, model: str, columns: int) -> None:
     mnt = fusefs.folder("m")
     fusefs("mount", model, mnt)

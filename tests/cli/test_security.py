@@ -15,6 +15,7 @@ import pytest
 
 from fusefs.daemon.background import wait_end
 from tests.cli.ordinary import UID, Ordinary, ordinary_user
+from tests.marks import one_soon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +119,7 @@ def capabilities(task: Path) -> dict[str, int]:
     return {name: int(value, 16) for name, _, value in (line.partition(":") for line in lines) if name[:3] == "Cap"}
 
 
-@pytest.mark.parametrize("way", ["umount", "umount in use", "SIGTERM", "the system's umount"])
+@pytest.mark.parametrize("way", one_soon(["umount in use", "umount", "SIGTERM", "the system's umount"]))
 def test_p11_no_thread_of_a_daemon_of_root_has_more_than_two_capabilities_and_every_way_to_unmount_works(
     fusefs: Shell, model: str, content: dict[str, bytes], way: str
 ) -> None:

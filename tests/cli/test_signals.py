@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from fusefs.daemon.signals import WATCHED, Duties, obey
+from fusefs.daemon.signals import WATCHED, Handlers, obey
 from tests.components import Process
+from tests.marks import one_soon
 from tests.patience import HANGS, eventually
 from tests.world import until
 
@@ -43,7 +44,9 @@ def pid_of(fusefs: Shell, mnt: Path) -> int:
     return int(json.loads(fusefs("status", mnt, "--json").stdout)["mounts"][0]["pid"])
 
 
-@pytest.mark.parametrize("gone", [lambda log: log.rename(f"{log}.1"), lambda log: log.unlink()], ids=["moved", "gone"])
+@pytest.mark.parametrize(
+    "gone", one_soon([lambda log: log.rename(f"{log}.1"), lambda log: log.unlink()]), ids=["moved", "gone"]
+)
 def test_sighup_opens_the_log_anew(fusefs: Shell, mnt: Path, gone: Callable[[Path], None]) -> None:
     log, pid = fusefs.root / "log", pid_of(fusefs, mnt)
     gone(log)
@@ -106,7 +109,7 @@ async def test_sighup_reads_credentials_again_and_trouble_with_that_ends_nothing
 
     with trio.open_signal_receiver(*WATCHED) as signals, trio.fail_after(HANGS):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(obey, signals, nursery, Duties(refresh))
+            nursery.start_soon(obey, signals, nursery, Handlers(refresh))
             # The next signal only when all is said of this one: the end of the mount waits for nobody who reloads.
             for said in ("Not all could be reloaded", "Reloaded because of SIGHUP"):
                 os.kill(os.getpid(), signal.SIGHUP)
@@ -126,7 +129,7 @@ async def test_a_reload_that_hangs_does_not_keep_sigterm_from_ending_the_mount()
     try:
         with trio.open_signal_receiver(*WATCHED) as signals, trio.fail_after(HANGS):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(obey, signals, nursery, Duties(refresh))
+                nursery.start_soon(obey, signals, nursery, Handlers(refresh))
                 os.kill(os.getpid(), signal.SIGHUP)
                 await trio.to_thread.run_sync(began.wait)
                 os.kill(os.getpid(), signal.SIGTERM)

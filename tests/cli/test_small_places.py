@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.conftest import REPOSITORY
+from tests.marks import one_soon
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Shell
@@ -75,7 +76,7 @@ def assert_lived(done: subprocess.CompletedProcess[str], content: dict[str, byte
     assert (done.stdout, done.stderr) == (f"{digest}  -\n0\n", ""), done.returncode
 
 
-@pytest.mark.parametrize("how", ["full", "ro"])
+@pytest.mark.parametrize("how", one_soon(["full", "ro"]))
 def test_p6_a_mount_needs_neither_dev_shm_nor_tmp(
     fusefs: Shell, model: str, content: dict[str, bytes], how: str
 ) -> None:
@@ -85,7 +86,7 @@ def test_p6_a_mount_needs_neither_dev_shm_nor_tmp(
     assert_lived(done, content)
 
 
-@pytest.mark.parametrize("how", ["full", "ro"])
+@pytest.mark.parametrize("how", one_soon(["full", "ro"]))
 def test_p11_places_that_fill_up_or_become_read_only_under_a_mount_do_not_matter(
     fusefs: Shell, model: str, content: dict[str, bytes], how: str
 ) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.errors import FusefsError, InvalidChunk, InvalidChunkList, InvalidDigest
-from fusefs.values.chunks import MAX_BLOB_SIZE, MAX_CHUNK_SIZE, Blob, Chunk, ChunkList
+from fusefs.values.chunklimits import MAX_BLOB_SIZE, MAX_CHUNK_SIZE
+from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ def test_p10_an_endless_run_of_blanks_is_refused_early() -> None:
 def test_p10_memory_for_a_list_that_never_ends_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Duplicates cannot be told before the end, so that the bound is the number of chunks: 48 bytes each."""
     most = 1 << 14
-    monkeypatch.setattr("fusefs.values.chunks.MAX_CHUNKS", most)
+    monkeypatch.setattr("fusefs.values.chunklimits.MAX_CHUNKS", most)
     pulled = [0]
     tracemalloc.start()
     try:

@@ -146,7 +146,7 @@ def test_put_proves_a_blob_without_a_list_as_a_whole(tmp_path: Path) -> None:
         assert chunker.missing(0, 350) == [0, 1, 2, 3], "nothing is served before the whole is proved"
         assert seal(chunker)
         assert not chunker.missing(0, 350)
-        assert chunker.chunks.proved
+        assert chunker.chunks.complete
 
 
 def test_a_sealed_blob_needs_nothing_more(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from scripts.benchmarks import markdown
 from scripts.benchmarks.results import Goal, Report, Result
+from scripts.benchmarks.rows import ROWS
 from scripts.faultmatrix import table
 from scripts.faultmatrix.collect import Area, Collector
 
@@ -78,9 +79,45 @@ def test_readme_gets_the_sum_of_the_attacks_and_the_page_every_row(tmp_path: Pat
         assert path.read_text().endswith("\n\n<!-- /faults -->\nb\n")
 
 
-@pytest.mark.parametrize("name", ["README.md", "fusefs/docs/performance.md"])
-def test_the_files_have_the_marks_of_the_benchmark(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "mark"),
+    [
+        ("README.md", "bench"),
+        *(("fusefs/docs/performance.md", mark) for mark in ("bench", "missed", "scaling", "rclone")),
+    ],
+)
+def test_the_files_have_the_marks_of_the_benchmark(name: str, mark: str, tmp_path: Path) -> None:
     copy = tmp_path / "copy.md"
     copy.write_text((TOP / name).read_text())
-    markdown.put(copy, "new\n")
-    assert "\n\nnew\n\n" in copy.read_text()
+    markdown.put(copy, "new\n", name=mark)
+    assert f"\n\nnew\n\n<!-- /{mark} -->" in copy.read_text()
+
+
+def test_a_run_fills_all_marks_of_the_pages_but_those_of_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, path in (("PAGE", "fusefs/docs/performance.md"), ("README", "README.md")):
+        copy = tmp_path / f"{name}.md"
+        copy.write_text((TOP / path).read_text())
+        monkeypatch.setattr(markdown, name, copy)
+    report = measured()
+    report.raw("B13", "fusefs mount: CPU of the event loop", "s/GiB", [0.5])
+    report.raw("B13", "fusefs mount: CPU of the workers", "s/GiB", [1.5])
+    markdown.into_pages(report)
+    page = (tmp_path / "PAGE.md").read_text()
+    assert "| B2 | cold, in order: fusefs mount, share of the link | 0.5 | ≥ 0.97 |\n\n<!-- /missed -->" in page
+    assert "| 16 | 1.16 GiB/s (link) | 2.00 GiB/s (event loop) | 2.00 GiB/s (event loop) |" in page
+    assert "█" in (tmp_path / "README.md").read_text()
+
+
+def test_goals_that_are_met_or_were_not_measured_are_not_called_missed() -> None:
+    report = Report({}, {})
+    report.add(Result("B1", "met", 0.5, goal=Goal("≤", 1)), Result("B2", "off", note="off", goal=Goal("≤", 1)))
+    assert markdown.missed(report) == "None.\n"
+
+
+def test_every_row_of_the_benchmark_is_explained_on_its_page() -> None:
+    page = (TOP / "fusefs/docs/performance.md").read_text()
+    table = page[page.index("## Rows") : page.index("## Figures")]
+    explained = {line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| B")}
+    assert explained == {"B7a, b, c", *ROWS} - {"B7a", "B7b", "B7c"}

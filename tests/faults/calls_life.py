@@ -20,10 +20,11 @@ from fusefs.errors import FusefsError
 from fusefs.fetch.fetcher import Fetcher
 from fusefs.fuse.errnos import errno_of
 from fusefs.sources.bound import BoundSource
-from fusefs.values.chunks import Blob
+from fusefs.values.chunks import Blob, ChunkList
 from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
 from fusefs.values.settings import Settings
+from fusefs.values.voucher import Proof, Voucher
 from fusefs.vfs.blobfile import BlobFile
 from tests.fake_source import FakeSource, chunk_list
 from tests.world import NAME, some_bytes, until
@@ -56,14 +57,15 @@ class Counting(FakeSource):
 
 
 class Goods:
-    """A model of three blobs, as an honest source has it.
+    """A model of four blobs, as an honest source has it.
 
     Attributes:
         chunk: bytes of a chunk.
         listed: a blob with a chunk list, of nine chunks; the last is shorter.
         unlisted: a blob without one.
         small: a blob that is its own only chunk.
-        manifest: of all three.
+        evidenced: a blob whose chunks are accepted by evidence, for want of digests.
+        manifest: of all four.
         settings: that make them what they are.
     """
 
@@ -72,6 +74,7 @@ class Goods:
         self.listed = some_bytes(8 * chunk + chunk // 3, seed=11)
         self.unlisted = some_bytes(3 * chunk + chunk // 5, seed=12)
         self.small = some_bytes(chunk // 2 + 9, seed=13)
+        self.evidenced = some_bytes(4 * chunk + chunk // 7, seed=15)
         layers = [
             {"mediaType": "application/octet-stream", "digest": str(Digest.of(data)), "size": len(data)}
             for data in self.blobs
@@ -88,9 +91,9 @@ class Goods:
         )
 
     @property
-    def blobs(self) -> tuple[bytes, bytes, bytes]:
-        """The bytes of all three."""
-        return self.listed, self.unlisted, self.small
+    def blobs(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """The bytes of all four."""
+        return self.listed, self.unlisted, self.small, self.evidenced
 
     def source(self) -> Counting:
         """A source that has all of it."""
@@ -98,6 +101,8 @@ class Goods:
         source.add(self.listed, chunk_list(self.listed, self.chunk))
         source.add(self.unlisted)
         source.add(self.small)
+        word = Voucher(Proof.REGISTRY, source.label)
+        source.add(self.evidenced, ChunkList.evidenced(len(self.evidenced), self.chunk, word))
         source.add_manifest(NAME, self.manifest)
         return source
 

@@ -27,7 +27,7 @@ from fusefs.fetch.idle import IdleBlobs
 from fusefs.system.files import reader_of
 from fusefs.values.chunks import Blob
 from fusefs.values.digest import Digest
-from fusefs.values.trace import Start
+from fusefs.values.trace import Trace
 from tests.chunkers import corrupt
 from tests.fake_source import chunk_list
 from tests.faults.calls_life import Goods, living
@@ -120,6 +120,8 @@ async def arrive(stage: Stage) -> None:
         await life.read_chunks(stage.goods.listed, (8, 3, 5))
         await life.read_chunks(stage.goods.small)
         await life.read_chunks(stage.goods.unlisted)
+        await life.read_chunks(stage.goods.evidenced, (2, 0))
+        await life.read_chunks(stage.goods.evidenced)
         await life.read_chunks(stage.goods.listed)
         await life.quiet()
         for data in stage.goods.blobs:
@@ -164,7 +166,7 @@ async def look_after(stage: Stage) -> None:
     stage.attempt(lambda: total(cache))
     stage.attempt(lambda: list(verify(cache)))
     blob = Blob(Digest.of(stage.goods.listed), len(stage.goods.listed))
-    cache.starts.write(blob, Start(((stage.goods.chunk, 2 * stage.goods.chunk), (0, stage.goods.chunk))))
+    cache.traces.write(blob, Trace(((stage.goods.chunk, 2 * stage.goods.chunk), (0, stage.goods.chunk))))
     stage.attempt(lambda: cache.resolve(str(NAME).removeprefix("http://")))
     stage.attempt(lambda: cache.unlink(NAME))
 

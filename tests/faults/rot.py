@@ -18,7 +18,7 @@ from fusefs.cache.place import Place
 from fusefs.errors import FusefsError
 from fusefs.values.chunks import Blob
 from fusefs.values.digest import Digest
-from fusefs.values.trace import Start
+from fusefs.values.trace import Trace
 from tests.fake_source import FakeSource, fail
 from tests.world import SETTINGS, running, some_bytes
 
@@ -40,7 +40,7 @@ DATA = some_bytes(8 * CHUNK + 37)
 BLOB = Blob(Digest.of(DATA), len(DATA))
 OTHER = some_bytes(len(DATA), seed=2)
 SECRET = some_bytes(len(DATA), seed=3)
-START = Start(((100, 200), (700, 800)))
+START = Trace(((100, 200), (700, 800)))
 HERE = range(1, 6)
 """The chunks of a partial blob that are present."""
 
@@ -141,7 +141,7 @@ class Caches:
             trio.run(self._make, shape)
             self._made.add(shape)
         shutil.copytree(self.root / shape, to)
-        DiskCache.open(to).put_start(BLOB, START)
+        DiskCache.open(to).put_trace(BLOB, START)
         return Place(to, BLOB.digest)
 
     async def _make(self, shape: Shape) -> None:

@@ -50,6 +50,8 @@ DEATHS = {
     "its bytes are hashed": ("arrive", Death("chunk written", "before")),
     "half of it is written": ("arrive", Death("chunk written", "half")),
     "it is written": ("arrive", Death("chunk written", nth=2)),
+    "half of its slot is written": ("arrive", Death("slot written", "half")),
+    "its slot is written": ("arrive", Death("slot written", nth=2)),
     "it is marked": ("arrive", Death("chunk marked", nth=2)),
     "it is unlocked": ("arrive", Death("chunk unlocked", nth=2)),
     "the running hash reads back": ("arrive", Death("hash read back")),
@@ -137,23 +139,35 @@ class Rounds:
             sweep_old(self.root)
         if again:
             trio.run(ACTS["be lied to"].scene, Stage(self.root))
-        place, chunk = Place(self.root, Digest.of(GOODS.listed)), GOODS.chunk
-        before = _marked(place, GOODS.listed, chunk)
-        on_disk = place.data.read_bytes() if place.data.exists() else b""
+        left = [_Left(self.root, data) for data in (GOODS.listed, GOODS.evidenced)]
         stage = recover(self.root)
-        asked = [(c.start // chunk, c.end // chunk) for digest, c in stage.requests if digest == place.digest]
-        indices = {i for first, last in asked for i in range(first, last + 1)}
-        assert not before & indices, f"marked, and fetched again: {before & indices}"
-        written = {i for i in indices if on_disk[i * chunk :][:chunk] == GOODS.listed[i * chunk :][:chunk]}
-        self.totals.update(
-            rounds=1, injected=1, bytes_compared=stage.compared, bytes_refetched=chunk * len(written - before)
-        )
+        again_bytes = sum(one.fetched_again(stage) for one in left)
+        self.totals.update(rounds=1, injected=1, bytes_compared=stage.compared, bytes_refetched=again_bytes)
         shutil.rmtree(self.root)
 
     def report(self, record: Callable[[str, object], None]) -> None:
         """Record the numbers."""
         for name, number in self.totals.items():
             record(f"faults.{name}", number)
+
+
+class _Left:
+    """What a killed process has left of one blob."""
+
+    def __init__(self, root: Path, data: bytes) -> None:
+        self._place = Place(root, Digest.of(data))
+        self._data = data
+        self._marked = _marked(self._place, data, GOODS.chunk)
+        self._on_disk = self._place.data.read_bytes() if self._place.data.exists() else b""
+
+    def fetched_again(self, stage: Stage) -> int:
+        """Bytes that lay there, were right and not marked, and were fetched again since; of marked ones none were."""
+        chunk, wanted = GOODS.chunk, self._place.digest
+        asked = [(c.start // chunk, c.end // chunk) for digest, c in stage.requests if digest == wanted]
+        indices = {i for first, last in asked for i in range(first, last + 1)}
+        assert not self._marked & indices, f"marked, and fetched again: {self._marked & indices}"
+        written = {i for i in indices if self._on_disk[i * chunk :][:chunk] == self._data[i * chunk :][:chunk]}
+        return chunk * len(written - self._marked)
 
 
 def _marked(place: Place[Path], data: bytes, chunk: int) -> set[int]:
@@ -321,7 +335,9 @@ def outside(
                 record_property(f"faults.{name}", number)
 
 
-LIFE = [name for name, (act, _) in DEATHS.items() if act == "arrive" and name != "the running hash reads back"][:12]
+NOT_LISTED = ("hash read back", "slot written")
+
+LIFE = [name for name, (act, death) in DEATHS.items() if act == "arrive" and death.step not in NOT_LISTED][:12]
 """The steps of a chunk's life and of sealing, which a blob with a list goes through."""
 
 

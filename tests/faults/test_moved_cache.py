@@ -15,7 +15,7 @@ from fusefs.errors import FusefsError
 from fusefs.system.files import reader_of
 from fusefs.values.digest import Digest
 from fusefs.values.names import Name
-from fusefs.values.trace import Start
+from fusefs.values.trace import Trace
 from tests.chunkers import blob_of, fill
 from tests.fake_source import FakeSource, chunk_list
 from tests.faults.calls import Call, watched
@@ -137,7 +137,7 @@ async def test_p10_a_cache_put_in_the_place_of_ours_is_never_read_or_written(tmp
         assert cache.read(Digest.of(OTHER), len(OTHER)) == OTHER
         assert through_chunks(cache, OTHER) == OTHER
         assert through_chunks(cache, DATA) == DATA
-        cache.starts.write(world.blob, Start(((0, 1000),)))
+        cache.traces.write(world.blob, Trace(((0, 1000),)))
         cache.link(NAME, cache.import_blob(reader_of(b"{}"), 2))
         cache.pins.add(NAME, b"{}")
         assert cache.resolve("test.invalid/library/model:latest") == Digest.of(b"{}")

@@ -104,7 +104,7 @@ def offline(root: Path) -> None:
         assert resolve(NAME, [_Unreachable()], cache, Keeper(cache)).raw == GOODS.manifest
     with suppress(FusefsError):
         assert cache.read(Digest.of(GOODS.manifest), 1 << 16) == GOODS.manifest
-    start = cache.start(Blob(Digest.of(GOODS.listed), len(GOODS.listed)))
+    start = cache.trace(Blob(Digest.of(GOODS.listed), len(GOODS.listed)))
     assert start is None or all(0 <= first < last <= len(GOODS.listed) for first, last in start.ranges)
 
 

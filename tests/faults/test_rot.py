@@ -147,7 +147,7 @@ async def _survive(
     tally.injected += len(done)
     changes = setting(shape) | {"verify": "always" if moment == "always" else "boot"}
     wrong = wrong_chunks(place, shape)
-    assert DiskCache.open(place.root).start(BLOB) in (None, START), "a record that has changed is none"
+    assert DiskCache.open(place.root).trace(BLOB) in (None, START), "a record that has changed is none"
     if moment == "verify":
         _verify(place, shape, wrong)
     if not online:

@@ -80,7 +80,7 @@ def map_file(data: bytes) -> None:
             for start, stop in map_.byte_ranges(LIST):
                 assert before < start < stop <= BLOB.size
                 before = stop
-            map_.claim_present(proved=True)
+            map_.claim_present(arrived_too=True)
             assert not any(map_[index] == 1 for index in range(len(LIST)))
             map_.mark_all(ABSENT)
             assert map_.all_in((ABSENT,))

@@ -1,17 +1,18 @@
-"""Chunk lists as text and as they are pinned, and recorded starts."""
+"""Chunk lists as text and as they are pinned, and access traces."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
 
-from fusefs.errors import InvalidChunkList, InvalidInput, InvalidStart
+from fusefs.errors import InvalidChunkList, InvalidInput, InvalidTrace
+from fusefs.values.chunklimits import MAX_CHUNK_SIZE
 from fusefs.values.chunkpack import pack, unpack
-from fusefs.values.chunks import MAX_CHUNK_SIZE, Blob, Chunk, ChunkList
+from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
-from fusefs.values.trace import MAX_RANGES, Start
-from fusefs.values.trace import pack as pack_start
-from fusefs.values.trace import unpack as unpack_start
+from fusefs.values.trace import MAX_RANGES, Trace
+from fusefs.values.trace import pack as pack_trace
+from fusefs.values.trace import unpack as unpack_trace
 from fusefs.values.voucher import NOBODY, Voucher
 from tests.fuzz.target import NUMBERS, Target
 
@@ -91,13 +92,13 @@ def start(data: bytes) -> None:
     body = data[1 + head :]
     for packed in (data[1:], _signed(blob, body)):
         try:
-            found = unpack_start(blob, packed)
-        except InvalidStart:
+            found = unpack_trace(blob, packed)
+        except InvalidTrace:
             continue
         assert len(found.ranges) <= MAX_RANGES
         assert all(0 <= begin < stop <= blob.size for begin, stop in found.ranges)
         assert sum(stop - begin for begin, stop in found.ranges) <= blob.size
-        assert pack_start(blob, found) == packed
+        assert pack_trace(blob, found) == packed
 
 
 def _signed(blob: Blob, body: bytes) -> bytes:
@@ -120,9 +121,9 @@ def _packed_seeds() -> list[bytes]:
 
 def _start_seeds() -> list[bytes]:
     blob = Blob(Digest.of(b""), 5000)
-    made = [Start(()), Start(((0, 10), (20, 30))), Start.of((i * 100, i * 100 + 50) for i in range(50))]
+    made = [Trace(()), Trace(((0, 10), (20, 30))), Trace.of((i * 100, i * 100 + 50) for i in range(50))]
     twice = struct.pack("<QQQQ", 0, 5000, 0, 5000)  # more bytes than there are
-    return [*(b"\3" + pack_start(blob, each) for each in made), b"\3" + _signed(blob, twice)]
+    return [*(b"\3" + pack_trace(blob, each) for each in made), b"\3" + _signed(blob, twice)]
 
 
 _WORDS = (b"sha256:", b"sha256-", b"0-0", b"-", b"\n", str(Digest.of(b"")).encode(), *NUMBERS)

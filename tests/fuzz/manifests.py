@@ -8,7 +8,7 @@ from fusefs.artifacts.manifest import DOCKER_MANIFEST, MAX_LAYERS, OCI_INDEX, TI
 from fusefs.artifacts.ollama import OLLAMA, snapshot_of
 from fusefs.artifacts.paths import MAX_COMPONENT, MAX_DEPTH, MAX_PATH, check_path
 from fusefs.errors import InvalidInput, InvalidManifest
-from fusefs.values.chunks import MAX_BLOB_SIZE
+from fusefs.values.chunklimits import MAX_BLOB_SIZE
 from fusefs.values.digest import Digest
 from fusefs.values.names import Name
 from fusefs.vfs.layout import layout_of

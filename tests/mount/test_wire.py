@@ -228,13 +228,13 @@ async def test_foresight_hears_of_reads_that_threads_have_answered(
     async with live(tmp_path, timeout=60.0) as (world, mount):
         await mount.run(read_at, mount.path / "model", 0, CHUNK)
         seen: list[tuple[int, int]] = []
-        true = world.fetcher.foresight.observe
+        true = world.fetcher.prefetcher.observe
 
         def observe(fetch: BlobFetch, off: int, size: int) -> None:
             seen.append((off, size))
             true(fetch, off, size)
 
-        monkeypatch.setattr(world.fetcher.foresight, "observe", observe)
+        monkeypatch.setattr(world.fetcher.prefetcher, "observe", observe)
         await mount.run(partial(read_at, mount.path / "model", 8192, 4096, direct=True))
         with trio.fail_after(PATIENCE):
             await until(lambda: (8192, 4096) in seen)

@@ -19,6 +19,7 @@ import pytest
 from tests.components import MANIFEST_TYPE, OllamaLayer, nginx, write_static_registry
 from tests.fake_source import chunk_list
 from tests.headers import entry, safetensors
+from tests.marks import one_soon
 from tests.patience import eventually
 from tests.programs.models import random_bytes
 from tests.programs.world import run
@@ -157,6 +158,7 @@ def read_plain(path: Path, ranges: Iterable[tuple[int, int]]) -> None:
             assert os.pread(file.fileno(), stop - start, start) == DATA[start:stop]
 
 
+@pytest.mark.slow
 def test_tensors_in_random_order_through_a_mapping(world: World, model: Served) -> None:
     with world.mount(model.source) as mounted:
         read_mapped(mounted.path / "model.gguf", [(0, len(_HEADER)), *SCATTERED])
@@ -178,6 +180,7 @@ def test_one_tensor_of_a_safetensors_file(world: World, model: Served) -> None:
     assert len(fetched - needed) <= 2
 
 
+@pytest.mark.slow
 def test_the_metadata_of_a_gguf_file(world: World, served: dict[str, Served]) -> None:
     model = served["gguf"]
     with world.mount(model.source) as mounted:
@@ -195,6 +198,7 @@ def test_in_order_all_of_it_in_large_requests(world: World, model: Served) -> No
     assert fetched >= chunks_of([(0, len(DATA) - MIB)])
 
 
+@pytest.mark.slow
 def test_random_pages_cost_their_chunks(world: World, model: Served) -> None:
     pages = random.Random(4).sample(range(MIB, len(DATA) - MIB, 4096), 10)
     with world.mount(model.source) as mounted:
@@ -203,6 +207,7 @@ def test_random_pages_cost_their_chunks(world: World, model: Served) -> None:
         assert model.asked() <= {0, *chunks_of((off, off + 4096) for off in pages)}
 
 
+@pytest.mark.slow
 def test_backward(world: World, model: Served) -> None:
     stop = TENSORS[12][1]
     with world.mount(model.source) as mounted:
@@ -226,7 +231,8 @@ def test_reading_again_after_the_pages_were_dropped_causes_no_traffic(world: Wor
         assert model.spans() == before
 
 
-def test_a_recorded_start_is_replayed_by_the_next_cold_mount(world: World, model: Served, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_an_access_trace_is_replayed_by_the_next_cold_mount(world: World, model: Served, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     with world.mount(model.source, cache=cache) as mounted:
         read_mapped(mounted.path / "model.gguf", [(0, len(_HEADER)), *SCATTERED])
@@ -251,7 +257,7 @@ def test_a_recorded_start_is_replayed_by_the_next_cold_mount(world: World, model
         assert model.asked() <= first
 
 
-@pytest.mark.parametrize("number", range(len(LIES)))
+@pytest.mark.parametrize("number", one_soon(range(len(LIES))))
 def test_p2_a_mount_reads_right_whatever_the_header_says(world: World, served: dict[str, Served], number: int) -> None:
     data = LIES[number] + DATA[len(LIES[number]) : 66 * MIB]
     with world.mount(served[f"lie{number}"].source) as mounted:

@@ -18,13 +18,14 @@ from fusefs.serve.byteranges import requested_range
 from fusefs.sources.registry.challenges import challenges_of
 from fusefs.sources.registry.responses import describe, retry_after
 from fusefs.values import report
+from fusefs.values.chunklimits import MAX_BLOB_SIZE
 from fusefs.values.chunkpack import unpack
-from fusefs.values.chunks import MAX_BLOB_SIZE, Blob, ChunkList
+from fusefs.values.chunks import Blob, ChunkList
 from fusefs.values.chunksums import LONGEST_LINE
 from fusefs.values.digest import Digest
-from fusefs.values.trace import MAX_PACKED_SIZE, Start
-from fusefs.values.trace import pack as pack_start
-from fusefs.values.trace import unpack as unpack_start
+from fusefs.values.trace import MAX_PACKED_SIZE, Trace
+from fusefs.values.trace import pack as pack_trace
+from fusefs.values.trace import unpack as unpack_trace
 from tests.headers import ARRAY, STRING, key, tensor
 from tests.headers import gguf as written
 
@@ -119,11 +120,11 @@ def test_p10_a_list_without_end_is_not_read_to_its_end(piece: bytes, size: int) 
 
 def test_p10_a_start_longer_than_any_that_is_kept_is_refused() -> None:
     blob = Blob(Digest.of(b""), MAX_BLOB_SIZE)
-    most = Start.of((2 * i, 2 * i + 1) for i in range(MAX_PACKED_SIZE))
-    assert len(pack_start(blob, most)) == MAX_PACKED_SIZE
-    assert unpack_start(blob, pack_start(blob, most)) == most
+    most = Trace.of((2 * i, 2 * i + 1) for i in range(MAX_PACKED_SIZE))
+    assert len(pack_trace(blob, most)) == MAX_PACKED_SIZE
+    assert unpack_trace(blob, pack_trace(blob, most)) == most
     with pytest.raises(InvalidInput):
-        pack_start(blob, Start((*most.ranges, (MAX_BLOB_SIZE - 1, MAX_BLOB_SIZE))))
+        pack_trace(blob, Trace((*most.ranges, (MAX_BLOB_SIZE - 1, MAX_BLOB_SIZE))))
 
 
 _REPEATED = st.builds(

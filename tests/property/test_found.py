@@ -15,8 +15,9 @@ from fusefs.net.url import Url
 from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.registry.responses import retry_after
 from fusefs.values import report
+from fusefs.values.chunklimits import MAX_CHUNK_SIZE
 from fusefs.values.chunkpack import pack, unpack
-from fusefs.values.chunks import MAX_CHUNK_SIZE, ChunkList
+from fusefs.values.chunks import ChunkList
 from fusefs.values.names import Name
 from fusefs.values.report import FileReport, MountReport, StatusReport
 from fusefs.values.settings import MAX_SECONDS, parse_seconds

@@ -81,6 +81,16 @@ def test_a_cache_beside_plain_folders_does_not_hide_them(hub: Path, tmp_path: Pa
         assert "1 file beside the models ('stray.bin'" in running.server.left_out.line()
 
 
+def test_what_lies_beside_a_cache_is_not_left_out_without_a_word(hub: Path, tmp_path: Path) -> None:
+    """A folder of models with a folder `hub` among them was taken for the library's, and the models vanished."""
+    write_tree(hub.parent, {"mine/weights.bin": b"w", "xet/log": b"x"})
+    with serving(hub.parent, tmp_path / "index") as running:
+        line = running.server.left_out.line()
+    assert "1 beside the cache of the Hub ('mine', serve their folders one by one)" in line
+    assert "xet" not in line
+    assert "token" not in line, "the library's own"
+
+
 def test_main_says_which_snapshot_it_is_and_is_asked_again(hub: Path, tmp_path: Path) -> None:
     new = TINY | {"config.json": b'{"new": true}'}
     write_repository(hub, "models--acme--tiny", new, SECOND, "pr/1".replace("/", "-"))

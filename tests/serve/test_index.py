@@ -10,7 +10,8 @@ import pytest
 from fusefs.errors import ServeError
 from fusefs.offers.filehash import chunk_list_of
 from fusefs.offers.stamp import fitting_chunk_size
-from fusefs.values.chunks import MAX_CHUNKS, ChunkList
+from fusefs.values.chunklimits import MAX_CHUNKS
+from fusefs.values.chunks import ChunkList
 from fusefs.values.digest import Digest
 from tests.serve.world import noise
 

@@ -25,9 +25,9 @@ def test_readers_take_turns_piece_by_piece_until_the_last_has_ended() -> None:
 
 def test_each_way_to_load_goes_without_what_it_is_called_after() -> None:
     pages = Pattern("pages", MODEL, [(0, 4096)])
-    assert ways(("credit", "lanes", "replay"), pages) == {ALL: (), AGAIN: (), "without credit": ("credit",)}
+    assert ways(("credit", "concurrency", "replay"), pages) == {ALL: (), AGAIN: (), "without credit": ("credit",)}
     program = Pattern("llama", MODEL, [(0, 4096)], program="llama")
-    assert ways(("lanes",), program) == {ALL: (), AGAIN: (), "without lanes": ("lanes",)}
+    assert ways(("concurrency",), program) == {ALL: (), AGAIN: (), "without concurrency": ("concurrency",)}
 
 
 def test_the_table_has_a_row_a_pattern_and_medians() -> None:

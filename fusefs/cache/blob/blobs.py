@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.cache.blob.chunkmap import PRESENT, peek
 from fusefs.cache.blob.opening import open_chunker, pinned_list, pinned_voucher
+from fusefs.cache.blob.setup import BlobSetup
 from fusefs.cache.place import HeldPlace, Place
 from fusefs.errors import DigestMismatch, InvalidDigest, NotCached
 from fusefs.system.features import REFUSED
@@ -182,9 +183,9 @@ class BlobStore:
         """The chunk list that lies beside the blob, and who stands behind it; None without one, or when it is torn."""
         return pinned_list(self.place(blob.digest), blob)
 
-    def pinned_list(self, blob: Blob) -> ChunkList | None:
-        """The list alone."""
-        pinned = self.pinned(blob)
+    def pinned_list(self, blob: Blob, *, unlisted_too: bool = False) -> ChunkList | None:
+        """The list alone; by default none of an unlisted blob, by which no chunk is proved."""
+        pinned = pinned_list(self.place(blob.digest), blob, unlisted_too=unlisted_too)
         return None if pinned is None else pinned[0]
 
     def voucher(self, blob: Blob) -> Voucher:
@@ -204,18 +205,28 @@ class BlobStore:
             return False
         return set(self.states(blob)) == {PRESENT}
 
-    def chunker(self, blob: Blob, chunks: ChunkList, voucher: Voucher = UNKNOWN, *, doubt: bool = False) -> Chunker:
+    def chunker(
+        self,
+        blob: Blob,
+        chunks: ChunkList,
+        voucher: Voucher = UNKNOWN,
+        *,
+        doubt: bool = False,
+        readers: list[tuple[int, int]] | None = None,
+    ) -> Chunker:
         """Open a blob for reading and writing chunk by chunk; `chunks` is pinned with its `voucher`.
 
         By default no better one is claimed than what the cache knows of this list already.
         A disk that takes nothing more gives a Chunker that lives in memory (P8).  With `doubt` every chunk is hashed
-        again before it is served, although it was proved in this boot.
+        again before it is served, although it was proved in this boot.  Nothing of `readers`, byte ranges [start, stop)
+        that somebody waits for, is evicted; the list may change.
 
         Raises:
             CacheError: the files of the blob cannot be used.
         """
-        place = self.place(blob.digest)
-        chunker = open_chunker(place, blob, chunks, voucher, self.memory, self._room, doubt=doubt)
+        waiting = [] if readers is None else readers
+        setup = BlobSetup(self.place(blob.digest), blob, chunks, voucher, self.memory, self._room, waiting)
+        chunker = open_chunker(setup, doubt=doubt)
         with self._lock:
             self._open_here.add(chunker)
         return chunker

@@ -5,6 +5,8 @@ called from any thread; the ones that read or write much say "blocking".
 
 Invariants
     1. A chunk is marked PRESENT only after its bytes matched its digest and were written, or the whole blob matched.
+       Where its list has no digest of it yet, evidence accepts it once (`fusefs.values.evidence`), and the digest of
+       what was accepted is in its slot before the mark is there.
     2. What is PRESENT is not written again, by no process: `put` writes under the chunk's lock and looks at the map
        after it has the lock.
     3. The final name exists only after the sha256 of the whole blob matched (`fusefs.cache.blob.sealing`).
@@ -30,22 +32,22 @@ from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT
 from fusefs.cache.blob.direct import DirectWriter
 from fusefs.cache.blob.prefix import PrefixHash
 from fusefs.cache.blob.stored import StoredBlob
-from fusefs.errors import CacheFull, DigestMismatch, SizeMismatch, UnexpectedEnd
+from fusefs.errors import CacheFull, DigestMismatch, NoEvidence, SizeMismatch, UnexpectedEnd
 from fusefs.system.files import PIECE, disk_error, disk_errors, holds, pwrite_all, read_exactly
 from fusefs.system.steps import step
 from fusefs.values.digest import Digest
+from fusefs.values.voucher import BOUND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from fusefs.cache.blob.chunkmap import ChunkMap
-    from fusefs.cache.blob.room import Room
-    from fusefs.cache.memory.budget import Memory
+    from fusefs.cache.blob.setup import BlobSetup
     from fusefs.cache.memory.buffer import Buffer
-    from fusefs.cache.place import HeldPlace
     from fusefs.system.files import Reader
-    from fusefs.values.chunks import Blob, Chunk, ChunkList
-    from fusefs.values.voucher import Voucher
+    from fusefs.values.chunks import Buffer as Bytes
+    from fusefs.values.chunks import Chunk
+    from fusefs.values.evidence import Prove
 
 
 class Chunker(StoredBlob):
@@ -56,31 +58,20 @@ class Chunker(StoredBlob):
         full: why the disk took no more, when last it did not.
         watched: a reader has come, and may want what arrives.
         direct: writes past the page cache; None without a file.
-        computed: raw digests of chunks of a list that came without them.
         seal_lock: one thread at a time judges the whole blob.
     """
 
     def __init__(
-        self,
-        blob: Blob,
-        chunks: ChunkList,
-        place: HeldPlace,
-        chunk_map: ChunkMap,
-        fd: int,
-        memory: Memory,
-        room: Room,
-        *,
-        voucher: Voucher,
-        sealed: bool,
+        self, setup: BlobSetup, chunk_map: ChunkMap, fd: int, *, sealed: bool, full: CacheFull | None = None
     ) -> None:
-        super().__init__(blob, chunks, place, chunk_map, fd, memory, voucher=voucher, sealed=sealed)
-        self.prefix = PrefixHash(blob, self._pieces, self._ready)
-        self.full: CacheFull | None = None
+        super().__init__(setup, chunk_map, fd, sealed=sealed)
+        self.prefix = PrefixHash(setup.blob, len(setup.chunks), self._pieces, self._ready)
+        self.full = full
         self.watched = False
-        self.computed: dict[int, bytes] = {}
         self.seal_lock = threading.Lock()
-        self._room = room
-        self.direct = DirectWriter(fd, place.data) if fd >= 0 else None
+        self._room = setup.room
+        self._slots = setup.chunks.slots  # of the list that it was opened with: sealing puts another in its place
+        self.direct = DirectWriter(fd, setup.place.data) if fd >= 0 else None
 
     # Getting bytes in
 
@@ -109,8 +100,8 @@ class Chunker(StoredBlob):
             SizeMismatch: more bytes than announced; nothing is written.
         """
         index = self.chunks.index_of(chunk)
-        if self.chunks.proved and self.chunks.digest(index) != digest:
-            raise DigestMismatch(f"chunk {chunk}", expected=self.chunks.digest(index), actual=digest)
+        if (known := self.chunks.known(index)) not in (None, digest.raw):
+            raise DigestMismatch(f"chunk {chunk}", expected=Digest.from_raw(known or b""), actual=digest)
         if self.present(index):
             return
         buffer = memoryview(bytearray(chunk.size))
@@ -119,36 +110,48 @@ class Chunker(StoredBlob):
             raise SizeMismatch(f"chunk {chunk}: more bytes than announced")
         if Digest.from_raw(actual) != digest:
             raise DigestMismatch(f"chunk {chunk}", expected=digest, actual=Digest.from_raw(actual))
-        self._compare(index, chunk, actual)
-        if self._store(index, buffer):
+        state = self._accept(index, chunk, actual, (buffer,), None)
+        if self._store(index, buffer, actual, state):
             self.prefix.offer(index, buffer)
 
-    def fill(self, index: int, reader: Reader, buffer: Buffer) -> None:
+    def fill(self, index: int, reader: Reader, buffer: Buffer, prove: Prove | None = None) -> int:
         """Take chunk `index` from a stream that may go on behind it.  Blocking.
 
         A chunk that fits `buffer` is verified in memory and written after; a larger one is written to its unmarked
         region as it comes and marked once it matched, and so is one that has no digest yet.  When the bytes stay in
         memory for those who read the chunk, the buffer goes on with other memory.
 
+        Args:
+            index: which chunk.
+            reader: where it comes from.
+            buffer: memory to receive it in.
+            prove: gives the evidence for what `reader` has given, where its source has any.
+
+        Returns:
+            Its state now: PRESENT, or ARRIVED when only the whole proves it.
+
         Raises:
             DigestMismatch, UnexpectedEnd: the chunk stays absent.
+            NoEvidence: so it does: its list decides, and has no digest of it, and the source proves nothing.
             CacheFull: it fits neither the buffer nor the disk.
         """
         chunk = self.chunks[index]
+        if self.chunks.voucher is not None and prove is None and self.listed and self.chunks.known(index) is None:
+            raise self._no_evidence(chunk)  # before a byte of it is received: it could not be kept
         if chunk.size > buffer.size:
-            self._stream(index, chunk, reader, buffer.view)
-            return
+            return self._stream(index, chunk, reader, buffer.view, prove)
         data = buffer.view[: chunk.size]
         raw = read_exactly(reader, data, chunk)
-        self._compare(index, chunk, raw)
-        # Readers are answered from there without another look: what has no digest of its own must not get there.
-        if buffer.pages is not None and self.chunks.proved and self.memory.recent.has_room(buffer.size):
-            if self._store(index, data, stays=True):
+        state = self._accept(index, chunk, raw, (data,), prove)
+        # Readers are answered from there without another look: what nobody proves by itself must not get there.
+        if buffer.pages is not None and state == PRESENT and self.memory.recent.has_room(buffer.size):
+            if self._store(index, data, raw, state, stays=True):
                 self.memory.recent.keep(self, index, buffer, chunk.size, unread=self.watched)
-        elif self._store(index, data):
+        elif self._store(index, data, raw, state):
             self.prefix.offer(index, data)
+        return state
 
-    def _stream(self, index: int, chunk: Chunk, reader: Reader, buffer: memoryview) -> None:
+    def _stream(self, index: int, chunk: Chunk, reader: Reader, buffer: memoryview, prove: Prove | None) -> int:
         digest = hashlib.sha256()
         off = chunk.start
         with self._writable(chunk.size) as fd:
@@ -160,32 +163,65 @@ class Chunker(StoredBlob):
                 with disk_errors(self.place.data):
                     pwrite_all(fd, buffer[:got], off)
                 off += got
-        self._compare(index, chunk, digest.digest())
+        raw = digest.digest()
+        pieces = (self.pread_file(at, min(PIECE, chunk.stop - at)) for at in range(chunk.start, chunk.stop, PIECE))
+        state = self._accept(index, chunk, raw, pieces, prove)
         self.usage.written(index)
         with disk_errors(self.place.map):
-            self.map.mark(index, PRESENT if self.chunks.proved else ARRIVED)
+            self._note(index, raw, state)
+            self.map.mark(index, state)
+        return state
 
-    def _compare(self, index: int, chunk: Chunk, raw: bytes) -> None:
-        if not self.chunks.proved:
-            self.computed[index] = raw
-        elif raw != self.chunks.raw_digest(index):
+    def _accept(self, index: int, chunk: Chunk, raw: bytes, pieces: Iterable[Bytes], prove: Prove | None) -> int:
+        """The state in which bytes with the sha256 `raw` may be kept: proved, or to be proved with the whole.
+
+        Raises:
+            DigestMismatch, NoEvidence: in none.
+        """
+        chunks = self.chunks
+        if chunks.unlisted:
+            return ARRIVED
+        known = chunks.known(index)
+        if raw == known:
+            return PRESENT
+        # A slot may have rotted, so of a chunk that is not here evidence says more than its slot.
+        evidence = prove() if prove is not None and not chunks.complete else None
+        if evidence is not None and evidence.voucher in (BOUND, chunks.voucher):
+            evidence.check(chunk, pieces)
+            return PRESENT
+        if known is not None:
             what = f"{self.blob.digest.short}… chunk {chunk}"
-            raise DigestMismatch(what, expected=self.chunks.digest(index), actual=Digest.from_raw(raw))
+            raise DigestMismatch(what, expected=Digest.from_raw(known), actual=Digest.from_raw(raw))
+        if self.listed:
+            raise self._no_evidence(chunk)
+        return ARRIVED
 
-    def _store(self, index: int, data: memoryview, *, stays: bool = False) -> bool:
-        """Write verified bytes; what the disk will not take is kept in the spill: False."""
+    def _no_evidence(self, chunk: Chunk) -> NoEvidence:
+        return NoEvidence(f"{self.blob.digest.short}… chunk {chunk}: its digest is not known, and nothing proves it")
+
+    def _note(self, index: int, raw: bytes, state: int) -> None:
+        """Keep the digest of a chunk before its mark: without it nobody could prove the mark after the next boot.
+
+        The slots of an evidenced list are of what was accepted.  What has merely arrived, for nothing is served by the
+        list, gets none: after a boot nobody could tell the two apart.
+        """
+        slots = self.chunks.slots
+        (slots.fill if state == PRESENT or self.chunks.unlisted else slots.note)(index, raw)
+
+    def _store(self, index: int, data: memoryview, raw: bytes, state: int, *, stays: bool = False) -> bool:
+        """Write bytes that were accepted; what the disk will not take is kept in the spill: False."""
         try:
-            self.write(index, data, stays=stays)
+            self.write(index, data, raw, state, stays=stays)
         except CacheFull as exc:
-            if not self.chunks.proved and not self.serve_unproved:
+            if state == ARRIVED and not (self.serve_unproved and self.chunks.unlisted):
                 raise  # it cannot be proved without the rest, and the rest will not fit either
             self.spills = True
             self.memory.take_over(self, index, data, exc)
             return False
         return True
 
-    def write(self, index: int, data: memoryview, *, stays: bool = False) -> None:
-        """Write the verified bytes of a chunk and mark it.  Blocking; the caller holds the chunk's lock.
+    def write(self, index: int, data: memoryview, raw: bytes, state: int, *, stays: bool = False) -> None:
+        """Write the bytes of a chunk, whose sha256 is `raw`, and mark it.  Blocking; the caller holds the chunk's lock.
 
         With `stays` they are in memory for their readers, too, and need no place in the page cache.
 
@@ -199,7 +235,9 @@ class Chunker(StoredBlob):
                 if not (stays and self.direct and self.direct.write(data, off)):
                     pwrite_all(fd, data, off)
             self.usage.written(index)  # before it can be taken for one of the oldest
-            self.map.mark(index, PRESENT if self.chunks.proved else ARRIVED)
+            if not self.chunks.complete:
+                self._note(index, raw, state)
+            self.map.mark(index, state)
         except CacheFull as exc:
             self.full = exc
             raise
@@ -233,11 +271,11 @@ class Chunker(StoredBlob):
     @property
     def hashed(self) -> bool:
         """True when the running hash has the whole blob, which is then ready for sealing."""
-        return not self.sealed and self.prefix.index == len(self.chunks)
+        return not self.sealed and self.prefix.index == self.prefix.count
 
     def _ready(self, index: int) -> bool:
         """True when chunk `index` is there to be hashed."""
-        return not self.sealed and index < len(self.chunks) and self.map[index] in self.here
+        return not self.sealed and index < self.prefix.count and self.map[index] in self.here
 
     def _pieces(self, index: int) -> Iterator[memoryview | bytearray]:
         """Chunk `index`, from memory or from the disk.  Blocking.
@@ -245,34 +283,37 @@ class Chunker(StoredBlob):
         Raises:
             CacheError: it cannot be read whole.
         """
+        slots = self.chunks.slots
+        digest = None if self.chunks.complete or slots.seen(index) is not None else hashlib.sha256()
         with self.memory.recent.hashing(self, index) as data:
             if data is not None:
+                if digest:
+                    digest.update(data)
                 yield data
-                return
-        chunk = self.chunks[index]
-        digest = None if self.chunks.proved or index in self.computed else hashlib.sha256()
-        for off in range(chunk.start, chunk.stop, PIECE):
-            with step("hash read back"):
-                piece = self.pread_file(off, min(PIECE, chunk.stop - off))
-            if digest:
-                digest.update(piece)
-            yield piece
+            else:
+                chunk = self.chunks[index]
+                for off in range(chunk.start, chunk.stop, PIECE):
+                    with step("hash read back"):
+                        piece = self.pread_file(off, min(PIECE, chunk.stop - off))
+                    if digest:
+                        digest.update(piece)
+                    yield piece
         if digest:
-            self.computed[index] = digest.digest()
+            slots.note(index, digest.digest())
 
     # Proving what is here
 
     def prove(self, index: int) -> bool:
-        """Hash a claimed chunk and mark it PRESENT or ABSENT.  Blocking; the caller holds the chunk's lock.
+        """Hash a claimed chunk and mark it as it was before the boot, or ABSENT.  Blocking, under the chunk's lock.
 
         Returns:
-            True when it is present now.
+            True when it needs no fetching.
         """
         if self.map[index] != CLAIMED:
             return self.present(index)
         matches = self.matches(index)
         with step("claim proved"):
-            self.mark(index, PRESENT if matches else ABSENT)
+            self.mark(index, self.taken if matches else ABSENT)
         return matches
 
     def mark(self, index: int, state: int) -> None:
@@ -285,14 +326,24 @@ class Chunker(StoredBlob):
             self.map.mark(index, state)
 
     def matches(self, index: int) -> bool:
-        """True when the bytes on disk have the chunk's digest.  Blocking; only for a list with digests."""
-        return holds(self.fd, self.chunks[index], self.chunks.raw_digest(index))
+        """True when the bytes on disk have the chunk's digest, as far as that is known.  Blocking."""
+        raw = self.chunks.known(index)
+        if raw is None or not holds(self.fd, self.chunks[index], raw):
+            return False
+        self.chunks.slots.note(index, raw)  # so that the running hash need not compute it again
+        return True
+
+    def take_over(self, old: Chunker) -> None:
+        """Have what `old` keeps in memory, and its readers: it lived there alone, for the disk had no room for it."""
+        self.watched, self.spills = old.watched, old.spills
+        self.memory.spill.hand_over(old, self)
 
     def close(self) -> None:
         """Let go of files and locks.  No other method may be running or called again."""
         self.memory.forget(self)
         self.usage.note()
         self.map.close()
+        self._slots.close()
         if self.direct:
             self.direct.close()
         if self.fd >= 0:

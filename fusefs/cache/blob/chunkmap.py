@@ -27,8 +27,8 @@ from fusefs.system import locks
 from fusefs.system.files import FOREIGN, boot_id, open_inside, pwrite_all, read_plain, remove_foreign
 from fusefs.system.spot import stat_at, unlink_at
 from fusefs.system.steps import step
+from fusefs.values.chunklimits import MAX_CHUNKS
 from fusefs.values.chunkpack import fingerprint
-from fusefs.values.chunks import MAX_CHUNKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ _IN_ANOTHER_BOOT = bytes([ABSENT]) + bytes([CLAIMED]) * 255
 _MARKED = bytes([0, 1, 0]) + bytes([1]) * 253
 """1 for each state that a chunk with a digest may have without being claimed; all but one of them come from rot."""
 
-_MARKED_WITHOUT_DIGESTS = bytes([0, 1]) + bytes(254)
+_MARKED_UNLISTED = bytes([0, 1]) + bytes(254)
 """1 for what was proved; what has merely arrived is not served, and the whole decides over it."""
 
 
@@ -208,19 +208,19 @@ class ChunkMap:
             self.mark(index, CLAIMED)
             index = states.find(ABSENT, index + 1)
 
-    def claim_present(self, *, proved: bool) -> None:
+    def claim_present(self, *, arrived_too: bool) -> None:
         """Let the hash decide once more over everything that is marked, whoever has proved it.
 
         A mark that another process makes meanwhile is not lost, for only marks are written over.  One that it takes
         away may become a claim, which is found wrong.
 
         Args:
-            proved: the chunks have digests.
+            arrived_too: not of an unlisted blob, whose chunks have arrived for the whole to decide over.
 
         Raises:
             OSError: as `mark`.
         """
-        marked = self.states().translate(_MARKED if proved else _MARKED_WITHOUT_DIGESTS)
+        marked = self.states().translate(_MARKED if arrived_too else _MARKED_UNLISTED)
         for run in re.finditer(rb"\x01+", marked):
             self._write(_STATES_AT + run.start(), bytes([CLAIMED]) * len(run[0]))
 
@@ -319,7 +319,7 @@ def doubt(path: Where) -> None:
     fd = open_locked(path)
     try:
         states = os.pread(fd, MAX_CHUNKS, _STATES_AT)
-        for run in re.finditer(rb"\x01+", states.translate(_MARKED_WITHOUT_DIGESTS)):
+        for run in re.finditer(rb"\x01+", states.translate(_MARKED_UNLISTED)):
             pwrite_all(fd, memoryview(bytes([CLAIMED]) * len(run[0])), _STATES_AT + run.start())
     finally:
         os.close(fd)

@@ -27,16 +27,19 @@ class PrefixHash:
 
     Args:
         blob: by whose algorithm it is hashed.
+        count: chunks of it.
         pieces: reads a chunk back.
         ready: whether a chunk is there to be read back.
 
     Attributes:
         index: the first chunk that is not in the hash.
+        count: how many there are.
     """
 
-    def __init__(self, blob: Blob, pieces: Pieces, ready: Callable[[int], bool]) -> None:
+    def __init__(self, blob: Blob, count: int, pieces: Pieces, ready: Callable[[int], bool]) -> None:
         self.lock = threading.Lock()
         self.index = 0
+        self.count = count
         self._pieces = pieces
         self._ready = ready
         self._blob = blob

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, Lock
 from fusefs.errors import BlobQuarantined, DigestMismatch, InvalidChunkList
 from fusefs.system.features import REFUSED
-from fusefs.system.files import disk_errors, make_folder, read_plain, sync_folder, write_atomically
+from fusefs.system.files import disk_errors, holds, make_folder, read_plain, sync_folder, write_atomically
 from fusefs.system.spot import open_at, remove_tree_at, rename_at, stat_at, unlink_at
 from fusefs.system.steps import step
 from fusefs.values.chunkpack import MAX_PACKED_SIZE, pack, unpack
@@ -57,7 +57,7 @@ def seal(chunker: Chunker) -> bool:
         if chunker.map.fd < 0 and not chunker.sealed:
             return False  # without a map on disk there are no locks
         # Where the whole decides a claimed chunk is as good as an arrived one; of a sealed blob it has been right once.
-        by_whole = not chunker.chunks.proved or (chunker.sealed and chunker.by_whole)
+        by_whole = chunker.chunks.unlisted or (chunker.sealed and chunker.by_whole)
         known = (PRESENT, ARRIVED, CLAIMED) if by_whole else (PRESENT, ARRIVED)
         with chunker.prefix.lock:
             while chunker.prefix.index < len(chunker.chunks):
@@ -69,6 +69,11 @@ def seal(chunker: Chunker) -> bool:
             return _judge(chunker, actual)
         if not chunker.map.all_in(known):
             return False  # in the hash while it was in memory; `verify` has found it rotten on disk since
+        if _is_hashed_otherwise(chunker):
+            with chunker.prefix.lock:
+                chunker.prefix.reset()
+            chunker.chunks.slots.forget()
+            return False
         with disk_errors(chunker.place.sealed):
             _finish(chunker)
         return True
@@ -130,7 +135,7 @@ def reopen(chunker: Chunker) -> None:
             os.dup2(fd, chunker.fd, inheritable=False)
     finally:
         os.close(fd)
-    chunker.sealed = False
+    chunker.became_partial()
     with chunker.prefix.lock:
         chunker.prefix.reset()
 
@@ -141,14 +146,14 @@ def _sealed_by_another(chunker: Chunker) -> bool:
     try:
         if not os.path.samestat(os.fstat(chunker.fd), stat_at(place.sealed)):
             return False
-        if not chunker.chunks.proved or chunker.by_whole:
+        if not chunker.chunks.complete or chunker.by_whole:
             chunks, voucher = unpack(read_plain(place.chunks, MAX_PACKED_SIZE), chunker.blob.size)
-            if chunker.chunks.proved and chunks != chunker.chunks:
+            if not chunks.complete or (chunker.chunks.complete and chunks != chunker.chunks):
                 return False
-            chunker.chunks, chunker.voucher = chunks, voucher
+            chunker.relisted(chunks, voucher)
     except (OSError, InvalidChunkList):
         return False
-    chunker.sealed = True
+    chunker.became_sealed()
     return True
 
 
@@ -159,23 +164,37 @@ def _judge(chunker: Chunker, actual: str) -> bool:
         chunker.prefix.reset()
     if chunker.sealed:
         unseal(chunker)
-    if not chunker.chunks.proved:
-        with disk_errors(chunker.place.map):
-            chunker.map.mark_all(ABSENT)
-        was_ours = bool(chunker.computed)
-        chunker.computed.clear()
-        if not was_ours:
-            return False
-        raise DigestMismatch("the whole blob", expected=blob.digest, actual=f"{blob.digest.algorithm}:{actual}")
-    rotten = [i for i in range(len(chunker.chunks)) if not chunker.matches(i)]
-    if rotten:
-        log.warning("%s: %d chunks have changed on disk and are fetched again", blob.digest, len(rotten))
-        with disk_errors(chunker.place.map):
+    chunks = chunker.chunks
+    unknown = [i for i in range(len(chunks)) if chunks.known(i) is None]
+    # A chunk that is not what its list or its slot says has rotted, whoever lied.
+    rotten = [i for i in sorted({*range(len(chunks))} - {*unknown}) if not chunker.matches(i)]
+    chunks.slots.forget()
+    with disk_errors(chunker.place.map):
+        if rotten:
+            log.warning("%s: %d chunks have changed on disk and are fetched again", blob.digest, len(rotten))
             for i in rotten:
                 chunker.map.mark(i, ABSENT)
-        return False
+            return False
+        if chunks.unlisted or unknown:
+            # What nobody vouches for has come wrong: all of it, or of an evidenced list what has no slot.
+            for i in range(len(chunks)) if chunks.unlisted else unknown:
+                chunker.map.mark(i, ABSENT)
+            raise DigestMismatch("the whole blob", expected=blob.digest, actual=f"{blob.digest.algorithm}:{actual}")
     quarantine(chunker)
     raise BlobQuarantined(f"{blob.digest}: every chunk matches its list, the whole does not: the list lied")
+
+
+def _is_hashed_otherwise(chunker: Chunker) -> bool:
+    """Whether a chunk lies on disk otherwise than it went into the running hash, or nobody can say.
+
+    Another process may have dropped all of an unlisted blob since, for want of the right digest, and taken other bytes.
+    It has filled the slots again.  A slot that is other by rot alone matters no more: what counts is what was hashed.
+    """
+    chunks = chunker.chunks
+    seen = chunks.slots.all_seen(len(chunks))
+    return seen is None or not all(
+        holds(chunker.fd, chunks[index], seen[32 * index : 32 * index + 32]) for index in chunks.slots.differing()
+    )
 
 
 def quarantine(chunker: Chunker) -> None:
@@ -191,14 +210,19 @@ def quarantine(chunker: Chunker) -> None:
         # Before anything is moved: other processes that have the map open serve nothing from here on.
         with contextlib.suppress(OSError):
             chunker.map.condemn()
-        _put_aside(chunker)
+        put_liar_aside(chunker)
     finally:
         # Only now: whoever sees the verdict opens the blob anew at once, and must not find the lying list again.
         chunker.condemn()
         chunker.memory.forget(chunker)
 
 
-def _put_aside(chunker: Chunker) -> None:
+def put_liar_aside(chunker: Chunker) -> None:
+    """Move what a condemned `chunker` has open into quarantine, unless somebody has done it.  Blocking, but short.
+
+    Raises:
+        LockHeld: somebody has the blob's files for too long.
+    """
     place = chunker.place
     with contextlib.suppress(OSError), chunker.map.locked(Lock.CHANGE):
         if not os.path.samestat(os.fstat(chunker.map.fd), stat_at(place.map)):
@@ -223,20 +247,22 @@ def _finish(chunker: Chunker) -> None:
     if not chunker.sealed:
         with step("data fsynced"):
             os.fsync(chunker.fd)
+    chunks = chunker.chunks
     with chunker.map.locked(Lock.CHANGE):
-        if not chunker.chunks.proved:
-            digests = b"".join(chunker.computed[i] for i in range(len(chunker.chunks)))
-            chunks = chunker.chunks.with_digests(digests)
+        if not chunks.complete:
+            # Of the bytes that were hashed, and not out of the slots: rot there would be bound for ever.
+            digests = chunks.slots.all_seen(len(chunks))
+            assert digests is not None, "each chunk has gone through the running hash"
+            chunks = chunks.with_digests(digests)
             _pin_bound(chunker, chunks)
-            # In this order, for a crash between the two: a list with digests and chunks that merely arrived do not mix.
+            # In this order, for a crash between the two: a complete list and chunks that merely arrived do not mix.
             chunker.map.mark_all(PRESENT)
             chunker.map.rebind(chunker.blob, chunks)
-            chunker.chunks = chunks
         elif chunker.voucher.proof != Proof.BOUND:
             if chunker.sealed:  # the hash of the whole has just read every claimed chunk
                 chunker.map.mark_all(PRESENT)
-            _pin_bound(chunker, chunker.chunks)
-        chunker.voucher = BOUND
+            _pin_bound(chunker, chunks)
+        chunker.bound(chunks)
         if not chunker.sealed:
             if not os.path.samestat(os.fstat(chunker.fd), stat_at(place.data)):
                 raise OSError(errno.ESTALE, "somebody has replaced the data of this blob")
@@ -246,7 +272,7 @@ def _finish(chunker: Chunker) -> None:
                 rename_at(place.data, place.sealed)
             with step("seal fsynced"):
                 sync_folder(place.sealed.parent)
-            chunker.sealed = True
+            chunker.became_sealed()
             if chunker.direct:  # as long as it is open nobody can tell whether others have the file (`eviction`)
                 chunker.direct.close()
     log.debug("%s: sealed", place.digest)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.chunkmap import ARRIVED, CLAIMED, PRESENT, SERVED, ChunkMap
+from fusefs.cache.blob.chunkmap import CLAIMED, SERVED
 from fusefs.cache.blob.presence import bytes_on_disk
+from fusefs.cache.blob.state import PROVED, BlobState
 from fusefs.cache.blob.usage import Usage
 from fusefs.errors import CacheError, ChunkGone
 from fusefs.system.files import disk_errors, preadv_all
@@ -17,81 +18,30 @@ from fusefs.system.files import disk_errors, preadv_all
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusefs.cache.memory.budget import Memory
-    from fusefs.cache.place import HeldPlace
-    from fusefs.values.chunks import Blob, ChunkList
-    from fusefs.values.voucher import Voucher
-
-_SERVED = (PRESENT,)
-_WITHOUT_DIGESTS = (PRESENT, ARRIVED, CLAIMED)
+    from fusefs.cache.blob.chunkmap import ChunkMap
+    from fusefs.cache.blob.setup import BlobSetup
 
 
-class StoredBlob:
+class StoredBlob(BlobState):
     """One per blob and process.
 
     Attributes:
         blob: digest and size.
-        chunks: the chunk list; without digests (`chunks.proved` is False) only the whole blob can be proved.
         place: where its files lie.
-        map: which chunks are present.
         fd: of the data; -1 when the disk has no room even for an empty file, and all lives in memory.
-        voucher: who stands behind the list.
-        bound_only: the word of a registry does not make a list good enough to serve by.
-        sealed: the whole blob was proved and has its final name.
-        serve_unproved: ARRIVED chunks may be served (`--unproved=allow`).
         spills: chunks were kept in memory, which may leave it between `missing` and `pread`.
         memory: what of this and other blobs is not only on disk.
         usage: when each chunk was used, and who reads it now.
     """
 
-    def __init__(
-        self,
-        blob: Blob,
-        chunks: ChunkList,
-        place: HeldPlace,
-        chunk_map: ChunkMap,
-        fd: int,
-        memory: Memory,
-        *,
-        voucher: Voucher,
-        sealed: bool,
-    ) -> None:
-        self.blob = blob
-        self.chunks = chunks
-        self.place = place
-        self.map = chunk_map
+    def __init__(self, setup: BlobSetup, chunk_map: ChunkMap, fd: int, *, sealed: bool) -> None:
+        super().__init__(setup, chunk_map, sealed=sealed)
+        self.blob = setup.blob
+        self.place = setup.place
         self.fd = fd
-        self.voucher = voucher
-        self.bound_only = False
-        self.sealed = sealed
-        self.serve_unproved = False
         self.spills = False
-        self.memory = memory
-        self.usage = Usage(chunks, chunk_map)
-        self._lied = False
-
-    # What may be served
-
-    @property
-    def quarantined(self) -> bool:
-        """Whether the list lied, as this or another process has found: nothing is served any more."""
-        return self._lied or self.map.condemned
-
-    def condemn(self) -> None:
-        """The list lied."""
-        self._lied = True
-
-    @property
-    def listed(self) -> bool:
-        """Whether there is a chunk list that decides what may be served."""
-        return self.chunks.proved and self.voucher.decides(bound_only=self.bound_only)
-
-    @property
-    def by_whole(self) -> bool:
-        """Whether nothing may be served before the sha256 of the whole blob matched."""
-        if self.chunks.proved and self.voucher.decides(bound_only=self.bound_only):
-            return False
-        return self.sealed or not self.serve_unproved
+        self.memory = setup.memory
+        self.usage = Usage(setup.chunks, chunk_map, readers=setup.readers)
 
     # What is here
 
@@ -103,19 +53,8 @@ class StoredBlob:
         """Those of some chunks that cannot be served now."""
         if self.by_whole:
             return list(indices)
-        served = SERVED if self.serve_unproved and not self.chunks.proved else _SERVED
+        served = self.here if self.serve_unproved else PROVED
         return [i for i in indices if self.map[i] not in served and (self, i) not in self.memory.spill]
-
-    @property
-    def here(self) -> tuple[int, ...]:
-        """States that need no fetching.
-
-        Without digests a claim is as good as what has arrived, for the whole decides over both; unless it is served
-        before that: what another boot has marked may be zeros by now.
-        """
-        if self.chunks.proved:
-            return _SERVED
-        return SERVED if self.serve_unproved else _WITHOUT_DIGESTS
 
     def present(self, index: int) -> bool:
         """True when chunk `index` needs no fetching: it is proved, or has arrived to be proved with the whole."""
@@ -123,7 +62,7 @@ class StoredBlob:
 
     def claimed(self, index: int) -> bool:
         """True when chunk `index` only has to be hashed (`prove`) to be served."""
-        return self.map[index] == CLAIMED and self.chunks.proved
+        return self.map[index] == CLAIMED and CLAIMED not in self.here
 
     @property
     def complete(self) -> bool:

@@ -40,7 +40,14 @@ class Usage:
         readers: ranges [start, stop) for whose bytes somebody waits: none of them goes before he has them.
     """
 
-    def __init__(self, chunks: ChunkList, chunk_map: ChunkMap, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        chunks: ChunkList,
+        chunk_map: ChunkMap,
+        clock: Callable[[], float] = time.time,
+        *,
+        readers: list[tuple[int, int]] | None = None,
+    ) -> None:
         self.evictions = 0
         self._clock = clock
         self._chunks = chunks
@@ -48,7 +55,7 @@ class Usage:
         self._noted = min(chunk_map.last_use, self._now())  # the note may have rotted, or the clock been wrong
         self.seconds = array("I", [self._noted]) * len(chunks)
         self.latest = self._noted
-        self.readers: list[tuple[int, int]] = []
+        self.readers = [] if readers is None else readers
 
     def read(self, off: int, stop: int) -> None:
         """Bytes [off, stop) are read now; said to the disk by `note`."""

@@ -7,13 +7,14 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.chunkmap import ABSENT, PRESENT, doubt, peek
+from fusefs.cache.blob.chunkmap import ABSENT, doubt, peek
 from fusefs.cache.blob.sealing import unseal
 from fusefs.errors import InvalidChunkList
 from fusefs.system.files import disk_errors, hexdigest_of, read_plain, remove_foreign
 from fusefs.system.spot import exists_at, open_at, stat_at, unlink_at
+from fusefs.values.chunklimits import MAX_BLOB_SIZE
 from fusefs.values.chunkpack import MAX_PACKED_SIZE, size_of, unpack
-from fusefs.values.chunks import MAX_BLOB_SIZE, Blob, ChunkList
+from fusefs.values.chunks import Blob, ChunkList
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,9 +104,9 @@ def _verify_one(cache: BlobStore, place: HeldPlace, listed: int, progress: Progr
         return Verified(digest, listed, 0, data or listed, "partial")
     if not 0 < size <= MAX_BLOB_SIZE:
         return None
-    chunks = _chunk_list(cache, Blob(digest, size))
+    chunks = _chunk_list(cache, Blob(digest, size), sealed=bool(sealed))
     if chunks is not None:
-        chunker = cache.chunker(Blob(digest, size), chunks)
+        chunker = cache.chunker(Blob(digest, size), chunks, doubt=chunks.unlisted)
         try:
             return _verify_chunks(chunker, progress)
         finally:
@@ -124,9 +125,12 @@ def total(cache: BlobStore) -> int:
     return sum(_allocated(place.sealed) + _allocated(place.data) for place in places)
 
 
-def _chunk_list(cache: BlobStore, blob: Blob) -> ChunkList | None:
-    """The list to verify by: the pinned one, or the blob's own digest where it is its own only chunk."""
-    pinned = cache.pinned_list(blob)
+def _chunk_list(cache: BlobStore, blob: Blob, *, sealed: bool) -> ChunkList | None:
+    """The list to verify by: the pinned one, or the blob's own digest where it is its own only chunk.
+
+    Of what arrived without a list the slots say at least what has rotted since; of a sealed blob its digest says more.
+    """
+    pinned = cache.pinned_list(blob, unlisted_too=not sealed)
     if pinned is None and blob.digest.is_sha256 and len(peek(cache.place(blob.digest).map, blob)) == 1:
         return ChunkList.single(blob)
     return pinned
@@ -137,13 +141,16 @@ def _verify_chunks(chunker: Chunker, progress: Progress) -> Verified:
     for index, chunk in enumerate(chunker.chunks):
         if chunker.map[index] == ABSENT:
             continue
+        if chunker.chunks.known(index) is None:
+            present += chunk.size  # nobody has kept its digest: the whole decides
+            continue
         if not chunker.try_lock(index):
             busy += 1
             continue
         try:
             if chunker.matches(index):
                 present += chunk.size
-                chunker.mark(index, PRESENT)
+                chunker.mark(index, chunker.taken)
             else:
                 dropped += chunk.size
                 if chunker.sealed:
@@ -152,7 +159,7 @@ def _verify_chunks(chunker: Chunker, progress: Progress) -> Verified:
         finally:
             chunker.unlock(index)
         progress(chunk.size)
-    state = "sealed" if chunker.sealed else "partial"
+    state = "sealed" if chunker.sealed else "unproved" if chunker.chunks.unlisted else "partial"
     return Verified(chunker.blob.digest, chunker.blob.size, present, dropped, state, busy)
 
 

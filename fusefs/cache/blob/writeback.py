@@ -10,6 +10,7 @@ its way again, and between what is written and its mark there must be no hole.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import TYPE_CHECKING
 
@@ -68,5 +69,5 @@ def write_back(chunker: Chunker) -> bool:
 
 def _write_one(chunker: Chunker, index: int, data: bytes) -> None:
     if chunker.map[index] not in SERVED:  # else another process has written it since
-        chunker.write(index, memoryview(data))
+        chunker.write(index, memoryview(data), hashlib.sha256(data).digest(), chunker.taken)
     chunker.memory.spill.drop(chunker, index)

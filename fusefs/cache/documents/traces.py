@@ -1,6 +1,6 @@
-"""Starts: the recorded starts of blobs, `starts/sha256-<hex>`.  Hints: nothing here ever fails, it is only not kept.
+"""Traces: the access traces of blobs, `starts/sha256-<hex>`.  Hints: nothing here ever fails, it is only not kept.
 
-A start outlives the data of its blob, so that the next cold load of it can be replayed.
+A trace outlives the data of its blob, so that the next cold load of it can be replayed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from fusefs.errors import InvalidStart
+from fusefs.errors import InvalidTrace
 from fusefs.system.files import make_folder, read_plain, write_atomically
 from fusefs.system.spot import names_at, stat_at, unlink_at
 from fusefs.system.steps import step
@@ -24,43 +24,43 @@ if TYPE_CHECKING:
 
     from fusefs.system.spot import Where
     from fusefs.values.chunks import Blob
-    from fusefs.values.trace import Start
+    from fusefs.values.trace import Trace
 
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 64 << 20
-"""Disk space of all starts together; the oldest go first.  One of some hundred ranges takes two blocks."""
+"""Disk space of all traces together; the oldest go first.  One of some hundred ranges takes two blocks."""
 
 _BLOCK = 4096  # no file takes less
 
 
-class Starts:
+class Traces:
     """Blocking, short; thread-safe; several processes may use one directory at once.
 
     Args:
         root: the cache directory, to write to and to read from.
-        others: other stores, to read from; one that is a cache of fusefs, too, has starts.
+        others: other stores, to read from; one that is a cache of fusefs, too, has traces.
     """
 
     def __init__(self, root: Where, others: Sequence[Path] = ()) -> None:
         self._root = root
         self._others = tuple(others)
 
-    def read(self, blob: Blob) -> Start | None:
+    def read(self, blob: Blob) -> Trace | None:
         """What was recorded last here, else in the first of the other stores that has it; None when nobody has."""
         for root in (self._root, *self._others):
             # A torn or rotten record, or something that is no plain file, is as good as none.
-            with contextlib.suppress(OSError, InvalidStart):
+            with contextlib.suppress(OSError, InvalidTrace):
                 return unpack(blob, read_plain(_path(root, blob), MAX_PACKED_SIZE))
         return None
 
-    def write(self, blob: Blob, start: Start) -> None:
-        """Keep `start` in place of what was recorded before; a disk that does not take it keeps none.
+    def write(self, blob: Blob, trace: Trace) -> None:
+        """Keep `trace` in place of what was recorded before; a disk that does not take it keeps none.
 
         Raises:
-            InvalidStart: its ranges are none of this blob, or too many.
+            InvalidTrace: its ranges are none of this blob, or too many.
         """
-        data = pack(blob, start)
+        data = pack(blob, trace)
         try:
             make_folder(self._root / "starts")
             path = _path(self._root, blob)
@@ -73,7 +73,7 @@ class Starts:
 
 
 def _path(root: Where, blob: Blob) -> Where:
-    """Where the start of `blob` lies in a plain folder of `root`.
+    """Where the trace of `blob` lies in a plain folder of `root`.
 
     Raises:
         OSError: there is none, or it is a symbolic link, which could lead out of the cache.

@@ -26,7 +26,7 @@ class Memory:
 
     def __init__(self, capacity: int) -> None:
         self.spill = Spill(capacity)
-        self.recent = Recent(capacity, lambda: self.spill.used)
+        self.recent = Recent(capacity, self.spill)
         self._answer = memoryview(bytearray())
 
     def take_over(self, owner: Hashable, index: int, data: memoryview, reason: CacheFull) -> None:

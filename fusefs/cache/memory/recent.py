@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Hashable, Iterator
 
     from fusefs.cache.memory.buffer import Buffer
+    from fusefs.cache.memory.spill import Spill
 
     Key = tuple[Hashable, int]
 
@@ -74,13 +75,13 @@ class Recent:
     """Chunks of all blobs of one process.  Thread-safe.
 
     Args:
-        capacity: bytes at most, for these chunks and for what others need.
-        others: how many of them others need now; what they give back is used again at once.
+        capacity: bytes at most, for these chunks and for those that the disk does not take.
+        spill: has the latter, which come first; what it gives back is used again at once.
     """
 
-    def __init__(self, capacity: int, others: Callable[[], int] = lambda: 0) -> None:
+    def __init__(self, capacity: int, spill: Spill) -> None:
         self._capacity = capacity
-        self._others = others
+        self._spill = spill
         self._used = 0
         self._offered = 0
         self._kept: dict[Key, _Kept] = {}
@@ -201,7 +202,7 @@ class Recent:
     @property
     def _most(self) -> int:
         """Bytes that may be held now."""
-        return self._capacity - self._others()
+        return self._capacity - self._spill.used
 
     def _make_room(self, size: int) -> bool:
         most = self._most

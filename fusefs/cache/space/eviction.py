@@ -41,7 +41,8 @@ from fusefs.system.features import REFUSED, grants_leases
 from fusefs.system.files import make_folder
 from fusefs.system.spot import names_at, open_at, rename_at, rmdir_at, stat_at, unlink_at
 from fusefs.system.steps import step
-from fusefs.values.chunks import MAX_BLOB_SIZE, Blob, ChunkList
+from fusefs.values.chunklimits import MAX_BLOB_SIZE
+from fusefs.values.chunks import Blob, ChunkList
 from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def oldest_chunks(chunker: Chunker) -> list[tuple[int, list[int]]]:
 
 def _may_go(chunker: Chunker) -> bool:
     """Whether chunks may go one by one: each can be proved by itself when it has come again."""
-    return chunker.chunks.proved and not chunker.quarantined and min(chunker.fd, chunker.map.fd) >= 0
+    return not chunker.chunks.unlisted and not chunker.quarantined and min(chunker.fd, chunker.map.fd) >= 0
 
 
 def evict(store: BlobStore, held: HeldBlob, wanted: int) -> int:
@@ -297,7 +298,7 @@ def _nobody_has(chunker: Chunker) -> Iterator[bool]:
             mine = _leased(chunker.fd)
     finally:
         if not mine:
-            chunker.sealed = True
+            chunker.became_sealed()
             with REFUSED:
                 os.fchmod(chunker.fd, 0o400)
             rename_at(place.data, place.sealed)

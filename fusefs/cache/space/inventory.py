@@ -16,7 +16,8 @@ from fusefs.cache.space.eviction import has_holes
 from fusefs.system import locks
 from fusefs.system.files import YOUNG, temporaries
 from fusefs.system.spot import exists_at, names_at, open_at, remove_tree_at, stat_at, unlink_at
-from fusefs.values.chunks import MAX_BLOB_SIZE, Blob
+from fusefs.values.chunklimits import MAX_BLOB_SIZE
+from fusefs.values.chunks import Blob
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +90,7 @@ def freeable(cache: BlobStore, held: HeldBlob, wanted: int) -> int:
 
 
 def quarantined(cache: BlobStore) -> list[Remnant]:
-    """What was put aside because its list lied, oldest first."""
+    """The blobs whose list lied, oldest first."""
     found = []
     with contextlib.suppress(OSError):
         for name in names_at(cache.held / "quarantine"):

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
 
+from fusefs.cache.blob import sealing
+from fusefs.cache.blob.sealing import put_liar_aside
 from fusefs.errors import BlobQuarantined, BlobUnproved, DigestMismatch, SourceError
 from fusefs.sources.bound import BoundSource
 from fusefs.values import metrics
 from fusefs.values.chunks import Chunk
 from tests.fake_source import FakeSource, chunk_list, fail, flip
+from tests.patience import HANGS
 from tests.world import NAME, running, some_bytes, until
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from fusefs.cache.blob.chunker import Chunker
 
 DATA = some_bytes(25_500)
 
@@ -123,6 +129,35 @@ async def test_f4_after_a_lying_list_another_source_is_asked_for_its_own(tmp_pat
         await world.file.read(0, len(DATA))
         await until(lambda: bool(world.fetch.retired))
         await world.read(0, len(DATA))
+        await world.sealed()
+
+
+@pytest.mark.logs("quarantine|the list lied")
+async def test_f4_a_lying_list_is_not_found_again_though_who_judged_it_has_not_put_it_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has the map open sees the verdict at once, and opens the blob anew."""
+    condemned, going_on = trio.Event(), threading.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def slowly(chunker: Chunker) -> None:
+        token.run_sync_soon(condemned.set)
+        assert going_on.wait(HANGS)
+        put_liar_aside(chunker)
+
+    monkeypatch.setattr(sealing, "put_liar_aside", slowly)
+    lie = some_bytes(len(DATA), seed=2)
+    source, honest = FakeSource("liar"), FakeSource("honest")
+    honest.add(DATA, chunk_list(DATA, 1000))
+    async with running(tmp_path, DATA, source=source, chunks=chunk_list(lie, 1000)) as world:
+        source.claim(world.blob, lie, chunk_list(lie, 1000))
+        world.fetch.add_origin(BoundSource(honest, NAME))
+        try:
+            await world.file.read(0, len(DATA))
+            await condemned.wait()
+            await world.read(0, len(DATA))
+        finally:
+            going_on.set()
         await world.sealed()
 
 

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from fusefs.values.settings import KIB, MIB
-from fusefs.values.trace import Start
+from fusefs.values.trace import Trace
 from tests.fake_source import FakeSource
 from tests.headers import entry, safetensors
 from tests.kernel_reads import Kernel
@@ -179,14 +179,14 @@ async def test_many_readers_of_one_tensor_cause_one_fetch_of_it(tmp_path: Path) 
         assert set(asked(world)) - {0, 1} == chunks_of(TENSORS[12])
 
 
-async def record(root: Path, *spans: tuple[int, int]) -> Start:
+async def record(root: Path, *spans: tuple[int, int]) -> Trace:
     """Load cold as the kernel does, end the mount, drop the data, and return what was recorded."""
     async with mounted(root) as world:
         world.file.open()
         await map_spans(world, Kernel(len(MODEL)), spans)
         world.file.release()
         cache, blob = world.cache, world.blob
-    start = cache.start(blob)
+    start = cache.trace(blob)
     assert start is not None
     for path in (*cache.path(blob.digest).parent.iterdir(), *(root / "partial").rglob("*")):
         if path.is_file():
@@ -213,7 +213,7 @@ async def test_a_cold_load_is_recorded_and_the_next_one_is_replayed_ahead_of_its
         positions = [recorded.index(chunk) for chunk in asked(world)]
         late = [at for at, position in enumerate(positions) if position < max(positions[: at + 1]) - 2 * lead]
         assert not late, "in the order in which it was recorded"
-    assert world.cache.start(world.blob) == start, "the same load again changes nothing"
+    assert world.cache.trace(world.blob) == start, "the same load again changes nothing"
 
 
 async def test_a_record_of_what_is_not_wanted_this_time_costs_its_first_window(tmp_path: Path) -> None:
@@ -231,24 +231,24 @@ async def test_a_load_that_did_not_begin_cold_is_neither_recorded_nor_replayed(t
         await read_spans(world, *TENSORS[:6])
         world.file.release()
         await quiet(world)
-    before = world.cache.start(world.blob)
+    before = world.cache.trace(world.blob)
     assert before is not None
     async with mounted(tmp_path) as world:
         await map_spans(world, Kernel(len(MODEL)), TENSORS[20:])
         world.file.release()
         await quiet(world)
-    assert world.cache.start(world.blob) == before
+    assert world.cache.trace(world.blob) == before
 
 
 async def test_a_record_is_kept_while_the_load_goes_on_and_when_the_file_is_closed(tmp_path: Path) -> None:
     async with mounted(tmp_path) as world:
         await read_spans(world, *TENSORS[5:10])
         await quiet(world)
-        meanwhile = world.cache.start(world.blob)
+        meanwhile = world.cache.trace(world.blob)
         assert meanwhile is not None, "kill -9 does not lose all of it"
         world.file.release()
         await quiet(world)
-        released = world.cache.start(world.blob)
+        released = world.cache.trace(world.blob)
         assert released is not None
         assert len(released.ranges) >= 1
         assert sum(stop - begin for begin, stop in released.ranges) >= 5 * EACH
@@ -258,7 +258,7 @@ async def test_a_record_that_is_a_lie_does_no_harm(tmp_path: Path) -> None:
     """Whoever writes into the cache's folder decides what is fetched first, and nothing else."""
     async with mounted(tmp_path) as world:
         ranges = tuple((off, off + CHUNK) for off in range(len(MODEL) // CHUNK * CHUNK - CHUNK, 0, -2 * CHUNK))
-        world.cache.put_start(world.blob, Start(ranges))
+        world.cache.put_trace(world.blob, Trace(ranges))
         await read_spans(world, (0, len(MODEL)))
         await world.sealed()
         assert sorted(asked(world)) == list(range(-(-len(MODEL) // CHUNK)))

@@ -7,7 +7,7 @@ from safetensors.numpy import save
 from fusefs.errors import InvalidHeader
 from fusefs.formats.extents import Extents
 from fusefs.formats.header import MAX_HEADER, read_header
-from fusefs.values.chunks import MAX_BLOB_SIZE
+from fusefs.values.chunklimits import MAX_BLOB_SIZE
 from tests.headers import gguf, pairs, read_whole, tensor
 
 FILE = save({"a": np.arange(10, dtype=np.uint8), "b": np.arange(20, dtype=np.uint8)})

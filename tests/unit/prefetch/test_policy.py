@@ -16,7 +16,7 @@ from fusefs.prefetch.policy import Prefetch
 from fusefs.prefetch.ranges import Ranges
 from fusefs.values.chunks import ChunkList
 from fusefs.values.settings import KIB, MIB
-from fusefs.values.trace import Start
+from fusefs.values.trace import Trace
 from tests.kernel_reads import Kernel
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def chunks_of(*spans: tuple[int, int]) -> set[int]:
     return {chunk for start, stop in spans for chunk in CHUNKS.covering(start, stop - start)}
 
 
-def policy(*, kept: Start | None = None, cold: bool = False, chunks: ChunkList = CHUNKS) -> Prefetch:
+def policy(*, kept: Trace | None = None, cold: bool = False, chunks: ChunkList = CHUNKS) -> Prefetch:
     return Prefetch(chunks, 128 * MIB, kept=kept, cold=cold)
 
 
@@ -270,7 +270,7 @@ def test_each_part_that_the_benchmark_switches_off_is_off() -> None:
     """`scripts/bench --without` measures what it is worth by its absence."""
 
     def hints(without: str) -> Prefetch:
-        kept = Start(((0, 100 * MIB), (300 * MIB, 400 * MIB)))
+        kept = Trace(((0, 100 * MIB), (300 * MIB, 400 * MIB)))
         return Prefetch(CHUNKS, 128 * MIB, kept=kept, cold=True, without=frozenset({without}))
 
     def touched_in_order(hints: Prefetch) -> int:
@@ -299,13 +299,13 @@ EXTENT_LISTS = st.lists(st.integers(0, SIZE), min_size=2, max_size=40, unique=Tr
     lambda offs: Extents.of(min(offs), list(pairwise(sorted(offs)))[::2])
 )
 STARTS = st.lists(st.tuples(st.integers(0, SIZE - 1), st.integers(1, 64 * MIB)), max_size=20).map(
-    lambda pairs: Start(tuple((off, min(SIZE, off + size)) for off, size in pairs))
+    lambda pairs: Trace(tuple((off, min(SIZE, off + size)) for off, size in pairs))
 )
 
 
 @given(READS, st.none() | EXTENT_LISTS, st.none() | STARTS, st.booleans(), st.floats(0, 1e10))
 def test_whatever_is_read_words_lie_in_the_file_come_once_and_are_bounded(
-    reads: list[tuple[int, int]], extents: Extents | None, kept: Start | None, tight: bool, rate: float
+    reads: list[tuple[int, int]], extents: Extents | None, kept: Trace | None, tight: bool, rate: float
 ) -> None:
     """Whatever a header or a record says, too: both are hints from somebody else."""
     hints = policy(kept=kept, cold=True)

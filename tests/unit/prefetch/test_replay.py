@@ -13,11 +13,11 @@ from fusefs.prefetch.replay import Replay
 from fusefs.prefetch.streams import Stream
 from fusefs.values.chunks import ChunkList
 from fusefs.values.settings import KIB, MIB
-from fusefs.values.trace import MAX_RANGES, Start
+from fusefs.values.trace import MAX_RANGES, Trace
 
 STEP = 256 * KIB
 LEAD = 8 * MIB
-START = Start(((0, MIB), (500 * MIB, 510 * MIB), (100 * MIB, 120 * MIB), (300 * MIB, 304 * MIB)))
+START = Trace(((0, MIB), (500 * MIB, 510 * MIB), (100 * MIB, 120 * MIB), (300 * MIB, 304 * MIB)))
 TOTAL = 35 * MIB
 CHUNKS = ChunkList.uniform(1000 * MIB, MIB)
 
@@ -27,7 +27,7 @@ def observe(replay: Replay, off: int, size: int, lead: int) -> list[range] | Non
     return replay.observe(Read(off, size, Stream(off, off + size, off, off + size, off), lead))
 
 
-def steps(start: Start) -> list[int]:
+def steps(start: Trace) -> list[int]:
     """The offsets of a reader who does it all again."""
     return [off for begin, stop in start.ranges for off in range(begin, stop, STEP)]
 
@@ -45,13 +45,13 @@ def test_all_of_it_is_said_once_in_order_and_never_further_than_the_lead() -> No
         said += words
         assert sum(map(len, said)) <= (number + 1) * STEP + LEAD
         assert sum(map(len, said)) >= min(TOTAL, (number + 1) * STEP + LEAD // 2)
-    assert Start.of((word.start, word.stop) for word in said) == START
+    assert Trace.of((word.start, word.stop) for word in said) == START
     assert replay.over
     assert not replay.left
 
 
 def test_it_speaks_in_large_pieces() -> None:
-    replay = Replay(Start(((0, 400 * MIB),)))
+    replay = Replay(Trace(((0, 400 * MIB),)))
     said = [words for off in range(0, 400 * MIB, STEP) if (words := observe(replay, off, STEP, LEAD))]
     assert len(said) <= 400 * MIB // (LEAD // 2) + 1
 
@@ -115,7 +115,7 @@ def test_any_record_and_any_reads_give_ranges_of_the_record_within_the_lead(
     ranges: list[tuple[int, int]], reads: list[tuple[int, int]], lead: int
 ) -> None:
     """A record may come from somebody else: its ranges may overlap."""
-    start = Start(tuple((off, off + size) for off, size in ranges))
+    start = Trace(tuple((off, off + size) for off, size in ranges))
     replay = Replay(start)
     for off, size in reads:
         if replay.over:
@@ -135,7 +135,7 @@ def test_a_record_has_each_chunk_once_in_the_order_of_the_first_demand() -> None
     record = Record(CHUNKS, None)
     load(record, (0, 100), (50 * MIB + 7, 60 * MIB - 7), (20 * MIB, 22 * MIB), (55 * MIB, 62 * MIB), (0, MIB))
     start = record.unsaved(left=False)
-    assert start == Start(((0, MIB), (50 * MIB, 60 * MIB), (20 * MIB, 22 * MIB), (60 * MIB, 62 * MIB)))
+    assert start == Trace(((0, MIB), (50 * MIB, 60 * MIB), (20 * MIB, 22 * MIB), (60 * MIB, 62 * MIB)))
 
 
 def test_a_record_of_a_few_chunks_is_not_worth_a_file() -> None:
@@ -143,7 +143,7 @@ def test_a_record_of_a_few_chunks_is_not_worth_a_file() -> None:
     load(record, (0, 3 * MIB))
     assert record.unsaved(left=False) is None
     load(record, (3 * MIB, 4 * MIB))
-    assert record.unsaved(left=False) == Start(((0, 4 * MIB),))
+    assert record.unsaved(left=False) == Trace(((0, 4 * MIB),))
 
 
 def test_what_was_saved_is_not_saved_again_until_it_grows() -> None:
@@ -154,7 +154,7 @@ def test_what_was_saved_is_not_saved_again_until_it_grows() -> None:
     record.saved(start)
     assert record.unsaved(left=False) is None
     load(record, (9 * MIB, 10 * MIB))
-    assert record.unsaved(left=False) == Start(((0, 10 * MIB),))
+    assert record.unsaved(left=False) == Trace(((0, 10 * MIB),))
 
 
 def test_it_should_be_kept_meanwhile_each_time_it_has_doubled() -> None:
@@ -169,20 +169,20 @@ def test_it_should_be_kept_meanwhile_each_time_it_has_doubled() -> None:
 
 
 def test_a_longer_record_takes_the_place_of_a_shorter_one_and_not_the_other_way_round() -> None:
-    record = Record(CHUNKS, Start(((0, 20 * MIB),)))
+    record = Record(CHUNKS, Trace(((0, 20 * MIB),)))
     load(record, (0, 20 * MIB))
     assert record.unsaved(left=False) is None
     load(record, (20 * MIB, 21 * MIB))
-    assert record.unsaved(left=False) == Start(((0, 21 * MIB),))
+    assert record.unsaved(left=False) == Trace(((0, 21 * MIB),))
 
 
 def test_of_another_order_half_of_the_length_is_enough() -> None:
-    record = Record(CHUNKS, Start(((0, 20 * MIB),)))
+    record = Record(CHUNKS, Trace(((0, 20 * MIB),)))
     load(record, (40 * MIB, 50 * MIB))
     assert record.unsaved(left=True) is None
     load(record, (50 * MIB, 51 * MIB))
     assert record.unsaved(left=False) is None
-    assert record.unsaved(left=True) == Start(((40 * MIB, 51 * MIB),))
+    assert record.unsaved(left=True) == Trace(((40 * MIB, 51 * MIB),))
 
 
 def test_a_record_is_bounded_and_its_beginning_is_kept() -> None:

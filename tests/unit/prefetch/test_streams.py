@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusefs.prefetch.streams import ReadAhead
+from fusefs.values.counters import Rate
 from fusefs.values.settings import MIB
 from tests.world import running, some_bytes
 
@@ -193,7 +194,10 @@ def test_any_reads_get_ranges_of_the_file_that_are_no_longer_than_a_window(
         assert len(ahead) <= 128 * MIB
 
 
-async def test_a_sequential_reader_is_fetched_ahead_of_and_reading_it_again_causes_no_traffic(tmp_path: Path) -> None:
+async def test_a_sequential_reader_is_fetched_ahead_of_and_reading_it_again_causes_no_traffic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Rate, "at", lambda _rate, _now: FAST)  # however busy this machine is
     data = some_bytes(20 << 20)
     async with running(tmp_path, data, chunk_size=1 << 20, memory=64 << 20, span_size=2 << 20) as world:
         for off in range(0, 5 << 20, 1 << 20):

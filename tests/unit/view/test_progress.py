@@ -35,7 +35,10 @@ def test_rate_and_time_left_come_from_what_arrives_now() -> None:
 
 def test_when_nothing_comes_it_says_so() -> None:
     tally = Tally(started=0.0)
-    tally.look([Item(label="x", size=10, done=5, state="fetching")], 0.0)
+    items = [Item(label="x", size=10, done=5, state="fetching")]
+    tally.look(items, 0.0)
+    assert tally.line() == "5 B of 10 B, 50%, 0 B/s", "it has only begun"
+    tally.look(items, 5.0)
     assert tally.line() == "5 B of 10 B, 50%, 0 B/s, stalled"
 
 

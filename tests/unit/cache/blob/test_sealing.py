@@ -239,7 +239,7 @@ def test_p5_a_crash_at_any_step_of_sealing_without_a_list_loses_nothing(
                 seal(chunker)
     pinned = DiskCache.open(tmp_path).pinned_list(blob_of(DATA))
     with opened(tmp_path, DATA, chunks=pinned or UNLISTED) as chunker:
-        assert ARRIVED not in peek(place_of(tmp_path, DATA).map, blob_of(DATA)) or not chunker.chunks.proved
+        assert ARRIVED not in peek(place_of(tmp_path, DATA).map, blob_of(DATA)) or not chunker.chunks.complete
         assert all(chunker.present(i) or (chunker.claimed(i) and chunker.prove(i)) for i in range(10))
         assert seal(chunker)
         assert chunker.pread(0, 1000) == DATA
@@ -268,7 +268,7 @@ def test_p5_a_crash_before_a_sealed_file_gets_its_name_keeps_nobody_out(tmp_path
     weak = ("setpriv", "--bounding-set=-dac_override") if os.getuid() == 0 else ()
     done = subprocess.run(
         [*weak, sys.executable, "-c", REOPEN, tmp_path],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])},
         capture_output=True,
         text=True,
         timeout=60,

@@ -6,6 +6,7 @@ import pytest
 
 from fusefs.cache.memory.buffer import Buffer
 from fusefs.cache.memory.recent import Recent
+from fusefs.cache.memory.spill import Spill
 
 SIZE = 4096
 
@@ -33,7 +34,7 @@ def hashed(recent: Recent, index: int, owner: str = "a") -> bytes | None:
 
 
 def test_a_reader_is_answered_without_a_copy_until_it_has_all_of_it() -> None:
-    recent = Recent(4 * SIZE)
+    recent = Recent(4 * SIZE, Spill(0))
     kept(recent, 7)
     assert hashed(recent, 7) == bytes([7]) * SIZE
     first = recent.reply("a", 7, 0, 1000)
@@ -44,7 +45,7 @@ def test_a_reader_is_answered_without_a_copy_until_it_has_all_of_it() -> None:
 
 
 def test_what_was_read_waits_for_the_running_hash() -> None:
-    recent = Recent(4 * SIZE)
+    recent = Recent(4 * SIZE, Spill(0))
     kept(recent, 1)
     recent.reply("a", 1, 0, SIZE)
     assert hashed(recent, 1) == bytes([1]) * SIZE
@@ -53,14 +54,14 @@ def test_what_was_read_waits_for_the_running_hash() -> None:
 
 
 def test_without_a_reader_a_chunk_stays_until_it_is_hashed() -> None:
-    recent = Recent(4 * SIZE)
+    recent = Recent(4 * SIZE, Spill(0))
     kept(recent, 1, unread=False)
     assert hashed(recent, 1) is not None
     assert not recent
 
 
 def test_the_budget_holds_and_what_waits_for_the_hash_alone_goes_first() -> None:
-    recent = Recent(3 * SIZE)
+    recent = Recent(3 * SIZE, Spill(0))
     kept(recent, 1, 2, 3)
     assert not recent.has_room(SIZE), "all are young and unread"
     recent.reply("a", 2, 0, SIZE)
@@ -71,7 +72,7 @@ def test_the_budget_holds_and_what_waits_for_the_hash_alone_goes_first() -> None
 
 
 def test_what_nobody_comes_for_is_given_up_after_a_while() -> None:
-    recent = Recent(2 * SIZE)
+    recent = Recent(2 * SIZE, Spill(0))
     kept(recent, 1, 2)
     offers = 0
     while not recent.has_room(SIZE):
@@ -83,7 +84,7 @@ def test_what_nobody_comes_for_is_given_up_after_a_while() -> None:
 
 
 def test_a_buffer_is_not_used_again_while_a_reader_is_answered_from_it() -> None:
-    recent = Recent(4 * SIZE)
+    recent = Recent(4 * SIZE, Spill(0))
     kept(recent, 1)
     hashed(recent, 1)
     view = recent.reply("a", 1, 0, SIZE)
@@ -99,7 +100,7 @@ def test_a_buffer_is_not_used_again_while_a_reader_is_answered_from_it() -> None
 
 
 def test_a_buffer_is_not_used_again_while_it_is_hashed() -> None:
-    recent = Recent(SIZE)
+    recent = Recent(SIZE, Spill(0))
     kept(recent, 1, unread=False)
     with recent.hashing("a", 1) as data:
         assert data is not None
@@ -111,7 +112,7 @@ def test_a_buffer_is_not_used_again_while_it_is_hashed() -> None:
 
 
 def test_a_chunk_that_comes_again_replaces_the_first() -> None:
-    recent = Recent(4 * SIZE)
+    recent = Recent(4 * SIZE, Spill(0))
     kept(recent, 1)
     assert recent.keep("a", 1, buffer_of(9), SIZE, unread=True)
     assert reply(recent, 1, 0, 3) == bytes([9]) * 3
@@ -119,7 +120,7 @@ def test_a_chunk_that_comes_again_replaces_the_first() -> None:
 
 
 def test_owners_are_told_apart_and_forgotten_one_by_one() -> None:
-    recent = Recent(4 * SIZE)
+    recent = Recent(4 * SIZE, Spill(0))
     kept(recent, 1, owner="a")
     kept(recent, 1, owner="b")
     recent.forget("a")
@@ -128,21 +129,21 @@ def test_owners_are_told_apart_and_forgotten_one_by_one() -> None:
 
 
 def test_p8_chunks_that_the_disk_does_not_take_have_the_memory_first() -> None:
-    others = 0
-    recent = Recent(4 * SIZE, lambda: others)
+    spill = Spill(4 * SIZE)
+    recent = Recent(4 * SIZE, spill)
     kept(recent, 1, 2, 3, 4)
-    others = 3 * SIZE
+    spill.put("b", 1, bytes(3 * SIZE))
     recent.leave_to_others()
     assert recent.used <= SIZE
     assert not recent.has_room(2 * SIZE)
-    others = 0
+    spill.drop("b", 1)
     kept(recent, 5, 6, 7)
     assert recent.used == 4 * SIZE
 
 
 @pytest.mark.parametrize("size", [2 * SIZE, 100 * SIZE])
 def test_what_is_larger_than_the_budget_is_not_kept(size: int) -> None:
-    recent = Recent(SIZE)
+    recent = Recent(SIZE, Spill(0))
     assert not recent.has_room(size)
     buffer = Buffer.of(size)
     before = buffer.pages

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fusefs.cache.blob.chunkmap import ARRIVED
 from fusefs.cache.blob.sealing import seal
 from fusefs.cache.blob.verification import total, verify
 from fusefs.cache.disk import DiskCache
+from fusefs.cache.memory.buffer import Buffer
 from fusefs.values.chunks import ChunkList
+from fusefs.values.voucher import Proof, Voucher
 from tests.chunkers import Bytes, blob_of, corrupt, fill, opened, place_of, reboot
+from tests.merkle import MerkleEvidence, MerkleTree
 from tests.world import some_bytes
 
 if TYPE_CHECKING:
@@ -77,6 +81,35 @@ def test_what_arrived_without_a_list_cannot_be_judged_yet(tmp_path: Path) -> Non
         fill(chunker, DATA, 0)
     (found,) = verify(DiskCache.open(tmp_path))
     assert found.state == "unproved"
+
+
+def test_p5_what_arrived_without_a_list_and_has_rotted_since_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path, DATA, chunks=ChunkList.uniform(1000, 100)) as chunker:
+        fill(chunker, DATA, 0, 1, 2)
+        chunker.mark(3, ARRIVED)  # by a version that kept no digest of it
+    corrupt(place_of(tmp_path, DATA).data, 150)
+    for boot in (0, 1):
+        if boot:
+            reboot(monkeypatch)
+        (found,) = verify(DiskCache.open(tmp_path))
+        assert (found.present, found.dropped, found.state) == (300, 0 if boot else 100, "unproved")
+    with opened(tmp_path, DATA, chunks=ChunkList.uniform(1000, 100)) as chunker:
+        assert [chunker.present(i) for i in range(5)] == [True, False, True, True, False]
+        assert chunker.by_whole, "nothing of it is served"
+
+
+def test_p5_what_evidence_accepted_and_has_rotted_since_is_dropped(tmp_path: Path) -> None:
+    word = Voucher(Proof.STORE, "/srv")
+    tree = MerkleTree(DATA, 100)
+    evidence = MerkleEvidence(word, tree.root, 100, tree.proof)
+    with opened(tmp_path, DATA, chunks=ChunkList.evidenced(1000, 100, word)) as chunker:
+        for index in range(3):
+            chunker.fill(index, Bytes(DATA[100 * index :]), Buffer(bytearray(100)), lambda: evidence)
+    corrupt(place_of(tmp_path, DATA).data, 150)
+    (found,) = verify(DiskCache.open(tmp_path))
+    assert (found.present, found.dropped, found.state) == (200, 100, "partial")
 
 
 def test_p9_a_chunk_that_is_being_fetched_is_left_alone(tmp_path: Path) -> None:

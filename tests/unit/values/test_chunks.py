@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fusefs.errors import InvalidChunk, InvalidChunkList
-from fusefs.values.chunks import MAX_CHUNKS, Blob, Chunk, ChunkList
+from fusefs.values.chunklimits import MAX_CHUNKS
+from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
 
 DATA = bytes(range(10))
@@ -30,13 +31,13 @@ def test_uniform_chunks_cover_everything_and_the_last_is_shorter() -> None:
 
 def test_uniform_chunks_have_no_digests_until_they_are_given() -> None:
     plan = ChunkList.uniform(10, 4)
-    assert not plan.proved
+    assert not plan.complete
     proved = three()
-    assert proved.proved
+    assert proved.complete
     assert proved.digest(2) == Digest.of(DATA[8:])
     assert proved.raw_digest(2) == Digest.of(DATA[8:]).raw
     assert plan != proved
-    assert not plan.proved
+    assert not plan.complete
 
 
 @pytest.mark.parametrize("count", [0, 2, 4])
@@ -56,7 +57,7 @@ def test_a_single_chunk_is_the_blob() -> None:
     chunks = ChunkList.single(blob)
     assert list(chunks) == [Chunk(0, 9)]
     assert chunks.digest(0) == blob.digest
-    assert chunks.proved
+    assert chunks.complete
 
 
 @pytest.mark.parametrize(

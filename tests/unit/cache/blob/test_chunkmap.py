@@ -73,7 +73,7 @@ def test_p5_what_merely_arrived_in_an_earlier_boot_is_a_claim_too(
     reboot(monkeypatch)
     with opened(tmp_path, DATA, chunks=unlisted) as chunker:
         assert chunker.present(0), "to be proved with the whole, it need not be fetched again"
-        chunker.serve_unproved = True
+        chunker.serve_by(bound_only=False, unproved=True)
         assert chunker.missing(0, 100) == [0]
         assert not chunker.present(0)
 

@@ -1,4 +1,4 @@
-"""Foresight: turns what the policies of `fusefs.prefetch.policy` say into flights, and runs their errands.
+"""Prefetcher: turns what the policies of `fusefs.prefetch.policy` say into flights, and runs their errands.
 
 Nothing in here is waited for by a reader, and nothing fails: a hint that comes to nothing costs bytes at most.
 """
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from fusefs.fetch.flights import Flights
     from fusefs.fetch.tasks import Tasks
     from fusefs.prefetch.policy import Prefetch
-    from fusefs.values.trace import Start
+    from fusefs.values.trace import Trace
 
 _EARLY = 64
 """Reads remembered that came before their blob was open."""
 
 
-class Foresight:
+class Prefetcher:
     """Belongs to one fetcher; lives on the event loop."""
 
     def __init__(self, flights: Flights, tasks: Tasks) -> None:
@@ -68,17 +68,17 @@ class Foresight:
         prefetch = fetch.prefetch
         if prefetch is None or fetch.keeping or not self._tasks.may_start:
             return
-        start = prefetch.unsaved_record()
-        if start is not None:
+        trace = prefetch.unsaved_record()
+        if trace is not None:
             fetch.keeping = True
-            self._tasks.start_soon(self._keep, fetch, prefetch, start)
+            self._tasks.start_soon(self._keep, fetch, prefetch, trace)
 
-    async def _keep(self, fetch: BlobFetch, prefetch: Prefetch, start: Start) -> None:
+    async def _keep(self, fetch: BlobFetch, prefetch: Prefetch, trace: Trace) -> None:
         try:
-            await self._tasks.threads.run(fetch.keep, start)
+            await self._tasks.threads.run(fetch.keep, trace)
         except Exception as exc:  # it must not end the mount
             self._tasks.report(exc)
         else:
-            prefetch.record_saved(start)
+            prefetch.record_saved(trace)
         finally:
             fetch.keeping = False

@@ -18,7 +18,7 @@ from fusefs.artifacts.manifest import (
     choose_from_index,
 )
 from fusefs.errors import InvalidManifest
-from fusefs.values.chunks import MAX_BLOB_SIZE
+from fusefs.values.chunklimits import MAX_BLOB_SIZE
 from fusefs.values.digest import Digest
 
 A, B = Digest.of(b"a"), Digest.of(b"b")

@@ -26,40 +26,40 @@ async def test_p6_a_read_past_its_deadline_is_told_of_once_and_its_end_too(  # n
 ) -> None:
     caplog.set_level(logging.INFO)
     reads = Reads()
-    dog = Watchdog(reads, TIMEOUT, lambda: ["host.example: bytes 0-9"])
+    watchdog = Watchdog(reads, TIMEOUT, lambda: ["host.example: bytes 0-9"])
     with reads.going_on("model.gguf", 4096, 10):
         mock_clock.jump(DEADLINE - 1)
-        dog.look()
-        assert (dog.overdue, dog.complaint, caplog.records) == (0, "", [])
+        watchdog.look()
+        assert (watchdog.overdue, watchdog.complaint, caplog.records) == (0, "", [])
         with reads.going_on("other", 0, 1):
             mock_clock.jump(2)
-            dog.look()
-            dog.look()
-            assert dog.overdue == 1
+            watchdog.look()
+            watchdog.look()
+            assert watchdog.overdue == 1
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "model.gguf: 10 bytes at 4096" in record.getMessage()
     assert "host.example: bytes 0-9" in record.getMessage()
-    dog.look()
-    dog.look()
+    watchdog.look()
+    watchdog.look()
     assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
-    assert (dog.overdue, dog.complaint) == (0, "")
+    assert (watchdog.overdue, watchdog.complaint) == (0, "")
 
 
 async def test_many_reads_that_become_overdue_one_by_one_are_one_line(  # noqa: ASYNC124 # its clock is that of a task
     mock_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     reads = Reads()
-    dog = Watchdog(reads, TIMEOUT, list)
+    watchdog = Watchdog(reads, TIMEOUT, list)
     with reads.going_on("a", 0, 1):
         mock_clock.jump(1)
         with reads.going_on("b", 0, 1):
             mock_clock.jump(DEADLINE - 0.5)
-            dog.look()
+            watchdog.look()
             mock_clock.jump(1)
-            dog.look()
-            assert dog.overdue == 2
-            assert dog.complaint.startswith("2 reads")
+            watchdog.look()
+            assert watchdog.overdue == 2
+            assert watchdog.complaint.startswith("2 reads")
     assert len(caplog.records) == 1
 
 
