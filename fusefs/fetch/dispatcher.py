@@ -148,6 +148,10 @@ class Dispatcher:
         def landed(index: int, error: BaseException | None) -> None:
             self._token.run_sync_soon(self._landed, flights[index], worker, error)
 
+        def wanted() -> bool:
+            # Copied: a stream of all takes others along meanwhile.
+            return any(flight.readers or flight.foreseen for flight in list(flights.values()))
+
         try:
             # Not abandoned: closing the sources ends it, and it must not use the chunker after that is closed.
             with trio.CancelScope(shield=True):
@@ -161,7 +165,7 @@ class Dispatcher:
                     landed,
                     worker.pulse,
                     stream,
-                    lambda: any(flight.wanted for flight in list(flights.values())),
+                    wanted,
                     limiter=self._threads,
                 )
         finally:

@@ -247,8 +247,16 @@ class Fetcher:
         # fail of trouble that this reader has not waited out yet: that is a reason to look again, not to fail.
         before = fetch.flights.keys() & missing
         flights = [self._flights.want(fetch.flights, chunker, index, Priority.DEMAND) for index in missing]
-        with self._flights.waited_for(flights, scope):
+        for flight in flights:
+            flight.readers += 1
+        killed = False
+        try:
             mismatch = await self._landed(flights, chunker, before)
+        except trio.Cancelled:
+            killed = trio.current_time() < scope.deadline
+            raise
+        finally:
+            self._flights.leave(flights, killed=killed)
         if mismatch is not None and not await self._opener.relist(fetch, chunker, mismatch):
             raise mismatch
 

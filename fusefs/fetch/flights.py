@@ -6,7 +6,6 @@ them from two queues: the dispatcher what must be fetched, `Claims` what only ha
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from fusefs.fetch.queue import Queue
 from fusefs.values.counters import Rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.flight import BlobFlights
@@ -65,25 +64,15 @@ class Flights:
             self.stirred.set()
         return flight
 
-    @contextlib.contextmanager
-    def waited_for(self, flights: Sequence[Flight], scope: trio.CancelScope) -> Iterator[None]:
-        """While this lasts a reader waits for these, until the deadline of `scope`.
+    def leave(self, flights: Sequence[Flight], *, killed: bool) -> None:
+        """A reader waits no more for these, in whose `readers` he was counted.
 
-        If he is gone before that, what nobody else wants is not begun, and a worker that has begun stops.
+        If he is gone before his time, what nobody else wants is not begun, and a worker that has begun stops.
         """
         for flight in flights:
-            flight.readers += 1
-        killed = False
-        try:
-            yield
-        except trio.Cancelled:
-            killed = trio.current_time() < scope.deadline
-            raise
-        finally:
-            for flight in flights:
-                flight.readers -= 1
-                if killed and not flight.wanted and not flight.started and not flight.landed:
-                    self.land(flight, Forsaken(f"{flight.blob.short}… chunk {flight.index}: its reader is gone"))
+            flight.readers -= 1
+            if killed and not flight.wanted and not flight.started and not flight.landed:
+                self.land(flight, Forsaken(f"{flight.blob.short}… chunk {flight.index}: its reader is gone"))
 
     def requeue(self, flight: Flight) -> None:
         """Start a flight, or start it again: what is only claimed is hashed, the rest is fetched."""

@@ -116,12 +116,15 @@ class _Span:
             FusefsError: why some of it is left in the end.
         """
         for origin in self.turns.rounds(patience):
-            self._check_wanted()
+            if not self.wanted():
+                break
             error = self._ask(origin)
             if not self.left:
                 return
             if error is not None:
                 self.turns.failed(error)
+        if not self.wanted():
+            raise Forsaken("its readers are gone")
         raise NotFound(f"no source has {self.chunker.blob.digest}")
 
     def _ask(self, origin: Origin) -> FusefsError | None:
@@ -135,17 +138,14 @@ class _Span:
                     if body.given != whole:
                         return self._take_along(body, origin)
                     for index in run:
-                        self._check_wanted()
+                        if index > run.start and not self.wanted():
+                            return error
                         error = self._take(index, body, origin) or error
-            except (Cancelled, CacheError, Forsaken, StreamTaken):
+            except (Cancelled, CacheError, StreamTaken):
                 raise
             except FusefsError as exc:
                 error = exc
         return error
-
-    def _check_wanted(self) -> None:
-        if not self.wanted():
-            raise Forsaken(f"{self.chunker.blob.digest.short}…: its readers are gone")
 
     def _take_along(self, body: Body, origin: Origin) -> FusefsError | None:
         """Take all of the blob, of which a part was asked for: what is left, and what else is not here.

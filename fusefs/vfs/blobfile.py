@@ -117,7 +117,8 @@ class BlobFile:
         if not chunker.sealed:
             self._fetcher.hearsay.tell(partial(self._prefetcher.observe, self._fetch, off, size))
             return
-        ahead = self._ahead(off, size)
+        with self._pages_lock:  # other threads see reads, too
+            ahead = self._pages.observe(off, size, math.inf)
         if ahead:
             self._fetcher.hearsay.tell(partial(self._advise_of, chunker, off, ahead))
 
@@ -195,14 +196,10 @@ class BlobFile:
 
     def _advise(self, chunker: Chunker, off: int, size: int) -> None:
         """Have the disk read ahead of who reads a sealed file in order, and keep one copy of it in memory, not two."""
-        ahead = self._ahead(off, size)
+        with self._pages_lock:  # other threads see reads, too
+            ahead = self._pages.observe(off, size, math.inf)
         if ahead:
             self._advise_of(chunker, off, ahead)
-
-    def _ahead(self, off: int, size: int) -> range:
-        """What the disk should read ahead of who has read this; for any thread."""
-        with self._pages_lock:
-            return self._pages.observe(off, size, math.inf)
 
     def _advise_of(self, chunker: Chunker, off: int, ahead: range) -> None:
         if self._fetch.chunker is chunker:  # a thread may have asked for it a moment ago

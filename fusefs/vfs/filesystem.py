@@ -10,7 +10,6 @@ then on.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import stat
@@ -321,31 +320,28 @@ class FileSystem:
         wanted = max(0, min(off + size, node.size) - off)
         if not wanted or isinstance(node.content, bytes):
             return
-        with self._attempt(node, off, wanted):
-            blob_file = self.blob_file(node.content.blob)
-            await blob_file.arrive(node.content.off + off, wanted)
-            check_version(blob_file.lies, lies)
-
-    @contextlib.contextmanager
-    def _attempt(self, node: FileNode, off: int, size: int) -> Iterator[None]:
-        """While this lasts somebody waits for bytes of a file; that it fails is said."""
+        blob_file = self.blob_file(node.content.blob)
         try:
-            with self.reads.going_on(node.path, off, size):
-                yield
+            with self.reads.going_on(node.path, off, wanted):
+                await blob_file.arrive(node.content.off + off, wanted)
+                check_version(blob_file.lies, lies)
         except Exception as exc:
-            self._failing[node.path] = self._failing.get(node.path, 0) + 1
-            self._note(f"{node.path}: {exc}" if isinstance(exc, FusefsError) else f"{node.path}: {exc!r}")
+            self._failed(node, exc)
             raise
 
     async def _read_slice(
         self, node: FileNode, content: Slice, lies: int, off: int, size: int
     ) -> bytes | bytearray | memoryview:
-        with self._attempt(node, off, size):
-            blob_file = self.blob_file(content.blob)
-            data = await blob_file.read(content.off + off, size)
-            # No await from here to the reply: `data` is good until the next read alone.
-            check_whole(data, off, size)
-            check_version(blob_file.lies, lies)
+        blob_file = self.blob_file(content.blob)
+        try:
+            with self.reads.going_on(node.path, off, size):
+                data = await blob_file.read(content.off + off, size)
+                # No await from here to the reply: `data` is good until the next read alone.
+                check_whole(data, off, size)
+                check_version(blob_file.lies, lies)
+        except Exception as exc:
+            self._failed(node, exc)
+            raise
         if self._failing and (failed := self._failing.pop(node.path, 0)):
             log.info("%s can be read again; reads that failed: %d", node.path, failed)
         return data
@@ -353,6 +349,10 @@ class FileSystem:
     def refused(self, inode: int, error: FusefsError) -> None:
         """A file could not be opened for what its bytes have become; say so."""
         self._note(f"{self.tree.file(inode).path}: {error}")
+
+    def _failed(self, node: FileNode, exc: Exception) -> None:
+        self._failing[node.path] = self._failing.get(node.path, 0) + 1
+        self._note(f"{node.path}: {exc}" if isinstance(exc, FusefsError) else f"{node.path}: {exc!r}")
 
     def _note(self, message: str) -> None:
         self._counters.add(metrics.READ_ERRORS)
