@@ -18,7 +18,9 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+from fusefs.cache.blob.backing import Repair, repair_of
 from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, Lock
+from fusefs.cache.blob.native import set_native
 from fusefs.errors import BlobQuarantined, DigestMismatch, InvalidChunkList
 from fusefs.system.features import REFUSED
 from fusefs.system.files import disk_errors, holds, make_folder, read_plain, sync_folder, write_atomically
@@ -80,15 +82,21 @@ def seal(chunker: Chunker) -> bool:
 
 
 def unseal(chunker: Chunker) -> None:
-    """Take the final name away from a blob that needs repair.  A cache that cannot be written keeps it as it is."""
+    """Take the final name away from a blob that needs repair.
+
+    It keeps it in a cache that cannot be written, and as long as a kernel reads the file for another process.
+    """
     place = chunker.place
     log.warning("%s: the sealed blob has changed on disk; it will be repaired", chunker.blob.digest)
     with contextlib.suppress(OSError), chunker.map.locked(Lock.CHANGE):
         info = os.fstat(chunker.fd)
         if not os.path.samestat(info, stat_at(place.sealed)):
             return  # replaced since: whoever opens the blob next looks at what lies there
-        if info.st_nlink > 1:
-            _copy(chunker.fd, place.data)  # somebody else's, too (`cp -al`): a repair would write to his
+        repair = repair_of(chunker)
+        if repair is Repair.NOT_NOW:
+            return
+        if repair is Repair.IN_A_COPY:
+            _copy(chunker.fd, place.data)
             unlink_at(place.sealed)
         else:
             with step("seal taken away"):
@@ -96,6 +104,7 @@ def unseal(chunker: Chunker) -> None:
             with step("data writable"), REFUSED:
                 os.fchmod(chunker.fd, 0o600)
         reopen(chunker)
+        set_native(chunker.map.fd, native=False)
 
 
 def _copy(fd: int, path: Spot) -> None:
