@@ -20,6 +20,7 @@ from fusefs.values.settings import MIB
 from tests.faults.test_mounted import read_error
 from tests.faults.test_starving_readers import PAGE, waiting
 from tests.faulty_registry import MODEL_TYPE, FaultyRegistry
+from tests.marks import one_soon
 from tests.patience import eventually, patiently, takes_at_most
 from tests.world import some_bytes
 
@@ -137,7 +138,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("what", REFUSED)
+@pytest.mark.parametrize("what", one_soon(list(REFUSED)))
 def test_p10_a_hostile_manifest_is_refused_in_one_clear_line(world: World, what: str, record_property: Record) -> None:
     layers, why = REFUSED[what]
     mountpoint = world.root / "mnt"

@@ -161,7 +161,7 @@ async def test_p6_a_silent_mirror_is_not_waited_for_by_each_request(
     async with wired(tmp_path, model.name, model.blobs["model.gguf"], DATA, **changes) as world:
         for off in range(0, len(DATA), CHUNK):
             await world.read(off, 10)
-    assert len(mirror.requests) == 1, "the next one is due when it has rested"
+    assert len(mirror.requests) < len(DATA) // CHUNK / 2, "the next one is due when it has rested, longer each time"
 
 
 @pytest.mark.parametrize("broken", ["refused", "redirects nowhere"])
