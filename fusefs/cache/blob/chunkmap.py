@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _MAGIC = b"fusefs-map 1\n\0\0\0"
 _HEADER = struct.Struct("<16s32sQQ32s16s16x")
-_BLOB_ENDS_AT, _BOOT_AT, _USED_AT, _CONDEMNED_AT = 48, 96, 112, 120
+_BLOB_ENDS_AT, _LIST_AT, _BOOT_AT, _USED_AT, _CONDEMNED_AT = 48, 64, 96, 112, 120
 _USED = struct.Struct("<Q")
 _STATES_AT = _HEADER.size
 _CONDEMNED = b"\x01"
@@ -133,6 +133,10 @@ class ChunkMap:
         if header[:_BLOB_ENDS_AT] != wanted[:_BLOB_ENDS_AT] or header == wanted:
             return False
         return not locks.try_lock(fd, Lock.OPEN)
+
+    def speaks_of(self, chunks: ChunkList) -> bool:
+        """Whether its marks are by this list, and not by one that another process has bound it to since."""
+        return self.fd < 0 or self._view[_LIST_AT:_BOOT_AT] == fingerprint(chunks)
 
     def rebind(self, blob: Blob, chunks: ChunkList) -> None:
         """Bind the map to another list of the same chunks (digests that were computed since)."""
