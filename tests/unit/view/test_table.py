@@ -51,6 +51,16 @@ def test_a_source_that_ignores_range_is_named_with_what_follows_from_it() -> Non
     assert "a.example" not in shown
 
 
+def test_what_is_served_unproved_is_not_called_read_whole_first() -> None:
+    files = [
+        msgspec.structs.replace(file(state, state=state), proof="none") for state in ("unproved", "partial", "sealed")
+    ]
+    lines = text(StatusReport((mount(*files),)), Shape(120)).splitlines()
+    assert (
+        "  proof 2 files without a chunk list (read whole first) · 1 file without a chunk list (served unproved)"
+    ) in lines
+
+
 @pytest.mark.parametrize("width", [40, 80, 120, 200])
 def test_no_row_is_wider_than_the_terminal(width: int) -> None:
     rows = mount(file("a/" * 60 + "model-00001-of-00013.safetensors", 4_900_000_000, "quarantined"), file("x"))
