@@ -26,7 +26,7 @@ from fusefs.daemon.statuses import probe
 from fusefs.daemon.watchdog import Watchdog
 from fusefs.engine.engine import Engine, sole_error
 from fusefs.engine.local import LocalModels, LocalOpener
-from fusefs.engine.models import recalled_lines, warn_of_whole_reads
+from fusefs.engine.models import group_small, recalled_lines, warn_of_whole_reads
 from fusefs.engine.pool import check_stores
 from fusefs.errors import MountError
 from fusefs.fuse import kernel, session
@@ -197,6 +197,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Han
             files, await trio.to_thread.run_sync(sealed_links, models, engine.cache) if options.symlinks else {}
         )
         named = engine.offer(fetched)
+        group_small(fetcher, fetched, options.settings, options.local.files)
         await trio.to_thread.run_sync(warn_of_whole_reads, fetcher, fetched)
 
         file_system = FileSystem(tree, _opener(fetcher, options), counters, look=looker(fetcher, options.local.files))

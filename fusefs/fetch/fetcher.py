@@ -19,8 +19,8 @@ Timeline of a cold read
     `run_sync_soon(_landed)` → unlock, flight lands, waiters look again → pread.  `ensure` is one round of it; who
     reads looks again and may ask for another.
 
-Floors, each knowing those below it: flights and tasks; prefetcher, dispatcher; prover; opener; completion; claims,
-backings.
+Floors, each knowing those below it: flights and tasks; prefetcher, dispatcher; prover; opener; completion, siblings;
+claims, backings.
 
 Failure modes
     Another process has the chunk's lock: the flight is parked and polled; it lands when the map says present, and is
@@ -48,6 +48,7 @@ from fusefs.fetch.lookout import PATIENCE, Lookout
 from fusefs.fetch.opener import Opener
 from fusefs.fetch.prefetcher import Prefetcher
 from fusefs.fetch.proving import Prover
+from fusefs.fetch.siblingfetch import SiblingFetch
 from fusefs.fetch.spillwatch import SpillWatch
 from fusefs.fetch.tasks import Tasks
 from fusefs.fetch.usenotes import note_uses
@@ -84,6 +85,7 @@ class Fetcher:
         tasks: what runs for it.
         prefetcher: is told of reads, and fetches ahead of them.
         hearsay: what threads have to tell the event loop.
+        siblings: is told of small files, and fetches those of the same model ahead.
         timeout: seconds that a reader waits without success before it fails.
         lied: told of a blob by whose chunk list wrong bytes may have been served.
     """
@@ -108,6 +110,7 @@ class Fetcher:
         self._completion = Completion(self._flights, self._opener, self._prover, self._spills, settings.timeout)
         self._backings = Backings(cache, self.tasks, self._flights, self._opener, self._completion)
         self._lookout = Lookout(self.tasks)
+        self.siblings = SiblingFetch(self._flights, self.tasks, self._opener, self._lookout, cache.quota, self.track)
         self._claims = Claims(self._flights, self.tasks, self._completion, self._blobs.__getitem__)
         self._closed = False
 
@@ -134,6 +137,8 @@ class Fetcher:
         async with self.tasks.running():
             for task in (self._dispatcher.run, self._claims.run, self._watch, self.hearsay.run):
                 self.tasks.start_soon(task)
+            for _ in range(self._settings.connections):
+                self.tasks.start_soon(self.siblings.run)
             self.tasks.start_soon(self._spills.run, self._all_blobs)
             self.tasks.start_soon(note_uses, self.tasks.threads, self._all_blobs)
             task_status.started()
@@ -243,6 +248,8 @@ class Fetcher:
         if chunker.by_whole:
             await self._prover.whole(fetch, chunker, scope)
             return
+        if fetch.siblings and not fetch.flights:
+            self.siblings.missed(fetch, chunker)
         # A flight that others began, perhaps long before this reader came (a prefetch at the end of its patience), may
         # fail of trouble that this reader has not waited out yet: that is a reason to look again, not to fail.
         before = fetch.flights.keys() & missing

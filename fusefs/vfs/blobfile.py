@@ -216,6 +216,7 @@ class BlobFile:
     def open(self) -> None:
         """Somebody opened the file; with `--fill` the rest of it follows, once."""
         self._fetch.use.handles += 1
+        self._fetcher.siblings.opened(self._fetch)
         if self._fill and not self._filling and self.state != "sealed":
             self._filling = True
             self._fetcher.tasks.start_soon(self._fill_up)
