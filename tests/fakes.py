@@ -11,12 +11,16 @@ from fusefs.values.chunks import Blob
 from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
 from fusefs.values.snapshot import File, Slice
+from fusefs.vfs.answer import Answered
 from fusefs.vfs.attributes import CHANGING
-from fusefs.vfs.filesystem import FileSystem, MountedBlob
+from fusefs.vfs.filesystem import FileSystem
+from fusefs.vfs.mountedblob import MountedBlob
 from fusefs.vfs.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from fusefs.vfs.answer import Send
 
 
 class FakeBlobFile:
@@ -63,9 +67,18 @@ class FakeBlobFile:
             raise self.failing
         return memoryview(self.data)[off : off + size]
 
+    def answer(self, _off: int, _size: int, _lies: int, _buffer: memoryview, _send: Send) -> Answered:
+        return Answered.ELSEWHERE
+
+    async def arrive(self, off: int, size: int) -> None:
+        raise AssertionError(f"nobody said that bytes {off}-{off + size - 1} are absent")
+
     def open(self) -> None:
         self.opened += 1
         self._tell()
+
+    async def backing(self) -> None:
+        await trio.lowlevel.checkpoint()
 
     def release(self) -> None:
         self.opened -= 1

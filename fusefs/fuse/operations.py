@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import pyfuse3
@@ -21,7 +21,9 @@ import trio
 
 from fusefs.errors import FusefsError, NoSuchEntry
 from fusefs.fuse.errnos import errno_of
+from fusefs.fuse.natives import NATIVE, Natives
 from fusefs.vfs.attributes import BLOCK_SIZE, FRAGMENT_SIZE, UNCHANGING
+from fusefs.vfs.tree import INODE_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -39,6 +41,14 @@ _seen: set[tuple[str, type[Exception]]] = set()
 """Which bugs have been logged: one that every read meets must not fill the log file."""
 
 
+def tell_bug(name: str, exc: Exception) -> None:
+    """Log that `exc` came out of the handler `name`, once for each kind."""
+    bug = name, type(exc)
+    if bug not in _seen:
+        _seen.add(bug)
+        log.error("A bug in fusefs: %s failed; the program got EIO. Further ones are not shown.", name, exc_info=exc)
+
+
 def boundary(handler: Callable[_P, Awaitable[_T]]) -> Callable[_P, Coroutine[Any, Any, _T]]:
     """Let nothing but FUSEError out of `handler`, except what is not an Exception: trio's Cancelled must pass."""
 
@@ -51,10 +61,7 @@ def boundary(handler: Callable[_P, Awaitable[_T]]) -> Callable[_P, Coroutine[Any
         except FusefsError as exc:
             raise pyfuse3.FUSEError(errno_of(exc)) from exc
         except Exception as exc:
-            bug = handler.__name__, type(exc)
-            if bug not in _seen:
-                _seen.add(bug)
-                log.exception("A bug in fusefs: %s failed; the program got EIO. Further ones are not shown.", bug[0])
+            tell_bug(handler.__name__, exc)
             raise pyfuse3.FUSEError(errno.EIO) from exc
 
     return guarded
@@ -82,17 +89,20 @@ class FuseOperations(pyfuse3.Operations):
         window: chooses how far the kernel reads ahead in a file as it is opened; None before the limits are known.
         ready: set when the kernel has said hello; from then on its limits may be tuned.
         handles: files and folders that are open now, mapped ones too.
+        natives: of which kind the handles of each file are.
+        file_system: what is served.
     """
 
     supports_dot_lookup = True
     enable_writeback_cache = False
 
-    def __init__(self, file_system: FileSystem) -> None:
+    def __init__(self, file_system: FileSystem, natives: Natives | None = None) -> None:
         super().__init__()
         self.ready = trio.Event()
         self.window: Window | None = None
         self.handles = 0
-        self._fs = file_system
+        self.natives = Natives("it was not asked for") if natives is None else natives
+        self.file_system = self._fs = file_system
 
     def init(self) -> None:
         """Called while INIT is answered, before any other task runs again."""
@@ -131,6 +141,14 @@ class FuseOperations(pyfuse3.Operations):
         """Open a file; its pages stay in the kernel, for content never changes."""
         await self._fs.look(inode)
         handle = self._fs.open(inode, flags)
+        try:
+            if await self.natives.open(inode, partial(self._fs.backing, inode)):
+                handle |= NATIVE
+        except BaseException as exc:
+            self._fs.release(handle)
+            if isinstance(exc, FusefsError):
+                self._fs.refused(inode, exc)
+            raise
         self.handles += 1
         if self.window is not None:
             self.window.choose(sealed=self._fs.is_sealed(inode))
@@ -145,10 +163,16 @@ class FuseOperations(pyfuse3.Operations):
         return await self._fs.read(fh, off, size)  # type: ignore[return-value]
 
     @boundary
+    async def arrive(self, fh: int, off: int, size: int) -> None:
+        """Wait until the bytes of a read are here; no handler of pyfuse3's, but the wire's."""
+        await self._fs.arrive(fh, off, size)
+
+    @boundary
     async def release(self, fh: int) -> None:
         """The last descriptor of an open was closed."""
         self.handles -= 1
-        self._fs.release(fh)
+        self.natives.close(fh % (1 << INODE_BITS))
+        self._fs.release(fh & ~NATIVE)
 
     @boundary
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:

@@ -7,17 +7,15 @@ not know are ignored, so that `status` works while an old daemon still runs.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from fusefs.errors import InvalidInput
+from fusefs.values.wirereport import Count, WireReport
 
 CELLS = 64
 """Into how many equal parts of a file its presence is divided."""
-
-Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
-"""What a daemon may say there is: JSON has integers that are no floating-point number, and cannot be shown."""
 
 MountState = Literal["up", "dead", "silent", "denied"]
 """It answers; its daemon is gone; its daemon does not answer; it belongs to another user."""
@@ -83,6 +81,7 @@ class MountReport(msgspec.Struct, frozen=True, kw_only=True):
         in_flight: requests to sources that are running now.
         queued: chunks that are wanted and wait for their request.
         kernel: the knobs: name to the value that was set, or a text that says why it could not be.
+        wire: how its requests are answered.
         files: every file with content of its own.
         counters: see `fusefs.values.metrics`.
         overdue: reads that should have been answered long ago (see `fusefs.daemon.watchdog`).
@@ -108,6 +107,7 @@ class MountReport(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: Count = 0
     queued: Count = 0
     kernel: dict[str, Any] = {}  # msgspec copies a mutable default
+    wire: WireReport = WireReport()
     files: tuple[FileReport, ...] = ()
     counters: dict[str, Count] = {}  # msgspec copies a mutable default
     overdue: Count = 0
