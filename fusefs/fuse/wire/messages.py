@@ -33,6 +33,7 @@ write, granularity of times, most pages, alignment of mappings, flags of 7.36, s
 
 INIT, OPEN, READ, RELEASE, INTERRUPT = 26, 14, 15, 18, 36
 READDIR, READDIRPLUS = 28, 44
+READLINK = 5
 NO_REPLY = frozenset({2, 41, 42})
 """FORGET, NOTIFY_REPLY and BATCH_FORGET are not answered."""
 
@@ -45,7 +46,7 @@ room as the largest write needs."""
 HIGHEST_MINOR = 41
 """Of protocol 7, as far as it was looked at."""
 
-MOST_LISTED = 64 << 10
+MOST_LISTED = 32 << 10
 """Bytes of one answer to READDIR: the kernel may ask for a megabyte, which is more than a socket takes at once."""
 
 

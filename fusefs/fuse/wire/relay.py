@@ -13,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from fusefs.fuse.wire import messages
+from fusefs.fuse.wire.allowance import Allowance
 from fusefs.fuse.wire.messages import INIT, NO_REPLY, OPEN, REPLY, REQUEST
 
 if TYPE_CHECKING:
@@ -26,10 +27,27 @@ _LONGEST = 1 << 20
 """Bytes of a reply at most; listings are the longest (`messages.MOST_LISTED`)."""
 
 
+_SMALL = 2048
+"""What the kernel charges a socket for a reply of a few hundred bytes, at most; larger ones cost twice their size."""
+
+_COSTS = {
+    messages.READDIR: _SMALL + 2 * messages.MOST_LISTED,
+    messages.READDIRPLUS: _SMALL + 2 * messages.MOST_LISTED,
+    messages.READLINK: _SMALL + 2 * 4096,
+}
+
+
 class _Asked(NamedTuple):
     device: Device
     opcode: int
     node: int
+    unique: int
+    message: bytes
+
+    @property
+    def cost(self) -> int:
+        """What the reply takes of the socket at most."""
+        return _COSTS.get(self.opcode, _SMALL)
 
 
 class Relay:
@@ -49,6 +67,10 @@ class Relay:
             handles: told of files that are opened and closed; with one, the kernel is asked for passthrough.
         """
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (self._ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LONGEST)
+        # Half of it: notifications are not counted.
+        self._allowance: Allowance[_Asked] = Allowance(theirs.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2)
         self.path = f"/dev/fd/{theirs.detach()}"
         self.greeting: Greeting | None = None
         self._pages = pages
@@ -69,9 +91,16 @@ class Relay:
             messages.list_less(message)
         elif opcode == messages.RELEASE and self._handles is not None:
             self._handles.released(node, messages.RELEASE_IN.unpack_from(message, REQUEST.size)[0])
-        if opcode not in NO_REPLY:
-            self._asked[unique] = _Asked(device, opcode, node)
-        self._ours.send(message)
+        if opcode in NO_REPLY:
+            self._ours.send(message)
+            return
+        asked = _Asked(device, opcode, node, unique, bytes(message))
+        if self._allowance.ask(asked.cost, asked):
+            self._ask(asked)
+
+    def _ask(self, asked: _Asked) -> None:
+        self._asked[asked.unique] = asked
+        self._ours.send(asked.message)
 
     def run(self) -> None:
         """Pass replies on, until `close`.
@@ -90,7 +119,10 @@ class Relay:
         if asked is None:
             # The kernel may wait for reads of the inode, and who answers those may wait for this thread.
             threading.Thread(target=self._notify, args=(bytes(reply),), name="fuse-notify", daemon=True).start()
-        elif asked.opcode == INIT:
+            return
+        for held in self._allowance.answered(asked.cost):
+            self._ask(held)
+        if asked.opcode == INIT:
             self._greet(asked.device, reply)
         elif asked.opcode == OPEN and not error and self._handles is not None:
             handle, flags, _ = messages.OPEN_OUT.unpack_from(reply, REPLY.size)
