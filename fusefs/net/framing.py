@@ -54,8 +54,10 @@ class FramedResponse(http.client.HTTPResponse):
             WrongResponse: it goes on and on.
         """
         file = self.fp
-        super().begin()
-        self.fp = file
+        try:
+            super().begin()
+        finally:
+            self.fp = file  # of a head that is refused, too: whoever closes the response closes the socket's file
 
     def _read_status(self) -> tuple[str, int, str]:
         """The status line of the answer that counts; those before it are skipped.  Source: RFC 9110 §15.2.

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def root_logger() -> Iterator[None]:
-    """The root logger, with its handlers and level as they were afterwards."""
+    """The root logger, with its handlers and level, and the libraries' levels, as they were afterwards."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    libraries = [(logger, logger.level) for logger in map(logging.getLogger, logs.LIBRARIES)]
     yield
+    for logger, before in libraries:
+        logger.setLevel(before)
     for handler in set(root.handlers) - set(handlers):
         handler.close()
     root.handlers[:] = handlers
