@@ -165,6 +165,10 @@ class Cancelled(FusefsError):
     """The work was told to stop (unmount, or nobody wants it any more)."""
 
 
+class Forsaken(FusefsError):
+    """Every reader of a chunk was killed before it came, and nobody else wants it: no program sees this."""
+
+
 class IntegrityError(FusefsError):
     """Bytes are not what their digest says."""
 

@@ -11,12 +11,15 @@ from fusefs.values.chunks import Blob
 from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
 from fusefs.values.snapshot import File, Slice
+from fusefs.vfs.answer import Answered
 from fusefs.vfs.attributes import CHANGING
 from fusefs.vfs.filesystem import FileSystem, MountedBlob
 from fusefs.vfs.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from fusefs.vfs.answer import Send
 
 
 class FakeBlobFile:
@@ -62,6 +65,12 @@ class FakeBlobFile:
         if self.failing is not None:
             raise self.failing
         return memoryview(self.data)[off : off + size]
+
+    def answer(self, _off: int, _size: int, _lies: int, _buffer: memoryview, _send: Send) -> Answered:
+        return Answered.ELSEWHERE
+
+    async def arrive(self, off: int, size: int) -> None:
+        raise AssertionError(f"nobody said that bytes {off}-{off + size - 1} are absent")
 
     def open(self) -> None:
         self.opened += 1

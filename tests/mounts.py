@@ -5,6 +5,7 @@ A thread that the kernel does not answer is abandoned by its deadline, and answe
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -58,6 +59,7 @@ async def start(
     """Mount in `nursery`, until that is cancelled."""
     await trio.Path(path).mkdir(exist_ok=True)
     options = mount_options("test") if options is None else options
+    more.setdefault("wired", "wire" not in os.environ.get("FUSEFS_WITHOUT", "").split(","))
     with trio.fail_after(PATIENCE):
         session: Session = await nursery.start(partial(serve, FuseOperations(file_system), path, options, **more))
     return Mount(path, file_system, session)

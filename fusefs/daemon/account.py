@@ -13,7 +13,7 @@ from fusefs import __version__
 from fusefs.daemon import hardening, logs
 from fusefs.values import metrics
 from fusefs.values.digest import Digest
-from fusefs.values.report import CELLS, FileReport, MountReport, encode
+from fusefs.values.report import CELLS, FileReport, MountReport, WireReport, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fusefs.engine.engine import Engine
     from fusefs.engine.options import MountOptions
     from fusefs.fuse import kernel
+    from fusefs.fuse.session import Wiring
     from fusefs.values.chunks import Blob
     from fusefs.vfs.filesystem import FileSystem
     from fusefs.vfs.tree import FileNode
@@ -32,6 +33,7 @@ class Account:
 
     Attributes:
         tuning: what became of the kernel's limits; None when they were not tried.
+        wiring: how requests of the kernel are answered; None before there is a mount.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Account:
         counters.watch(metrics.UPTIME, lambda: time.monotonic() - since)
         self._notes = tuple(notes)
         self.tuning: kernel.Tuning | None = None
+        self.wiring: Wiring | None = None
 
     async def document(self) -> bytes:
         """The report as JSON; lets readers in between two files, of which there may be 65,536."""
@@ -77,6 +80,7 @@ class Account:
             log_file=str(options.log_file or ""),
             version=__version__,
             kernel=dict(self.tuning.as_dict()) if self.tuning else {},
+            wire=_wire_report(self.wiring),
             files=tuple(files),
             counters=self._engine.counters.snapshot(),
             last_error=self._watchdog.complaint
@@ -111,6 +115,12 @@ class Account:
             proof=self._file_system.proof(node),
             presence=presence,
         )
+
+
+def _wire_report(wiring: Wiring | None) -> WireReport:
+    if wiring is None:
+        return WireReport()
+    return WireReport(threads=wiring.threads, interrupts=wiring.interrupts, why_not=wiring.why_not)
 
 
 def _batches(nodes: Sequence[FileNode]) -> Iterator[Sequence[FileNode]]:

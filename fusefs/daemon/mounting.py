@@ -203,6 +203,9 @@ async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Han
         operations = FuseOperations(file_system)
         made = await nursery.start(_session, options, operations, ended)
         stack.callback(ended.set)
+        mount.wiring = made.wiring
+        if made.wiring.why_not:
+            log.info("One thread answers the kernel, and a reader that is killed may wait: %s", made.wiring.why_not)
         if made.minor is not None:
             mount.tuning = await trio.to_thread.run_sync(kernel.tune, made.minor)
             operations.window = kernel.Window(made.minor)
@@ -267,6 +270,7 @@ async def _session(  # noqa: ASYNC128 # session.serve is what says started
             operations,
             options.mountpoint,
             session.mount_options(source, allow_other=options.allow_other),
+            wired="wire" not in options.settings.without,
             task_status=task_status,
         )
     finally:

@@ -154,10 +154,17 @@ class BlobFetch:
         finally:
             wanted.discard(self.blob.digest)
 
-    def detach(self) -> Chunker:
-        """Take the chunker of an idle blob away, for the caller to close; whoever comes next opens another."""
+    def detach(self) -> Chunker | None:
+        """Take the chunker of an idle blob away, for the caller to close; whoever comes next opens another.
+
+        Returns:
+            None when a thread has just begun to read: those say so in `readers`, and then look for the chunker.
+        """
         chunker, self.chunker = self.chunker, None
         assert chunker is not None
+        if self.readers:
+            self.chunker = chunker
+            return None
         self.sight.closed(chunker)
         self._list = None  # or a list that another process finds lying from now on would be used again
         self.left = self._opened_in if chunker.voucher.proof != Proof.BOUND else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.cache.memory.buffers import Buffers
-from fusefs.errors import CacheError, StreamTaken
+from fusefs.errors import CacheError, Forsaken, StreamTaken
 from fusefs.fetch.flight import Priority
 from fusefs.fetch.shares import Shares
 from fusefs.fetch.spans import plan, span_limit
@@ -148,6 +148,10 @@ class Dispatcher:
         def landed(index: int, error: BaseException | None) -> None:
             self._token.run_sync_soon(self._landed, flights[index], worker, error)
 
+        def wanted() -> bool:
+            # Copied: a stream of all takes others along meanwhile.
+            return any(flight.readers or flight.foreseen for flight in list(flights.values()))
+
         try:
             # Not abandoned: closing the sources ends it, and it must not use the chunker after that is closed.
             with trio.CancelScope(shield=True):
@@ -161,6 +165,7 @@ class Dispatcher:
                     landed,
                     worker.pulse,
                     stream,
+                    wanted,
                     limiter=self._threads,
                 )
         finally:
@@ -174,7 +179,8 @@ class Dispatcher:
     def _landed(self, flight: Flight, worker: Worker, error: BaseException | None) -> None:
         """One chunk of a span is over (on the event loop)."""
         flight.chunker.unlock(flight.index)
-        if isinstance(error, StreamTaken):
+        # Of what was forsaken somebody may want this one again since.
+        if isinstance(error, StreamTaken) or (isinstance(error, Forsaken) and flight.wanted):
             self._flights.requeue(flight)
             return
         if error is None:

@@ -7,7 +7,8 @@ Primitives
 Invariants
     1. A chunk has at most one flight in this process, and with the chunk's lock at most one fetch in all processes.
     2. The chunk map is the truth.  Whoever wakes looks again; a flight's end is a hint.
-    3. Flights belong to the mount's nursery: the reader that caused one may be cancelled, the flight goes on.
+    3. Flights belong to the mount's nursery.  When every reader of one is gone before his time, and nobody else wants
+       it, it is not begun; a worker that has begun stops between two chunks, or when its source is silent.
     4. An error is told to those who wait now and forgotten.
     5. Prefetch never takes the last workers, so a demand read never waits behind it.
     6. Buffers of running workers stay within half of the memory budget (the spill has the other half).  A chunk that
@@ -39,6 +40,7 @@ from fusefs.fetch.completion import Completion
 from fusefs.fetch.dispatcher import Dispatcher
 from fusefs.fetch.flight import Priority
 from fusefs.fetch.flights import Flights
+from fusefs.fetch.hearsay import Hearsay
 from fusefs.fetch.idle import IdleBlobs
 from fusefs.fetch.lookout import PATIENCE, Lookout
 from fusefs.fetch.opener import Opener
@@ -78,6 +80,7 @@ class Fetcher:
         counters: what happened so far.
         tasks: what runs for it.
         prefetcher: is told of reads, and fetches ahead of them.
+        hearsay: what threads have to tell the event loop.
         timeout: seconds that a reader waits without success before it fails.
         lied: told of a blob by whose chunk list wrong bytes may have been served.
     """
@@ -93,6 +96,7 @@ class Fetcher:
         self._blobs: dict[Digest, BlobFetch] = {}
         self._flights = Flights(self.tasks, self._present)
         self.prefetcher = Prefetcher(self._flights, self.tasks)
+        self.hearsay = Hearsay()
         self._dispatcher = Dispatcher(settings, counters, self._flights, self.tasks)
         self._idle = IdleBlobs(self.tasks.threads, cache.quota, settings.timeout)
         self._prover = Prover(self._flights, self.tasks, self._idle, self.prefetcher, settings.timeout)
@@ -124,7 +128,7 @@ class Fetcher:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the work until cancelled."""
         async with self.tasks.running():
-            for task in (self._dispatcher.run, self._claims.run, self._watch):
+            for task in (self._dispatcher.run, self._claims.run, self._watch, self.hearsay.run):
                 self.tasks.start_soon(task)
             self.tasks.start_soon(self._spills.run, self._all_blobs)
             self.tasks.start_soon(note_uses, self.tasks.threads, self._all_blobs)
@@ -234,8 +238,27 @@ class Fetcher:
         # A flight that others began, perhaps long before this reader came (a prefetch at the end of its patience), may
         # fail of trouble that this reader has not waited out yet: that is a reason to look again, not to fail.
         before = fetch.flights.keys() & missing
-        mismatch = None
-        for flight in [self._flights.want(fetch.flights, chunker, index, Priority.DEMAND) for index in missing]:
+        flights = [self._flights.want(fetch.flights, chunker, index, Priority.DEMAND) for index in missing]
+        for flight in flights:
+            flight.readers += 1
+        killed = False
+        try:
+            mismatch = await self._landed(flights, chunker, before)
+        except trio.Cancelled:
+            killed = trio.current_time() < scope.deadline
+            raise
+        finally:
+            self._flights.leave(flights, killed=killed)
+        if mismatch is not None and not await self._opener.relist(fetch, chunker, mismatch):
+            raise mismatch
+
+    async def _landed(self, flights: Iterable[Flight], chunker: Chunker, before: set[int]) -> DigestMismatch | None:
+        """Wait for flights; the first mismatch among them.
+
+        Raises:
+            FusefsError: why another one failed, unless it was on its way `before`.
+        """
+        for flight in flights:
             try:
                 await flight.wait()
             except FusefsError as exc:
@@ -243,10 +266,8 @@ class Fetcher:
                     continue
                 if not isinstance(exc, DigestMismatch):
                     raise
-                mismatch = exc
-                break
-        if mismatch is not None and not await self._opener.relist(fetch, chunker, mismatch):
-            raise mismatch
+                return exc
+        return None
 
     async def complete(self, fetch: BlobFetch, priority: Priority = Priority.READ_AHEAD) -> None:
         """Fetch all of a blob and seal it (`pull`, `--fill`).

@@ -61,12 +61,27 @@ class Flight:
         chunker: what it is written to; a blob whose list lied gets another one.
         index: the chunk.
         priority: of the most urgent one who wants it.
+        readers: how many wait for it.
+        foreseen: somebody wants it who does not wait, or not for it alone.
         started: a worker has it; it cannot be promoted any more.
         landed: nobody needs to wait any more.
         error: why it failed.
     """
 
-    __slots__ = ("_done", "blob", "chunker", "error", "host", "index", "landed", "of", "priority", "started")
+    __slots__ = (
+        "_done",
+        "blob",
+        "chunker",
+        "error",
+        "foreseen",
+        "host",
+        "index",
+        "landed",
+        "of",
+        "priority",
+        "readers",
+        "started",
+    )
 
     def __init__(self, of: BlobFlights, chunker: Chunker, index: int, priority: Priority) -> None:
         self.of = of
@@ -75,10 +90,17 @@ class Flight:
         self.chunker = chunker
         self.index = index
         self.priority = priority
+        self.readers = 0
+        self.foreseen = priority != Priority.DEMAND
         self.started = False
         self.landed = False
         self.error: BaseException | None = None
         self._done = trio.Event()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody wants it still; a worker asks, too."""
+        return self.readers > 0 or self.foreseen
 
     def land(self, error: BaseException | None = None) -> None:
         """Wake everybody: the chunk is here, or `error` says why it is not."""

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.errors import CacheError
+from fusefs.errors import CacheError, Forsaken
 from fusefs.fetch.flight import Flight, Priority
 from fusefs.fetch.queue import Queue
 from fusefs.values.counters import Rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.flight import BlobFlights
@@ -57,10 +57,22 @@ class Flights:
         if flight is None:
             flight = of[index] = Flight(of, chunker, index, priority)
             self.requeue(flight)
-        elif priority < flight.priority:
+            return flight
+        flight.foreseen |= priority != Priority.DEMAND
+        if priority < flight.priority:
             self.queue.promote(flight, priority)
             self.stirred.set()
         return flight
+
+    def leave(self, flights: Sequence[Flight], *, killed: bool) -> None:
+        """A reader waits no more for these, in whose `readers` he was counted.
+
+        If he is gone before his time, what nobody else wants is not begun, and a worker that has begun stops.
+        """
+        for flight in flights:
+            flight.readers -= 1
+            if killed and not flight.wanted and not flight.started and not flight.landed:
+                self.land(flight, Forsaken(f"{flight.blob.short}… chunk {flight.index}: its reader is gone"))
 
     def requeue(self, flight: Flight) -> None:
         """Start a flight, or start it again: what is only claimed is hashed, the rest is fetched."""

@@ -144,9 +144,11 @@ class IdleBlobs:
         if excess > 0 and idle:
             idle.sort(key=_dearness)
             for fetch in idle[: excess + left // _TO_SPARE]:
-                # No await since `is_idle` was asked: nobody can have come.
-                del self._open[fetch]
-                self._closing.append(fetch.detach())
+                # No await since `is_idle` was asked: nobody can have come but a thread that answers the kernel.
+                chunker = fetch.detach()
+                if chunker is not None:
+                    del self._open[fetch]
+                    self._closing.append(chunker)
         if self._closing:
             await self._threads.run(self.close_detached)
 

@@ -18,6 +18,7 @@ from fusefs.errors import (
     CacheError,
     Cancelled,
     DigestMismatch,
+    Forsaken,
     FusefsError,
     NotFound,
     StreamTaken,
@@ -58,14 +59,16 @@ def fetch_span(
     landed: Landed,
     pulse: Pulse | None = None,
     along: Along = _ALONE,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> None:
     """Fetch the chunks of `span` (rising), verify and store each, and tell `landed` as soon as each is there.
 
-    Never raises: what went wrong is told to `landed`, once for each chunk.  `pulse` beats whenever bytes come.  The
-    worker owns `buffer`, whatever memory that goes on with, until this returns.
+    Never raises: what went wrong is told to `landed`, once for each chunk.  `pulse` beats whenever bytes come; `wanted`
+    is asked between two chunks, and before another request.  The worker owns `buffer`, whatever memory that goes on
+    with, until this returns.
     """
     turns = origins.turns(chunker.blob.digest)
-    work = _Span(chunker, list(span), buffer, counters, landed, pulse or Pulse(), along, turns)
+    work = _Span(chunker, list(span), buffer, counters, landed, pulse or Pulse(), along, turns, wanted)
     error: BaseException | None = None
     try:
         work.fetch(origins.patience())
@@ -91,6 +94,7 @@ class _Span:
         pulse: beats when bytes come.
         along: who has what passes in a stream of the whole blob.
         turns: whose turn it is to be asked.
+        wanted: whether anybody wants any of it still.
     """
 
     chunker: Chunker
@@ -101,20 +105,26 @@ class _Span:
     pulse: Pulse
     along: Along
     turns: Turns
+    wanted: Callable[[], bool]
 
     def fetch(self, patience: Patience | None) -> None:
         """Ask one source after the other for what is left.
 
         Raises:
             Cancelled, CacheError, StreamTaken: no other source would help.
+            Forsaken: nobody wants it any more.
             FusefsError: why some of it is left in the end.
         """
         for origin in self.turns.rounds(patience):
+            if not self.wanted():
+                break
             error = self._ask(origin)
             if not self.left:
                 return
             if error is not None:
                 self.turns.failed(error)
+        if not self.wanted():
+            raise Forsaken("its readers are gone")
         raise NotFound(f"no source has {self.chunker.blob.digest}")
 
     def _ask(self, origin: Origin) -> FusefsError | None:
@@ -128,6 +138,8 @@ class _Span:
                     if body.given != whole:
                         return self._take_along(body, origin)
                     for index in run:
+                        if index > run.start and not self.wanted():
+                            return error
                         error = self._take(index, body, origin) or error
             except (Cancelled, CacheError, StreamTaken):
                 raise

@@ -41,6 +41,7 @@ ERRNOS: dict[type[errors.FusefsError], int] = {
     errors.PrivateAddress: errno.EIO,
     # What the kernel itself answers to reads that are in flight when a mount ends.
     errors.Cancelled: errno.ECONNABORTED,
+    errors.Forsaken: errno.EIO,
     errors.IntegrityError: errno.EIO,
     errors.DigestMismatch: errno.EIO,
     errors.SizeMismatch: errno.EIO,

@@ -39,6 +39,14 @@ _seen: set[tuple[str, type[Exception]]] = set()
 """Which bugs have been logged: one that every read meets must not fill the log file."""
 
 
+def tell_bug(name: str, exc: Exception) -> None:
+    """Log that `exc` came out of the handler `name`, once for each kind."""
+    bug = name, type(exc)
+    if bug not in _seen:
+        _seen.add(bug)
+        log.error("A bug in fusefs: %s failed; the program got EIO. Further ones are not shown.", name, exc_info=exc)
+
+
 def boundary(handler: Callable[_P, Awaitable[_T]]) -> Callable[_P, Coroutine[Any, Any, _T]]:
     """Let nothing but FUSEError out of `handler`, except what is not an Exception: trio's Cancelled must pass."""
 
@@ -51,10 +59,7 @@ def boundary(handler: Callable[_P, Awaitable[_T]]) -> Callable[_P, Coroutine[Any
         except FusefsError as exc:
             raise pyfuse3.FUSEError(errno_of(exc)) from exc
         except Exception as exc:
-            bug = handler.__name__, type(exc)
-            if bug not in _seen:
-                _seen.add(bug)
-                log.exception("A bug in fusefs: %s failed; the program got EIO. Further ones are not shown.", bug[0])
+            tell_bug(handler.__name__, exc)
             raise pyfuse3.FUSEError(errno.EIO) from exc
 
     return guarded
@@ -82,6 +87,7 @@ class FuseOperations(pyfuse3.Operations):
         window: chooses how far the kernel reads ahead in a file as it is opened; None before the limits are known.
         ready: set when the kernel has said hello; from then on its limits may be tuned.
         handles: files and folders that are open now, mapped ones too.
+        file_system: what is served.
     """
 
     supports_dot_lookup = True
@@ -92,7 +98,7 @@ class FuseOperations(pyfuse3.Operations):
         self.ready = trio.Event()
         self.window: Window | None = None
         self.handles = 0
-        self._fs = file_system
+        self.file_system = self._fs = file_system
 
     def init(self) -> None:
         """Called while INIT is answered, before any other task runs again."""
@@ -143,6 +149,11 @@ class FuseOperations(pyfuse3.Operations):
         # No await from here to the reply: the answer may be a view into memory that the next read is answered from.
         # (pyfuse3 takes any buffer, though it says bytes.)
         return await self._fs.read(fh, off, size)  # type: ignore[return-value]
+
+    @boundary
+    async def arrive(self, fh: int, off: int, size: int) -> None:
+        """Wait until the bytes of a read are here; no handler of pyfuse3's, but the wire's."""
+        await self._fs.arrive(fh, off, size)
 
     @boundary
     async def release(self, fh: int) -> None:

@@ -65,6 +65,20 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True):
     ignores_range: bool = False
 
 
+class WireReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How the requests of the kernel are answered.
+
+    Attributes:
+        threads: that answer reads at once; 0 when the event loop alone does.
+        interrupts: a reader that is killed while it waits ends at once.
+        why_not: why neither is so; empty when both are.
+    """
+
+    threads: Count = 0
+    interrupts: bool = False
+    why_not: str = ""
+
+
 class MountReport(msgspec.Struct, frozen=True, kw_only=True):
     """One mount.
 
@@ -83,6 +97,7 @@ class MountReport(msgspec.Struct, frozen=True, kw_only=True):
         in_flight: requests to sources that are running now.
         queued: chunks that are wanted and wait for their request.
         kernel: the knobs: name to the value that was set, or a text that says why it could not be.
+        wire: how its requests are answered.
         files: every file with content of its own.
         counters: see `fusefs.values.metrics`.
         overdue: reads that should have been answered long ago (see `fusefs.daemon.watchdog`).
@@ -108,6 +123,7 @@ class MountReport(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: Count = 0
     queued: Count = 0
     kernel: dict[str, Any] = {}  # msgspec copies a mutable default
+    wire: WireReport = WireReport()
     files: tuple[FileReport, ...] = ()
     counters: dict[str, Count] = {}  # msgspec copies a mutable default
     overdue: Count = 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -15,6 +17,7 @@ from fusefs.prefetch.streams import ReadAhead
 from fusefs.system.files import advise
 from fusefs.values import metrics
 from fusefs.values.settings import MIB
+from fusefs.vfs.answer import Answered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.values.chunks import Blob
+    from fusefs.vfs.answer import Send
 
 _PAGES_AHEAD = 32 * MIB
 """Bytes of a sealed file that the disk is asked for ahead of a sequential reader at most."""
@@ -48,6 +52,7 @@ class BlobFile:
         self._fill = fill
         self._filling = False
         self._pages = ReadAhead(fetch.blob.size, _PAGES_AHEAD)
+        self._pages_lock = threading.Lock()
 
     async def read(self, off: int, size: int) -> bytes | bytearray | memoryview:
         """Bytes [off, off+size), clipped to the end of the file; never fewer (P2).  Good until the next read.
@@ -78,12 +83,65 @@ class BlobFile:
             return await self._wait(off, size)
         return data
 
+    def answer(self, off: int, size: int, lies: int, buffer: memoryview, send: Send) -> Answered:
+        """Give `send` the bytes [off, off+size) if they are here and `lies` lists were wrong.
+
+        For any thread; waits for nothing.  `buffer` has room for them, and is the caller's.
+        """
+        fetch = self._fetch
+        held = off, off + size
+        # Before the chunker is looked at: who closes an idle blob takes its chunker away and then looks here.
+        fetch.readers.append(held)
+        try:
+            chunker = fetch.chunker
+            if chunker is None or chunker.quarantined:
+                return Answered.ABSENT
+            covering = chunker.chunks.covering(off, size)
+            evictions = chunker.usage.evictions  # before the map is looked at
+            if chunker.lacking(covering):
+                return Answered.ABSENT
+
+            def still_right() -> bool:
+                return chunker.usage.evictions == evictions and fetch.lies == lies
+
+            if not chunker.answer(off, size, covering, buffer, still_right, send):
+                return Answered.ELSEWHERE
+        finally:
+            fetch.readers.remove(held)
+        self._served(chunker, off, size)
+        return Answered.SENT
+
+    def _served(self, chunker: Chunker, off: int, size: int) -> None:
+        """A thread has answered a read: what follows from it is done on the event loop."""
+        if not chunker.sealed:
+            self._fetcher.hearsay.tell(partial(self._prefetcher.observe, self._fetch, off, size))
+            return
+        with self._pages_lock:  # other threads see reads, too
+            ahead = self._pages.observe(off, size, math.inf)
+        if ahead:
+            self._fetcher.hearsay.tell(partial(self._advise_of, chunker, off, ahead))
+
+    async def arrive(self, off: int, size: int) -> None:
+        """Wait until the bytes [off, off+size) are here, clipped to the end of the file.
+
+        Raises:
+            FusefsError: as `read`.
+        """
+        size = min(size, self.blob.size - off)
+        if size <= 0:
+            return
+        fetch, fetcher = self._fetch, self._fetcher
+        self._prefetcher.observe(fetch, off, size)
+        fetcher.counters.add(metrics.READS_WAITED)
+        with trio.move_on_after(fetcher.timeout) as scope, fetch.reading(off, off + size, scope):
+            await self._arrived(off, size, scope)
+            return
+        raise self._too_late(off, size)
+
     async def _wait(
         self, off: int, size: int, chunker: Chunker | None = None, missing: Sequence[int] = ()
     ) -> bytes | bytearray | memoryview:
         """The same when it takes the network or the disk: nothing of it is evicted meanwhile.
-
-        The one loop that looks again, after every wait.  The first look was taken where `missing` says what lacks.
 
         Raises:
             ReadTimeout: `--timeout` seconds passed (for what comes as a whole: passed without progress).
@@ -92,21 +150,37 @@ class BlobFile:
         fetcher.counters.add(metrics.READS_WAITED)
         with trio.move_on_after(fetcher.timeout) as scope, fetch.reading(off, off + size, scope):
             while True:
-                if chunker is not None and missing:
-                    await fetcher.ensure(fetch, chunker, missing, scope)
-                chunker = await fetcher.open(fetch)
-                evictions = chunker.usage.evictions
-                covering = chunker.chunks.covering(off, size)
-                missing = chunker.lacking(covering)
-                if missing:
-                    continue
-                self._prefetcher.served(fetch, chunker, off)
+                chunker, covering, evictions = await self._arrived(off, size, scope, chunker, missing)
+                missing = ()
                 data = await self._pread(chunker, off, size, covering)
                 if data is not None and chunker.usage.evictions == evictions:
                     return data
                 # All of it was here, and left before it was read: the time to wait begins anew.
                 scope.deadline = trio.current_time() + fetcher.timeout
-        raise ReadTimeout(f"{self.blob.digest.short}…: bytes {off}-{off + size - 1} took over {fetcher.timeout:g} s")
+        raise self._too_late(off, size)
+
+    async def _arrived(
+        self, off: int, size: int, scope: trio.CancelScope, chunker: Chunker | None = None, missing: Sequence[int] = ()
+    ) -> tuple[Chunker, range, int]:
+        """Wait until nothing of a range is missing, with its chunks held; gives also the number of evictions before.
+
+        The one loop that looks again, after every wait.  The first look was taken where `missing` says what lacks.
+        """
+        fetch, fetcher = self._fetch, self._fetcher
+        while True:
+            if chunker is not None and missing:
+                await fetcher.ensure(fetch, chunker, missing, scope)
+            chunker = await fetcher.open(fetch)
+            evictions = chunker.usage.evictions
+            covering = chunker.chunks.covering(off, size)
+            missing = chunker.lacking(covering)
+            if not missing:
+                self._prefetcher.served(fetch, chunker, off)
+                return chunker, covering, evictions
+
+    def _too_late(self, off: int, size: int) -> ReadTimeout:
+        took = f"took over {self._fetcher.timeout:g} s"
+        return ReadTimeout(f"{self.blob.digest.short}…: bytes {off}-{off + size - 1} {took}")
 
     async def _pread(
         self, chunker: Chunker, off: int, size: int, covering: range
@@ -121,8 +195,13 @@ class BlobFile:
 
     def _advise(self, chunker: Chunker, off: int, size: int) -> None:
         """Have the disk read ahead of who reads a sealed file in order, and keep one copy of it in memory, not two."""
-        ahead = self._pages.observe(off, size, math.inf)
+        with self._pages_lock:  # other threads see reads, too
+            ahead = self._pages.observe(off, size, math.inf)
         if ahead:
+            self._advise_of(chunker, off, ahead)
+
+    def _advise_of(self, chunker: Chunker, off: int, ahead: range) -> None:
+        if self._fetch.chunker is chunker:  # a thread may have asked for it a moment ago
             behind = range(max(0, off - 2 * len(ahead)), max(0, off - _STILL_READ))
             self._fetch.use.hold()
             self._fetcher.tasks.start_soon(self._advised, chunker, ahead, behind)

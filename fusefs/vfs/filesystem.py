@@ -28,6 +28,7 @@ from fusefs.errors import (
 from fusefs.values import metrics
 from fusefs.values.digest import Digest
 from fusefs.values.voucher import BOUND
+from fusefs.vfs.answer import Answered
 from fusefs.vfs.attributes import CHANGING, FILE_MODE, FOLDER_MODE, FRAGMENT_SIZE, UNCHANGING, Attributes, Statistics
 from fusefs.vfs.reads import Reads
 from fusefs.vfs.tree import INODE_BITS, FileNode, FolderNode, Node, Tree
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from fusefs.values.chunks import Blob
     from fusefs.values.counters import Counters
     from fusefs.values.snapshot import Slice
+    from fusefs.vfs.answer import Send
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +69,19 @@ class MountedBlob(Protocol):
 
     async def read(self, off: int, size: int) -> bytes | bytearray | memoryview:
         """The whole range, clipped to the end of the blob; nothing behind it.
+
+        Raises:
+            FusefsError: it could not be had, or not be proved.
+        """
+
+    def answer(self, off: int, size: int, lies: int, buffer: memoryview, send: Send) -> Answered:
+        """Give `send` the same if it is here now and `lies` lists were wrong; for any thread, and never waits.
+
+        `buffer` has room for it, and is the caller's.
+        """
+
+    async def arrive(self, off: int, size: int) -> None:
+        """Wait until it is here, where `answer` said that it is ABSENT.
 
         Raises:
             FusefsError: it could not be had, or not be proved.
@@ -315,6 +330,56 @@ class FileSystem:
         self._counters.add(metrics.BYTES_SERVED, wanted)
         return data
 
+    def answer(self, handle: int, off: int, size: int, buffer: memoryview, send: Send) -> Answered:
+        """Answer a read as `read` would, if that needs no waiting: give `send` the bytes.  For any thread.
+
+        Args:
+            handle: as for `read`.
+            off: first byte.
+            size: in bytes.
+            buffer: at least `size` bytes for an answer, the caller's.
+            send: is called once, or not at all.
+        """
+        lies, inode = divmod(handle, _LIES)
+        try:
+            node = self.tree.file(inode)
+        except FusefsError:
+            return Answered.ELSEWHERE
+        wanted = max(0, min(off + size, node.size) - off)
+        content = node.content
+        if isinstance(content, bytes):
+            send(content[off : off + wanted])
+        elif wanted == 0:
+            send(b"")
+        elif node.path in self._failing or (blob_file := self._blobs.get(content.blob.digest)) is None:
+            return Answered.ELSEWHERE  # that it can be read again has to be said
+        else:
+            outcome = blob_file.answer(content.off + off, wanted, lies, buffer, send)
+            if outcome is not Answered.SENT:
+                return outcome
+        self._counters.add(metrics.BYTES_SERVED, wanted)
+        return Answered.SENT
+
+    async def arrive(self, handle: int, off: int, size: int) -> None:
+        """Wait until the bytes of a read are here, where `answer` said that they are ABSENT.
+
+        Raises:
+            FusefsError: they could not be had, or not be proved.
+        """
+        lies, inode = divmod(handle, _LIES)
+        node = self.tree.file(inode)
+        wanted = max(0, min(off + size, node.size) - off)
+        if not wanted or isinstance(node.content, bytes):
+            return
+        blob_file = self.blob_file(node.content.blob)
+        try:
+            with self.reads.going_on(node.path, off, wanted):
+                await blob_file.arrive(node.content.off + off, wanted)
+                _same_version(blob_file, lies)
+        except Exception as exc:
+            self._failed(node, exc)
+            raise
+
     async def _read_slice(
         self, node: FileNode, content: Slice, lies: int, off: int, size: int
     ) -> bytes | bytearray | memoryview:
@@ -326,12 +391,15 @@ class FileSystem:
                 _whole(data, off, size)
                 _same_version(blob_file, lies)
         except Exception as exc:
-            self._failing[node.path] = self._failing.get(node.path, 0) + 1
-            self._note(f"{node.path}: {exc}" if isinstance(exc, FusefsError) else f"{node.path}: {exc!r}")
+            self._failed(node, exc)
             raise
         if self._failing and (failed := self._failing.pop(node.path, 0)):
             log.info("%s can be read again; reads that failed: %d", node.path, failed)
         return data
+
+    def _failed(self, node: FileNode, exc: Exception) -> None:
+        self._failing[node.path] = self._failing.get(node.path, 0) + 1
+        self._note(f"{node.path}: {exc}" if isinstance(exc, FusefsError) else f"{node.path}: {exc!r}")
 
     def _note(self, message: str) -> None:
         self._counters.add(metrics.READ_ERRORS)

@@ -91,6 +91,7 @@ def _mount(mount: MountReport, shape: Shape) -> Iterator[Line]:
         if source.ignores_range:
             stream = "each file is read in one stream from its front"
             yield [(f"  {source.label} ignores Range: ", "yellow"), (stream, "dim")]
+    yield from _wire(mount)
     for knob, reason in _not_tuned(mount):
         yield [(f"  not tuned: {knob}: ", "yellow"), (reason, "dim")]
     yield from _files(mount.files, shape)
@@ -172,6 +173,16 @@ def _proofs(files: Sequence[FileReport]) -> Iterator[Line]:
 
 
 _PROOFS = {"none": "without a chunk list (read whole first)"}
+
+
+def _wire(mount: MountReport) -> Iterator[Line]:
+    """How the kernel is answered; of a daemon that does not say, nothing."""
+    wire = mount.wire
+    if wire.why_not:
+        yield [("  one thread answers, and a killed reader may wait: ", "yellow"), (wire.why_not, "dim")]
+    elif wire.threads:
+        ends = " · killed readers end at once" if wire.interrupts else ""
+        yield [("  reads ", "dim"), (f"answered by {_some(wire.threads, 'thread')}{ends}", "")]
 
 
 def _not_tuned(mount: MountReport) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fusefs.daemon.background import wait_end
+from fusefs.fuse.wire.wire import lanes
 from fusefs.values import metrics
 from fusefs.values.digest import Digest
 from tests.cli.conftest import FAKE_DEVICE, ORDINARY, crash
@@ -73,6 +74,9 @@ def test_status_tells_what_is_there(fusefs: Shell, mnt: Path, model: str, conten
     assert before["state"] == "up"
     assert before["sources"] == [f"{model}:latest"]
     assert before["cache_dir"] == str(fusefs.root / "cache" / "fusefs")
+    threads = 0 if "wire" in os.environ.get("FUSEFS_WITHOUT", "") else lanes()
+    why_not = "" if threads else "it was switched off"
+    assert before["wire"] == {"threads": threads, "interrupts": bool(threads), "why_not": why_not}
     assert Path(before["log_file"]).is_relative_to(fusefs.root / "state")
     assert {file["path"]: file["size"] for file in before["files"]} == {p: len(d) for p, d in content.items()}
     assert before["counters"]["bytes_fetched"] == 0

@@ -162,6 +162,21 @@ def test_the_daemon_of_an_ordinary_user_has_no_capability_and_says_so(user: Ordi
     assert (report["capabilities"], report["no_new_privileges"]) == ([], False)
 
 
+def test_reads_of_an_ordinary_user_s_mount_are_answered_by_threads_too(
+    user: Ordinary, model: str, content: dict[str, bytes]
+) -> None:
+    """fusermount3 makes the mount and hands the device over."""
+    look = "cat mnt/config.json; cat /proc/mounts >&2; fusefs status --json mnt; fusefs umount mnt"
+    done = user(f"fusefs mount {model} mnt; {look}")
+    assert done.stdout.startswith(content["config.json"].decode())
+    (report,) = json.loads(done.stdout[len(content["config.json"]) :])["mounts"]
+    assert report["wire"]["why_not"] == ""
+    assert report["wire"]["threads"] >= 1
+    (line,) = [line for line in done.stderr.splitlines() if f" {user.root}/mnt " in line]
+    assert {"ro", "nosuid", "nodev", f"user_id={UID}", "default_permissions"} <= set(line.split()[3].split(","))
+    assert line.startswith(f"{model}:latest ")
+
+
 def test_a_daemon_of_root_serves_a_user_s_model_below_the_user_s_folder_that_is_closed_to_others(
     fusefs: Shell, user: Ordinary, model: str, content: dict[str, bytes]
 ) -> None:

@@ -16,6 +16,8 @@ from fusefs.errors import CacheError, ChunkGone
 from fusefs.system.files import disk_errors, preadv_all
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fusefs.cache.blob.chunkmap import ChunkMap
     from fusefs.cache.blob.setup import BlobSetup
 
@@ -109,11 +111,70 @@ class StoredBlob(BlobState):
         if here is not None:
             return here
         buffer = self.memory.answer(stop - off)
+        return buffer if self._read_at_once(off, buffer) else None
+
+    def answer(
+        self,
+        off: int,
+        size: int,
+        covering: range,
+        buffer: memoryview,
+        still_right: Callable[[], bool],
+        send: Callable[[bytes | bytearray | memoryview], None],
+    ) -> bool:
+        """Give `send` the bytes [off, off+size), if that takes no disk access.  For any thread.
+
+        Args:
+            off: first byte.
+            size: in bytes.
+            covering: the chunks that hold them; none of them is missing.
+            buffer: room for them, the caller's alone.
+            still_right: asked when the bytes are at hand.
+            send: called once if they are, and are right; they are good until it returns.
+        """
+        # What is in memory for want of room on the disk may leave it at any time: the event loop sees to that.
+        if self.spills and any(self.map[i] not in SERVED for i in covering):
+            return False
+        self.usage.used(covering)
+        data = buffer[:size]
+        loan = None
+        if self.memory.recent and len(covering) == 1:
+            start = self.chunks[covering.start].start
+            loan = self.memory.recent.lend(self, covering.start, off - start, off - start + size)
         try:
-            got = os.preadv(self.fd, [buffer], off, os.RWF_NOWAIT)
+            if loan is not None:
+                data = loan.view
+            elif not self._copied(off, covering, data) and not self._read_at_once(off, data):
+                return False
+            if not still_right():
+                return False
+            send(data)
+            return True
+        finally:
+            if loan is not None:
+                loan.give_back()
+
+    def _copied(self, off: int, covering: range, into: memoryview) -> bool:
+        """Whether all the bytes from `off` on, of several chunks, were in memory and are in `into` now."""
+        if not self.memory.recent:
+            return False
+        stop = off + len(into)
+        for i in covering:
+            chunk = self.chunks[i]
+            start, end = max(off, chunk.start), min(stop, chunk.stop)
+            loan = self.memory.recent.lend(self, i, start - chunk.start, end - chunk.start)
+            if loan is None:
+                return False
+            into[start - off : end - off] = loan.view
+            loan.give_back()
+        return True
+
+    def _read_at_once(self, off: int, into: memoryview) -> bool:
+        """Whether the bytes from `off` on were in the page cache and are in `into` now."""
+        try:
+            return os.preadv(self.fd, [into], off, os.RWF_NOWAIT) == len(into)
         except OSError:
-            return None  # it would block, or this file system cannot say: a thread finds out
-        return buffer if got == len(buffer) else None
+            return False  # it would block, or this file system cannot say: a thread for that finds out
 
     def pread_file(self, off: int, size: int) -> bytearray:
         """The bytes as the disk has them, whatever the map says of them.  Blocking.

@@ -4,8 +4,8 @@ What is kept is written past the page cache (`fusefs.cache.blob.direct`), and re
 of a cold read is touched once less, and lies in memory once.  Any of it may be dropped at any time.
 
 Memory has one owner.  `keep` takes that of a full buffer and lets the buffer go on with other memory, so that nothing
-is copied and no fresh memory is touched.  Memory is used again only when nobody reads from it any more (`reply`,
-`hashing`).
+is copied and no fresh memory is touched.  Memory is used again only when nobody reads from it any more (`lend`,
+`reply`, `hashing`).
 """
 
 from __future__ import annotations
@@ -50,6 +50,25 @@ class _Kept:
     hashed: bool = False
     lent: int = 0
     dropped: bool = False
+
+
+class Loan:
+    """Bytes of a chunk for a reader, until they are given back.
+
+    Attributes:
+        view: the bytes.
+    """
+
+    __slots__ = ("_kept", "_recent", "view")
+
+    def __init__(self, recent: Recent, kept: _Kept, view: memoryview) -> None:
+        self.view = view
+        self._recent = recent
+        self._kept = kept
+
+    def give_back(self) -> None:
+        """They are read; once."""
+        self._recent.take_back(self._kept)
 
 
 class Recent:
@@ -117,18 +136,33 @@ class Recent:
             before, self._replied = self._replied, None
             if before is not None:
                 self._give_back(before)
-            kept = self._kept.get((owner, index))
-            if kept is None:
-                return None
-            kept.lent += 1
-            self._replied = kept
-            kept.unread -= stop - start
-            if kept.unread <= 0:
-                if kept.hashed:
-                    self._drop((owner, index))
-                else:
-                    self._read[owner, index] = None
-            return memoryview(kept.buffer)[start:stop]
+            self._replied = kept = self._lend((owner, index), stop - start)
+        return None if kept is None else memoryview(kept.buffer)[start:stop]
+
+    def lend(self, owner: Hashable, index: int, start: int, stop: int) -> Loan | None:
+        """Bytes [start, stop) of a chunk for a reader, if they are here.  For any thread."""
+        with self._lock:
+            kept = self._lend((owner, index), stop - start)
+        return None if kept is None else Loan(self, kept, memoryview(kept.buffer)[start:stop])
+
+    def take_back(self, kept: _Kept) -> None:
+        """A reader has what was lent to him."""
+        with self._lock:
+            self._give_back(kept)
+
+    def _lend(self, key: Key, size: int) -> _Kept | None:
+        """The chunk, lent once more to who reads `size` bytes of it."""
+        kept = self._kept.get(key)
+        if kept is None:
+            return None
+        kept.lent += 1
+        kept.unread -= size
+        if kept.unread <= 0:
+            if kept.hashed:
+                self._drop(key)
+            else:
+                self._read[key] = None
+        return kept
 
     @contextlib.contextmanager
     def hashing(self, owner: Hashable, index: int) -> Iterator[memoryview | None]:

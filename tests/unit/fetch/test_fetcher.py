@@ -221,12 +221,41 @@ async def test_p9_two_processes_worth_of_fetchers_fetch_each_chunk_once(tmp_path
         await two.sealed()
 
 
-async def test_a_reader_that_is_cancelled_does_not_stop_the_fetch(tmp_path: Path) -> None:
+async def test_what_a_reader_that_is_gone_has_caused_is_there_for_who_comes_next(tmp_path: Path) -> None:
     async with running(tmp_path, DATA) as world:
         world.source.gate.clear()
         with trio.move_on_after(0.05):
             await world.read(0, 100)
-        world.source.gate.set()
-        await world.read(0, 100)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.read, 0, 100)
+            await trio.testing.wait_all_tasks_blocked()
+            world.source.gate.set()
         assert world.source.asked == [Chunk(0, 999)]
         await until(lambda: not world.fetch.flights)
+
+
+async def test_what_a_reader_that_is_gone_has_caused_goes_no_further_when_nobody_else_wants_it(tmp_path: Path) -> None:
+    """A program that was killed must not keep the link for gigabytes, nor a silent registry a worker for minutes."""
+    async with running(tmp_path, DATA, timeout=60.0, span_size=1000) as world:
+        await world.file.read(len(DATA) - 10, 10)  # open; the rest is absent
+        fetched = world.source.bytes_asked
+        world.source.gate.clear()
+        async with trio.open_nursery() as nursery:
+            killed = trio.CancelScope()
+
+            async def reader() -> None:
+                with killed:
+                    await world.file.read(0, len(DATA))
+
+            nursery.start_soon(reader)
+            nursery.start_soon(world.read, 20_500, 10)
+            await until(lambda: len(world.source.asked) > 1)
+            killed.cancel()
+            await until(lambda: killed.cancelled_caught)
+            begun = [flight for flight in world.fetch.flights.values() if flight.started]
+            assert all(flight.started or flight.wanted for flight in world.fetch.flights.values())
+            world.source.gate.set()
+        await until(lambda: not world.fetch.flights)
+        assert world.source.bytes_asked - fetched <= 1000 * (len(begun) + 1) < len(DATA) // 2
+        assert world.file.present < len(DATA) // 2
+        await world.read(0, len(DATA))

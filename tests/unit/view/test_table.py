@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from fusefs.values import metrics
-from fusefs.values.report import FileReport, MountReport, SourceState, StatusReport
+from fusefs.values.report import FileReport, MountReport, SourceState, StatusReport, WireReport
 from fusefs.view.table import Shape, picture, text_of
 
 HALF = tuple([100] * 32 + [0] * 32)
@@ -103,6 +103,16 @@ def test_trouble_stands_out() -> None:
     assert "last error: reg: connection reset" in out
     assert "not tuned: max_background is 12, not 64: Permission denied; only root may set it" in out
     assert "read_ahead_kb" not in out
+
+
+def test_status_says_how_the_kernel_is_answered_and_why_not_by_threads() -> None:
+    def shown(wire: WireReport) -> str:
+        return text(StatusReport((msgspec.structs.replace(mount(file("x")), wire=wire),)), Shape(120))
+
+    assert "answered by" not in shown(WireReport()), "an older daemon does not say"
+    assert "reads answered by 2 threads · killed readers end at once" in shown(WireReport(threads=2, interrupts=True))
+    out = shown(WireReport(why_not="Operation not permitted"))
+    assert "one thread answers, and a killed reader may wait: Operation not permitted" in out
 
 
 @pytest.mark.parametrize("counter", [one for one in metrics.COUNTERS if one.noted], ids=lambda one: one.name)
