@@ -87,6 +87,9 @@ class MountedBlob(Protocol):
             FusefsError: it could not be had, or not be proved.
         """
 
+    async def is_read_in_order(self) -> bool:
+        """Whether the last load of it that was recorded went through it in long pieces; ends soon."""
+
     def open(self) -> None:
         """One more opener; local and immediate."""
 
@@ -305,6 +308,15 @@ class FileSystem:
             NoSuchEntry, IsAFolder.
         """
         return self.presence(self.tree.file(inode))[1] == "sealed"
+
+    async def is_read_in_order(self, inode: int) -> bool:
+        """Whether there is evidence that who reads a file goes through it in long pieces.
+
+        Raises:
+            NoSuchEntry, IsAFolder.
+        """
+        content = self.tree.file(inode).content
+        return not isinstance(content, bytes) and await self.blob_file(content.blob).is_read_in_order()
 
     def release(self, handle: int) -> None:
         """Give a handle back."""
