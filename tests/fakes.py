@@ -13,7 +13,8 @@ from fusefs.values.digest import Digest
 from fusefs.values.snapshot import File, Slice
 from fusefs.vfs.answer import Answered
 from fusefs.vfs.attributes import CHANGING
-from fusefs.vfs.filesystem import FileSystem, MountedBlob
+from fusefs.vfs.filesystem import FileSystem
+from fusefs.vfs.mountedblob import MountedBlob
 from fusefs.vfs.tree import Tree
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ class FakeBlobFile:
     def open(self) -> None:
         self.opened += 1
         self._tell()
+
+    async def backing(self) -> None:
+        await trio.lowlevel.checkpoint()
 
     def release(self) -> None:
         self.opened -= 1

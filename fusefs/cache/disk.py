@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fusefs.cache.blob.backing import take
 from fusefs.cache.blob.chunkmap import Lock, note_use, open_locked
 from fusefs.cache.documents.named import NamedBlobs
 from fusefs.cache.documents.pins import Pins
@@ -22,10 +23,7 @@ from fusefs.cache.space.eviction import used, victims
 from fusefs.cache.space.quota import DEFAULT_LIMITS, Limits, Quota
 from fusefs.errors import CacheError
 from fusefs.system.features import Features, features_of
-from fusefs.system.files import (
-    open_inside,
-    sweep,
-)
+from fusefs.system.files import disk_errors, open_inside, sweep
 from fusefs.system.locks import try_lock, unlock
 from fusefs.system.parents import check_parents, make_parents
 from fusefs.system.spot import Held, is_folder_at
@@ -33,6 +31,7 @@ from fusefs.system.spot import Held, is_folder_at
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fusefs.cache.blob.backing import Backing
     from fusefs.cache.space.quota import Victim
     from fusefs.system.spot import Spot
     from fusefs.values.chunks import Blob
@@ -157,6 +156,18 @@ class DiskCache(NamedBlobs):
         finally:
             os.close(fd)
         return True
+
+    def backing(self, blob: Blob) -> Backing | None:
+        """The sealed file for a kernel to read without us; None for a blob that was not proved in this boot.
+
+        Raises:
+            CacheError: its files cannot be used so; what is here can be read as ever.
+        """
+        if not self.proved(blob):
+            return None
+        place = self.place(blob.digest)
+        with disk_errors(place.sealed):
+            return take(place, blob)
 
     def release(self) -> None:
         """Let go of what was held."""

@@ -60,6 +60,18 @@ if TYPE_CHECKING:
     "Show models that are complete and proved as files, or as symbolic links into the cache. Links are faster, "
     "and outlive the daemon.",
 )
+@click.option(
+    "--no-passthrough",
+    is_flag=True,
+    help="Answer every read here, so that each is counted and none outlives the daemon, where the kernel could read "
+    "proved files by itself (as root, from Linux 6.9 on; never with --verify always).",
+)
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Take the place of a mount of yours that is at MOUNTPOINT, whether its daemon has died or is alive, and then "
+    "ends; what it had opened by passthrough stays readable.",
+)
 @click.option("--allow-other", is_flag=True, help="Let other users read the mount.")
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground: for systemd, and to look for faults.")
 @click.option("--log-file", type=PATH, metavar="FILE", help="The log of the daemon. [default: see `fusefs status`]")
@@ -101,6 +113,8 @@ def mount(sources: tuple[Reference | BaseUrl, ...], mountpoint: Path, **options:
         layout=options["layout"],
         symlinks=options["sealed"] == "symlink",
         allow_other=options["allow_other"],
+        passthrough=not options["no_passthrough"],
+        replace=options["replace"],
         log_file=options["log_file"],
         verbose=options["verbose"],
     )

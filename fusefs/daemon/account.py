@@ -13,7 +13,8 @@ from fusefs import __version__
 from fusefs.daemon import hardening, logs
 from fusefs.values import metrics
 from fusefs.values.digest import Digest
-from fusefs.values.report import CELLS, FileReport, MountReport, WireReport, encode
+from fusefs.values.report import CELLS, FileReport, MountReport, encode
+from fusefs.values.wirereport import WireReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fusefs.engine.engine import Engine
     from fusefs.engine.options import MountOptions
     from fusefs.fuse import kernel
+    from fusefs.fuse.natives import Natives
     from fusefs.fuse.session import Wiring
     from fusefs.values.chunks import Blob
     from fusefs.vfs.filesystem import FileSystem
@@ -43,6 +45,7 @@ class Account:
         engine: Engine,
         named: dict[Blob, str],
         watchdog: Watchdog,
+        natives: Natives,
         notes: Sequence[str] = (),
     ) -> None:
         self._options = options
@@ -50,8 +53,10 @@ class Account:
         self._engine = engine
         self._named = named
         self._watchdog = watchdog
+        self._natives = natives
         fetcher, counters = engine.fetcher, engine.counters
         since = time.monotonic()
+        counters.watch(metrics.OPENS_NATIVE, lambda: natives.opens)
         counters.watch(metrics.RATE, lambda: fetcher.rate)
         counters.watch(metrics.IN_FLIGHT, lambda: fetcher.in_flight)
         counters.watch(metrics.QUEUED, lambda: fetcher.queued)
@@ -80,7 +85,7 @@ class Account:
             log_file=str(options.log_file or ""),
             version=__version__,
             kernel=dict(self.tuning.as_dict()) if self.tuning else {},
-            wire=_wire_report(self.wiring),
+            wire=self._wire(),
             files=tuple(files),
             counters=self._engine.counters.snapshot(),
             last_error=self._watchdog.complaint
@@ -94,6 +99,19 @@ class Account:
             no_new_privileges=not may_gain,
         )
         return encode(msgspec.structs.replace(report, **self._engine.counters.gauges()))
+
+    def _wire(self) -> WireReport:
+        wiring, natives = self.wiring, self._natives
+        if wiring is None:
+            return WireReport()
+        return WireReport(
+            threads=wiring.threads,
+            interrupts=wiring.interrupts,
+            why_not=wiring.why_not,
+            passthrough=not natives.why_not,
+            native=natives.native,
+            no_passthrough=natives.why_not,
+        )
 
     def _file(self, node: FileNode) -> FileReport:
         present, state = self._file_system.presence(node)
@@ -115,12 +133,6 @@ class Account:
             proof=self._file_system.proof(node),
             presence=presence,
         )
-
-
-def _wire_report(wiring: Wiring | None) -> WireReport:
-    if wiring is None:
-        return WireReport()
-    return WireReport(threads=wiring.threads, interrupts=wiring.interrupts, why_not=wiring.why_not)
 
 
 def _batches(nodes: Sequence[FileNode]) -> Iterator[Sequence[FileNode]]:

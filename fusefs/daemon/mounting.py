@@ -19,17 +19,19 @@ from fusefs.daemon import background, control, hardening, logs
 from fusefs.daemon.account import Account
 from fusefs.daemon.dump import dump
 from fusefs.daemon.reach import wait_abandoned
+from fusefs.daemon.replacing import make_way, replaceable
 from fusefs.daemon.sealedlinks import sealed_links
 from fusefs.daemon.signals import WATCHED, Handlers, obey
 from fusefs.daemon.statuses import probe
 from fusefs.daemon.watchdog import Watchdog
 from fusefs.engine.engine import Engine, sole_error
 from fusefs.engine.local import LocalModels, LocalOpener
-from fusefs.engine.models import recalled_lines, warn_of_whole_reads
+from fusefs.engine.models import group_small, recalled_lines, warn_of_whole_reads
 from fusefs.engine.pool import check_stores
 from fusefs.errors import MountError
 from fusefs.fuse import kernel, session
 from fusefs.fuse.mountpoint import check_device, check_mountpoint, mounted_at
+from fusefs.fuse.natives import Natives
 from fusefs.fuse.operations import FuseOperations
 from fusefs.fuse.pages import forget_pages
 from fusefs.values.names import Name
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
     from fusefs.values.chunks import Blob
     from fusefs.values.digest import Digest
     from fusefs.values.snapshot import Snapshot
-    from fusefs.vfs.filesystem import MountedBlob
+    from fusefs.vfs.mountedblob import MountedBlob
 
 log = logging.getLogger(__name__)
 
@@ -82,11 +84,13 @@ def start(
         FusefsError: why it could not be mounted.
     """
     check_device()
-    _check_stale(options.mountpoint)
+    there = replaceable(options.mountpoint) if options.replace else None
+    if there is None:
+        _check_stale(options.mountpoint)
     # A daemon leaves the folder that relative paths start from.
     options = replace(
         options,
-        mountpoint=check_mountpoint(options.mountpoint),
+        mountpoint=there or check_mountpoint(options.mountpoint),
         cache_dir=options.cache_dir.absolute(),
         stores=check_stores(options.stores),
         log_file=logs.chosen_log(options.log_file) if options.log_file else None,
@@ -126,7 +130,10 @@ def _check_stale(mountpoint: Path) -> None:
     """
     there = mounted_at(mountpoint)
     if there is not None and there.ours and probe(there.mountpoint) == "dead":
-        raise MountError(f"{mountpoint}: a mount was left there by a crash; clean up first: fusefs umount {mountpoint}")
+        raise MountError(
+            f"{mountpoint}: a mount was left there by a crash; clean up first: fusefs umount {mountpoint}, "
+            "or take its place with --replace"
+        )
 
 
 def _run(options: MountOptions, ready: Callable[[], None]) -> None:
@@ -190,6 +197,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Han
             files, await trio.to_thread.run_sync(sealed_links, models, engine.cache) if options.symlinks else {}
         )
         named = engine.offer(fetched)
+        group_small(fetcher, fetched, options.settings, options.local.files)
         await trio.to_thread.run_sync(warn_of_whole_reads, fetcher, fetched)
 
         file_system = FileSystem(tree, _opener(fetcher, options), counters, look=looker(fetcher, options.local.files))
@@ -197,14 +205,20 @@ async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Han
         watchdog = Watchdog(file_system.reads, options.settings.timeout, pool.in_flight)
         handlers.refresh = pool.refresh
         handlers.dump = partial(dump, file_system.reads, engine)
-        mount = Account(options, file_system, engine, named, watchdog, recalled_lines(recalled))
+        natives = Natives(_unwanted(options))
+        stack.callback(natives.end)
+        mount = Account(options, file_system, engine, named, watchdog, natives, recalled_lines(recalled))
 
         ended = trio.Event()
-        operations = FuseOperations(file_system)
+        if options.replace:
+            await trio.to_thread.run_sync(make_way, options.mountpoint)
+            await trio.to_thread.run_sync(check_mountpoint, options.mountpoint)
+        operations = FuseOperations(file_system, natives)
         made = await nursery.start(_session, options, operations, ended)
         stack.callback(ended.set)
         mount.wiring = made.wiring
         if made.wiring.why_not:
+            natives.unanswered(made.wiring.why_not)
             log.info("One thread answers the kernel, and a reader that is killed may wait: %s", made.wiring.why_not)
         if made.minor is not None:
             mount.tuning = await trio.to_thread.run_sync(kernel.tune, made.minor)
@@ -236,6 +250,17 @@ def _in_order(options: MountOptions, fetched: Iterable[Snapshot]) -> list[Snapsh
     """All models in the order in which they were named."""
     by_name = {snapshot.reference: [snapshot] for snapshot in fetched} | options.local.snapshots
     return [snapshot for name in options.names for snapshot in by_name[name]]
+
+
+def _unwanted(options: MountOptions) -> str:
+    """Why the kernel shall not read files by itself; empty when it may."""
+    if not options.passthrough:
+        return "--no-passthrough"
+    if options.settings.verify == "always":
+        return "--verify always"
+    if "passthrough" in options.settings.without:
+        return "it was switched off"
+    return "" if os.geteuid() == 0 else "only root's daemon may (--sealed symlink needs no root)"
 
 
 def _opener(fetcher: Fetcher, options: MountOptions) -> Callable[[Blob], MountedBlob]:
@@ -271,6 +296,7 @@ async def _session(  # noqa: ASYNC128 # session.serve is what says started
             options.mountpoint,
             session.mount_options(source, allow_other=options.allow_other),
             wired="wire" not in options.settings.without,
+            handles=operations.natives if operations.natives.wanted else None,
             task_status=task_status,
         )
     finally:

@@ -12,11 +12,13 @@ import trio
 from fusefs.artifacts.ollama import snapshot_of
 from fusefs.engine.resolve import ask, last_known, resolve
 from fusefs.errors import FusefsError, InvalidManifest, InvalidName, NotFound, SourceError
+from fusefs.fetch.load import most_ahead
+from fusefs.prefetch.siblings import SMALL, Siblings
 from fusefs.sources.bound import BoundSource
 from fusefs.vfs.layout import layout_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
     from fusefs.artifacts.manifest import Manifest
     from fusefs.cache.disk import DiskCache
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from fusefs.values.chunks import Blob
     from fusefs.values.digest import Digest
     from fusefs.values.names import Name
+    from fusefs.values.settings import Settings
     from fusefs.values.snapshot import Snapshot
 
 
@@ -180,6 +183,19 @@ def origins(fetcher: Fetcher, models: Iterable[Snapshot], pool: SourcePool) -> d
                 fetch.add_origin(origin)
             named.setdefault(blob, str(model.reference))
     return named
+
+
+def group_small(fetcher: Fetcher, models: Iterable[Snapshot], settings: Settings, in_place: Container[Digest]) -> None:
+    """Tell the fetcher which small files belong together, but for blobs that are read `in_place`."""
+    if "siblings" in settings.without:
+        return
+    most = most_ahead(settings)
+    for model in models:
+        siblings = Siblings(model.files, largest=settings.single_chunk_limit, most=most, elsewhere=in_place)
+        for blob in model.blobs:
+            if blob.size <= SMALL:
+                fetch = fetcher.track(blob)
+                fetch.siblings = (*fetch.siblings, siblings)
 
 
 def warn_of_whole_reads(fetcher: Fetcher, models: Iterable[Snapshot]) -> None:

@@ -34,6 +34,8 @@ class MountOptions:
         verbose: log every step.
         local: the models of the folders.
         background: nothing holds the mount but who can see it; in the foreground whoever started it does.
+        passthrough: let the kernel read by itself what is proved, where it can.
+        replace: take the place of a mount of ours that is there.
     """
 
     names: tuple[Reference, ...]
@@ -48,6 +50,8 @@ class MountOptions:
     verbose: bool = False
     local: LocalModels = field(default_factory=LocalModels)
     background: bool = False
+    passthrough: bool = True
+    replace: bool = False
 
 
 @dataclass(frozen=True, slots=True)

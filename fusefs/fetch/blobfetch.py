@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
     from fusefs.prefetch.policy import Prefetch
+    from fusefs.prefetch.siblings import Siblings
     from fusefs.sources.bound import BoundSource
     from fusefs.sources.failover import Failover
     from fusefs.values.chunks import Blob
@@ -59,6 +60,7 @@ class BlobFetch:
         sight: what can be said of it without opening it.
         quarantined: why no byte of it is served any more.
         lies: how many lists by which it was served have turned out to be wrong.
+        siblings: of each model in which it is a small file, the small files; none where nothing is fetched ahead.
     """
 
     def __init__(self, blob: Blob, cache: DiskCache, settings: Settings, caught_lying: Callable[[Blob], None]) -> None:
@@ -74,6 +76,7 @@ class BlobFetch:
         self.left: Left | None = None
         self.quarantined: FusefsError | None = None
         self.lies = 0
+        self.siblings: tuple[Siblings, ...] = ()
         self._was_open = False
         self._opened_in: Left | None = None
         self._pinned_name = ""

@@ -19,7 +19,8 @@ Timeline of a cold read
     `run_sync_soon(_landed)` → unlock, flight lands, waiters look again → pread.  `ensure` is one round of it; who
     reads looks again and may ask for another.
 
-Floors, each knowing those below it: flights and tasks; prefetcher, dispatcher; prover; opener; completion; claims.
+Floors, each knowing those below it: flights and tasks; prefetcher, dispatcher; prover; opener; completion, siblings;
+claims, backings.
 
 Failure modes
     Another process has the chunk's lock: the flight is parked and polled; it lands when the map says present, and is
@@ -34,6 +35,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.errors import DigestMismatch, FusefsError
+from fusefs.fetch.backings import Backings
 from fusefs.fetch.blobfetch import BlobFetch
 from fusefs.fetch.claims import Claims
 from fusefs.fetch.completion import Completion
@@ -46,6 +48,7 @@ from fusefs.fetch.lookout import PATIENCE, Lookout
 from fusefs.fetch.opener import Opener
 from fusefs.fetch.prefetcher import Prefetcher
 from fusefs.fetch.proving import Prover
+from fusefs.fetch.siblingfetch import SiblingFetch
 from fusefs.fetch.spillwatch import SpillWatch
 from fusefs.fetch.tasks import Tasks
 from fusefs.fetch.usenotes import note_uses
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
 
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
+    from fusefs.fetch.backings import Lent
     from fusefs.fetch.flight import Flight
     from fusefs.fetch.left import Left
     from fusefs.fetch.threads import CacheThreads
@@ -81,6 +85,7 @@ class Fetcher:
         tasks: what runs for it.
         prefetcher: is told of reads, and fetches ahead of them.
         hearsay: what threads have to tell the event loop.
+        siblings: is told of small files, and fetches those of the same model ahead.
         timeout: seconds that a reader waits without success before it fails.
         lied: told of a blob by whose chunk list wrong bytes may have been served.
     """
@@ -103,7 +108,9 @@ class Fetcher:
         self._opener = Opener(self.tasks.threads, self._idle, self.prefetcher, self._prover)
         self._spills = SpillWatch(self.tasks.threads, self._opener, self._prover.tend, settings.timeout)
         self._completion = Completion(self._flights, self._opener, self._prover, self._spills, settings.timeout)
+        self._backings = Backings(cache, self.tasks, self._flights, self._opener, self._completion)
         self._lookout = Lookout(self.tasks)
+        self.siblings = SiblingFetch(self._flights, self.tasks, self._opener, self._lookout, cache.quota, self.track)
         self._claims = Claims(self._flights, self.tasks, self._completion, self._blobs.__getitem__)
         self._closed = False
 
@@ -130,6 +137,8 @@ class Fetcher:
         async with self.tasks.running():
             for task in (self._dispatcher.run, self._claims.run, self._watch, self.hearsay.run):
                 self.tasks.start_soon(task)
+            for _ in range(self._settings.connections):
+                self.tasks.start_soon(self.siblings.run)
             self.tasks.start_soon(self._spills.run, self._all_blobs)
             self.tasks.start_soon(note_uses, self.tasks.threads, self._all_blobs)
             task_status.started()
@@ -219,6 +228,10 @@ class Fetcher:
         """
         return await self._opener.open(fetch)
 
+    async def backing(self, fetch: BlobFetch) -> Lent | None:
+        """The sealed file of a blob for the kernel to read without us; None when it is not to be had now."""
+        return await self._backings.take(fetch) if self.tasks.may_start else None
+
     async def ensure(self, fetch: BlobFetch, chunker: Chunker, missing: Sequence[int], scope: trio.CancelScope) -> None:
         """One round of making chunks servable that a reader lacks: when it ends, look again.
 
@@ -235,6 +248,8 @@ class Fetcher:
         if chunker.by_whole:
             await self._prover.whole(fetch, chunker, scope)
             return
+        if fetch.siblings and not fetch.flights:
+            self.siblings.missed(fetch, chunker)
         # A flight that others began, perhaps long before this reader came (a prefetch at the end of its patience), may
         # fail of trouble that this reader has not waited out yet: that is a reason to look again, not to fail.
         before = fetch.flights.keys() & missing

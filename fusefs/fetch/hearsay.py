@@ -1,6 +1,6 @@
 """Hearsay: what threads that answer reads have to tell the event loop.
 
-Foresight lives there.  A read that is answered by a thread wakes it once for as many as come until it looks.
+The prefetcher lives there.  A read that is answered by a thread wakes it once for as many as come until it looks.
 """
 
 from __future__ import annotations

@@ -23,6 +23,10 @@ def prefetch_of(chunker: Chunker, cache: DiskCache, settings: Settings) -> Prefe
     """The policies for a blob that was just opened.  Blocking, but short."""
     cold = not chunker.sealed and _COLD * chunker.present_bytes < chunker.blob.size
     kept = cache.trace(chunker.blob) if cold else None
+    return Prefetch(chunker.chunks, most_ahead(settings), kept=kept, cold=cold, without=settings.without)
+
+
+def most_ahead(settings: Settings) -> int:
+    """Bytes that are fetched ahead of one reader at most."""
     # What was fetched ahead must not make room for what is fetched further ahead.
-    most = min(settings.readahead_max, (settings.cache_size or math.inf) // _AHEAD)
-    return Prefetch(chunker.chunks, int(most), kept=kept, cold=cold, without=settings.without)
+    return int(min(settings.readahead_max, (settings.cache_size or math.inf) // _AHEAD))

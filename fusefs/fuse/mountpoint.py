@@ -91,8 +91,8 @@ def check_mountpoint(path: Path) -> Path:
     try:
         mode = os.stat(where).st_mode
         if there is not None:
-            command = "fusefs umount" if there.ours else "umount"
-            raise MountError(f"{where}: {there.fs_type} is already mounted there; run: {command} {where}")
+            remedy = f"fusefs umount {where}, or mount with --replace" if there.ours else f"umount {where}"
+            raise MountError(f"{where}: {there.fs_type} is already mounted there; run: {remedy}")
         if not stat.S_ISDIR(mode):
             raise MountError(f"{where}: not a folder; choose an empty folder")
         with os.scandir(where) as entries:

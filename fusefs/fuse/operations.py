@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import pyfuse3
@@ -21,7 +21,9 @@ import trio
 
 from fusefs.errors import FusefsError, NoSuchEntry
 from fusefs.fuse.errnos import errno_of
+from fusefs.fuse.natives import NATIVE, Natives
 from fusefs.vfs.attributes import BLOCK_SIZE, FRAGMENT_SIZE, UNCHANGING
+from fusefs.vfs.tree import INODE_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -87,17 +89,19 @@ class FuseOperations(pyfuse3.Operations):
         window: chooses how far the kernel reads ahead in a file as it is opened; None before the limits are known.
         ready: set when the kernel has said hello; from then on its limits may be tuned.
         handles: files and folders that are open now, mapped ones too.
+        natives: of which kind the handles of each file are.
         file_system: what is served.
     """
 
     supports_dot_lookup = True
     enable_writeback_cache = False
 
-    def __init__(self, file_system: FileSystem) -> None:
+    def __init__(self, file_system: FileSystem, natives: Natives | None = None) -> None:
         super().__init__()
         self.ready = trio.Event()
         self.window: Window | None = None
         self.handles = 0
+        self.natives = Natives("it was not asked for") if natives is None else natives
         self.file_system = self._fs = file_system
 
     def init(self) -> None:
@@ -138,6 +142,14 @@ class FuseOperations(pyfuse3.Operations):
         await self._fs.look(inode)
         in_order = self.window is not None and await self._fs.is_read_in_order(inode)
         handle = self._fs.open(inode, flags)
+        try:
+            if await self.natives.open(inode, partial(self._fs.backing, inode)):
+                handle |= NATIVE
+        except BaseException as exc:
+            self._fs.release(handle)
+            if isinstance(exc, FusefsError):
+                self._fs.refused(inode, exc)
+            raise
         self.handles += 1
         if self.window is not None:
             self.window.choose(sealed=self._fs.is_sealed(inode), in_order=in_order)
@@ -160,7 +172,8 @@ class FuseOperations(pyfuse3.Operations):
     async def release(self, fh: int) -> None:
         """The last descriptor of an open was closed."""
         self.handles -= 1
-        self._fs.release(fh)
+        self.natives.close(fh % (1 << INODE_BITS))
+        self._fs.release(fh & ~NATIVE)
 
     @boundary
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 from http.client import HTTPException, RemoteDisconnected
+from socket import gaierror
 from typing import TYPE_CHECKING
 
 from urllib3 import exceptions as u3
@@ -103,7 +104,7 @@ def proxy_login(answer: str) -> str:
 
 def _other_scheme(causes: list[BaseException], flight: Exchange) -> str:
     """A hint, where a host that never answered before may be one that was named with the wrong scheme."""
-    if flight.expected:
+    if flight.expected or any(isinstance(cause, (u3.NameResolutionError, gaierror)) for cause in causes):
         return ""
     if flight.scheme == "https":
         return "; to ask it in the clear, write http:// before its name"

@@ -17,8 +17,9 @@ right:
 
 Three are not in that row, because nobody waits for them while he holds another:
 
-    a chunk's lock          a worker has it before all of these, and may wait for any of them; so it is only tried, by
-                            everybody.  What is held by another process is looked at again later (`Flights`).
+    a chunk's lock          a worker has it before Quota and Lock.CHANGE, and may wait for them; so it is only tried.
+                            What is held by another process is looked at again later (`Flights`).  Who binds a list
+                            waits for all of them, with Lock.SEAL alone, for which no worker waits.
     Lock.OPEN               shared while the blob is open; only tried.
     fetch.Opener's lock     of the event loop; one task at a time opens a blob.
 
@@ -59,14 +60,14 @@ class LockHeld(TimeoutError):
     """Somebody else has had a lock for too long."""
 
 
-def try_lock(fd: int, off: int, *, shared: bool = False) -> bool:
-    """Take the lock on byte `off` if nobody else has it; at once.
+def try_lock(fd: int, off: int, *, shared: bool = False, count: int = 1) -> bool:
+    """Take the locks on `count` bytes from `off` on if nobody else has one of them; at once, all or none.
 
     Returns:
         False when another open file holds it.
     """
     try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_RDLCK if shared else fcntl.F_WRLCK, off, 1))
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_RDLCK if shared else fcntl.F_WRLCK, off, count))
     except OSError as exc:
         if exc.errno in (errno.EAGAIN, errno.EACCES):
             return False
@@ -114,6 +115,30 @@ def turn(thread: threading.Lock) -> Iterator[None]:
         yield
     finally:
         thread.release()
+
+
+def wait_locks(fd: int, span: range) -> None:
+    """Take the locks on all bytes of `span`, waiting for those who hold some.
+
+    What is free is taken first, so that who goes from one byte to the next is met once and not followed.
+
+    Raises:
+        LockHeld: one was not to be had within `PATIENCE`; others may have been taken.
+        OSError: as the kernel says.
+    """
+    deadline = time.monotonic() + PATIENCE
+    for off in _take_free(fd, span):
+        wait_lock(fd, off, max(0.0, deadline - time.monotonic()))
+
+
+def _take_free(fd: int, span: range) -> list[int]:
+    """Take what nobody has; which bytes somebody has."""
+    if not span or try_lock(fd, span.start, count=len(span)):
+        return []
+    if len(span) == 1:
+        return [span.start]
+    half = len(span) // 2
+    return _take_free(fd, span[:half]) + _take_free(fd, span[half:])
 
 
 def is_locked(fd: int, off: int) -> bool:

@@ -49,7 +49,9 @@ Metric: TypeAlias = Counter | Gauge
 
 METRICS: Final[tuple[Metric, ...]] = (
     BYTES_FETCHED := Counter("bytes_fetched", "bytes", "Bytes of chunks that sources sent."),
-    BYTES_SERVED := Counter("bytes_served", "bytes", "Bytes that readers of the mount were given."),
+    BYTES_SERVED := Counter(
+        "bytes_served", "bytes", "Bytes that readers of the mount were given, but for what the kernel reads by itself."
+    ),
     BYTES_EVICTED := Counter(
         "bytes_evicted", "bytes", "Bytes that left the cache to make room.", ("evicted {}", "evicted {}")
     ),
@@ -61,6 +63,12 @@ METRICS: Final[tuple[Metric, ...]] = (
     CHUNKS_UNPROVED := Counter("chunks_unproved", "", "Chunks that came without a list to compare them with."),
     CHUNKS_REJECTED := Counter(
         "chunks_rejected", "", "Chunks whose sha256 was another.", ("{} chunk rejected", "{} chunks rejected")
+    ),
+    OPENS_NATIVE := Counter(
+        "opens_native",
+        "",
+        "Opens of files that the kernel reads by itself (passthrough); what is read of them is in no other count.",
+        ("{} file opened by passthrough", "{} files opened by passthrough"),
     ),
     READS_WAITED := Counter("reads_waited", "", "Reads of the kernel that waited for chunks to come."),
     READ_ERRORS := Counter("read_errors", "", "Reads that ended in an error.", ("{} read error", "{} read errors")),

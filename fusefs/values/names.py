@@ -205,6 +205,10 @@ def without_user(text: str) -> str:
     return re.sub(r"^(.*?//)?.*@(?!sha256[:-])", r"\1…@", text, flags=re.DOTALL)
 
 
+_KINDS = (
+    "a source is a model of a registry, as HOST/NAMESPACE/MODEL:TAG or behind "
+    f"{', '.join(SCHEMES)}, or a folder of this machine, as ./DIR, /DIR or file:///DIR"
+)
 _HINT = "; if that is a host, write http:// or https:// before it"
 
 
@@ -228,7 +232,7 @@ def _split_scheme(text: str) -> tuple[str, str]:
         raise InvalidName(f"invalid or missing name: {text[:200]!r}")
     elif scheme not in SCHEMES:
         hint = "; for a registry write https:// in its place" if scheme in _REGISTRIES else ""
-        raise InvalidName(f"unsupported scheme {scheme[:40]!r}: want one of {', '.join(SCHEMES)}{hint}")
+        raise InvalidName(f"unsupported scheme {scheme[:40]!r}: {_KINDS}{hint}")
     if not rest:
         raise InvalidName("invalid or missing name" + (f": {text[:200]!r}" if text else ""))
     _refuse_password(scheme, rest)

@@ -7,17 +7,15 @@ not know are ignored, so that `status` works while an old daemon still runs.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from fusefs.errors import InvalidInput
+from fusefs.values.wirereport import Count, WireReport
 
 CELLS = 64
 """Into how many equal parts of a file its presence is divided."""
-
-Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
-"""What a daemon may say there is: JSON has integers that are no floating-point number, and cannot be shown."""
 
 MountState = Literal["up", "dead", "silent", "denied"]
 """It answers; its daemon is gone; its daemon does not answer; it belongs to another user."""
@@ -63,20 +61,6 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     blobs_blocked: Count = 0
     ignores_range: bool = False
-
-
-class WireReport(msgspec.Struct, frozen=True, kw_only=True):
-    """How the requests of the kernel are answered.
-
-    Attributes:
-        threads: that answer reads at once; 0 when the event loop alone does.
-        interrupts: a reader that is killed while it waits ends at once.
-        why_not: why neither is so; empty when both are.
-    """
-
-    threads: Count = 0
-    interrupts: bool = False
-    why_not: str = ""
 
 
 class MountReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Literal
 
 from fusefs.errors import InvalidSetting
 
-ABLATED = ("tensors", "credit", "concurrency", "replay", "wire")
+ABLATED = ("tensors", "credit", "concurrency", "replay", "siblings", "wire", "passthrough")
 """What `Settings.without` may name: parts of prefetch whose worth the benchmark measures."""
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30

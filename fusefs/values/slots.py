@@ -34,13 +34,24 @@ class Slots:
         """This process has read chunk `index` back and computed its sha256: that fills no slot."""
         self._seen[index] = raw
 
+    def empty(self, index: int) -> None:
+        """What the slot says is in doubt: chunk `index` counts as one whose digest is not known.
+
+        Raises:
+            OSError: it could not be kept.
+        """
+        self._slots.pop(index, None)
+
     def forget(self) -> None:
         """The chunks may have been replaced: what was computed of them says nothing any more."""
         self._seen.clear()
 
     def differing(self) -> list[int]:
-        """Chunks whose slot says another digest than was computed here.  Blocking."""
-        return []
+        """Chunks of which no slot says the digest that was computed here.  Blocking.
+
+        What another process accepts is not seen in memory, so that is all of them.
+        """
+        return sorted(self._seen)
 
     def all_seen(self, count: int) -> bytes | None:
         """The digests of chunks 0 to `count` - 1, all computed here, one behind the other; None when one is lacking."""
@@ -59,6 +70,10 @@ class NoSlots(Slots):
 
     def note(self, index: int, raw: bytes) -> None:
         """See `Slots.note`."""
+
+    def differing(self) -> list[int]:
+        """See `Slots.differing`."""
+        return []
 
     def all_seen(self, count: int) -> bytes:  # noqa: ARG002  # none is lacking
         """See `Slots.all_seen`: none is lacking."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 
+from fusefs.errors import BlobQuarantined, UnexpectedEnd
+
 Data = bytes | bytearray | memoryview
 """Bytes of an answer."""
 
@@ -23,3 +25,25 @@ class Answered(enum.Enum):
 
     ELSEWHERE = enum.auto()
     """The event loop has to answer: the disk would be waited for, or there is something to be said."""
+
+
+def check_version(now: int, then: int) -> None:
+    """Compare how many lists of a blob have been found wrong with how many it was when the file was opened.
+
+    Bytes that are right now do not go with wrong ones that the same open file may have given before (P2).
+
+    Raises:
+        BlobQuarantined: they do not.
+    """
+    if now != then:
+        raise BlobQuarantined("it was open when its chunk list was found to be wrong; open it again")
+
+
+def check_whole(data: bytes | bytearray | memoryview, off: int, size: int) -> None:
+    """Refuse an answer that is short: the kernel would fill it up with zeros (P2).
+
+    Raises:
+        UnexpectedEnd: it is.
+    """
+    if len(data) != size:
+        raise UnexpectedEnd(f"{size} bytes were asked for at {off}, {len(data)} came")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fusefs.cache.blob.chunker import Chunker
+    from fusefs.fetch.backings import Lent
     from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.values.chunks import Blob
@@ -224,9 +225,14 @@ class BlobFile:
     def open(self) -> None:
         """Somebody opened the file; with `--fill` the rest of it follows, once."""
         self._fetch.use.handles += 1
+        self._fetcher.siblings.opened(self._fetch)
         if self._fill and not self._filling and self.state != "sealed":
             self._filling = True
             self._fetcher.tasks.start_soon(self._fill_up)
+
+    async def backing(self) -> Lent | None:
+        """The sealed file, for the kernel to read without us; None when it was not proved in this boot."""
+        return await self._fetcher.backing(self._fetch)
 
     def release(self) -> None:
         """Somebody closed the file.  What it caused to be fetched is wanted anyway."""

@@ -13,40 +13,29 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from fusefs.errors import (
-    BlobQuarantined,
-    FusefsError,
-    NoSuchAttribute,
-    NoSuchEntry,
-    NoSuchNamespace,
-    NotALink,
-    ReadOnly,
-    UnexpectedEnd,
-)
+from fusefs.errors import FusefsError, NoSuchEntry, NotALink, ReadOnly
 from fusefs.values import metrics
-from fusefs.values.digest import Digest
 from fusefs.values.voucher import BOUND
-from fusefs.vfs.answer import Answered
+from fusefs.vfs.answer import Answered, check_version, check_whole
 from fusefs.vfs.attributes import CHANGING, FILE_MODE, FOLDER_MODE, FRAGMENT_SIZE, UNCHANGING, Attributes, Statistics
 from fusefs.vfs.reads import Reads
 from fusefs.vfs.tree import INODE_BITS, FileNode, FolderNode, Node, Tree
+from fusefs.vfs.xattrs import names_of, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
+    from fusefs.fetch.backings import Lent
     from fusefs.values.chunks import Blob
     from fusefs.values.counters import Counters
+    from fusefs.values.digest import Digest
     from fusefs.values.snapshot import Slice
     from fusefs.vfs.answer import Send
+    from fusefs.vfs.mountedblob import MountedBlob
 
 log = logging.getLogger(__name__)
-
-NAMESPACE = "user."
-"""Where extended attributes of ours are, and where a program may look for its own in vain."""
-
-XATTRS = ("user.fusefs.digest", "user.fusefs.state", "user.fusefs.present", "user.fusefs.proof")
 
 _DOTS = 2
 """Entries of a folder before the first one that is there: `.` and `..`."""
@@ -60,60 +49,6 @@ _LIES = 1 << INODE_BITS
 
 async def _know_all(_blobs: Sequence[Blob]) -> None:
     """There is no cache to look into."""
-
-
-class MountedBlob(Protocol):
-    """One distinct blob of the mount, shared by every path that shows it."""
-
-    blob: Blob
-
-    async def read(self, off: int, size: int) -> bytes | bytearray | memoryview:
-        """The whole range, clipped to the end of the blob; nothing behind it.
-
-        Raises:
-            FusefsError: it could not be had, or not be proved.
-        """
-
-    def answer(self, off: int, size: int, lies: int, buffer: memoryview, send: Send) -> Answered:
-        """Give `send` the same if it is here now and `lies` lists were wrong; for any thread, and never waits.
-
-        `buffer` has room for it, and is the caller's.
-        """
-
-    async def arrive(self, off: int, size: int) -> None:
-        """Wait until it is here, where `answer` said that it is ABSENT.
-
-        Raises:
-            FusefsError: it could not be had, or not be proved.
-        """
-
-    async def is_read_in_order(self) -> bool:
-        """Whether the last load of it that was recorded went through it in long pieces; ends soon."""
-
-    def open(self) -> None:
-        """One more opener; local and immediate."""
-
-    def release(self) -> None:
-        """One opener less."""
-
-    @property
-    def state(self) -> str:
-        """`absent`, `partial`, `sealed`, `quarantined` or `unproved`; local and immediate."""
-
-    @property
-    def proof(self) -> str:
-        """Who stands behind the chunk list; local and immediate."""
-
-    @property
-    def lies(self) -> int:
-        """How many chunk lists by which the file was served have turned out to be wrong."""
-
-    @property
-    def present(self) -> int:
-        """Bytes present; local and immediate."""
-
-    def presence(self, cells: int, off: int, size: int) -> list[float]:
-        """For each of `cells` equal parts of the bytes [off, off+size), the fraction that is present."""
 
 
 class FileSystem:
@@ -295,6 +230,17 @@ class FileSystem:
         blob_file.open()
         return inode + blob_file.lies * _LIES
 
+    async def backing(self, inode: int) -> Lent | None:
+        """The file that the kernel may read in place of `read`, for the caller to close; None when there is none now.
+
+        Raises:
+            NoSuchEntry, IsAFolder.
+        """
+        content = self.tree.file(inode).content
+        if isinstance(content, bytes) or not content.is_whole or not content.size:
+            return None
+        return await self.blob_file(content.blob).backing()
+
     def inodes_of(self, blob: Blob) -> list[int]:
         """Every file that shows bytes of `blob`."""
         return [
@@ -387,7 +333,7 @@ class FileSystem:
         try:
             with self.reads.going_on(node.path, off, wanted):
                 await blob_file.arrive(node.content.off + off, wanted)
-                _same_version(blob_file, lies)
+                check_version(blob_file.lies, lies)
         except Exception as exc:
             self._failed(node, exc)
             raise
@@ -400,14 +346,18 @@ class FileSystem:
             with self.reads.going_on(node.path, off, size):
                 data = await blob_file.read(content.off + off, size)
                 # No await from here to the reply: `data` is good until the next read alone.
-                _whole(data, off, size)
-                _same_version(blob_file, lies)
+                check_whole(data, off, size)
+                check_version(blob_file.lies, lies)
         except Exception as exc:
             self._failed(node, exc)
             raise
         if self._failing and (failed := self._failing.pop(node.path, 0)):
             log.info("%s can be read again; reads that failed: %d", node.path, failed)
         return data
+
+    def refused(self, inode: int, error: FusefsError) -> None:
+        """A file could not be opened for what its bytes have become; say so."""
+        self._note(f"{self.tree.file(inode).path}: {error}")
 
     def _failed(self, node: FileNode, exc: Exception) -> None:
         self._failing[node.path] = self._failing.get(node.path, 0) + 1
@@ -442,7 +392,7 @@ class FileSystem:
         Raises:
             NoSuchEntry.
         """
-        return XATTRS if isinstance(self.tree.node(inode), FileNode) else ()
+        return names_of(self.tree.node(inode))
 
     def getxattr(self, inode: int, name: str) -> bytes:
         """The value of an extended attribute, as text.
@@ -451,30 +401,4 @@ class FileSystem:
             NoSuchEntry, NoSuchAttribute.
             NoSuchNamespace: no file here has attributes of that kind.
         """
-        node = self.tree.node(inode)
-        if not name.startswith(NAMESPACE):
-            raise NoSuchNamespace(f"no attribute like {name!r} is kept here")
-        if name not in XATTRS or not isinstance(node, FileNode):
-            raise NoSuchAttribute(f"/{node.path} has no attribute {name!r}")
-        if name == XATTRS[0]:
-            if isinstance(node.content, bytes):
-                return str(Digest.of(node.content)).encode()
-            if not node.content.is_whole:
-                raise NoSuchAttribute(f"/{node.path} is a part of a blob and has no digest of its own")
-            return str(node.content.blob.digest).encode()
-        if name == XATTRS[3]:
-            return self.proof(node).encode()
-        present, state = self.presence(node)
-        return state.encode() if name == XATTRS[1] else str(present).encode()
-
-
-def _same_version(blob_file: MountedBlob, lies: int) -> None:
-    """Bytes that are right now do not go with wrong ones that the same open file may have given before (P2)."""
-    if blob_file.lies != lies:
-        raise BlobQuarantined("it was open when its chunk list was found to be wrong; open it again")
-
-
-def _whole(data: bytes | bytearray | memoryview, off: int, size: int) -> None:
-    """Refuse an answer that is short: the kernel would fill it up with zeros (P2)."""
-    if len(data) != size:
-        raise UnexpectedEnd(f"{size} bytes were asked for at {off}, {len(data)} came")
+        return value_of(self.tree.node(inode), name, presence=self.presence, proof=self.proof)

@@ -58,6 +58,9 @@ class InPlaceFile:
         if not self._openers:
             self._file.close_idle()
 
+    async def backing(self) -> None:
+        """None: who may change the file is not us alone, so what is read of it is hashed each time."""
+
     @property
     def state(self) -> str:
         """`sealed`, or `quarantined` once it has been found changed."""

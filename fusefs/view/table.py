@@ -164,15 +164,16 @@ def _flow(facts: Sequence[str], shape: Shape) -> Iterator[Line]:
 
 def _proofs(files: Sequence[FileReport]) -> Iterator[Line]:
     """By whose chunk lists the files are served of which something is here."""
-    found = Counter(file.proof for file in files if file.proof and file.state != "absent")
+    found = Counter(_proof(file) for file in files if file.proof and file.state != "absent")
     if found:
-        text = " · ".join(
-            f"{_some(number, 'file')} {_PROOFS.get(proof, proof)}" for proof, number in found.most_common()
-        )
+        text = " · ".join(f"{_some(number, 'file')} {proof}" for proof, number in found.most_common())
         yield [("  proof ", "dim"), (text, "")]
 
 
-_PROOFS = {"none": "without a chunk list (read whole first)"}
+def _proof(file: FileReport) -> str:
+    if file.proof != "none":
+        return file.proof
+    return f"without a chunk list ({'served unproved' if file.state == 'unproved' else 'read whole first'})"
 
 
 def _wire(mount: MountReport) -> Iterator[Line]:
@@ -183,6 +184,11 @@ def _wire(mount: MountReport) -> Iterator[Line]:
     elif wire.threads:
         ends = " · killed readers end at once" if wire.interrupts else ""
         yield [("  reads ", "dim"), (f"answered by {_some(wire.threads, 'thread')}{ends}", "")]
+    if wire.passthrough:
+        now = f" · {_some(wire.native, 'file')} open so now" if wire.native else ""
+        yield [("  proved files ", "dim"), (f"read by the kernel itself, not counted as served{now}", "")]
+    elif wire.no_passthrough:
+        yield [("  no passthrough: ", "dim"), (wire.no_passthrough, "dim")]
 
 
 def _not_tuned(mount: MountReport) -> Iterator[tuple[str, str]]:

@@ -89,7 +89,8 @@ def count(bench: Bench, server: Server, pattern: Pattern, policies: Sequence[str
 def ways(policies: Sequence[str], pattern: Pattern) -> dict[str, Sequence[str]]:
     """The loads to count, in their order: what each is called, and the policies that it goes without."""
     # A replay is what the second load is about.  How many requests are in flight is nothing to who waits for all.
-    senseless = {"replay"} if pattern.program else {"replay", "concurrency"}
+    # Small files that are read together are nothing to who reads one large one.
+    senseless = {"replay", "siblings"} if pattern.program else {"replay", "siblings", "concurrency"}
     return {ALL: (), AGAIN: (), **{f"without {policy}": (policy,) for policy in policies if policy not in senseless}}
 
 

@@ -76,7 +76,9 @@ def test_status_tells_what_is_there(fusefs: Shell, mnt: Path, model: str, conten
     assert before["cache_dir"] == str(fusefs.root / "cache" / "fusefs")
     threads = 0 if "wire" in os.environ.get("FUSEFS_WITHOUT", "") else lanes()
     why_not = "" if threads else "it was switched off"
-    assert before["wire"] == {"threads": threads, "interrupts": bool(threads), "why_not": why_not}
+    wire = {"threads": threads, "interrupts": bool(threads), "why_not": why_not}
+    assert {name: before["wire"][name] for name in wire} == wire
+    assert before["wire"]["passthrough"] == (not before["wire"]["no_passthrough"])
     assert Path(before["log_file"]).is_relative_to(fusefs.root / "state")
     assert {file["path"]: file["size"] for file in before["files"]} == {p: len(d) for p, d in content.items()}
     assert before["counters"]["bytes_fetched"] == 0

@@ -132,6 +132,16 @@ def test_an_unsupported_scheme_is_called_that(text: str) -> None:
         Name.parse(text)
 
 
+@pytest.mark.parametrize("scheme", ["hf", "s3", "gs", "oci", "ftp"])
+def test_who_writes_another_scheme_is_told_which_kinds_of_source_there_are(scheme: str) -> None:
+    with pytest.raises(InvalidName) as raised:
+        Name.parse(f"{scheme}://owner/model")
+    text = str(raised.value)
+    assert text.startswith(f"unsupported scheme '{scheme}': a source is a model of a registry")
+    assert "http, https, https+insecure, or a folder of this machine" in text
+    assert "\n" not in text
+
+
 @pytest.mark.parametrize("scheme", ["docker", "oci"])
 def test_what_other_programs_call_a_registry_has_its_scheme_named(scheme: str) -> None:
     with pytest.raises(InvalidName, match="for a registry write https:// in its place"):

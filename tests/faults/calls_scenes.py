@@ -12,6 +12,7 @@ import struct
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -165,10 +166,23 @@ async def look_after(stage: Stage) -> None:
     cache = opened[0]
     stage.attempt(lambda: total(cache))
     stage.attempt(lambda: list(verify(cache)))
+    for data in stage.goods.blobs:
+        stage.attempt(partial(lend, cache, data, stage))
     blob = Blob(Digest.of(stage.goods.listed), len(stage.goods.listed))
     cache.traces.write(blob, Trace(((stage.goods.chunk, 2 * stage.goods.chunk), (0, stage.goods.chunk))))
     stage.attempt(lambda: cache.resolve(str(NAME).removeprefix("http://")))
     stage.attempt(lambda: cache.unlink(NAME))
+
+
+def lend(cache: DiskCache, data: bytes, stage: Stage) -> None:
+    """As a mount does for a kernel that reads a file by itself."""
+    backing = cache.backing(Blob(Digest.of(data), len(data)))
+    if backing is not None:
+        try:
+            assert os.pread(backing.fd, len(data), 0) == data, "lent, and not the blob"
+            stage.compared += len(data)
+        finally:
+            backing.close()
 
 
 async def evict_some(stage: Stage) -> None:

@@ -42,7 +42,7 @@ REACHED = {
     "dup2": "sealing",
     "fallocate": "chunkmap",
     "fsync": "blobs files sealing",
-    "lease": "eviction",
+    "lease": "leases",
     "listdir": "blobs files links traces eviction",
     "lock": "files locks",
     "lseek": "files",

@@ -221,7 +221,7 @@ async def test_what_is_here_is_read_while_the_event_loop_stands_still(tmp_path: 
         assert world.counters[metrics.BYTES_SERVED] == served + len(DATA)
 
 
-async def test_foresight_hears_of_reads_that_threads_have_answered(
+async def test_the_prefetcher_hears_of_reads_that_threads_have_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reader in order who finds the next chunks here is still a reader in order."""

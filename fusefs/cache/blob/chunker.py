@@ -33,7 +33,7 @@ from fusefs.cache.blob.direct import DirectFile
 from fusefs.cache.blob.prefix import PrefixHash
 from fusefs.cache.blob.readback import ReadBack
 from fusefs.cache.blob.stored import StoredBlob
-from fusefs.errors import CacheFull, DigestMismatch, NoEvidence, SizeMismatch, UnexpectedEnd
+from fusefs.errors import CacheError, CacheFull, DigestMismatch, NoEvidence, SizeMismatch, UnexpectedEnd
 from fusefs.system.files import PIECE, disk_error, disk_errors, holds, pwrite_all, read_exactly
 from fusefs.system.steps import step
 from fusefs.values.digest import Digest
@@ -138,6 +138,9 @@ class Chunker(StoredBlob):
             CacheFull: it fits neither the buffer nor the disk.
         """
         chunk = self.chunks[index]
+        if not self.chunks.complete and not self.map.speaks_of(self.chunks):
+            # What is marked there counts as proved by a digest, which is not known here.
+            raise CacheError(f"{self.place.map}: another process has bound a chunk list to it; the blob is opened anew")
         if self.chunks.voucher is not None and prove is None and self.listed and self.chunks.known(index) is None:
             raise self._no_evidence(chunk)  # before a byte of it is received: it could not be kept
         if chunk.size > buffer.size:
@@ -157,6 +160,8 @@ class Chunker(StoredBlob):
         digest = hashlib.sha256()
         off = chunk.start
         with self._writable(chunk.size) as fd:
+            if self.map[index] != ABSENT:  # it has arrived for others, who must not take it for what they hashed
+                self.mark(index, ABSENT)
             while off < chunk.stop:
                 got = reader(buffer[: min(PIECE, chunk.stop - off, len(buffer))])
                 if not got:
@@ -191,7 +196,7 @@ class Chunker(StoredBlob):
         if evidence is not None and evidence.voucher in (BOUND, chunks.voucher):
             evidence.check(chunk, pieces)
             return PRESENT
-        if known is not None:
+        if known is not None and (chunks.complete or self.listed):
             what = f"{self.blob.digest.short}… chunk {chunk}"
             raise DigestMismatch(what, expected=Digest.from_raw(known), actual=Digest.from_raw(raw))
         if self.listed:
@@ -208,7 +213,11 @@ class Chunker(StoredBlob):
         list, gets none: after a boot nobody could tell the two apart.
         """
         slots = self.chunks.slots
-        (slots.fill if state == PRESENT or self.chunks.unlisted else slots.note)(index, raw)
+        if state == PRESENT or self.chunks.unlisted:
+            slots.fill(index, raw)
+        else:
+            slots.empty(index)  # it did not match, and may be torn: if it kept the chunk out, that could never come
+            slots.note(index, raw)
 
     def _store(self, index: int, data: memoryview, raw: bytes, state: int, *, stays: bool = False) -> bool:
         """Write bytes that were accepted; what the disk will not take is kept in the spill: False."""

@@ -5,9 +5,9 @@ synced on the read path: after a power cut the boot id differs, every mark becom
 One byte a chunk, so that two processes never write the same byte.
 
 File: `magic (16) | blob digest (32) | blob size (u64) | chunks (u64) | list fingerprint (32) | boot id (16) |
-last use (u64, seconds since 1970) | condemned (u8) | zero (7)`, then the states.  The offsets of the header bytes
-double as lock bytes (`Lock`), those of the states as chunk locks.  A map is condemned when its chunk list was found
-lying: every process that has it mapped sees so before its next read.
+last use (u64, seconds since 1970) | condemned (u8) | native (u8) | zero (6)`, then the states.  The offsets of the
+header bytes double as lock bytes (`Lock`), those of the states as chunk locks.  A map is condemned when its chunk list
+was found lying: every process that has it mapped sees so before its next read.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import struct
 import threading
 from typing import TYPE_CHECKING
 
+from fusefs.cache.blob.native import set_native
 from fusefs.cache.blob.presence import ranges_on_disk
 from fusefs.system import locks
 from fusefs.system.files import FOREIGN, boot_id, open_inside, pwrite_all, read_plain, remove_foreign
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 _MAGIC = b"fusefs-map 1\n\0\0\0"
 _HEADER = struct.Struct("<16s32sQQ32s16s16x")
-_BLOB_ENDS_AT, _BOOT_AT, _USED_AT, _CONDEMNED_AT = 48, 96, 112, 120
+_BLOB_ENDS_AT, _LIST_AT, _BOOT_AT, _USED_AT, _CONDEMNED_AT = 48, 64, 96, 112, 120
 _USED = struct.Struct("<Q")
 _STATES_AT = _HEADER.size
 _CONDEMNED = b"\x01"
@@ -113,6 +114,7 @@ class ChunkMap:
                 states = os.pread(fd, len(chunks), _STATES_AT)
                 with step("marks claimed"):
                     pwrite_all(fd, memoryview(states.translate(_IN_ANOTHER_BOOT)), _STATES_AT)
+                set_native(fd, native=False)
                 # The boot id last: a crash before this line does the same again, one after it has nothing to do.
                 pwrite_all(fd, memoryview(wanted)[:_USED_AT], 0)
             return cls(fd, mmap.mmap(fd, _STATES_AT + len(chunks), prot=mmap.PROT_READ), len(chunks))
@@ -131,6 +133,10 @@ class ChunkMap:
         if header[:_BLOB_ENDS_AT] != wanted[:_BLOB_ENDS_AT] or header == wanted:
             return False
         return not locks.try_lock(fd, Lock.OPEN)
+
+    def speaks_of(self, chunks: ChunkList) -> bool:
+        """Whether its marks are by this list, and not by one that another process has bound it to since."""
+        return self.fd < 0 or self._view[_LIST_AT:_BOOT_AT] == fingerprint(chunks)
 
     def rebind(self, blob: Blob, chunks: ChunkList) -> None:
         """Bind the map to another list of the same chunks (digests that were computed since)."""

@@ -118,7 +118,8 @@ def _open(setup: BlobSetup, map_fd: int, *, doubt: bool) -> Chunker:
                 chunk_map.claim_present(arrived_too=not chunks.unlisted)
             unlock(chunk_map.fd, Lock.CHANGE)
     except BaseException:
-        setup.chunks.slots.close()
+        if setup.chunks is not chunks:  # else they are the caller's
+            setup.chunks.slots.close()
         if chunk_map is not None:
             chunk_map.close()
         for fd in (map_fd, data_fd):

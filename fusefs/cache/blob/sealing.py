@@ -18,7 +18,10 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+from fusefs.cache.blob.backing import Repair, repair_of
 from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, Lock
+from fusefs.cache.blob.native import set_native
+from fusefs.cache.blob.standstill import standstill
 from fusefs.errors import BlobQuarantined, DigestMismatch, InvalidChunkList
 from fusefs.system.features import REFUSED
 from fusefs.system.files import disk_errors, holds, make_folder, read_plain, sync_folder, write_atomically
@@ -67,28 +70,34 @@ def seal(chunker: Chunker) -> bool:
             actual = chunker.prefix.hexdigest()
         if actual != chunker.blob.digest.hex:
             return _judge(chunker, actual)
-        if not chunker.map.all_in(known):
-            return False  # in the hash while it was in memory; `verify` has found it rotten on disk since
-        if _is_hashed_otherwise(chunker):
-            with chunker.prefix.lock:
-                chunker.prefix.reset()
-            chunker.chunks.slots.forget()
-            return False
         with disk_errors(chunker.place.sealed):
-            _finish(chunker)
-        return True
+            if not chunker.sealed:
+                with step("data fsynced"):
+                    os.fsync(chunker.fd)
+            if chunker.chunks.complete:
+                return _finish(chunker, known)
+            # A chunk without a fixed digest is taken anew by who finds it wrong, or proved otherwise: not while the
+            # marks become those of the complete list, by which what was hashed is right.
+            with standstill(chunker.map, len(chunker.chunks)):
+                return _finish(chunker, known)
 
 
 def unseal(chunker: Chunker) -> None:
-    """Take the final name away from a blob that needs repair.  A cache that cannot be written keeps it as it is."""
+    """Take the final name away from a blob that needs repair.
+
+    It keeps it in a cache that cannot be written, and as long as a kernel reads the file for another process.
+    """
     place = chunker.place
     log.warning("%s: the sealed blob has changed on disk; it will be repaired", chunker.blob.digest)
     with contextlib.suppress(OSError), chunker.map.locked(Lock.CHANGE):
         info = os.fstat(chunker.fd)
         if not os.path.samestat(info, stat_at(place.sealed)):
             return  # replaced since: whoever opens the blob next looks at what lies there
-        if info.st_nlink > 1:
-            _copy(chunker.fd, place.data)  # somebody else's, too (`cp -al`): a repair would write to his
+        repair = repair_of(chunker)
+        if repair is Repair.NOT_NOW:
+            return
+        if repair is Repair.IN_A_COPY:
+            _copy(chunker.fd, place.data)
             unlink_at(place.sealed)
         else:
             with step("seal taken away"):
@@ -96,6 +105,7 @@ def unseal(chunker: Chunker) -> None:
             with step("data writable"), REFUSED:
                 os.fchmod(chunker.fd, 0o600)
         reopen(chunker)
+        set_native(chunker.map.fd, native=False)
 
 
 def _copy(fd: int, path: Spot) -> None:
@@ -143,18 +153,26 @@ def reopen(chunker: Chunker) -> None:
 def _sealed_by_another(chunker: Chunker) -> bool:
     """True when another process has sealed this very file meanwhile."""
     place = chunker.place
+    if not _has_final_name(chunker):
+        return False
     try:
-        if not os.path.samestat(os.fstat(chunker.fd), stat_at(place.sealed)):
-            return False
         if not chunker.chunks.complete or chunker.by_whole:
             chunks, voucher = unpack(read_plain(place.chunks, MAX_PACKED_SIZE), chunker.blob.size)
             if not chunks.complete or (chunker.chunks.complete and chunks != chunker.chunks):
                 return False
+            if chunks.starts != chunker.chunks.starts:
+                return False  # bound by a third one since, with other chunks than the map has that is open here
             chunker.relisted(chunks, voucher)
     except (OSError, InvalidChunkList):
         return False
     chunker.became_sealed()
     return True
+
+
+def _has_final_name(chunker: Chunker) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(chunker.fd), stat_at(chunker.place.sealed))
+    return False
 
 
 def _judge(chunker: Chunker, actual: str) -> bool:
@@ -187,14 +205,17 @@ def _judge(chunker: Chunker, actual: str) -> bool:
 def _is_hashed_otherwise(chunker: Chunker) -> bool:
     """Whether a chunk lies on disk otherwise than it went into the running hash, or nobody can say.
 
-    Another process may have dropped all of an unlisted blob since, for want of the right digest, and taken other bytes.
-    It has filled the slots again.  A slot that is other by rot alone matters no more: what counts is what was hashed.
+    Another process may have dropped what nobody proves since, for want of the right digest, and taken other bytes.  It
+    has filled the slots again, or emptied them.  A slot that is other by rot alone matters no more: what counts is what
+    was hashed.
     """
     chunks = chunker.chunks
     seen = chunks.slots.all_seen(len(chunks))
-    return seen is None or not all(
-        holds(chunker.fd, chunks[index], seen[32 * index : 32 * index + 32]) for index in chunks.slots.differing()
-    )
+    if seen is None:
+        return True
+    # Nobody writes to a sealed blob without a list, and hashing a large one twice takes minutes.
+    doubtful = [] if chunker.sealed and chunks.unlisted else chunks.slots.differing()
+    return not all(holds(chunker.fd, chunks[index], seen[32 * index : 32 * index + 32]) for index in doubtful)
 
 
 def quarantine(chunker: Chunker) -> None:
@@ -242,12 +263,16 @@ def put_aside(place: HeldPlace) -> None:
         rename_at(place.folder, place.quarantine)
 
 
-def _finish(chunker: Chunker) -> None:
-    place = chunker.place
-    if not chunker.sealed:
-        with step("data fsynced"):
-            os.fsync(chunker.fd)
-    chunks = chunker.chunks
+def _finish(chunker: Chunker, known: tuple[int, ...]) -> bool:
+    """Make what was hashed the sealed blob, if that is what lies on disk; False when it is not, or not all of it."""
+    place, chunks = chunker.place, chunker.chunks
+    if not chunker.map.all_in(known):
+        return False  # in the hash while it was in memory; `verify` has found it rotten on disk since
+    if _is_hashed_otherwise(chunker):
+        with chunker.prefix.lock:
+            chunker.prefix.reset()
+        chunks.slots.forget()
+        return False
     with chunker.map.locked(Lock.CHANGE):
         if not chunks.complete:
             # Of the bytes that were hashed, and not out of the slots: rot there would be bound for ever.
@@ -263,6 +288,8 @@ def _finish(chunker: Chunker) -> None:
                 chunker.map.mark_all(PRESENT)
             _pin_bound(chunker, chunks)
         chunker.bound(chunks)
+        if not chunker.sealed and _has_final_name(chunker):
+            chunker.became_sealed()  # by another process, whose list is not there to be followed
         if not chunker.sealed:
             if not os.path.samestat(os.fstat(chunker.fd), stat_at(place.data)):
                 raise OSError(errno.ESTALE, "somebody has replaced the data of this blob")
@@ -276,6 +303,7 @@ def _finish(chunker: Chunker) -> None:
             if chunker.direct:  # as long as it is open nobody can tell whether others have the file (`eviction`)
                 chunker.direct.close()
     log.debug("%s: sealed", place.digest)
+    return True
 
 
 def _pin_bound(chunker: Chunker, chunks: ChunkList) -> None:

@@ -11,10 +11,12 @@ SIGBUS, and it takes one descriptor and not two.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
 from fusefs.system.files import open_inside, preadv_all, pwrite_all
+from fusefs.system.spot import stat_at
 from fusefs.system.steps import step
 from fusefs.values.chunkpack import FRONT, slots_at
 from fusefs.values.slots import Slots
@@ -31,10 +33,11 @@ _UNKNOWN = bytes(SLOT)
 class SlotFile(Slots):
     """Takes over `fd`, whose slots begin at `at`."""
 
-    def __init__(self, fd: int, at: int) -> None:
+    def __init__(self, fd: int, at: int, path: Where) -> None:
         super().__init__()
         self._fd = fd
         self._at = at
+        self._path = path
 
     @classmethod
     def open(cls, path: Where) -> SlotFile:
@@ -46,7 +49,7 @@ class SlotFile(Slots):
         """
         fd = open_inside(path, os.O_RDWR)
         try:
-            return cls(fd, slots_at(os.pread(fd, FRONT, 0)))
+            return cls(fd, slots_at(os.pread(fd, FRONT, 0)), path)
         except BaseException:
             os.close(fd)
             raise
@@ -66,9 +69,21 @@ class SlotFile(Slots):
             pwrite_all(self._fd, memoryview(raw), self._at + SLOT * index)
         self.note(index, raw)
 
+    def empty(self, index: int) -> None:
+        """See `Slots.empty`."""
+        if self.get(index) is not None:
+            pwrite_all(self._fd, memoryview(_UNKNOWN), self._at + SLOT * index)
+
     def differing(self) -> list[int]:
         """See `Slots.differing`."""
-        return [index for index, raw in sorted(self._seen.items()) if self.get(index) not in (None, raw)]
+        lies_here = self._lies_here()
+        return [index for index, raw in sorted(self._seen.items()) if not lies_here or self.get(index) != raw]
+
+    def _lies_here(self) -> bool:
+        """Whether others still have this file; not when its name is gone, or another one's (rot, `cp -al`)."""
+        with contextlib.suppress(OSError):
+            return os.path.samestat(os.fstat(self._fd), stat_at(self._path))
+        return False
 
     def close(self) -> None:
         """See `Slots.close`."""

@@ -1,6 +1,6 @@
 """Eviction: take bytes off the disk again, chunk by chunk, without anybody reading the hole (P2).
 
-One chunk's end, all under `Lock.CHANGE` and with nobody else having the blob open (`ChunkMap.alone`):
+One chunk's end, all under `Lock.CHANGE` and with nobody else having the blob open (`alone`):
     its lock → mark ABSENT → count the eviction → punch a hole → unlock.
 
 Who could meet the hole, and why nobody does:
@@ -10,6 +10,7 @@ Who could meet the hole, and why nobody does:
     file of their own, so that they hold against the threads of this process, too.
     The running hash reads back under `PrefixHash.lock`, which is held here while chunks are marked.
     Another process that has the blob open: nothing of it is evicted.
+    A kernel that reads the sealed file without us (passthrough): see `fusefs.cache.blob.backing`.
     A program that has opened a sealed blob in the cache by its path (a symbolic link, `ollama serve`) holds none of our
     locks.  A lease (fcntl(2), F_SETLEASE) tells whether there is one, and then nothing is punched; a blob that goes as
     a whole is unlinked, and such a program keeps what it has open.  Where no lease is granted to anybody (NFS, or a
@@ -23,22 +24,23 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import fcntl
 import os
-import signal
 import stat
 import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fusefs.cache.blob.backing import alone, is_read_past_us
 from fusefs.cache.blob.chunkmap import ABSENT, CLAIMED, PRESENT, Lock, chunk_lock, last_use, open_locked
+from fusefs.cache.blob.native import set_native
 from fusefs.cache.blob.sealing import reopen
 from fusefs.cache.blob.usage import order
 from fusefs.errors import InvalidDigest
 from fusefs.system import locks
 from fusefs.system.features import REFUSED, grants_leases
 from fusefs.system.files import make_folder
+from fusefs.system.leases import end_lease, is_waited_for, try_lease
 from fusefs.system.spot import names_at, open_at, rename_at, rmdir_at, stat_at, unlink_at
 from fusefs.system.steps import step
 from fusefs.values.chunklimits import MAX_BLOB_SIZE
@@ -50,7 +52,6 @@ if TYPE_CHECKING:
 
     from fusefs.cache.blob.blobs import BlobStore
     from fusefs.cache.blob.chunker import Chunker
-    from fusefs.cache.blob.chunkmap import ChunkMap
     from fusefs.cache.place import HeldPlace
     from fusefs.cache.space.quota import Victim
     from fusefs.system.spot import Spot
@@ -165,8 +166,8 @@ def evict_chunks(chunker: Chunker, indices: Iterable[int], wanted: int) -> int:
     if not _may_go(chunker) or not chunker.seal_lock.acquire(timeout=_SEALING):
         return 0
     try:
-        with chunker.map.locked(Lock.CHANGE), _alone(chunker.map) as alone:
-            if not alone or not _same(chunker.map.fd, chunker.place.map):
+        with chunker.map.locked(Lock.CHANGE), alone(chunker.map) as is_alone:
+            if not is_alone or not _same(chunker.map.fd, chunker.place.map):
                 return 0
             if os.fstat(chunker.fd).st_nlink > 1:
                 return 0  # it has another name as well (`cp -al`): a hole in it would be a hole there
@@ -279,7 +280,7 @@ def _nobody_has(chunker: Chunker) -> Iterator[bool]:
     if not _same(chunker.fd, place.sealed):
         yield False
         return
-    if not _leased(chunker.fd):
+    if not try_lease(chunker.fd):
         if not grants_leases(place.root / "partial"):
             raise NoHoles(errno.EOPNOTSUPP, "nobody can tell whether a program has the file open")
         yield False
@@ -289,13 +290,14 @@ def _nobody_has(chunker: Chunker) -> Iterator[bool]:
     mine = False
     try:
         # Who had found the file before it was renamed waits for the lease by now, or is told that the name is gone.
-        waited_for = fcntl.fcntl(chunker.fd, fcntl.F_GETLEASE) != fcntl.F_WRLCK
-        _end_lease(chunker.fd)
+        waited_for = is_waited_for(chunker.fd)
+        end_lease(chunker.fd)
         if not waited_for:
             with REFUSED:
                 os.fchmod(chunker.fd, 0o600)
+            set_native(chunker.map.fd, native=False)  # whoever had it has closed it: the lease says so
             reopen(chunker)
-            mine = _leased(chunker.fd)
+            mine = try_lease(chunker.fd)
     finally:
         if not mine:
             chunker.became_sealed()
@@ -305,34 +307,7 @@ def _nobody_has(chunker: Chunker) -> Iterator[bool]:
     try:
         yield mine
     finally:
-        _end_lease(chunker.fd)
-
-
-def _leased(fd: int) -> bool:
-    """Take a write lease on `fd`; False when somebody else has the file open, or nobody can tell (NFS)."""
-    try:
-        # The kernel tells who holds a lease that somebody waits, by a signal: by one that does nothing.
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-    except OSError:
-        return False
-    return True
-
-
-def _end_lease(fd: int) -> None:
-    with contextlib.suppress(OSError):
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-
-
-@contextlib.contextmanager
-def _alone(chunk_map: ChunkMap) -> Iterator[bool]:
-    """Whether nobody else has the blob open; while this lasts nobody will.  Only under `Lock.CHANGE`, and short."""
-    mine = chunk_map.fd >= 0 and locks.try_lock(chunk_map.fd, Lock.OPEN)
-    try:
-        yield mine
-    finally:
-        if mine:
-            locks.try_lock(chunk_map.fd, Lock.OPEN, shared=True)
+        end_lease(chunker.fd)
 
 
 def _remove(place: HeldPlace, held: HeldBlob) -> int:
@@ -343,7 +318,7 @@ def _remove(place: HeldPlace, held: HeldBlob) -> int:
     except FileNotFoundError:
         return 0  # another process removes it
     try:
-        if not locks.try_lock(fd, Lock.OPEN):
+        if not locks.try_lock(fd, Lock.OPEN) or is_read_past_us(place, fd):
             return 0
         # The map last: a crash before that leaves one that speaks of data that is not there, which counts for nothing.
         for path in (place.sealed, place.data, place.chunks, place.map):

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fusefs.cache.blob.backing import is_read_past_us
 from fusefs.cache.blob.chunkmap import ABSENT, Lock
 from fusefs.cache.blob.presence import bytes_on_disk
 from fusefs.cache.space.eviction import has_holes
@@ -60,11 +61,11 @@ def present(cache: BlobStore, held: HeldBlob) -> int:
 
 
 def in_use(cache: BlobStore, digest: Digest) -> bool:
-    """True when somebody has the blob open, in this process or another."""
+    """True when somebody has the blob open, in this process or another, or reads its file past us all."""
     with contextlib.suppress(OSError):
         fd = open_at(cache.place(digest).map, os.O_RDONLY | os.O_NONBLOCK)
         try:
-            return locks.is_locked(fd, Lock.OPEN)
+            return locks.is_locked(fd, Lock.OPEN) or is_read_past_us(cache.place(digest), fd)
         finally:
             os.close(fd)
     return False

@@ -127,6 +127,16 @@ class Quota:
             with self._lock:
                 self._promised -= size
 
+    def has_room(self, size: int) -> bool:
+        """Whether `size` more bytes may be written without anything having to go for them."""
+        with self._lock:
+            if size > self._credit:
+                room = self._room()
+                if room < size:
+                    return False
+                self._credit = max(size, room // _SHARE)
+            return True
+
     @contextlib.contextmanager
     def standing_still(self) -> Iterator[None]:
         """While this lasts no room is made, so that nobody looks for it at a blob that is being closed."""

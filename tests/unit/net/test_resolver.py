@@ -184,6 +184,14 @@ def test_a_name_that_does_not_exist_is_told_as_before(names: Names) -> None:
                 transport.get("http://h.missing/", {})
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_name_that_does_not_exist_is_not_blamed_on_its_scheme(names: Names, scheme: str) -> None:
+    """A person has named the host, and it has never answered: of TLS that says nothing."""
+    says = pytest.raises(TransportError, match=r"^h\.missing: Name or service not known$")
+    with closing(Transport(SETTINGS, named="h.missing")) as transport, says:
+        transport.get(f"{scheme}://h.missing/", {})
+
+
 def test_p6_without_room_for_a_thread_it_is_an_error_at_once(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_thread(_self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -6,6 +6,7 @@ import os
 import stat
 
 import pytest
+import trio
 
 from fusefs.errors import (
     IsAFolder,
@@ -228,3 +229,23 @@ async def test_only_a_blob_can_have_been_read_in_order_before() -> None:
     assert [await fs.is_read_in_order(_inode(fs, path)) for path in ("model", "other", "text")] == [True, False, False]
     with pytest.raises(IsAFolder):
         await fs.is_read_in_order(ROOT_INODE)
+
+
+async def test_p1_only_what_shows_a_whole_blob_may_be_read_in_its_place() -> None:
+    """The kernel would read the file behind a part from its front."""
+    blob = FakeBlobFile(bytes(range(200)))
+    lent = object()
+
+    async def backing() -> object:
+        await trio.lowlevel.checkpoint()
+        return lent
+
+    blob.backing = backing  # type: ignore[assignment,method-assign]
+    files = [
+        File("whole", Slice.whole(blob.blob), 0),
+        File("part", Slice(blob.blob, 0, 50), 0),
+        File("inline", b"x", 0),
+    ]
+    file_system = FileSystem(Tree(files), lambda _: blob, Counters())
+    found = {node.path: await file_system.backing(node.inode) for node in file_system.tree.files}
+    assert found == {"whole": lent, "part": None, "inline": None}

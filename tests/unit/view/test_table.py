@@ -2,7 +2,8 @@ import msgspec
 import pytest
 
 from fusefs.values import metrics
-from fusefs.values.report import FileReport, MountReport, SourceState, StatusReport, WireReport
+from fusefs.values.report import FileReport, MountReport, SourceState, StatusReport
+from fusefs.values.wirereport import WireReport
 from fusefs.view.table import Shape, picture, text_of
 
 HALF = tuple([100] * 32 + [0] * 32)
@@ -48,6 +49,16 @@ def test_a_source_that_ignores_range_is_named_with_what_follows_from_it() -> Non
     shown = text(StatusReport((msgspec.structs.replace(mount(), sources_state=states),)), Shape(80))
     assert "  b.example ignores Range: each file is read in one stream from its front" in shown.splitlines()
     assert "a.example" not in shown
+
+
+def test_what_is_served_unproved_is_not_called_read_whole_first() -> None:
+    files = [
+        msgspec.structs.replace(file(state, state=state), proof="none") for state in ("unproved", "partial", "sealed")
+    ]
+    lines = text(StatusReport((mount(*files),)), Shape(120)).splitlines()
+    assert (
+        "  proof 2 files without a chunk list (read whole first) · 1 file without a chunk list (served unproved)"
+    ) in lines
 
 
 @pytest.mark.parametrize("width", [40, 80, 120, 200])
@@ -111,6 +122,10 @@ def test_status_says_how_the_kernel_is_answered_and_why_not_by_threads() -> None
 
     assert "answered by" not in shown(WireReport()), "an older daemon does not say"
     assert "reads answered by 2 threads · killed readers end at once" in shown(WireReport(threads=2, interrupts=True))
+    out = shown(WireReport(threads=2, interrupts=True, passthrough=True, native=2))
+    assert "proved files read by the kernel itself, not counted as served · 2 files open so now" in out
+    out = shown(WireReport(threads=2, no_passthrough="--no-passthrough"))
+    assert "no passthrough: --no-passthrough" in out
     out = shown(WireReport(why_not="Operation not permitted"))
     assert "one thread answers, and a killed reader may wait: Operation not permitted" in out
 

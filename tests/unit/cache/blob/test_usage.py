@@ -87,6 +87,7 @@ def test_p8_a_clock_before_1970_or_after_2106_does_not_fail_a_read(tmp_path: Pat
 
 WALL = {
     "cache/disk.py": {"hold"},  # times of use and of change, which other processes read
+    "cache/blob/backing.py": {"_taken", "close"},
     "cache/space/eviction.py": {"scan"},
     "system/files.py": {"sweep"},
     "cache/space/inventory.py": {"left_behind"},

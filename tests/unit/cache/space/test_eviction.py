@@ -198,6 +198,15 @@ def test_the_least_recently_used_goes_first_chunk_by_chunk_over_all_blobs(tmp_pa
         assert one.missing(0, len(DATA)) == [7, 8]
 
 
+def test_to_ask_for_room_makes_nothing_go(tmp_path: Path) -> None:
+    cache = DiskCache.open(tmp_path, limits=Limits(size=80 * CHUNK, keep_free=0))
+    with opened(cache, DATA) as one:
+        assert cache.quota.has_room(8 * CHUNK)
+        assert not cache.quota.has_room(30 * CHUNK)
+        assert one.missing(0, len(DATA)) == []
+        assert cache.quota.evicted == 0
+
+
 def test_pinned_blobs_stay_though_they_are_the_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = DiskCache.open(tmp_path, limits=Limits(size=128 * CHUNK, keep_free=0))
     monkeypatch.setattr(cache.pins, "digests", lambda: frozenset([blob_of(DATA).digest]))

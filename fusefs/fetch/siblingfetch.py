@@ -1,0 +1,120 @@
+"""SiblingFetch: fetches the small files of a model ahead of who reads them one by one.
+
+Which ones is the policy's to say (`fusefs.prefetch.siblings`).  Nobody waits for it and nothing fails: what cannot be
+had now is fetched when it is read.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+from fusefs.errors import FusefsError
+from fusefs.fetch.flight import Priority
+from fusefs.prefetch.siblings import MOST_AHEAD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fusefs.cache.blob.chunker import Chunker
+    from fusefs.cache.space.quota import Quota
+    from fusefs.fetch.blobfetch import BlobFetch
+    from fusefs.fetch.flights import Flights
+    from fusefs.fetch.lookout import Lookout
+    from fusefs.fetch.opener import Opener
+    from fusefs.fetch.tasks import Tasks
+    from fusefs.prefetch.siblings import Siblings
+    from fusefs.values.chunks import Blob
+
+log = logging.getLogger(__name__)
+
+_OPENING = 2
+"""Blobs that are opened ahead at a time: half of the threads that open, so that a reader always finds one."""
+
+
+class SiblingFetch:
+    """Of one fetcher; lives on the event loop."""
+
+    def __init__(
+        self,
+        flights: Flights,
+        tasks: Tasks,
+        opener: Opener,
+        lookout: Lookout,
+        quota: Quota,
+        track: Callable[[Blob], BlobFetch],
+    ) -> None:
+        self._flights = flights
+        self._tasks = tasks
+        self._opener = opener
+        self._lookout = lookout
+        self._quota = quota
+        self._track = track
+        self._opening = trio.CapacityLimiter(_OPENING)
+        self._send, self._wanted = trio.open_memory_channel["BlobFetch"](math.inf)
+        self._last: Siblings | None = None
+
+    def missed(self, fetch: BlobFetch, chunker: Chunker) -> None:
+        """Somebody waits for a blob that is not here, nor on its way."""
+        model = self._model(fetch)
+        if model is not None and chunker.full is None:
+            self._last = model
+            self._want(model.missed(fetch.blob))
+
+    def opened(self, fetch: BlobFetch) -> None:
+        """Somebody opens the file of a blob."""
+        for model in fetch.siblings:
+            self._want(model.opened(fetch.blob))
+
+    def _model(self, fetch: BlobFetch) -> Siblings | None:
+        """Which model is read.  A blob of several (a license) says so only when another of that model was read last."""
+        if len(fetch.siblings) == 1:
+            return fetch.siblings[0]
+        return self._last if self._last in fetch.siblings else None
+
+    def _want(self, blobs: list[Blob]) -> None:
+        for blob in blobs:
+            self._send.send_nowait(self._track(blob))
+
+    async def run(self) -> None:
+        """Fetch what is wanted, one after the other, until cancelled; several may run."""
+        async for fetch in self._wanted:
+            fetch.use.hold()
+            try:
+                if not await self._fetched(fetch):
+                    self._forget()
+            except FusefsError as exc:
+                log.debug("%s was not fetched ahead: %s", fetch.blob.digest.short, exc)
+                self._forget()
+            except Exception as exc:  # it must not end the mount
+                self._tasks.report(exc)
+            finally:
+                fetch.use.let_go()
+
+    async def _fetched(self, fetch: BlobFetch) -> bool:
+        """Have a blob here; False when there is no room to spare.
+
+        Raises:
+            FusefsError: why it cannot be had.
+        """
+        async with self._opening:
+            await self._lookout.look([fetch.sight])
+            if fetch.state != "absent":
+                return True
+            # What nobody has asked for makes no room at the cost of what somebody has read.
+            if not await self._tasks.threads.run(self._quota.has_room, MOST_AHEAD):
+                return False
+            chunker = await self._opener.open(fetch)
+        if chunker.full is not None:
+            return False
+        for index in chunker.missing(0, fetch.blob.size):
+            await self._flights.want(fetch.flights, chunker, index, Priority.READ_AHEAD).wait()
+        return True
+
+    def _forget(self) -> None:
+        """The rest that was wanted would fare no better."""
+        while self._wanted.statistics().current_buffer_used:
+            self._wanted.receive_nowait()
