@@ -137,7 +137,8 @@ class Fetcher:
         async with self.tasks.running():
             for task in (self._dispatcher.run, self._claims.run, self._watch, self.hearsay.run):
                 self.tasks.start_soon(task)
-            for _ in range(self._settings.connections):
+            # Each keeps a blob open while it is on its way; most of those that may be open are for readers.
+            for _ in range(max(1, min(self._settings.connections, self._idle.most // 4))):
                 self.tasks.start_soon(self.siblings.run)
             self.tasks.start_soon(self._spills.run, self._all_blobs)
             self.tasks.start_soon(note_uses, self.tasks.threads, self._all_blobs)
