@@ -35,6 +35,7 @@ class FakeBlobFile:
         opened: openers now.
         proof: who stands behind its list.
         lies: lists by which it was served that were wrong.
+        in_order: its last load read long pieces.
     """
 
     def __init__(self, data: bytes, *, present: int | None = None, state: str = "sealed") -> None:
@@ -50,7 +51,12 @@ class FakeBlobFile:
         self.opened = 0
         self.proof = "bound"
         self.lies = 0
+        self.in_order = False
         self._changed = trio.Event()
+
+    async def is_read_in_order(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        return self.in_order
 
     async def read(self, off: int, size: int) -> bytes | memoryview:
         await trio.lowlevel.checkpoint()

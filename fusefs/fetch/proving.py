@@ -1,9 +1,13 @@
 """Prover: everything that decides whether a blob in the cache may be sealed.
 
 Three jobs, each in a thread, each at most once at a time for a blob:
-    tend    the running hash follows what arrived out of order, and the blob is sealed when nothing is missing
+    tend    the running hash follows what arrived, and the blob is sealed when nothing is missing
     whole   a blob without a chunk list is fetched whole, and served once its own digest matched
     seal    prove the whole blob now, for whoever waits for that (`pull`)
+
+The running hash takes as much of a core as receiving does, and no reader waits for it.  So while readers come to a
+blob it goes on only where a core is idle at the moment in which a chunk lands.  What it has left out is made up for
+when nothing is missing any more, from memory or from the disk, whoever waits then: a blob that is complete is sealed.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from fusefs.cache.blob.sealing import seal
 from fusefs.errors import BlobQuarantined, CacheError, DigestMismatch, FusefsError
 from fusefs.fetch.bulk import fetch_all
 from fusefs.fetch.flight import Priority, again
+from fusefs.system.cores import Cores
 
 if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
@@ -55,6 +60,7 @@ class Prover:
         self._timeout = timeout
         self._tending: dict[Digest, bool] = {}
         self._wholes: dict[Digest, _Whole] = {}
+        self._cores = Cores()
 
     # Following what arrives
 
@@ -66,10 +72,14 @@ class Prover:
             whole.progress(self._timeout)
         elif digest in self._tending:
             self._tending[digest] = True
-        elif (chunker.behind or chunker.hashed) and not chunker.quarantined:
+        elif (chunker.behind or chunker.hashed) and not chunker.quarantined and self._may_follow(chunker):
             self._tending[digest] = False
             fetch.use.hold()
             self._tasks.start_soon(self._tend, fetch, chunker)
+
+    def _may_follow(self, chunker: Chunker) -> bool:
+        """Whether the running hash may go on now."""
+        return not chunker.watched or self._cores.idle() or chunker.complete
 
     async def _tend(self, fetch: BlobFetch, chunker: Chunker) -> None:
         digest = fetch.blob.digest
@@ -77,7 +87,7 @@ class Prover:
             more = True
             while more:
                 self._tending[digest] = False
-                while await self._tasks.threads.run_long(chunker.prefix.advance, _STEP):
+                while self._may_follow(chunker) and await self._tasks.threads.run_long(chunker.prefix.advance, _STEP):
                     pass
                 more = self._tending[digest]
             if chunker.hashed and chunker.complete and not chunker.sealed:

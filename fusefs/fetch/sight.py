@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.cache.blob import presence
 from fusefs.errors import CacheError, NotCached
+from fusefs.prefetch.order import goes_in_order
 from fusefs.values.voucher import BOUND, NOBODY, Voucher
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ _NOTHING = Seen(sealed=False, states=b"", starts=range(0), voucher=NOBODY)
 class Sight:
     """Of one blob.
 
+    Attributes:
+        in_order: the last load of it that was recorded went through it in long pieces; None before `recall`.
+
     Args:
         blob: digest and size.
         cache: where to look.
@@ -73,6 +77,7 @@ class Sight:
         self._single = single
         self._seen = _NOTHING
         self._at = -1e9
+        self.in_order: bool | None = None
 
     @property
     def stale(self) -> bool:
@@ -90,6 +95,10 @@ class Sight:
         """
         self._seen = self._look()
         self._at = time.monotonic()
+
+    def recall(self) -> None:
+        """See how its last load went.  Blocking, but short; for any thread."""
+        self.in_order = goes_in_order(self._cache.trace(self._blob))
 
     def closed(self, chunker: Chunker) -> None:
         """`chunker` is about to be closed; what it knows was seen just now."""

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 SYS = Path("/sys")
 
 READ_AHEAD_KB = 256
 """For a file of which parts may be absent."""
 
-SEALED_READ_AHEAD_KB = 1024
-"""For a sealed file: requests of 1 MiB, the largest that the kernel sends."""
+LARGE_READ_AHEAD_KB = 1024
+"""Where a large window is free: requests of 1 MiB, the largest that the kernel sends.  A cold read in order takes about
+a fifth less time with them."""
 
 
 MAX_BACKGROUND = 4096
@@ -98,7 +102,8 @@ def tune(
 class Window:
     """The kernel's read-ahead for a file, given when it is opened: a file keeps the window it was opened with.
 
-    A sealed file gets a larger one: what a random touch pulls too much of it costs memory bandwidth, not the link.
+    A sealed file gets a larger one: what a random touch pulls too much of it costs memory bandwidth, not the link.  So
+    does a file whose last recorded load read long pieces: there is next to nothing to pull too much.
     """
 
     def __init__(self, minor: int, *, sys: Path = SYS) -> None:
@@ -106,9 +111,11 @@ class Window:
         self._path = sys / "class/bdi" / f"0:{minor}" / "read_ahead_kb"
         self._now = 0
 
-    def choose(self, *, sealed: bool) -> None:
+    def choose(self, *, sealed: bool, in_order: bool) -> None:
         """Set the window of the file that is being opened; the kernel takes it over after our answer."""
-        wanted = SEALED_READ_AHEAD_KB if sealed else READ_AHEAD_KB
+        wanted = LARGE_READ_AHEAD_KB if sealed or in_order else READ_AHEAD_KB
+        why = "sealed" if sealed else "read in order before" if in_order else "parts may be absent"
+        log.debug("A file is opened with %d KiB of read-ahead: %s", wanted, why)
         if wanted != self._now:
             self._now = wanted
             with contextlib.suppress(OSError):  # `tune` has said why

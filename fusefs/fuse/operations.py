@@ -140,6 +140,7 @@ class FuseOperations(pyfuse3.Operations):
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """Open a file; its pages stay in the kernel, for content never changes."""
         await self._fs.look(inode)
+        in_order = self.window is not None and await self._fs.is_read_in_order(inode)
         handle = self._fs.open(inode, flags)
         try:
             if await self.natives.open(inode, partial(self._fs.backing, inode)):
@@ -151,7 +152,7 @@ class FuseOperations(pyfuse3.Operations):
             raise
         self.handles += 1
         if self.window is not None:
-            self.window.choose(sealed=self._fs.is_sealed(inode))
+            self.window.choose(sealed=self._fs.is_sealed(inode), in_order=in_order)
         # Never direct_io: it refuses MAP_SHARED, which safetensors and llama.cpp use.  O_DIRECT works without it.
         return pyfuse3.FileInfo(fh=handle, keep_cache=True)
 

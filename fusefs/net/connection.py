@@ -13,6 +13,7 @@ import select
 import socket
 import ssl
 import struct
+import time
 from io import DEFAULT_BUFFER_SIZE
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 _SLICE = 1 << 18
 """Bytes asked for at once where http.client loops until a buffer is full: what it has read is lost when it fails."""
+
+_MOMENT = 0.25
+"""Seconds after which what TLS has given so far is passed on; far below the silence that counts as one."""
 
 
 class RawResponse(FramedResponse):
@@ -59,8 +63,10 @@ class RawResponse(FramedResponse):
         through_buffer = self._ahead or wanted <= DEFAULT_BUFFER_SIZE
         if through_buffer:
             wanted = min(wanted, DEFAULT_BUFFER_SIZE)
-        if through_buffer or isinstance(self._sock, ssl.SSLSocket):
+        if through_buffer:
             got: int = self.fp.readinto1(buffer[:wanted])
+        elif isinstance(self._sock, ssl.SSLSocket):
+            got = self._decipher(self._sock, buffer[:wanted])
         else:
             got = self._receive(buffer[:wanted])
         self._ahead = through_buffer and got == wanted
@@ -68,6 +74,29 @@ class RawResponse(FramedResponse):
         if got == 0 or self.length == 0:
             self.close()
         return got
+
+    def _decipher(self, sock: ssl.SSLSocket, buffer: memoryview) -> int:
+        """Fill `buffer` record by record, for a moment at most; fewer bytes at the end, or after a moment.
+
+        A record has 16 KiB at most, and each way up from here to who hashes costs more than deciphering it.
+
+        Raises:
+            TimeoutError, OSError: not one byte came.
+        """
+        filled, until = 0, time.monotonic() + _MOMENT
+        while filled < len(buffer):
+            try:
+                got = sock.recv_into(buffer[filled:])
+            except OSError:
+                if not filled:
+                    raise
+                break  # what has come is right; the next receive meets the same again
+            if not got:
+                break
+            filled += got
+            if time.monotonic() >= until:
+                break  # on a slow link whoever watches for progress must see it
+        return filled
 
     def _receive(self, buffer: memoryview) -> int:
         """Wait in the kernel until all of `buffer` is there, or the end, or the time is over.

@@ -6,7 +6,7 @@ and closing another descriptor of the same file does not drop them (as it would 
 The order.  The kernel finds no deadlock among these locks, so whoever holds one waits only for what stands further
 right:
 
-    Quota → Chunker.seal_lock → Lock.SEAL → Lock.CHANGE → PrefixHash.lock → Recent, Spill, DirectWriter, DiskCache
+    Quota → Chunker.seal_lock → Lock.SEAL → Lock.CHANGE → PrefixHash.lock → Recent, Spill, DirectFile, DiskCache
 
     Quota                   while room is made, and while an idle blob is closed
     Chunker.seal_lock       one thread of this process judges the whole blob; eviction tries it for a moment

@@ -13,6 +13,7 @@ import trio
 
 from fusefs.errors import ChunkGone, FusefsError, ReadTimeout
 from fusefs.fetch.flight import Priority
+from fusefs.fetch.lookout import PATIENCE
 from fusefs.prefetch.streams import ReadAhead
 from fusefs.system.files import advise
 from fusefs.values import metrics
@@ -212,6 +213,14 @@ class BlobFile:
             await self._fetcher.tasks.threads.run(advise, chunker.fd, ahead, behind)
         finally:
             self._fetch.use.let_go()
+
+    async def is_read_in_order(self) -> bool:
+        """Whether the last load of it that was recorded went through it in long pieces; ends soon (P6)."""
+        sight = self._fetch.sight
+        if sight.in_order is None and not sight.sealed:
+            with trio.move_on_after(PATIENCE):
+                await self._fetcher.tasks.threads.run_look(sight.recall)
+        return bool(sight.in_order)
 
     def open(self) -> None:
         """Somebody opened the file; with `--fill` the rest of it follows, once."""

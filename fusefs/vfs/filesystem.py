@@ -255,6 +255,15 @@ class FileSystem:
         """
         return self.presence(self.tree.file(inode))[1] == "sealed"
 
+    async def is_read_in_order(self, inode: int) -> bool:
+        """Whether there is evidence that who reads a file goes through it in long pieces.
+
+        Raises:
+            NoSuchEntry, IsAFolder.
+        """
+        content = self.tree.file(inode).content
+        return not isinstance(content, bytes) and await self.blob_file(content.blob).is_read_in_order()
+
     def release(self, handle: int) -> None:
         """Give a handle back."""
         node = self.tree.file(handle % _LIES)

@@ -44,6 +44,10 @@ class InPlaceFile:
     async def arrive(self, off: int, size: int) -> None:
         """See `BlobFile.arrive`: it is here."""
 
+    async def is_read_in_order(self) -> bool:
+        """See `BlobFile.is_read_in_order`: nobody records its loads."""
+        return False
+
     def open(self) -> None:
         """See `BlobFile.open`."""
         self._openers += 1

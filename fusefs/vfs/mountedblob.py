@@ -35,6 +35,9 @@ class MountedBlob(Protocol):
             FusefsError: it could not be had, or not be proved.
         """
 
+    async def is_read_in_order(self) -> bool:
+        """Whether the last load of it that was recorded went through it in long pieces; ends soon."""
+
     def open(self) -> None:
         """One more opener; local and immediate."""
 

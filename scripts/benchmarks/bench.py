@@ -38,6 +38,7 @@ class Sample:
         peak: largest resident set of the daemon, in bytes.
         ratio: a second figure, where a row has one.
         threads: CPU seconds of the daemon's threads, by their kind.
+        unsealed: seconds from the last byte read until the blob was sealed, where that is looked at.
     """
 
     seconds: float
@@ -45,6 +46,7 @@ class Sample:
     peak: float = 0.0
     ratio: float = 0.0
     threads: Mapping[str, float] = field(default_factory=dict)
+    unsealed: float = 0.0
 
 
 @dataclass(slots=True)

@@ -29,8 +29,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT
-from fusefs.cache.blob.direct import DirectWriter
+from fusefs.cache.blob.direct import DirectFile
 from fusefs.cache.blob.prefix import PrefixHash
+from fusefs.cache.blob.readback import ReadBack
 from fusefs.cache.blob.stored import StoredBlob
 from fusefs.errors import CacheError, CacheFull, DigestMismatch, NoEvidence, SizeMismatch, UnexpectedEnd
 from fusefs.system.files import PIECE, disk_error, disk_errors, holds, pwrite_all, read_exactly
@@ -57,7 +58,7 @@ class Chunker(StoredBlob):
         prefix: the running hash for sealing.
         full: why the disk took no more, when last it did not.
         watched: a reader has come, and may want what arrives.
-        direct: writes past the page cache; None without a file.
+        direct: writes and reads past the page cache; None without a file.
         seal_lock: one thread at a time judges the whole blob.
     """
 
@@ -71,7 +72,8 @@ class Chunker(StoredBlob):
         self.seal_lock = threading.Lock()
         self._room = setup.room
         self._slots = setup.chunks.slots  # of the list that it was opened with: sealing puts another in its place
-        self.direct = DirectWriter(fd, setup.place.data) if fd >= 0 else None
+        self.direct = DirectFile(fd, setup.place.data) if fd >= 0 else None
+        self._read_back = ReadBack(self.direct, self.pread_file)
 
     # Getting bytes in
 
@@ -303,10 +305,12 @@ class Chunker(StoredBlob):
                 chunk = self.chunks[index]
                 for off in range(chunk.start, chunk.stop, PIECE):
                     with step("hash read back"):
-                        piece = self.pread_file(off, min(PIECE, chunk.stop - off))
+                        piece = self._read_back.read(off, min(PIECE, chunk.stop - off))
                     if digest:
                         digest.update(piece)
                     yield piece
+                if index + 1 == len(self.chunks):
+                    self._read_back.end()
         if digest:
             slots.note(index, digest.digest())
 

@@ -1,7 +1,8 @@
-"""DirectWriter: writes past the page cache, where that is known to be safe and to be worth it.
+"""DirectFile: writes and reads past the page cache, where that is known to be safe and to be worth it.
 
 A page of the page cache costs more than hashing what is on it: it is allocated, copied to, and written out later.
-Bytes that stay in memory anyway until they were read (`fusefs.cache.memory.recent`) need none.
+Bytes that stay in memory anyway until they were read (`fusefs.cache.memory.recent`) need none, and neither do those
+that are read back once, to be hashed.
 
 `O_DIRECT` wants offset, length and memory aligned.  Where file and page cache are read side by side with it, only file
 systems are trusted that keep both in step on one host; elsewhere writing goes through the page cache as ever.
@@ -34,8 +35,8 @@ room than we, takes the next chunk."""
 _MOUNTS = Path("/proc/self/mountinfo")
 
 
-class DirectWriter:
-    """A second descriptor of one file, open for direct writes as soon as there is one.  Thread-safe.
+class DirectFile:
+    """A second descriptor of one file, open for direct access as soon as there is some.  Thread-safe.
 
     Args:
         fd: the file.
@@ -72,12 +73,24 @@ class DirectWriter:
         finally:
             self._busy.release()
 
+    def read(self, buffer: memoryview, off: int) -> bool:
+        """Fill all of `buffer` from `off`; False when that has to go through the page cache.
+
+        What is wrong with the file is found by who reads it the usual way.
+        """
+        # No look into the page cache first: a look that finds nothing there has the kernel begin to fill it.
+        if off % ALIGNMENT or len(buffer) % ALIGNMENT or not self._opened():
+            return False
+        with contextlib.suppress(OSError):
+            return os.preadv(self._fd, [buffer], off) == len(buffer)
+        return False
+
     def _opened(self) -> bool:
         with self._opening:
             if self._fd < 0 and self._usable:
                 self._usable = False
                 with contextlib.suppress(OSError):  # it has another name by now, or a disk that cannot
-                    fd = open_at(self._path, os.O_WRONLY | os.O_DIRECT)
+                    fd = open_at(self._path, os.O_RDWR | os.O_DIRECT)
                     try:
                         self._usable = os.path.samestat(os.fstat(fd), os.fstat(self._file))
                     finally:
@@ -88,7 +101,7 @@ class DirectWriter:
             return self._fd >= 0
 
     def close(self) -> None:
-        """Let go of the descriptor, until there is something to write again.  Nobody may be writing.  Idempotent."""
+        """Let go of the descriptor, until it is needed again.  Nobody may be using it.  Idempotent."""
         with self._opening:
             if self._fd >= 0:
                 os.close(self._fd)

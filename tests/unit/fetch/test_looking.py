@@ -11,6 +11,7 @@ from fusefs.fetch.blobfetch import BlobFetch
 from fusefs.values.chunks import Blob, ChunkList
 from fusefs.values.digest import Digest
 from fusefs.values.settings import MIB
+from fusefs.values.trace import Trace
 from fusefs.values.voucher import BOUND
 from tests.world import SETTINGS
 
@@ -41,3 +42,23 @@ def test_p6_a_partial_blob_of_a_million_chunks_is_looked_at_without_its_list(tmp
     assert listed is not None
     assert listed[0] == chunks
     assert isinstance(listed[0].starts, range), "equal chunks take no memory"
+
+
+def test_a_load_that_was_recorded_says_before_the_next_one_begins_whether_it_was_in_order(tmp_path: Path) -> None:
+    blob = Blob(Digest.of(b"a gigabyte"), 1024 * MIB)
+    cache = DiskCache.open(tmp_path)
+    long, short = Trace.of([(0, blob.size)]), Trace.of((at * MIB, (at + 1) * MIB) for at in range(0, 1024, 2))
+
+    def recalled(kept: Trace | None = None) -> list[bool | None]:
+        """How a mount has it at its first open, and when it has kept another record."""
+        fetch = BlobFetch(blob, cache, SETTINGS, lambda _: None)
+        fetch.sight.recall()
+        said = [fetch.sight.in_order]
+        if kept is not None:
+            fetch.keep(kept)
+            said.append(fetch.sight.in_order)
+        return said
+
+    assert recalled(long) == [False, True]
+    assert recalled(short) == [True, False]
+    assert recalled() == [False]

@@ -12,9 +12,10 @@ import trio.testing
 from fusefs.cache.disk import DiskCache
 from fusefs.errors import BlobQuarantined, ReadTimeout, SourceError
 from fusefs.fetch.flight import Priority
+from fusefs.system import cores
 from tests.chunkers import blob_of, corrupt, fill, opened, place_of, reboot
 from tests.fake_source import FakeSource, chunk_list, fail
-from tests.world import running, some_bytes, until
+from tests.world import quiet, running, some_bytes, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -200,3 +201,53 @@ async def test_p2_unproved_allow_does_not_serve_what_a_power_cut_has_taken(
         await world.read(3_000, 2_000)
         await world.read(0, len(DATA))
         await world.sealed()
+
+
+def say_of_the_cores(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the kernel say how many threads run."""
+    (folder / "loadavg").write_text(f"0.00 0.00 0.00 {text}/300 4711\n")
+    monkeypatch.setattr(cores, "LOADAVG", folder / "loadavg")
+
+
+@pytest.mark.parametrize("memory", [1 << 20, 2000])
+async def test_p4_what_the_running_hash_left_to_readers_is_made_up_for_when_nothing_is_missing(
+    memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No core is ever idle, and the memory may be far too small for what was left out."""
+    say_of_the_cores("1000", tmp_path, monkeypatch)
+    async with running(tmp_path, DATA, memory=memory, spill=memory) as world:
+        await world.read(0, 8_000)
+        await quiet(world)
+        assert world.fetch.chunker is not None
+        assert world.fetch.chunker.prefix.index == 0, "a core that a reader needs was taken"
+        await world.read(8_000, 2_500)
+        await world.sealed()
+        assert world.source.bytes_asked == len(DATA)
+    assert place_of(tmp_path, DATA).sealed.read_bytes() == DATA
+
+
+async def test_the_running_hash_follows_a_reader_while_a_core_is_idle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say_of_the_cores("1", tmp_path, monkeypatch)
+    async with running(tmp_path, DATA) as world:
+        await world.read(0, 6_000)
+        chunker = world.fetch.chunker
+        assert chunker is not None
+        await until(lambda: chunker.prefix.index >= 6)
+
+
+async def test_the_running_hash_follows_a_pull_whatever_runs_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody reads what a pull fetches, and the pull ends when the hash does."""
+    say_of_the_cores("1000", tmp_path, monkeypatch)
+    source = FakeSource()
+    source.always = lambda chunk, data: fail(chunk, data) if chunk.stop > len(DATA) - 1_000 else data
+    async with running(tmp_path, DATA, source=source) as world:
+        with pytest.raises(SourceError):
+            await world.fetcher.complete(world.fetch)
+        chunker = world.fetch.chunker
+        assert chunker is not None
+        await until(lambda: chunker.prefix.index >= 4)
+        assert not chunker.complete

@@ -65,10 +65,16 @@ def test_abort_writes_to_the_connection_of_that_number(sys: Path) -> None:
 def test_a_file_gets_its_window_as_it_is_opened(sys: Path) -> None:
     window = kernel.Window(42, sys=sys)
     knob = sys / "class/bdi" / "0:42" / "read_ahead_kb"
-    for sealed, expected in ((False, 256), (True, 1024), (True, 1024), (False, 256)):
-        window.choose(sealed=sealed)
+    for sealed, in_order, expected in (
+        (False, False, 256),
+        (True, False, 1024),
+        (True, True, 1024),
+        (False, False, 256),
+        (False, True, 1024),
+    ):
+        window.choose(sealed=sealed, in_order=in_order)
         assert int(knob.read_text()) == expected
 
 
 def test_a_window_that_may_not_be_set_is_left_alone(tmp_path: Path) -> None:
-    kernel.Window(7, sys=tmp_path).choose(sealed=True)
+    kernel.Window(7, sys=tmp_path).choose(sealed=True, in_order=False)

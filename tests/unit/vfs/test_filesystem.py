@@ -222,6 +222,15 @@ async def test_p1_a_part_of_a_blob_is_a_file_of_its_own_size_and_bytes() -> None
     assert fs.tree.size == 200, "the blob counts once"
 
 
+async def test_only_a_blob_can_have_been_read_in_order_before() -> None:
+    model, other = FakeBlobFile(DATA, state="absent"), FakeBlobFile(DATA[1:], state="absent")
+    model.in_order = True
+    fs = file_system_of({"model": model, "other": other, "text": b"x"})
+    assert [await fs.is_read_in_order(_inode(fs, path)) for path in ("model", "other", "text")] == [True, False, False]
+    with pytest.raises(IsAFolder):
+        await fs.is_read_in_order(ROOT_INODE)
+
+
 async def test_p1_only_what_shows_a_whole_blob_may_be_read_in_its_place() -> None:
     """The kernel would read the file behind a part from its front."""
     blob = FakeBlobFile(bytes(range(200)))

@@ -1,4 +1,4 @@
-"""DirectWriter: what goes past the page cache is on disk, and what cannot go there is refused, not lost."""
+"""DirectFile: what goes past the page cache is on disk, and what cannot go there is refused, not lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.cache.blob import direct
-from fusefs.cache.blob.direct import ALIGNMENT, DirectWriter
+from fusefs.cache.blob.direct import ALIGNMENT, DirectFile
+from fusefs.cache.blob.readback import ReadBack
 from fusefs.cache.memory.buffer import Buffer
 from fusefs.values.chunks import ChunkList
 from tests.chunkers import Bytes, opened, place_of
@@ -50,7 +51,7 @@ def aligned(data: bytes) -> memoryview:
 
 
 def test_whole_blocks_reach_the_file_between_what_the_page_cache_wrote(file: int) -> None:
-    writer = DirectWriter(file, path_of(file))
+    writer = DirectFile(file, path_of(file))
     os.pwrite(file, DATA[:ALIGNMENT], 0)
     assert writer.write(aligned(DATA[ALIGNMENT : 4 * ALIGNMENT]), ALIGNMENT)
     os.pwrite(file, DATA[4 * ALIGNMENT :], 4 * ALIGNMENT)
@@ -61,7 +62,7 @@ def test_whole_blocks_reach_the_file_between_what_the_page_cache_wrote(file: int
 
 def test_p2_a_hole_that_was_looked_at_before_is_no_hole_afterwards(file: int) -> None:
     assert os.pread(file, len(DATA), 0) == bytes(len(DATA)), "now the page cache has zeros"
-    writer = DirectWriter(file, path_of(file))
+    writer = DirectFile(file, path_of(file))
     assert writer.write(aligned(DATA[: 2 * ALIGNMENT]), 0)
     assert os.pread(file, 2 * ALIGNMENT, 0) == DATA[: 2 * ALIGNMENT]
     writer.close()
@@ -69,13 +70,13 @@ def test_p2_a_hole_that_was_looked_at_before_is_no_hole_afterwards(file: int) ->
 
 @pytest.mark.parametrize(("off", "size"), [(100, ALIGNMENT), (0, 100), (ALIGNMENT, ALIGNMENT + 1)])
 def test_what_is_not_whole_blocks_is_left_to_the_page_cache(file: int, off: int, size: int) -> None:
-    writer = DirectWriter(file, path_of(file))
+    writer = DirectFile(file, path_of(file))
     assert not writer.write(aligned(bytes(size)), off)
     writer.close()
 
 
 def test_memory_that_is_not_aligned_is_left_to_the_page_cache(file: int) -> None:
-    writer = DirectWriter(file, path_of(file))
+    writer = DirectFile(file, path_of(file))
     done = writer.write(aligned(bytes(2 * ALIGNMENT))[1 : ALIGNMENT + 1], 0)
     assert not done or os.pread(file, ALIGNMENT, 0) == bytes(ALIGNMENT)
     writer.close()
@@ -83,13 +84,13 @@ def test_memory_that_is_not_aligned_is_left_to_the_page_cache(file: int) -> None
 
 def test_a_file_system_that_is_not_known_is_not_trusted(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(direct, "_file_system", lambda device: "nfs")
-    writer = DirectWriter(file, path_of(file))
+    writer = DirectFile(file, path_of(file))
     assert not writer.write(aligned(bytes(ALIGNMENT)), 0)
     writer.close()
 
 
 def test_an_error_of_the_disk_is_told(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = DirectWriter(file, path_of(file))
+    writer = DirectFile(file, path_of(file))
 
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -106,6 +107,37 @@ def test_the_type_of_a_file_system_is_found_by_its_device(monkeypatch: pytest.Mo
     monkeypatch.undo()
     assert direct._file_system(os.stat("/proc").st_dev) == "proc"
     assert direct._file_system(os.makedev(0xFFF, 0xFFFFF)) == ""
+
+
+def test_what_was_written_either_way_is_read_past_the_page_cache(file: int) -> None:
+    direct_file = DirectFile(file, path_of(file))
+    os.pwrite(file, DATA[:ALIGNMENT], 0)
+    assert direct_file.write(aligned(DATA[ALIGNMENT : 3 * ALIGNMENT]), ALIGNMENT)
+    into = aligned(bytes(3 * ALIGNMENT))
+    assert direct_file.read(into, 0)
+    assert into == DATA[: 3 * ALIGNMENT]
+    assert not direct_file.read(into[:100], 0)
+    assert not direct_file.read(aligned(bytes(ALIGNMENT)), 8 * ALIGNMENT), "the file ends amid it"
+    direct_file.close()
+
+
+def test_p2_what_cannot_be_read_past_the_page_cache_is_read_the_usual_way(file: int) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def pread(off: int, size: int) -> bytearray:
+        asked.append((off, size))
+        return bytearray(DATA[off : off + size])
+
+    os.pwrite(file, DATA, 0)
+    direct_file = DirectFile(file, path_of(file))
+    back = ReadBack(direct_file, pread)
+    got = b"".join(bytes(back.read(off, min(ALIGNMENT, len(DATA) - off))) for off in range(0, len(DATA), ALIGNMENT))
+    assert got == DATA
+    assert asked == [(8 * ALIGNMENT, 100)]
+    back.end()
+    assert bytes(back.read(0, ALIGNMENT)) == DATA[:ALIGNMENT]
+    assert bytes(ReadBack(None, pread).read(0, 10)) == DATA[:10]
+    direct_file.close()
 
 
 def _fill(chunker: Chunker, index: int, buffer: Buffer) -> None:
