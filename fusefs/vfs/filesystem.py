@@ -256,11 +256,7 @@ class FileSystem:
         return self.presence(self.tree.file(inode))[1] == "sealed"
 
     async def is_read_in_order(self, inode: int) -> bool:
-        """Whether there is evidence that who reads a file goes through it in long pieces.
-
-        Raises:
-            NoSuchEntry, IsAFolder.
-        """
+        """Whether there is evidence that who reads a file goes through it in long pieces; raises as `is_sealed`."""
         content = self.tree.file(inode).content
         return not isinstance(content, bytes) and await self.blob_file(content.blob).is_read_in_order()
 
