@@ -149,8 +149,11 @@ class Dispatcher:
             self._token.run_sync_soon(self._landed, flights[index], worker, error)
 
         def wanted() -> bool:
-            # Copied: a stream of all takes others along meanwhile.
-            return any(flight.readers or flight.foreseen for flight in list(flights.values()))
+            # Copied: a stream of all takes others along meanwhile.  A generator would be two calls more in each read.
+            for flight in list(flights.values()):  # noqa: SIM110
+                if flight.readers or flight.foreseen:
+                    return True
+            return False
 
         try:
             # Not abandoned: closing the sources ends it, and it must not use the chunker after that is closed.

@@ -248,13 +248,13 @@ class ChunkMap:
     def try_lock_chunk(self, index: int) -> bool:
         """Single flight between processes: take chunk `index`; False when another process has it."""
         with step("chunk locked"):
-            return self.fd < 0 or locks.try_lock(self.fd, chunk_lock(index))
+            return self.fd < 0 or locks.try_lock(self.fd, _STATES_AT + index)
 
     def unlock_chunk(self, index: int) -> None:
         """Give chunk `index` back."""
         if self.fd >= 0:
             with contextlib.suppress(OSError), step("chunk unlocked"):  # the end of the process frees it, too
-                locks.unlock(self.fd, chunk_lock(index))
+                locks.unlock(self.fd, _STATES_AT + index)
 
     @contextlib.contextmanager
     def locked(self, lock: Lock) -> Iterator[None]:
