@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"cli", "faults", "mount", "programs"}.intersection(item.path.parts):
             item.add_marker(skip)
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So it is for a job in the background of a shell, and for what that starts: programs on which tests type Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _Records(logging.Handler):
