@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING
 
 import trio
 
+from fusefs.errors import CacheError
 from fusefs.fetch.flight import Priority
 from fusefs.system import descriptors
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from fusefs.fetch.tasks import Tasks
     from fusefs.values.chunks import Blob
     from fusefs.values.digest import Digest
+
+log = logging.getLogger(__name__)
 
 PATIENCE = 0.5
 """Seconds that open(2) waits for the disk; then we answer the reads, which tells the reader more than a wait does."""
@@ -140,10 +144,12 @@ class Backings:
         except trio.Cancelled:
             take.abandon()
             raise
+        except CacheError as exc:  # a read-only disk, for one: what is here is read as ever
+            self._taken -= 1
+            log.debug("Not lent to the kernel: %s", exc)
         except Exception as exc:
             self._taken -= 1
-            if not descriptors.ran_out(exc):  # or whoever looks after descriptors hears of it now
-                self._tasks.report(exc)
+            self._tasks.report(exc)
         finally:
             del self._taking[fetch.blob.digest]
             take.done.set()

@@ -237,13 +237,27 @@ class _GuardedTls(_Guarded, HTTPSConnection):
         self.is_verified = True
 
 
-class HttpPool(HTTPConnectionPool):
+class _Closable(HTTPConnectionPool):
+    """A pool that may be closed by one thread while another one gives a connection back."""
+
+    def _put_conn(self, conn: Any) -> None:
+        try:
+            super()._put_conn(conn)
+        except AttributeError:
+            # It was full, and closed before urllib3 asked for its size to warn of that.
+            if self.pool is not None:
+                raise
+            if conn is not None:
+                conn.close()
+
+
+class HttpPool(_Closable):
     """Connections to one host, in the clear."""
 
     ConnectionCls = _Guarded
 
 
-class HttpsPool(HTTPSConnectionPool):
+class HttpsPool(_Closable, HTTPSConnectionPool):
     """Connections to one host, over TLS."""
 
     ConnectionCls = _GuardedTls

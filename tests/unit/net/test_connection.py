@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.net.connection import RawResponse
+from fusefs.net.connection import HttpPool, RawResponse
 from tests.certificate import make_certificate
 
 if TYPE_CHECKING:
@@ -70,3 +70,17 @@ def test_p6_records_of_tls_come_as_a_piece_and_what_came_before_a_silence_is_not
             with pytest.raises(TimeoutError):
                 response.receive_into(buffer)
             response.close()
+
+
+def test_p11_a_connection_that_comes_back_while_its_pool_is_closed_is_closed() -> None:
+    """The pool is full, and by the time that urllib3 would say so another thread has closed it."""
+    pool = HttpPool("127.0.0.1", 1, maxsize=1)
+    closed = []
+
+    class Connection:
+        def close(self) -> None:
+            closed.append(self)
+            pool.close()
+
+    pool._put_conn(Connection())
+    assert closed
