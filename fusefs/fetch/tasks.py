@@ -32,20 +32,26 @@ class Tasks:
         self.threads = CacheThreads()
         self.last_error = ""
         self._nursery: trio.Nursery | None = None
+        self._wanted = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """While this lasts, tasks may be started; they must end, or be cancelled, for it to end."""
         try:
             async with trio.open_nursery() as self._nursery:
-                yield
+                self._wanted = True
+                try:
+                    yield
+                finally:
+                    self._wanted = False
         finally:
             self._nursery = None
 
     @property
     def may_start(self) -> bool:
         """Whether a task would run."""
-        return self._nursery is not None
+        # After its body a nursery takes tasks as long as one runs; with the last one it closes, before it is left here.
+        return self._nursery is not None and (self._wanted or bool(self._nursery.child_tasks))
 
     def start_soon(self, work: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
         """Run a task that raises nothing: what fails in it goes to `report`, or to those who wait for it."""

@@ -57,7 +57,8 @@ class FramedResponse(http.client.HTTPResponse):
         try:
             super().begin()
         finally:
-            self.fp = file  # of a head that is refused, too: whoever closes the response closes the socket's file
+            if self.fp is not None:  # else http.client has closed it for a line that is none
+                self.fp = file  # of a head that is refused, too: whoever closes the response closes the socket's file
 
     def _read_status(self) -> tuple[str, int, str]:
         """The status line of the answer that counts; those before it are skipped.  Source: RFC 9110 §15.2.
