@@ -17,7 +17,7 @@ from fusefs.fetch.left import Left
 from fusefs.fetch.lists import find_list
 from fusefs.fetch.load import prefetch_of
 from fusefs.fetch.sight import Sight
-from fusefs.prefetch.order import goes_in_order
+from fusefs.prefetch.pieces import reads_long_pieces
 from fusefs.values.chunks import ChunkList
 from fusefs.values.voucher import BOUND, NOBODY, UNKNOWN, Proof
 
@@ -258,7 +258,7 @@ class BlobFetch:
     def keep(self, trace: Trace) -> None:
         """Keep the record of a load for the next one, as far as the disk takes it.  Blocking, but short."""
         self._cache.put_trace(self.blob, trace)
-        self.sight.in_order = goes_in_order(trace)
+        self.sight.in_order = reads_long_pieces(trace)
 
     def keep_last(self) -> None:
         """The mount ends: keep what was not kept yet.  Blocking, but short."""

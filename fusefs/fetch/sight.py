@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.cache.blob import presence
 from fusefs.errors import CacheError, NotCached
-from fusefs.prefetch.order import goes_in_order
+from fusefs.prefetch.pieces import reads_long_pieces
 from fusefs.values.voucher import BOUND, NOBODY, Voucher
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Sight:
 
     def recall(self) -> None:
         """See how its last load went.  Blocking, but short; for any thread."""
-        self.in_order = goes_in_order(self._cache.trace(self._blob))
+        self.in_order = reads_long_pieces(self._cache.trace(self._blob))
 
     def closed(self, chunker: Chunker) -> None:
         """`chunker` is about to be closed; what it knows was seen just now."""

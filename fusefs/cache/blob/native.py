@@ -23,7 +23,7 @@ def is_native(map_fd: int) -> bool:
 
 
 def set_native(map_fd: int, *, native: bool) -> None:
-    """Write it down; False when the file is another one by now, or nobody has it any more.
+    """Write down whether one was.
 
     Raises:
         OSError: the disk does not take even one byte.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fusefs.prefetch.order import goes_in_order
+from fusefs.prefetch.pieces import reads_long_pieces
 from fusefs.values.settings import MIB
 from fusefs.values.trace import Trace
 
@@ -24,8 +24,8 @@ GIB = 1024 * MIB
     ],
 )
 def test_a_load_is_in_order_when_its_pieces_are_long(ranges: list[tuple[int, int]], expected: bool) -> None:
-    assert goes_in_order(Trace.of(ranges)) is expected
+    assert reads_long_pieces(Trace.of(ranges)) is expected
 
 
 def test_of_what_was_never_loaded_nothing_is_known() -> None:
-    assert not goes_in_order(None)
+    assert not reads_long_pieces(None)

@@ -1,4 +1,4 @@
-"""Order: whether a recorded load went through its blob in pieces so long that a large window of the kernel is free."""
+"""Pieces: whether a recorded load went through its blob in pieces so long that a large window of the kernel is free."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PIECE = 16 * MIB
 """Bytes read in one go, on average: a window of 1 MiB past the end of each piece is 6 % too much at most."""
 
 
-def goes_in_order(trace: Trace | None) -> bool:
+def reads_long_pieces(trace: Trace | None) -> bool:
     """Whether the load was of long pieces.  In which order the pieces came does not matter to a window."""
     if trace is None or not trace.ranges:
         return False
