@@ -117,6 +117,15 @@ def test_p1_what_has_rotten_is_not_lent(cache: DiskCache) -> None:
     assert cache.backing(blob_of(DATA)) is None
 
 
+def test_p1_what_was_proved_at_the_first_look_alone_is_not_lent(
+    cache: DiskCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rotten chunk may be found between the look without the lock and the lock, so it is looked at again."""
+    reboot(monkeypatch)
+    monkeypatch.setattr(DiskCache, "proved", lambda *_: True)
+    assert cache.backing(blob_of(DATA)) is None
+
+
 def test_what_has_no_map_is_not_lent(cache: DiskCache, tmp_path: Path) -> None:
     shutil.rmtree(place_of(tmp_path, DATA).folder)
     assert cache.backing(blob_of(DATA)) is None
