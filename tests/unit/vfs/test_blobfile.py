@@ -12,6 +12,7 @@ import trio.testing
 
 from fusefs.errors import SourceError
 from fusefs.values import metrics
+from fusefs.vfs.answer import Answered
 from fusefs.vfs.blobfile import BlobFile
 from tests.chunkers import opened, reboot
 from tests.fake_source import FakeSource, fail
@@ -64,6 +65,34 @@ async def test_p7_a_warm_read_needs_neither_network_nor_thread(tmp_path: Path) -
         await world.read(1_000, 2_000)
         assert trio.lowlevel.current_statistics().tasks_living == before.tasks_living
         assert world.source.bytes_asked == 4_000
+
+
+@pytest.mark.parametrize("change", ["nothing", "evicted", "found lying"])
+async def test_p2_a_thread_looks_again_when_it_has_the_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """What was evicted, or came of a lie, between its first look and its answer is not sent by it."""
+    async with running(tmp_path, DATA) as world:
+        await world.read(0, len(DATA))
+        chunker = world.fetch.chunker
+        assert chunker is not None
+        used = chunker.usage.used
+
+        def meanwhile(covering: range) -> None:
+            used(covering)
+            if change == "evicted":
+                chunker.usage.evictions += 1
+            elif change == "found lying":
+                world.fetch.lies += 1
+
+        monkeypatch.setattr(chunker.usage, "used", meanwhile)
+        sent: list[bytes] = []
+        buffer = memoryview(bytearray(1_000))
+        outcome = world.file.answer(500, 1_000, 0, buffer, lambda data: sent.append(bytes(data)))
+        if change == "nothing":
+            assert (outcome, sent) == (Answered.SENT, [DATA[500:1_500]])
+        else:
+            assert (outcome, sent) == (Answered.ELSEWHERE, [])
 
 
 async def test_fill_fetches_the_rest_after_the_first_open_once(tmp_path: Path) -> None:
