@@ -64,7 +64,7 @@ class Circuit:
         self._until = 0.0
         self._asked = ""
         self._failures = 0
-        self._reason = ""
+        self._reason = self._blamed = ""
         self._since = self._next = 0.0
         self._rest = _FIRST_REST
         self._probing = False
@@ -85,8 +85,9 @@ class Circuit:
                 return
             if now < self._next:
                 wait = min(_LOOK, self._next - now) if self._probing else self._next - now
-                text = f"it is not asked for a moment, after {self._failures} failures: {self._reason}"
-                raise HostResting(text, source=self.host, retry_after=wait, asked=False)
+                # The cause comes first, whatever was to blame: which of several tries a person is told of is chance.
+                text = f"{self._reason}; nothing is asked for a moment, after {self._failures} failures"
+                raise HostResting(text, source=self._blamed, retry_after=wait, asked=False)
             self._probing = True
             self._next = now + self._probe_time
 
@@ -122,6 +123,7 @@ class Circuit:
                 self._next = now + self._rest / 2 + self._clock.jitter(self._rest / 2)
                 self._probing = False
             self._reason = str(error).removeprefix(f"{self.host}: ")
+            self._blamed = self.host if error.source in ("", self.host) else ""  # else the reason names it, as a proxy
             if not self._said and now - self._since >= _WORTH_A_LINE:
                 self._said = True
                 log.warning("%s is in trouble, and is asked only now and then: %s", self.host, self._reason)

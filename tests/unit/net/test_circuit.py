@@ -63,9 +63,18 @@ def test_it_opens_after_failures_in_a_row_only(clock: FakeClock) -> None:
 
 def test_open_it_refuses_at_once_and_says_why(clock: FakeClock) -> None:
     circuit = opened(clock)
-    with pytest.raises(HostResting, match="h: it is not asked for a moment, after 3 failures: Connection reset"):
+    with pytest.raises(HostResting, match=r"^h: Connection reset; nothing is asked for a moment, after 3 failures$"):
         circuit.enter()
     assert circuit.trouble == "Connection reset"
+
+
+def test_open_it_blames_who_was_to_blame_first(clock: FakeClock) -> None:
+    """A person sees the last of several tries, and which one that is depends on chance."""
+    circuit = circuit_of(clock)
+    for _ in range(FAILURES):
+        circuit.failed(TransportError("Connection refused; it was to ask h", source="the proxy p (https_proxy)"))
+    with pytest.raises(HostResting, match=r"^the proxy p .https_proxy.: Connection refused; it was to ask h; nothing"):
+        circuit.enter()
 
 
 def test_after_its_rest_one_request_may_try(clock: FakeClock) -> None:
