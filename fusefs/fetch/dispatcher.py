@@ -6,7 +6,9 @@ locks, and runs a worker thread.  Knows priorities, shares, memory and locks; no
 
 from __future__ import annotations
 
+import contextlib
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -14,16 +16,20 @@ import trio
 from fusefs.cache.memory.buffers import Buffers
 from fusefs.errors import CacheError, Forsaken, StreamTaken
 from fusefs.fetch.flight import Priority
+from fusefs.fetch.landings import Landings
 from fusefs.fetch.shares import Shares
-from fusefs.fetch.spans import plan, span_limit
+from fusefs.fetch.spans import plan, runs, span_limit
 from fusefs.fetch.wholestream import Streams, WholeStream
 from fusefs.fetch.worker import fetch_span
 from fusefs.system.files import PIECE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fusefs.cache.memory.buffer import Buffer
     from fusefs.fetch.flight import Flight
     from fusefs.fetch.flights import Flights
+    from fusefs.fetch.landings import Over
     from fusefs.fetch.shares import Worker
     from fusefs.fetch.tasks import Tasks
     from fusefs.values.counters import Counters
@@ -94,12 +100,7 @@ class Dispatcher:
             self._short = not prefetch  # the memory that comes free next is a reader's
             return False
         self._flights.queue.served(flight)
-        locked: dict[int, Flight] = {}
-        for index in span:
-            one = flight.of[index]
-            one.started = True
-            if self._lock(one):
-                locked[index] = one
+        locked = self._lock_all([flight.of[index] for index in span])
         if locked:
             self._spawn(flight, locked, buffer, prefetch=prefetch)
         else:
@@ -118,6 +119,17 @@ class Dispatcher:
         limit = span_limit(self._flights.rate.at(trio.current_time()), self._settings.span_size)
         return plan(chunker.chunks, flight.index, limit, wanted)
 
+    def _lock_all(self, span: Sequence[Flight]) -> dict[int, Flight]:
+        """Start the flights of a span: those whose chunks nobody else has, by index."""
+        for flight in span:
+            flight.started = True
+        chunker, first = span[0].chunker, span[0].index
+        # All at once where that goes, which is nearly always.
+        with contextlib.suppress(CacheError):
+            if len(span) > 1 and chunker.try_lock(first, len(span)):
+                return {flight.index: flight for flight in span if self._is_absent(flight)}
+        return {flight.index: flight for flight in span if self._lock(flight)}
+
     def _lock(self, flight: Flight) -> bool:
         """Take the chunk's lock between processes; a chunk that another one has is parked."""
         try:
@@ -128,7 +140,10 @@ class Dispatcher:
         if not free:
             self._flights.park(flight)
             return False
-        # Its last holder may have finished between our look at the map and the lock.
+        return self._is_absent(flight)
+
+    def _is_absent(self, flight: Flight) -> bool:
+        """Look again at a chunk that is locked now: its last holder may have finished since our look at the map."""
         if flight.chunker.present(flight.index):
             flight.chunker.unlock(flight.index)
             self._flights.land(flight)
@@ -145,8 +160,7 @@ class Dispatcher:
         first, flights = stream.first, stream.flights
         chunker = first.chunker
 
-        def landed(index: int, error: BaseException | None) -> None:
-            self._token.run_sync_soon(self._landed, flights[index], worker, error)
+        landings = Landings(flights, self._token, partial(self._landed, worker))
 
         def wanted() -> bool:
             # Copied: a stream of all takes others along meanwhile.  A generator would be two calls more in each read.
@@ -165,13 +179,14 @@ class Dispatcher:
                     first.of.origins,
                     buffer,
                     self._counters,
-                    landed,
+                    landings.add,
                     worker.pulse,
                     stream,
                     wanted,
                     limiter=self._threads,
                 )
         finally:
+            landings.hand_over()
             self._buffers.give(buffer)
             self._shares.end(worker)
             self._streams.end(stream)
@@ -179,15 +194,21 @@ class Dispatcher:
             if self._waiting or self._shares.running:  # else there is nothing to start, and nothing to be idle beside
                 self._flights.stirred.set()
 
-    def _landed(self, flight: Flight, worker: Worker, error: BaseException | None) -> None:
-        """One chunk of a span is over (on the event loop)."""
-        flight.chunker.unlock(flight.index)
-        # Of what was forsaken somebody may want this one again since.
-        if isinstance(error, StreamTaken) or (isinstance(error, Forsaken) and flight.wanted):
-            self._flights.requeue(flight)
-            return
-        if error is None:
-            size, now = flight.chunker.chunks.size_of(flight.index), trio.current_time()
+    def _landed(self, worker: Worker, over: Sequence[Over]) -> None:
+        """Chunks of a span are over (on the event loop)."""
+        chunker = over[0][0].chunker
+        for run in runs(sorted(flight.index for flight, _ in over)):
+            chunker.unlock(run.start, len(run))
+        size, now = (
+            sum(chunker.chunks.size_of(flight.index) for flight, error in over if error is None),
+            trio.current_time(),
+        )
+        if size:
             self._flights.rate.add(size, now)
             worker.limit.landed(size, now)
-        self._flights.land(flight, error)
+        for flight, error in over:
+            # Of what was forsaken somebody may want this one again since.
+            if isinstance(error, StreamTaken) or (isinstance(error, Forsaken) and flight.wanted):
+                self._flights.requeue(flight)
+            else:
+                self._flights.land(flight, error)

@@ -11,6 +11,8 @@ from fusefs.fetch.use import Use
 from fusefs.sources.failover import Failover
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.values.digest import Digest
 
@@ -64,6 +66,8 @@ class Flight:
         readers: how many wait for it.
         foreseen: somebody wants it who does not wait, or not for it alone.
         started: a worker has it; it cannot be promoted any more.
+        hand_over: lands what is over of its span, this one too; None as long as it is not.
+        waiting: how many wait for just this one at this moment; who ends it hurries then.
         landed: nobody needs to wait any more.
         error: why it failed.
     """
@@ -74,6 +78,7 @@ class Flight:
         "chunker",
         "error",
         "foreseen",
+        "hand_over",
         "host",
         "index",
         "landed",
@@ -81,6 +86,7 @@ class Flight:
         "priority",
         "readers",
         "started",
+        "waiting",
     )
 
     def __init__(self, of: BlobFlights, chunker: Chunker, index: int, priority: Priority) -> None:
@@ -93,6 +99,8 @@ class Flight:
         self.readers = 0
         self.foreseen = priority != Priority.DEMAND
         self.started = False
+        self.hand_over: Callable[[], None] | None = None
+        self.waiting = 0
         self.landed = False
         self.error: BaseException | None = None
         self._done = trio.Event()
@@ -114,7 +122,14 @@ class Flight:
         Raises:
             FusefsError: a new one for each who waits, from the one that happened.
         """
-        await self._done.wait()
+        self.waiting += 1
+        try:
+            # Looked at after we were counted: whose chunk was over before that saw nobody wait, and takes his time.
+            if self.hand_over is not None:
+                self.hand_over()
+            await self._done.wait()
+        finally:
+            self.waiting -= 1
         if self.error is not None:
             raise again(self.error)
 

@@ -151,8 +151,8 @@ def is_locked(fd: int, off: int) -> bool:
     return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
 
 
-def unlock(fd: int, off: int) -> None:
-    """Release the lock on byte `off`."""
-    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, off, 1))
+def unlock(fd: int, off: int, count: int = 1) -> None:
+    """Release the locks on `count` bytes from `off` on."""
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, off, count))
     with _given_back:
         _given_back.notify_all()

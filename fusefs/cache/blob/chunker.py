@@ -77,20 +77,20 @@ class Chunker(StoredBlob):
 
     # Getting bytes in
 
-    def try_lock(self, index: int) -> bool:
-        """Take chunk `index` for fetching or proving; False when another process has it.
+    def try_lock(self, index: int, count: int = 1) -> bool:
+        """Take `count` chunks from `index` on for fetching or proving; False, and none, when others have some.
 
         Raises:
             CacheError: this file system has no such locks.
         """
         try:
-            return self.map.try_lock_chunk(index)
+            return self.map.try_lock_chunk(index, count)
         except OSError as exc:
             raise disk_error(self.place.map, exc) from exc
 
-    def unlock(self, index: int) -> None:
-        """Give chunk `index` back."""
-        self.map.unlock_chunk(index)
+    def unlock(self, index: int, count: int = 1) -> None:
+        """Give `count` chunks from `index` on back."""
+        self.map.unlock_chunk(index, count)
 
     def put(self, chunk: Chunk, digest: Digest, reader: Reader) -> None:
         """Take exactly `chunk.size` bytes from `reader`, verify and store them; nothing if present.  Blocking.

@@ -245,16 +245,16 @@ class ChunkMap:
         """The state of each chunk as it is now."""
         return self._view[_STATES_AT : _STATES_AT + self._count]
 
-    def try_lock_chunk(self, index: int) -> bool:
-        """Single flight between processes: take chunk `index`; False when another process has it."""
+    def try_lock_chunk(self, index: int, count: int = 1) -> bool:
+        """Single flight between processes: take `count` chunks; False, and none, when another process has one."""
         with step("chunk locked"):
-            return self.fd < 0 or locks.try_lock(self.fd, _STATES_AT + index)
+            return self.fd < 0 or locks.try_lock(self.fd, _STATES_AT + index, count=count)
 
-    def unlock_chunk(self, index: int) -> None:
-        """Give chunk `index` back."""
+    def unlock_chunk(self, index: int, count: int = 1) -> None:
+        """Give `count` chunks from `index` on back."""
         if self.fd >= 0:
             with contextlib.suppress(OSError), step("chunk unlocked"):  # the end of the process frees it, too
-                locks.unlock(self.fd, _STATES_AT + index)
+                locks.unlock(self.fd, _STATES_AT + index, count)
 
     @contextlib.contextmanager
     def locked(self, lock: Lock) -> Iterator[None]:

@@ -137,6 +137,29 @@ async def test_p9_a_chunk_whose_holder_gave_up_is_fetched(tmp_path: Path) -> Non
         assert world.source.bytes_asked == 3_000
 
 
+async def test_p9_what_another_process_brought_before_a_span_is_locked_is_not_fetched(tmp_path: Path) -> None:
+    async with running(tmp_path, DATA) as world:
+        chunker = await world.fetcher.open(world.fetch)
+        with opened(tmp_path, DATA, 1000) as other:
+            for index in range(4):
+                world.fetcher._flights.want(world.fetch.flights, chunker, index, Priority.READ_AHEAD)
+            fill(other, DATA, 1)  # no await since: the dispatcher has not looked
+            await until(lambda: not world.fetch.flights)
+        assert world.source.bytes_asked == 3_000
+
+
+async def test_p9_all_chunks_of_a_span_are_locked_while_it_comes_and_free_after_it(tmp_path: Path) -> None:
+    async with running(tmp_path, DATA) as world:
+        world.source.gate.clear()
+        await want(world, 0, 1, 2, 3)
+        await in_flight(world, 1)
+        with opened(tmp_path, DATA, 1000) as other:
+            assert [other.try_lock(index) for index in range(5)] == [False, False, False, False, True]
+            world.source.gate.set()
+            await until(lambda: not world.fetch.flights)
+            assert [other.try_lock(index) for index in range(4)] == [True] * 4
+
+
 async def test_p5_a_claim_whose_holder_died_is_hashed_and_not_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,7 +181,7 @@ async def test_p5_a_claim_whose_holder_died_is_hashed_and_not_fetched(
 async def test_a_file_system_without_locks_is_an_error_and_not_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*args: object) -> bool:
+    def refuse(*args: object, **_: object) -> bool:
         raise OSError(37, "No locks available")
 
     async with running(tmp_path, DATA) as world:
