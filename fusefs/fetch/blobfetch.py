@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
-    from fusefs.prefetch.policy import Prefetch
+    from fusefs.fetch.foresight import Foresight
     from fusefs.prefetch.siblings import Siblings
     from fusefs.sources.bound import BoundSource
     from fusefs.sources.failover import Failover
@@ -68,7 +68,7 @@ class BlobFetch:
         self.flights = BlobFlights(blob.digest)
         self.use = self.flights.use
         self.chunker: Chunker | None = None
-        self.prefetch: Prefetch | None = None
+        self.prefetch: Foresight | None = None
         self.early: list[tuple[int, int]] = []
         self.keeping = False
         self.readers: list[tuple[int, int]] = []

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.fetch.flights import Flights
+    from fusefs.fetch.foresight import Foresight
     from fusefs.fetch.tasks import Tasks
     from fusefs.formats.extents import Extents
-    from fusefs.prefetch.policy import Prefetch
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class HeaderReader:
         # A header may take 100 ms of a core: of a thousand models that are opened at once, one at a time.
         self._turn = trio.Lock()
 
-    def start(self, fetch: BlobFetch, chunker: Chunker, prefetch: Prefetch, off: int) -> None:
+    def start(self, fetch: BlobFetch, chunker: Chunker, prefetch: Foresight, off: int) -> None:
         """Read the header and tell `prefetch`, now that somebody reads at `off`; or not yet, and ask again.
 
         What is on its way to a reader is waited for, and its first chunk fetched only where that costs little.
@@ -51,7 +51,7 @@ class HeaderReader:
             fetch.use.hold()
             self._tasks.start_soon(self._read, fetch, chunker, prefetch)
 
-    async def _read(self, fetch: BlobFetch, chunker: Chunker, prefetch: Prefetch) -> None:
+    async def _read(self, fetch: BlobFetch, chunker: Chunker, prefetch: Foresight) -> None:
         try:
             extents = await self._extents(fetch, chunker)
         except InvalidHeader as exc:

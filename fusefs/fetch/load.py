@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from fusefs.fetch.foresight import Foresight
 from fusefs.prefetch.policy import Prefetch
 
 if TYPE_CHECKING:
@@ -19,11 +20,11 @@ _COLD = 10
 """A load begins cold when less than this part of the blob is on disk."""
 
 
-def prefetch_of(chunker: Chunker, cache: DiskCache, settings: Settings) -> Prefetch:
+def prefetch_of(chunker: Chunker, cache: DiskCache, settings: Settings) -> Foresight:
     """The policies for a blob that was just opened.  Blocking, but short."""
     cold = not chunker.sealed and _COLD * chunker.present_bytes < chunker.blob.size
     kept = cache.trace(chunker.blob) if cold else None
-    return Prefetch(chunker.chunks, most_ahead(settings), kept=kept, cold=cold, without=settings.without)
+    return Foresight(Prefetch(chunker.chunks, most_ahead(settings), kept=kept, cold=cold, without=settings.without))
 
 
 def most_ahead(settings: Settings) -> int:

@@ -5,6 +5,7 @@ Nothing in here is waited for by a reader, and nothing fails: a hint that comes 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -13,11 +14,13 @@ from fusefs.fetch.flight import Priority
 from fusefs.fetch.headerreader import HeaderReader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.fetch.flights import Flights
+    from fusefs.fetch.foresight import Foresight
     from fusefs.fetch.tasks import Tasks
-    from fusefs.prefetch.policy import Prefetch
     from fusefs.values.trace import Trace
 
 _EARLY = 64
@@ -25,7 +28,7 @@ _EARLY = 64
 
 
 class Prefetcher:
-    """Belongs to one fetcher; lives on the event loop."""
+    """Belongs to one fetcher; lives on the event loop, but for `answered`."""
 
     def __init__(self, flights: Flights, tasks: Tasks) -> None:
         self._flights = flights
@@ -42,7 +45,35 @@ class Prefetcher:
         if chunker.sealed or chunker.by_whole:
             return
         rate = self._flights.rate.at(trio.current_time())
-        for ahead in prefetch.observe(off, size, rate, tight=chunker.full is not None):
+        ranges = prefetch.observe(off, size, rate, tight=chunker.full is not None)
+        self._follow(fetch, chunker, prefetch, off, ranges)
+
+    def answered(self, fetch: BlobFetch, chunker: Chunker, off: int, size: int) -> Callable[[], None] | None:
+        """A thread has answered a read of [off, off+size).  For any thread.
+
+        Returns:
+            What is to be done about it on the event loop; None, as nearly always, when there is nothing.
+        """
+        prefetch = fetch.prefetch
+        if prefetch is None or chunker.sealed or chunker.by_whole:
+            return None
+        # As the event loop saw it last: of a link on which nothing has come for a while that is a better guess than 0.
+        rate = self._flights.rate.value
+        ranges = prefetch.answered(off, size, rate, tight=chunker.full is not None)
+        if ranges or prefetch.wants_header or prefetch.record_grown:
+            return partial(self._follow_thread, fetch, prefetch, off, ranges)
+        return None
+
+    def _follow_thread(self, fetch: BlobFetch, prefetch: Foresight, off: int, ranges: Sequence[range]) -> None:
+        # The blob may have been closed or sealed since the thread looked, or opened by another list.
+        chunker = fetch.chunker
+        if chunker is not None and fetch.prefetch is prefetch and not chunker.sealed:
+            self._follow(fetch, chunker, prefetch, off, ranges)
+
+    def _follow(
+        self, fetch: BlobFetch, chunker: Chunker, prefetch: Foresight, off: int, ranges: Sequence[range]
+    ) -> None:
+        for ahead in ranges:
             for index in chunker.missing(ahead.start, len(ahead)):
                 self._flights.want(fetch.flights, chunker, index, Priority.READ_AHEAD)
         if prefetch.wants_header:
@@ -73,7 +104,7 @@ class Prefetcher:
             fetch.keeping = True
             self._tasks.start_soon(self._keep, fetch, prefetch, trace)
 
-    async def _keep(self, fetch: BlobFetch, prefetch: Prefetch, trace: Trace) -> None:
+    async def _keep(self, fetch: BlobFetch, prefetch: Foresight, trace: Trace) -> None:
         try:
             await self._tasks.threads.run(fetch.keep, trace)
         except Exception as exc:  # it must not end the mount

@@ -114,9 +114,10 @@ class BlobFile:
         return Answered.SENT
 
     def _served(self, chunker: Chunker, off: int, size: int) -> None:
-        """A thread has answered a read: what follows from it is done on the event loop."""
+        """A thread has answered a read: what follows from it, if anything does, is done on the event loop."""
         if not chunker.sealed:
-            self._fetcher.hearsay.tell(partial(self._prefetcher.observe, self._fetch, off, size))
+            if (to_do := self._prefetcher.answered(self._fetch, chunker, off, size)) is not None:
+                self._fetcher.hearsay.tell(to_do)
             return
         with self._pages_lock:  # other threads see reads, too
             ahead = self._pages.observe(off, size, math.inf)

@@ -31,9 +31,10 @@ from tests.mounts import PATIENCE, start
 from tests.world import quiet, running, some_bytes, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from fusefs.cache.blob.chunker import Chunker
     from fusefs.fetch.blobfetch import BlobFetch
     from tests.mounts import Mount, Mounter
     from tests.world import World
@@ -228,13 +229,13 @@ async def test_the_prefetcher_hears_of_reads_that_threads_have_answered(
     async with live(tmp_path, timeout=60.0) as (world, mount):
         await mount.run(read_at, mount.path / "model", 0, CHUNK)
         seen: list[tuple[int, int]] = []
-        true = world.fetcher.prefetcher.observe
+        true = world.fetcher.prefetcher.answered
 
-        def observe(fetch: BlobFetch, off: int, size: int) -> None:
+        def answered(fetch: BlobFetch, chunker: Chunker, off: int, size: int) -> Callable[[], None] | None:
             seen.append((off, size))
-            true(fetch, off, size)
+            return true(fetch, chunker, off, size)
 
-        monkeypatch.setattr(world.fetcher.prefetcher, "observe", observe)
+        monkeypatch.setattr(world.fetcher.prefetcher, "answered", answered)
         await mount.run(partial(read_at, mount.path / "model", 8192, 4096, direct=True))
         with trio.fail_after(PATIENCE):
             await until(lambda: (8192, 4096) in seen)
