@@ -100,7 +100,7 @@ class Dispatcher:
             self._short = not prefetch  # the memory that comes free next is a reader's
             return False
         self._flights.queue.served(flight)
-        locked = self._lock_all([flight.of[index] for index in span])
+        locked = self._lock_all(flight, span)
         if locked:
             self._spawn(flight, locked, buffer, prefetch=prefetch)
         else:
@@ -119,16 +119,21 @@ class Dispatcher:
         limit = span_limit(self._flights.rate.at(trio.current_time()), self._settings.span_size)
         return plan(chunker.chunks, flight.index, limit, wanted)
 
-    def _lock_all(self, span: Sequence[Flight]) -> dict[int, Flight]:
+    def _lock_all(self, first: Flight, span: range) -> dict[int, Flight]:
         """Start the flights of a span: those whose chunks nobody else has, by index."""
-        for flight in span:
+        take = self._lock
+        if len(span) > 1:
+            # All at once where that goes, which is nearly always.
+            with contextlib.suppress(CacheError):
+                if first.chunker.try_lock(span.start, len(span)):
+                    take = self._is_absent
+        locked = {}
+        for index in span:
+            flight = first.of[index]
             flight.started = True
-        chunker, first = span[0].chunker, span[0].index
-        # All at once where that goes, which is nearly always.
-        with contextlib.suppress(CacheError):
-            if len(span) > 1 and chunker.try_lock(first, len(span)):
-                return {flight.index: flight for flight in span if self._is_absent(flight)}
-        return {flight.index: flight for flight in span if self._lock(flight)}
+            if take(flight):
+                locked[index] = flight
+        return locked
 
     def _lock(self, flight: Flight) -> bool:
         """Take the chunk's lock between processes; a chunk that another one has is parked."""
@@ -196,14 +201,14 @@ class Dispatcher:
 
     def _landed(self, worker: Worker, over: Sequence[Over]) -> None:
         """Chunks of a span are over (on the event loop)."""
-        chunker = over[0][0].chunker
-        for run in runs(sorted(flight.index for flight, _ in over)):
+        chunker, size, indices = over[0][0].chunker, 0, []
+        for flight, error in over:
+            indices.append(flight.index)
+            size += chunker.chunks.size_of(flight.index) if error is None else 0
+        for run in runs(sorted(indices)):
             chunker.unlock(run.start, len(run))
-        size, now = (
-            sum(chunker.chunks.size_of(flight.index) for flight, error in over if error is None),
-            trio.current_time(),
-        )
         if size:
+            now = trio.current_time()
             self._flights.rate.add(size, now)
             worker.limit.landed(size, now)
         for flight, error in over:

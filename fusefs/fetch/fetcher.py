@@ -16,7 +16,7 @@ Invariants
 
 Timeline of a cold read
     BlobFile.read → ensure → flights queued (demand) → dispatcher: span, locks → worker thread: per chunk fill, then
-    `run_sync_soon(_landed)` → unlock, flight lands, waiters look again → pread.  `ensure` is one round of it; who
+    `Landings.add` → unlock, flights land, waiters look again → pread.  `ensure` is one round of it; who
     reads looks again and may ask for another.
 
 Floors, each knowing those below it: flights and tasks; prefetcher, dispatcher; prover; opener; completion, siblings;

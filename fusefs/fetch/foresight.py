@@ -25,10 +25,14 @@ _FEW = 4
 
 
 class Foresight:
-    """Of one blob.  Thread-safe."""
+    """Of one blob.  Thread-safe.
 
-    def __init__(self, prefetch: Prefetch) -> None:
-        self._prefetch = prefetch
+    Attributes:
+        policies: for a look at one of their attributes; who calls a method does so here.
+    """
+
+    def __init__(self, policies: Prefetch) -> None:
+        self.policies = policies
         self._lock = threading.Lock()
         self._held: list[tuple[int, int]] = []
         self._bytes = 0
@@ -37,28 +41,26 @@ class Foresight:
     def observe(self, off: int, size: int, rate: float, *, tight: bool = False) -> list[range]:
         """Show a read of [off, off+size) to the policies; see `Prefetch.observe`."""
         with self._lock:
-            return self._show_held(rate, tight=tight) + self._show(off, size, rate, tight=tight)
+            found = self._show_held(rate, tight=tight) if self._held else []
+            self._last = off + size
+            return found + self.policies.observe(off, size, rate, tight=tight)
 
     def answered(self, off: int, size: int, rate: float, *, tight: bool = False) -> list[range]:
         """The same of a read that did not wait: alone where nobody has read near there, else with others."""
         with self._lock:
-            if self._last < 0 or abs(off - self._last) > _TOGETHER:
-                return self._show_held(rate, tight=tight) + self._show(off, size, rate, tight=tight)
+            near = abs(off - self._last) <= _TOGETHER and self._last >= 0
             self._last = off + size
+            if not near:
+                found = self._show_held(rate, tight=tight) if self._held else []
+                return found + self.policies.observe(off, size, rate, tight=tight)
             self._held.append((off, off + size))
             self._bytes += size
             if self._bytes < _TOGETHER and len(self._held) < _FEW:
                 return []
             return self._show_held(rate, tight=tight)
 
-    def _show(self, off: int, size: int, rate: float, *, tight: bool) -> list[range]:
-        self._last = off + size
-        return self._prefetch.observe(off, size, rate, tight=tight)
-
     def _show_held(self, rate: float, *, tight: bool) -> list[range]:
-        """Show what was held back, neighbours as one read."""
-        if not self._held:
-            return []
+        """Show what was held back, something at least: neighbours as one read."""
         held, self._held, self._bytes = sorted(self._held), [], 0  # threads have them in any order
         found: list[range] = []
         start, stop = held[0]
@@ -66,42 +68,33 @@ class Foresight:
             if off <= stop:
                 stop = max(stop, end)
             else:
-                found += self._prefetch.observe(start, stop - start, rate, tight=tight)
+                found += self.policies.observe(start, stop - start, rate, tight=tight)
                 start, stop = off, end
-        return found + self._prefetch.observe(start, stop - start, rate, tight=tight)
-
-    @property
-    def wants_header(self) -> bool:
-        """See `Prefetch.wants_header`."""
-        return self._prefetch.wants_header
+        return found + self.policies.observe(start, stop - start, rate, tight=tight)
 
     def header_begun(self) -> None:
         """See `Prefetch.header_begun`."""
         with self._lock:
-            self._prefetch.header_begun()
+            self.policies.header_begun()
 
     def header_failed(self) -> None:
         """See `Prefetch.header_failed`."""
         with self._lock:
-            self._prefetch.header_failed()
+            self.policies.header_failed()
 
     def header_read(self, extents: Extents | None) -> None:
         """See `Prefetch.header_read`."""
         with self._lock:
-            self._prefetch.header_read(extents)
-
-    @property
-    def record_grown(self) -> bool:
-        """See `Prefetch.record_grown`."""
-        return self._prefetch.record_grown
+            self.policies.header_read(extents)
 
     def unsaved_record(self) -> Trace | None:
         """See `Prefetch.unsaved_record`; what was held back is in it."""
         with self._lock:
-            self._show_held(0.0, tight=False)
-            return self._prefetch.unsaved_record()
+            if self._held:
+                self._show_held(0.0, tight=False)
+            return self.policies.unsaved_record()
 
     def record_saved(self, trace: Trace) -> None:
         """See `Prefetch.record_saved`."""
         with self._lock:
-            self._prefetch.record_saved(trace)
+            self.policies.record_saved(trace)

@@ -1,6 +1,7 @@
 """Hearsay: what threads that answer reads have to tell the event loop.
 
-The prefetcher lives there.  A read that is answered by a thread wakes it once for as many as come until it looks.
+The prefetcher lives there.  What follows from the reads that threads answer wakes it once for as much as comes until
+it looks.
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ class Prefetcher:
             return
         rate = self._flights.rate.at(trio.current_time())
         ranges = prefetch.observe(off, size, rate, tight=chunker.full is not None)
-        self._follow(fetch, chunker, prefetch, off, ranges)
+        if ranges or prefetch.policies.wants_header or prefetch.policies.record_grown:
+            self._follow(fetch, chunker, prefetch, off, ranges)
 
     def answered(self, fetch: BlobFetch, chunker: Chunker, off: int, size: int) -> Callable[[], None] | None:
         """A thread has answered a read of [off, off+size).  For any thread.
@@ -60,7 +61,7 @@ class Prefetcher:
         # As the event loop saw it last: of a link on which nothing has come for a while that is a better guess than 0.
         rate = self._flights.rate.value
         ranges = prefetch.answered(off, size, rate, tight=chunker.full is not None)
-        if ranges or prefetch.wants_header or prefetch.record_grown:
+        if ranges or prefetch.policies.wants_header or prefetch.policies.record_grown:
             return partial(self._follow_thread, fetch, prefetch, off, ranges)
         return None
 
@@ -76,15 +77,15 @@ class Prefetcher:
         for ahead in ranges:
             for index in chunker.missing(ahead.start, len(ahead)):
                 self._flights.want(fetch.flights, chunker, index, Priority.READ_AHEAD)
-        if prefetch.wants_header:
+        if prefetch.policies.wants_header:
             self._headers.start(fetch, chunker, prefetch, off)
-        if prefetch.record_grown:
+        if prefetch.policies.record_grown:
             self.keep(fetch)
 
     def served(self, fetch: BlobFetch, chunker: Chunker, off: int) -> None:
         """What was asked for at `off` is here: perhaps it begins with a header."""
         prefetch = fetch.prefetch
-        if prefetch is not None and prefetch.wants_header:
+        if prefetch is not None and prefetch.policies.wants_header:
             self._headers.start(fetch, chunker, prefetch, off)
 
     def opened(self, fetch: BlobFetch, chunker: Chunker) -> None:

@@ -8,8 +8,8 @@ The policies are asked in the order of one list; the first that explains a read 
     sequential   any other file: the window of a reader who goes through it in order
 
 A new policy is a module with a class that has the one method of `Policy`, and a place in the list.  All are hints: they
-may cost bytes, never correctness.  `observe` runs for every read of a blob that is not whole, on the event loop, so it
-must cost microseconds.
+may cost bytes, never correctness.  `observe` runs for the reads of a blob that is not whole, one at a time and in the
+way of who reads, so it must cost microseconds.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def mounted(root: Path, data: bytes, source: FakeSource | None = None) -> Abstra
 
 def tensors_known(world: World) -> bool:
     prefetch = world.fetch.prefetch
-    return prefetch is not None and any(isinstance(policy, Tensors) for policy in prefetch._prefetch._policies)
+    return prefetch is not None and any(isinstance(policy, Tensors) for policy in prefetch.policies._policies)
 
 
 @pytest.mark.parametrize("vocabulary", [0, 5_000, 40_000])
