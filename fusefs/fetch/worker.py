@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.chunkmap import ARRIVED
+from fusefs.cache.blob.mapfile import ARRIVED
 from fusefs.errors import (
     CacheError,
     Cancelled,

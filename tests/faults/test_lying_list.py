@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 import trio
 
-from fusefs.cache.blob.chunkmap import _CONDEMNED_AT
+from fusefs.cache.blob.mapfile import CONDEMNED_AT
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.place import Place
 from fusefs.errors import FusefsError, TransportError
@@ -223,7 +223,7 @@ async def test_p1_a_list_whose_verdict_was_cut_off_by_a_crash_is_not_served_by_a
     async with process(tmp_path, liar) as fs:
         assert await read(fs, handle_of(fs), 0, 150) == LIE[:150]
     with Place(tmp_path, BLOB.digest).map.open("r+b") as file:
-        file.seek(_CONDEMNED_AT)
+        file.seek(CONDEMNED_AT)
         file.write(b"\x01")
     async with process(tmp_path, honest) as fs:
         handle = handle_of(fs)

@@ -28,8 +28,8 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT
 from fusefs.cache.blob.direct import DirectFile
+from fusefs.cache.blob.mapfile import ABSENT, ARRIVED, CLAIMED, PRESENT
 from fusefs.cache.blob.prefix import PrefixHash
 from fusefs.cache.blob.readback import ReadBack
 from fusefs.cache.blob.stored import StoredBlob

@@ -19,7 +19,7 @@ import os
 from typing import TYPE_CHECKING
 
 from fusefs.cache.blob.backing import Repair, repair_of
-from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, Lock
+from fusefs.cache.blob.mapfile import ABSENT, ARRIVED, CLAIMED, PRESENT, Lock
 from fusefs.cache.blob.native import set_native
 from fusefs.cache.blob.standstill import standstill
 from fusefs.errors import BlobQuarantined, DigestMismatch, InvalidChunkList
