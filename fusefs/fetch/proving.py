@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.cache.blob.sealing import seal
-from fusefs.errors import BlobQuarantined, CacheError, DigestMismatch, Forsaken, FusefsError
+from fusefs.errors import BlobQuarantined, CacheError, DigestMismatch, Forsaken, FusefsError, Superseded
 from fusefs.fetch.bulk import fetch_all
 from fusefs.fetch.flight import Priority, again
 from fusefs.system.cores import Cores
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from fusefs.fetch.prefetcher import Prefetcher
     from fusefs.fetch.tasks import Tasks
     from fusefs.values.digest import Digest
+
+_LOOK_AGAIN = (BlobQuarantined, Superseded)
+"""Ends of a blob that comes as a whole after which there may be another way to it."""
 
 _STEP = 8
 """Chunks that the running hash reads back in one go; between steps others get their turn at the disk."""
@@ -120,6 +123,7 @@ class Prover:
         Raises:
             BlobQuarantined: the list lied; with another source left the blob starts again from there.
             DigestMismatch: a blob without a list is not what it should be; it was dropped.
+            Superseded: other files lie there by now; those that are open can be read, and no more.
             CacheError: the disk does not let us.
         """
         try:
@@ -133,7 +137,8 @@ class Prover:
     async def whole(self, fetch: BlobFetch, chunker: Chunker, scope: trio.CancelScope) -> None:
         """Wait until a blob without a list is here and proved; every bit of progress moves the deadline of `scope`.
 
-        That its list has turned out to lie is no failure where another way is left: look again.
+        That its list has turned out to lie, or that others have put something in its place, is no failure where another
+        way is left: look again.
 
         Raises:
             DigestMismatch: no source has it right.
@@ -157,7 +162,7 @@ class Prover:
             whole.waiters.discard(scope)
             if killed and not whole.waiters:
                 self._forsake(fetch, chunker, whole)
-        if whole.error is not None and (fetch.quarantined or not isinstance(whole.error, BlobQuarantined)):
+        if whole.error is not None and (fetch.quarantined or not isinstance(whole.error, _LOOK_AGAIN)):
             raise again(whole.error)
 
     def _forsake(self, fetch: BlobFetch, chunker: Chunker, whole: _Whole) -> None:
@@ -181,6 +186,8 @@ class Prover:
             await self._until_sealed(fetch, chunker, whole)
         except Exception as exc:  # told to those who wait
             whole.error = exc
+            if isinstance(exc, Superseded):
+                fetch.supersede(chunker)  # what it has open can never be sealed, and so never be served
         finally:
             if self._wholes.get(fetch.blob.digest) is whole:
                 del self._wholes[fetch.blob.digest]
