@@ -219,6 +219,10 @@ class ChunkGone(CacheError):
     """A chunk that was there a moment ago is not any more: look again, and fetch it again."""
 
 
+class Superseded(CacheError):
+    """Another process has put other files, or another list, in the place of what is open here: open the blob anew."""
+
+
 class NotCached(CacheError):
     """The cache has no such blob or link."""
 

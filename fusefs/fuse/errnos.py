@@ -53,6 +53,7 @@ ERRNOS: dict[type[errors.FusefsError], int] = {
     errors.CacheFull: errno.EIO,
     errors.NotCached: errno.EIO,
     errors.ChunkGone: errno.EIO,
+    errors.Superseded: errno.EIO,
     errors.NoSuchEntry: errno.ENOENT,
     errors.NotAFolder: errno.ENOTDIR,
     errors.IsAFolder: errno.EISDIR,
