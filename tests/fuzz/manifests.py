@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
-from fusefs.artifacts.manifest import DOCKER_MANIFEST, MAX_LAYERS, OCI_INDEX, TITLE, Manifest, choose_from_index
-from fusefs.artifacts.ollama import OLLAMA, snapshot_of
+from fusefs.artifacts.index import choose_from_index
+from fusefs.artifacts.manifest import DOCKER_MANIFEST, MAX_LAYERS, OCI_INDEX, TITLE, Manifest
+from fusefs.artifacts.ollama import OLLAMA
 from fusefs.artifacts.paths import MAX_COMPONENT, MAX_DEPTH, MAX_PATH, check_path
+from fusefs.artifacts.snapshots import snapshot_of
 from fusefs.errors import InvalidInput, InvalidManifest
 from fusefs.values.chunklimits import MAX_BLOB_SIZE
 from fusefs.values.digest import Digest
@@ -56,7 +58,7 @@ def manifest(data: bytes) -> None:
 def index(data: bytes) -> None:
     """One digest, or none, or an error; and what is an index is no manifest."""
     try:
-        chosen = choose_from_index(data)
+        chosen = choose_from_index(data, "amd64")
     except InvalidManifest:
         return
     if chosen is None:

@@ -13,12 +13,11 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusefs.artifacts.manifest import ACCEPT, MAX_MANIFEST_SIZE, choose_from_index
+from fusefs.artifacts.manifest import ACCEPT, MAX_MANIFEST_SIZE
 from fusefs.errors import (
     DigestMismatch,
     InvalidChunkList,
     InvalidInput,
-    InvalidManifest,
     ModelNotFound,
     NotFound,
     PrivateAddress,
@@ -124,14 +123,8 @@ class RegistrySource:
         self._lock = threading.Lock()
 
     def manifest(self, name: Name) -> bytes:
-        """See `Source.manifest`.  An index of exactly one manifest is followed, unless the name pins a digest."""
-        raw = self._manifest(name, name.digest)
-        inner = choose_from_index(raw)
-        if inner is None:
-            return raw
-        if name.digest is not None:
-            raise InvalidManifest(f"{name.digest} is an index; name its manifest instead: @{inner}")
-        return self._manifest(name, inner, blobs=False)
+        """See `Source.manifest`."""
+        return self._manifest(name, name.digest)
 
     def chunk_list(self, name: Name, blob: Blob) -> ChunkList | None:
         """See `Source.chunk_list`.  Read whole and checked before anything is fetched by it."""
@@ -240,10 +233,10 @@ class RegistrySource:
             response.discard()
         raise AssertionError("the last turn returns or raises")
 
-    def _manifest(self, name: Name, digest: Digest | None, *, blobs: bool = True) -> bytes:
+    def _manifest(self, name: Name, digest: Digest | None) -> bytes:
         repository = f"/v2/{name.repository}"
         paths = [f"{repository}/manifests/{digest or name.tag}"]
-        if digest is not None and blobs:  # where Ollama's registry has it; others have it among the manifests
+        if digest is not None:  # where Ollama's registry has it; others have it among the manifests
             paths.insert(0, f"{repository}/blobs/{digest}")
         try:
             raw = self._first(name, paths)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fusefs.artifacts.index import choose_from_index
 from fusefs.artifacts.manifest import (
     DOCKER_MANIFEST,
     MAX_LAYERS,
@@ -15,7 +16,6 @@ from fusefs.artifacts.manifest import (
     OCI_INDEX,
     TITLE,
     Manifest,
-    choose_from_index,
 )
 from fusefs.errors import InvalidManifest
 from fusefs.values.chunklimits import MAX_BLOB_SIZE
@@ -63,14 +63,14 @@ def test_an_empty_config_is_none() -> None:
         ({}, ""),
         ({"name": "n"}, "n"),
         ({"annotations": {TITLE: "t"}}, "t"),
-        ({"name": "n", "annotations": {TITLE: "t"}}, "n"),
+        ({"name": "n", "annotations": {TITLE: "t"}}, "t"),
         ({"name": "", "annotations": {TITLE: "t"}}, "t"),
         ({"annotations": {"other": "x"}}, ""),
         ({"annotations": None}, ""),
         ({"name": "../unchecked"}, "../unchecked"),
     ],
 )
-def test_a_layer_is_called_by_its_name_else_its_title(more: dict[str, Any], name: str) -> None:
+def test_a_layer_is_called_by_its_title_else_its_name(more: dict[str, Any], name: str) -> None:
     assert Manifest.parse(raw(layers=[layer(**more)])).layers[0].name == name
 
 
@@ -143,7 +143,7 @@ def test_p10_a_manifest_of_100_mb_is_refused_unread() -> None:
         with pytest.raises(InvalidManifest, match="bytes, at most"):
             Manifest.parse(text)
         with pytest.raises(InvalidManifest, match="bytes, at most"):
-            choose_from_index(text)
+            choose_from_index(text, "amd64")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -185,19 +185,19 @@ def test_an_index_asks_for_one_of_its_manifests() -> None:
     index = json.dumps({"mediaType": OCI_INDEX, "manifests": [layer(A, 1)]}).encode()
     with pytest.raises(InvalidManifest, match="index of several manifests"):
         Manifest.parse(index)
-    assert choose_from_index(index) == A
+    assert choose_from_index(index, "amd64") == A
 
 
 def test_an_index_of_several_manifests_lets_a_person_choose() -> None:
     index = json.dumps({"manifests": [layer(A, 1), layer(B, 1)]}).encode()
     with pytest.raises(InvalidManifest, match=f"@{A}, @{B}"):
-        choose_from_index(index)
+        choose_from_index(index, "amd64")
 
 
 def test_what_is_no_index_chooses_nothing() -> None:
-    assert choose_from_index(raw(layers=[layer()])) is None
-    assert choose_from_index(b"{}") is None
+    assert choose_from_index(raw(layers=[layer()]), "amd64") is None
+    assert choose_from_index(b"{}", "amd64") is None
     with pytest.raises(InvalidManifest):
-        choose_from_index(b"!!!")
+        choose_from_index(b"!!!", "amd64")
     with pytest.raises(InvalidManifest, match="invalid digest"):
-        choose_from_index(b'{"manifests":[{"digest":"../x"}]}')
+        choose_from_index(b'{"manifests":[{"digest":"../x"}]}', "amd64")
