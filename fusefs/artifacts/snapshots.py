@@ -92,7 +92,7 @@ def _image(manifest: Manifest, mtime_ns: int, contents: Contents) -> list[File]:
     paths, files = Paths(), []
     for path, (part, mtime) in found.files.items():
         paths.add(path)
-        files.append(File(path, part, mtime or mtime_ns))
+        files.append(_file(path, part, mtime or mtime_ns))
     return files
 
 
@@ -153,7 +153,12 @@ class _Shown:
 
     def _take(self, path: str, part: Slice, mtime_ns: int) -> None:
         self._parts[path] = part
-        self.files.append(File(path, part, mtime_ns or self._mtime_ns))
+        self.files.append(_file(path, part, mtime_ns or self._mtime_ns))
+
+
+def _file(path: str, part: Slice, mtime_ns: int) -> File:
+    """An empty file of an archive needs nothing of it."""
+    return File(path, part if part.size or part.is_whole else b"", mtime_ns)
 
 
 def _names(manifest: Manifest, config: str, contents: Contents) -> list[str]:
