@@ -13,11 +13,13 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fusefs.artifacts.index import check_media_type
 from fusefs.artifacts.manifest import ACCEPT, MAX_MANIFEST_SIZE
 from fusefs.errors import (
     DigestMismatch,
     InvalidChunkList,
     InvalidInput,
+    InvalidManifest,
     ModelNotFound,
     NotFound,
     PrivateAddress,
@@ -258,6 +260,9 @@ class RegistrySource:
                 check_encoding(response)
                 body = response.read(MAX_MANIFEST_SIZE + 1)
                 check_document(response, body, "the manifest")
+                if len(body) > MAX_MANIFEST_SIZE:
+                    raise InvalidManifest(f"invalid manifest: at most {MAX_MANIFEST_SIZE} bytes are accepted")
+                check_media_type(body, response.headers.get("Content-Type", ""))
                 return body
             finally:
                 response.close()
