@@ -55,6 +55,10 @@ class InvalidHeader(InvalidInput):
     """The start of a file is no header of a known model format, or one that no honest writer writes."""
 
 
+class InvalidTar(InvalidInput):
+    """A tar archive that is damaged, or one that no honest writer writes."""
+
+
 class InvalidTrace(InvalidInput):
     """An access trace that is torn, rotten, of another blob, or longer than any that is kept."""
 

@@ -22,6 +22,7 @@ ERRNOS: dict[type[errors.FusefsError], int] = {
     errors.ListMemoryFull: errno.EIO,
     errors.InvalidManifest: errno.EIO,
     errors.InvalidHeader: errno.EIO,
+    errors.InvalidTar: errno.EIO,
     errors.InvalidTrace: errno.EIO,
     errors.InvalidSetting: errno.EIO,
     errors.SourceError: errno.EIO,
