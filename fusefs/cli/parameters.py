@@ -88,6 +88,7 @@ def _or_host(parse: Callable[[str], Reference]) -> Callable[[str], Reference | B
 
 SOURCE = _Text("source", _parse_name)
 SOURCE_OR_HOST = _Text("source", _or_host(_parse_name))
+PLACE = _Text("source", parse_reference)
 PLACE_OR_HOST = _Text("source", _or_host(parse_reference))
 SIZE = _Text("size", parse_size)
 SECONDS = _Text("seconds", parse_seconds)
