@@ -12,8 +12,9 @@ import click
 from fusefs.errors import InvalidInput, InvalidName, InvalidSetting
 from fusefs.system.places import needed_cache_home
 from fusefs.values.names import BaseUrl, Name, host_alone, without_user
-from fusefs.values.reference import Reference, is_local, is_path, parse_reference
+from fusefs.values.reference import Reference, is_local, is_path, parse_model, parse_reference
 from fusefs.values.settings import ABLATED, Settings, parse_age, parse_seconds, parse_size
+from fusefs.values.webtree import WebTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,12 +79,12 @@ def _parse_name(text: str) -> Name:
     """The name of a model; a folder of this machine is there already, and is only mounted."""
     if is_local(text):
         raise InvalidName(f"{text[:80]!r} is a folder of this machine: `fusefs mount` reads it in place")
-    return Name.parse(text)
+    return parse_model(text)
 
 
 def _or_host(parse: Callable[[str], Reference]) -> Callable[[str], Reference | BaseUrl]:
     """A host in the place of a model stands for the question what it has."""
-    return lambda text: (None if is_local(text) else host_alone(text)) or parse(text)
+    return lambda text: (None if is_local(text) or WebTree.read(text) else host_alone(text)) or parse(text)
 
 
 SOURCE = _Text("source", _parse_name)
