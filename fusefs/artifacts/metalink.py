@@ -101,7 +101,7 @@ class _Reader:
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if len(self._above) >= _DEEPEST:
             raise InvalidManifest(f"deeper than {_DEEPEST} elements")
-        name = name.removeprefix(_NAMESPACE)
+        name = name.removeprefix(_NAMESPACE) if name.startswith(_NAMESPACE) else ""
         if not self._above and name != "metalink":
             raise InvalidManifest("its first element is not that of Metalink 4")
         self._above.append(name)

@@ -89,8 +89,8 @@ class WebTree(Name):
     def from_path(cls, host: str, namespace: str, model: str, tag: str) -> Self:
         """See `Name.from_path`."""
         found = cls(namespace[1:], host, "", _decoded(model), tag)
-        known = found.scheme in (*WEB, *BUCKETS) and (tag == DEFAULT_TAG or _FILE_TAG.fullmatch(tag))
-        if not known or not _URL.fullmatch(f"s3://{host}/") or found.path != (host, namespace, model, tag):
+        known = tag == DEFAULT_TAG or _FILE_TAG.fullmatch(tag)
+        if not known or cls.read(str(found)) != found or found.path != (host, namespace, model, tag):
             raise InvalidName(f"invalid name: {str((host, namespace, model, tag))[:200]} is no path of a model")
         return found
 

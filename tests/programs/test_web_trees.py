@@ -72,18 +72,20 @@ def test_p2_a_file_that_is_replaced_amid_reading_is_an_error_and_no_mixture(
     size = 72 * MIB
     large.write_bytes(b"a" * size)
     shell("sha256sum large.bin >SHA256SUMS", folder)
-    with nginx(tmp_path / "nginx", f"root {folder.parents[1]}; limit_rate 20m;") as address:
-        with world.mount(
+    with (
+        nginx(tmp_path / "nginx", f"root {folder.parents[1]}; limit_rate 20m;") as address,
+        world.mount(
             f"http://{address}/models/Tiny/", options=("--unproved", "allow", "--timeout", "10s"), logs="has changed"
-        ) as mounted:
-            with open(mounted.path / "large.bin", "rb", buffering=0) as file:
-                assert file.read(4096) == b"a" * 4096
-                (folder / "new").write_bytes(b"b" * size)
-                os.replace(folder / "new", large)
-                with pytest.raises(OSError, match="Input/output error"):
-                    os.pread(file.fileno(), 4096, size - 8192)
-            with open(mounted.path / "large.bin", "rb") as file:
-                assert file.read(4096) == b"a" * 4096
+        ) as mounted,
+    ):
+        with open(mounted.path / "large.bin", "rb", buffering=0) as file:
+            assert file.read(4096) == b"a" * 4096
+            (folder / "new").write_bytes(b"b" * size)
+            os.replace(folder / "new", large)
+            with pytest.raises(OSError, match="Input/output error"):
+                os.pread(file.fileno(), 4096, size - 8192)
+        with open(mounted.path / "large.bin", "rb") as file:
+            assert file.read(4096) == b"a" * 4096
 
 
 METALINK = """<?xml version="1.0" encoding="UTF-8"?>
@@ -126,7 +128,9 @@ def test_p4_the_pieces_of_a_metalink_are_the_chunk_list(world: World, folder: Pa
     ],
     ids=["none", "rubbish", "outside", "page"],
 )
-def test_what_is_no_list_is_one_line(world: World, folder: Path, tmp_path: Path, content: bytes | None, said: str) -> None:
+def test_what_is_no_list_is_one_line(
+    world: World, folder: Path, tmp_path: Path, content: bytes | None, said: str
+) -> None:
     (folder / "SHA256SUMS").unlink()
     if content is not None:
         (folder / "SHA256SUMS").write_bytes(content)
