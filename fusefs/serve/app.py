@@ -129,7 +129,7 @@ class Registry:
         lines = iter(()) if request.method == "HEAD" else _lines(chunks)
         return TextResponse(lines, headers)
 
-    async def on_http_error(self, __request: Request, exc: Exception) -> Response:
+    async def on_http_error(self, _request: Request, exc: Exception) -> Response:
         """No such path, or a method that a read-only registry does not have."""
         assert isinstance(exc, HTTPException)
         return _error(exc.status_code, _CODES.get(exc.status_code, "UNKNOWN"), exc.detail, dict(exc.headers or {}))
