@@ -38,6 +38,22 @@ class _Text(click.ParamType):  # type: ignore[type-arg] # older clicks cannot be
             raise click.UsageError(str(exc), ctx) from exc
 
 
+_SHA256 = "fusefs.sha256"
+"""Key of the context's `meta`: the digest of `--sha256`, which is looked at before the SOURCEs are."""
+
+
+class _Source(_Text):
+    """A SOURCE, which `--sha256` makes the URL of one file."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        digest = ctx.meta.get(_SHA256, "") if ctx is not None else ""
+        return super().convert(f"{value}#sha256={digest}" if digest else value, param, ctx)
+
+
+def _note_sha256(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    ctx.meta[_SHA256] = value or ""
+
+
 def _parse_listen(text: str) -> tuple[str, int]:
     """`HOST:PORT`, `:PORT` for every address, `[::1]:PORT`."""
     host, colon, port = text.rpartition(":")
@@ -88,9 +104,9 @@ def _or_host(parse: Callable[[str], Reference]) -> Callable[[str], Reference | B
 
 
 SOURCE = _Text("source", _parse_name)
-SOURCE_OR_HOST = _Text("source", _or_host(_parse_name))
+SOURCE_OR_HOST = _Source("source", _or_host(_parse_name))
 PLACE = _Text("source", parse_reference)
-PLACE_OR_HOST = _Text("source", _or_host(parse_reference))
+PLACE_OR_HOST = _Source("source", _or_host(parse_reference))
 SIZE = _Text("size", parse_size)
 SECONDS = _Text("seconds", parse_seconds)
 AGE = _Text("age", parse_age)
@@ -118,6 +134,14 @@ def choice_option(name: str, choices: Sequence[str], text: str) -> Callable[[_Co
 
 sources_or_hosts_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE_OR_HOST)
 sources_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE)
+sha256_option = click.option(
+    "--sha256",
+    metavar="HEX",
+    is_eager=True,
+    expose_value=False,
+    callback=_note_sha256,
+    help="SOURCE is the URL of one file with this digest; the same as SOURCE#sha256=HEX.",
+)
 places_arguments = _together(
     # Not required here: of a single word click would say that the source is missing; `check_both` looks which it is.
     click.argument("sources", metavar="SOURCE...", nargs=-1, required=False, type=PLACE_OR_HOST),

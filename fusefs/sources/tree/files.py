@@ -35,7 +35,7 @@ class Seen:
         if now.size != self.size:
             what = f"had {self.size} bytes and has {now.size}"
         elif self.etag and now.etag:
-            if self.etag == now.etag:
+            if self.etag.removeprefix("W/") == now.etag.removeprefix("W/"):  # a proxy that compresses weakens it
                 return
             what = f"had the ETag {self.etag[:80]} and has {now.etag[:80]}"
         elif self.modified and now.modified and self.modified != now.modified:

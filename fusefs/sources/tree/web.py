@@ -155,4 +155,4 @@ def _seen(response: Response) -> Seen | None:
     if size is None:
         return None
     headers = response.headers
-    return Seen(size, headers.get("ETag", "").strip().removeprefix("W/"), headers.get("Last-Modified", "").strip())
+    return Seen(size, headers.get("ETag", "").strip(), headers.get("Last-Modified", "").strip())
