@@ -121,6 +121,10 @@ class WrongResponse(SourceError):
     temporary = True
 
 
+class SourceChanged(SourceError):
+    """A file was replaced on its server while it was being read: what comes does not belong to what came."""
+
+
 class RangeIgnored(WrongResponse):
     """All of a blob came where a part of it was wanted; whoever can take all of it asks again."""
 

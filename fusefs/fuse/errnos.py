@@ -32,6 +32,7 @@ ERRNOS: dict[type[errors.FusefsError], int] = {
     errors.Unauthorized: errno.EACCES,
     errors.ResponseError: errno.EIO,
     errors.WrongResponse: errno.EIO,
+    errors.SourceChanged: errno.EIO,
     errors.RangeIgnored: errno.EIO,
     errors.StreamTaken: errno.EIO,
     errors.TransportError: errno.EIO,
