@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusefs.artifacts.index import check_media_type
+from fusefs.artifacts.imageindex import check_media_type
 from fusefs.artifacts.manifest import ACCEPT, MAX_MANIFEST_SIZE
 from fusefs.errors import (
     DigestMismatch,
