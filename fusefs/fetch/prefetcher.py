@@ -41,7 +41,7 @@ class Prefetcher:
             return
         if chunker.sealed or chunker.by_whole:
             return
-        rate = self._flights.rate.at(trio.current_time())
+        rate = self._flights.pace.at(trio.current_time())
         for ahead in prefetch.observe(off, size, rate, tight=chunker.full is not None):
             for index in chunker.missing(ahead.start, len(ahead)):
                 self._flights.want(fetch.flights, chunker, index, Priority.READ_AHEAD)
