@@ -32,6 +32,7 @@ class Rush:
         self._under_way = 0
         self._calm_at = 0.0
         self._waiting = 0
+        self._ended: trio.Event | None = None  # of those who wait, one looks, and tells the others
 
     @contextlib.contextmanager
     def on(self) -> Iterator[None]:
@@ -49,8 +50,19 @@ class Rush:
             return
         self._waiting += 1
         try:
+            if self._ended is not None:
+                await self._ended.wait()
+            else:
+                await self._watch()
+        finally:
+            self._waiting -= 1
+
+    async def _watch(self) -> None:
+        ended = self._ended = trio.Event()
+        try:
             with trio.move_on_after(_LONGEST):
                 while self._under_way or trio.current_time() < self._calm_at:  # noqa: ASYNC110  # its end is a time
                     await trio.sleep(_CALM)
         finally:
-            self._waiting -= 1
+            self._ended = None
+            ended.set()

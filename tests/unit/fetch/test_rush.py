@@ -32,14 +32,17 @@ async def test_what_can_wait_waits_for_the_last_file(autojump_clock: MockClock) 
         nursery.start_soon(fetches)
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(waits)
-    assert ended == ["fetched", "sealed"]
+        nursery.start_soon(waits)
+    assert ended == ["fetched", "sealed", "sealed"]
 
 
 async def test_p4_a_rush_without_end_holds_nobody_up_for_ever(autojump_clock: MockClock) -> None:
     del autojump_clock
     rush = Rush()
     with rush.on(), trio.fail_after(60):
-        await rush.over()
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(rush.over)
 
 
 async def test_only_a_few_wait(autojump_clock: MockClock) -> None:
