@@ -13,15 +13,15 @@ class Pace:
 
     def __init__(self) -> None:
         self._rate = Rate()
+        self._rate.add(0, 0.0)  # the time until the first bytes counts
         self._running = 0
         self._since = 0.0
-        self._before = 0.0
+        self._before = 0.0  # seconds for which workers had run when the last one ended
 
     def begin(self, now: float) -> None:
         """A worker starts."""
         if not self._running:
             self._since = now
-            self._rate.add(0, self._before)  # the time until the first bytes counts
         self._running += 1
 
     def end(self, now: float) -> None:
@@ -30,13 +30,14 @@ class Pace:
         if not self._running:
             self._before += now - self._since
 
+    # Both run for each chunk or read: the clock is written out, not called.
+
     def add(self, size: int, now: float) -> None:
         """`size` bytes have come."""
-        self._rate.add(size, self._clock(now))
+        self._rate.add(size, self._before + (now - self._since if self._running else 0.0))
 
     def at(self, now: float) -> float:
         """Bytes per second, as seen at `now`."""
-        return self._rate.at(self._clock(now))
-
-    def _clock(self, now: float) -> float:
-        return self._before + (now - self._since if self._running else 0.0)
+        rate = self._rate
+        rate.add(0, self._before + (now - self._since if self._running else 0.0))
+        return rate.value

@@ -165,12 +165,16 @@ class Shares:
         """A worker has ended."""
         at = self._hosts[worker.host]
         at.workers.discard(worker)
-        _uncount(at.blobs, worker.blob)
+        at.blobs[worker.blob] -= 1
+        if not at.blobs[worker.blob]:
+            del at.blobs[worker.blob]
         if worker.prefetch:
             at.prefetching -= 1
             at.light -= worker.light
             if not worker.light:
-                _uncount(at.heavy, worker.blob)
+                at.heavy[worker.blob] -= 1
+                if not at.heavy[worker.blob]:
+                    del at.heavy[worker.blob]
         self.running -= 1
 
     def idle(self, waiting: Iterable[Flight]) -> None:
@@ -181,10 +185,3 @@ class Shares:
         for name, host in self._hosts.items():
             if name not in busy and host.prefetching < host.limit.allowed:
                 host.limit.starved()
-
-
-def _uncount(counter: Counter[object], key: object) -> None:
-    """One less, and no entry for none."""
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]
