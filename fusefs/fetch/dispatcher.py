@@ -83,7 +83,7 @@ class Dispatcher:
         prefetch = flight.priority != Priority.DEMAND
         if prefetch and self._short:
             return False
-        if not self._shares.may_start(flight.host, flight.blob, prefetch=prefetch):
+        if not self._shares.may_start(flight.host, flight.blob, prefetch=prefetch, asks=flight.chunker.blob.size):
             return False
         if not self._streams.may_start(flight):
             return False
@@ -116,7 +116,7 @@ class Dispatcher:
 
         if flight.index + 1 not in flights:
             return range(flight.index, flight.index + 1)
-        limit = span_limit(self._flights.rate.at(trio.current_time()), self._settings.span_size)
+        limit = span_limit(self._flights.pace.at(trio.current_time()), self._settings.span_size)
         return plan(chunker.chunks, flight.index, limit, wanted)
 
     def _lock_all(self, first: Flight, span: range) -> dict[int, Flight]:
@@ -156,7 +156,12 @@ class Dispatcher:
         return True
 
     def _spawn(self, first: Flight, flights: dict[int, Flight], buffer: Buffer, *, prefetch: bool) -> None:
-        worker = self._shares.begin(first.host, first.blob, trio.current_time(), prefetch=prefetch)
+        now = trio.current_time()
+        asks = first.chunker.blob.size
+        worker = self._shares.begin(first.host, first.blob, now, prefetch=prefetch, asks=asks)
+        self._flights.pace.begin(now)
+        if not (prefetch or first.foreseen):  # who reads in order and has caught up with prefetch wants more of it
+            self._shares.give_way(first.host, first.blob, now)
         first.of.use.hold()
         stream = WholeStream(self._streams, first, flights)
         self._tasks.start_soon(self._work, stream, buffer, worker)
@@ -194,6 +199,7 @@ class Dispatcher:
             landings.hand_over()
             self._buffers.give(buffer)
             self._shares.end(worker)
+            self._flights.pace.end(trio.current_time())
             self._streams.end(stream)
             first.of.use.let_go()
             if self._waiting or self._shares.running:  # else there is nothing to start, and nothing to be idle beside
@@ -210,7 +216,9 @@ class Dispatcher:
         if size:
             now = trio.current_time()
             self._flights.rate.add(size, now)
-            worker.limit.landed(size, now)
+            self._flights.pace.add(size, now)
+            if not worker.light:  # a small request says something of the delay, and nothing of the link
+                worker.limit.landed(size, now)
         for flight, error in over:
             # Of what was forsaken somebody may want this one again since.
             if isinstance(error, StreamTaken) or (isinstance(error, Forsaken) and flight.wanted):

@@ -48,6 +48,7 @@ from fusefs.fetch.lookout import PATIENCE, Lookout
 from fusefs.fetch.opener import Opener
 from fusefs.fetch.prefetcher import Prefetcher
 from fusefs.fetch.proving import Prover
+from fusefs.fetch.rush import Rush
 from fusefs.fetch.siblingfetch import SiblingFetch
 from fusefs.fetch.spillwatch import SpillWatch
 from fusefs.fetch.tasks import Tasks
@@ -104,13 +105,17 @@ class Fetcher:
         self.hearsay = Hearsay()
         self._dispatcher = Dispatcher(settings, counters, self._flights, self.tasks)
         self._idle = IdleBlobs(self.tasks.threads, cache.quota, settings.timeout)
-        self._prover = Prover(self._flights, self.tasks, self._idle, self.prefetcher, settings.timeout)
+        self._few = self._idle.most // 4  # of those that may be open most are for readers
+        rush = Rush(self._few)
+        self._prover = Prover(self._flights, self.tasks, self._idle, self.prefetcher, rush, settings.timeout)
         self._opener = Opener(self.tasks.threads, self._idle, self.prefetcher, self._prover)
         self._spills = SpillWatch(self.tasks.threads, self._opener, self._prover.tend, settings.timeout)
         self._completion = Completion(self._flights, self._opener, self._prover, self._spills, settings.timeout)
         self._backings = Backings(cache, self.tasks, self._flights, self._opener, self._completion)
         self._lookout = Lookout(self.tasks)
-        self.siblings = SiblingFetch(self._flights, self.tasks, self._opener, self._lookout, cache.quota, self.track)
+        self.siblings = SiblingFetch(
+            self._flights, self.tasks, self._opener, self._lookout, cache.quota, rush, self.track
+        )
         self._claims = Claims(self._flights, self.tasks, self._completion, self._blobs.__getitem__)
         self._closed = False
 
@@ -137,8 +142,8 @@ class Fetcher:
         async with self.tasks.running():
             for task in (self._dispatcher.run, self._claims.run, self._watch, self.hearsay.run):
                 self.tasks.start_soon(task)
-            # Each keeps a blob open while it is on its way; most of those that may be open are for readers.
-            for _ in range(max(1, min(self._settings.connections, self._idle.most // 4))):
+            # Each keeps a blob open while it is on its way.
+            for _ in range(max(1, min(self._settings.connections, self._few))):
                 self.tasks.start_soon(self.siblings.run)
             self.tasks.start_soon(self._spills.run, self._all_blobs)
             self.tasks.start_soon(note_uses, self.tasks.threads, self._all_blobs)

@@ -13,6 +13,7 @@ import trio
 
 from fusefs.errors import CacheError, Forsaken
 from fusefs.fetch.flight import Flight, Priority
+from fusefs.fetch.pace import Pace
 from fusefs.fetch.queue import Queue
 from fusefs.values.counters import Rate
 
@@ -34,6 +35,7 @@ class Flights:
         queue: flights that wait for a worker.
         claims: flights whose chunk was marked in an earlier boot, and waits to be hashed.
         rate: bytes per second that arrive verified.
+        pace: bytes per second that arrive while a worker runs.
         stirred: set when something has changed by which a flight may start; the dispatcher puts another in its place.
     """
 
@@ -46,6 +48,7 @@ class Flights:
         """
         self.queue = Queue()
         self.rate = Rate()
+        self.pace = Pace()
         self._claimed, self.claims = trio.open_memory_channel[Flight](math.inf)
         self._tasks = tasks
         self._present = present

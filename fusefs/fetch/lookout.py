@@ -29,7 +29,7 @@ _AT_ONCE = 64
 """Blobs that one thread looks at in one go: what hangs at one of them keeps the others of its go from being seen."""
 
 
-class _Look:
+class Look:
     """Blobs that are being looked at."""
 
     def __init__(self) -> None:
@@ -42,29 +42,35 @@ class Lookout:
 
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
-        self._looking: dict[Sight, _Look] = {}
+        self._looking: dict[Sight, Look] = {}
 
     async def look(self, sights: Sequence[Sight], patience: float = PATIENCE) -> None:
         """Have it known how it is now with each of `sights`, as far as the disk says so within `patience` seconds.
 
         Returns at once when that is known.
         """
-        stale = [sight for sight in dict.fromkeys(sights) if sight.stale]
-        if not stale:
-            return
-        unseen = [sight for sight in stale if sight not in self._looking]
-        for i in range(0, len(unseen), _AT_ONCE):
-            self._start(unseen[i : i + _AT_ONCE])
-        for look in dict.fromkeys(self._looking[sight] for sight in stale):
+        for look in self.begin(sights):
             with trio.move_on_at(look.since + patience):
                 await look.done.wait()
 
+    def begin(self, sights: Sequence[Sight]) -> list[Look]:
+        """Begin to look at those of `sights` of which it is not known; who needs one of them waits for the same look.
+
+        Returns:
+            What is to be waited for.
+        """
+        stale = [sight for sight in dict.fromkeys(sights) if sight.stale]
+        unseen = [sight for sight in stale if sight not in self._looking]
+        for i in range(0, len(unseen), _AT_ONCE):
+            self._start(unseen[i : i + _AT_ONCE])
+        return list(dict.fromkeys(self._looking[sight] for sight in stale))
+
     def _start(self, sights: list[Sight]) -> None:
-        look = _Look()
+        look = Look()
         self._looking.update(dict.fromkeys(sights, look))
         self._tasks.start_soon(self._run, sights, look)
 
-    async def _run(self, sights: list[Sight], look: _Look) -> None:
+    async def _run(self, sights: list[Sight], look: Look) -> None:
         try:
             await self._tasks.threads.run_look(_look_at, sights)
         except Exception as exc:  # it must not end the mount

@@ -44,7 +44,7 @@ class Prefetcher:
             return
         if chunker.sealed or chunker.by_whole:
             return
-        rate = self._flights.rate.at(trio.current_time())
+        rate = self._flights.pace.at(trio.current_time())
         ranges = prefetch.observe(off, size, rate, tight=chunker.full is not None)
         if ranges or prefetch.policies.wants_header or prefetch.policies.record_grown:
             self._follow(fetch, chunker, prefetch, off, ranges)
@@ -59,7 +59,7 @@ class Prefetcher:
         if prefetch is None or chunker.sealed or chunker.by_whole:
             return None
         # As the event loop saw it last: of a link on which nothing has come for a while that is a better guess than 0.
-        rate = self._flights.rate.value
+        rate = self._flights.pace.value
         ranges = prefetch.answered(off, size, rate, tight=chunker.full is not None)
         if ranges or prefetch.policies.wants_header or prefetch.policies.record_grown:
             return partial(self._follow_thread, fetch, prefetch, off, ranges)

@@ -8,6 +8,7 @@ Three jobs, each in a thread, each at most once at a time for a blob:
 The running hash takes as much of a core as receiving does, and no reader waits for it.  So while readers come to a
 blob it goes on only where a core is idle at the moment in which a chunk lands.  What it has left out is made up for
 when nothing is missing any more, from memory or from the disk, whoever waits then: a blob that is complete is sealed.
+Small files of a model that are fetched one after the other are sealed when that is over.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from fusefs.fetch.flights import Flights
     from fusefs.fetch.idle import IdleBlobs
     from fusefs.fetch.prefetcher import Prefetcher
+    from fusefs.fetch.rush import Rush
     from fusefs.fetch.tasks import Tasks
     from fusefs.values.digest import Digest
 
@@ -65,8 +67,11 @@ class _Whole:
 class Prover:
     """Belongs to one fetcher."""
 
-    def __init__(self, flights: Flights, tasks: Tasks, idle: IdleBlobs, prefetcher: Prefetcher, timeout: float) -> None:
+    def __init__(
+        self, flights: Flights, tasks: Tasks, idle: IdleBlobs, prefetcher: Prefetcher, rush: Rush, timeout: float
+    ) -> None:
         self._flights = flights
+        self._rush = rush
         self._tasks = tasks
         self._idle = idle
         self._prefetcher = prefetcher
@@ -104,6 +109,8 @@ class Prover:
                     pass
                 more = self._tending[digest]
             if chunker.hashed and chunker.complete and not chunker.sealed:
+                if fetch.siblings:
+                    await self._rush.over()
                 await self.seal(fetch, chunker)
                 self._prefetcher.keep(fetch)
         except BlobQuarantined as exc:

@@ -7,6 +7,9 @@ nobody's silence is another's
     to its own: it would only lose more of them to the same silence;
     how many there are has a limit all the same, within which a host, or a blob of a host, with no worker at all comes
     before those that have some.
+
+How many of a host's workers prefetch may have is `ConcurrencyLimit`'s to say, where their bytes fill the link.  Small
+requests are bounded by the delay of an answer instead, so of them there are as many as have little to send together.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.fetch.pulse import Pulse
 from fusefs.prefetch.concurrency import ConcurrencyLimit
+from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,6 +30,9 @@ if TYPE_CHECKING:
 
 RESERVED = 2
 """Workers of a host that prefetch must leave free for demand reads."""
+
+LIGHT = 1 * MIB
+"""Bytes of small requests that prefetch may have in flight together beyond its limit: 8 ms at 1 Gbit/s."""
 
 SILENT = 2.0
 """Seconds without a byte: longer than an honest registry takes to answer, redirect and TLS included."""
@@ -44,16 +51,20 @@ class Worker:
         host: whom it asks.
         blob: for what.
         prefetch: no reader waited for it when it started.
+        light: bytes that it asks for, where these are few; else 0.
         limit: how many requests prefetch may have in flight at its host.
         pulse: beats when bytes come.
     """
 
-    __slots__ = ("_heard", "_since", "blob", "host", "limit", "prefetch", "pulse")
+    __slots__ = ("_heard", "_since", "blob", "host", "light", "limit", "prefetch", "pulse")
 
-    def __init__(self, host: str, blob: object, now: float, limit: ConcurrencyLimit, *, prefetch: bool) -> None:
+    def __init__(
+        self, host: str, blob: object, now: float, limit: ConcurrencyLimit, *, prefetch: bool, light: int = 0
+    ) -> None:
         self.host = host
         self.blob = blob
         self.prefetch = prefetch
+        self.light = light
         self.limit = limit
         self.pulse = Pulse()
         self._heard = 0
@@ -72,6 +83,8 @@ class _Host:
         self.workers: set[Worker] = set()
         self.limit = ConcurrencyLimit(connections - RESERVED, steady=steady)
         self.prefetching = 0
+        self.heavy: Counter[object] = Counter()  # of those, by blob, who asks for much
+        self.light = 0  # bytes that the others ask for
         self.blobs: Counter[object] = Counter()
         self.silent: Counter[object] = Counter()
         self.silent_prefetch = 0
@@ -103,12 +116,21 @@ class Shares:
                     soonest = min(soonest, when)
         return soonest
 
-    def may_start(self, host: str, blob: object, *, prefetch: bool) -> bool:
-        """Whether a worker for `blob` may start at `host`, as things were at the last `look`."""
+    def may_start(self, host: str, blob: object, *, prefetch: bool, asks: float = math.inf) -> bool:
+        """Whether a worker for `blob` may start at `host`, as things were at the last `look`.
+
+        Args:
+            host: whom it asks.
+            blob: for what.
+            prefetch: no reader waits for it.
+            asks: for how many bytes at most.
+        """
         at = self._hosts[host]
         size = len(at.workers)
-        if prefetch and at.prefetching - (0 if at.silent[blob] else at.silent_prefetch) >= at.limit.allowed:
-            return False
+        if prefetch:
+            allowed = at.limit.allowed if at.light + asks > LIGHT else self._connections - RESERVED
+            if at.prefetching - (0 if at.silent[blob] else at.silent_prefetch) >= max(allowed, at.limit.allowed):
+                return False
         if size and self.running >= _MOST * self._connections:
             return False
         if size < self._connections:
@@ -118,15 +140,26 @@ class Shares:
             most //= 2
         return not at.silent[blob] and size < most and size - at.silent.total() < self._connections
 
-    def begin(self, host: str, blob: object, now: float, *, prefetch: bool) -> Worker:
-        """A worker starts."""
+    def begin(self, host: str, blob: object, now: float, *, prefetch: bool, asks: float = math.inf) -> Worker:
+        """A worker starts; arguments as in `may_start`."""
         at = self._hosts[host]
-        worker = Worker(host, blob, now, at.limit, prefetch=prefetch)
+        light = int(asks) if asks <= LIGHT else 0
+        worker = Worker(host, blob, now, at.limit, prefetch=prefetch, light=light)
+        if prefetch and light:
+            at.light += light
+        elif prefetch:
+            at.heavy[blob] += 1
         at.workers.add(worker)
         at.blobs[blob] += 1
         at.prefetching += prefetch
         self.running += 1
         return worker
+
+    def give_way(self, host: str, blob: object, now: float) -> None:
+        """Somebody waits for what nobody has foreseen: what is prefetched of other blobs has less of the host."""
+        at = self._hosts[host]
+        if len(at.heavy) > (blob in at.heavy):
+            at.limit.give_way(now)
 
     def end(self, worker: Worker) -> None:
         """A worker has ended."""
@@ -135,7 +168,13 @@ class Shares:
         at.blobs[worker.blob] -= 1
         if not at.blobs[worker.blob]:
             del at.blobs[worker.blob]
-        at.prefetching -= worker.prefetch
+        if worker.prefetch:
+            at.prefetching -= 1
+            at.light -= worker.light
+            if not worker.light:
+                at.heavy[worker.blob] -= 1
+                if not at.heavy[worker.blob]:
+                    del at.heavy[worker.blob]
         self.running -= 1
 
     def idle(self, waiting: Iterable[Flight]) -> None:

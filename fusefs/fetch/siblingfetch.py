@@ -2,6 +2,9 @@
 
 Which ones is the policy's to say (`fusefs.prefetch.siblings`).  Nobody waits for it and nothing fails: what cannot be
 had now is fetched when it is read.
+
+A file costs little to fetch and much to keep books on, so what concerns all of them is done once for many, and what can
+wait waits until none is wanted (`fusefs.fetch.rush`).
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import trio
 
 from fusefs.errors import FusefsError
 from fusefs.fetch.flight import Priority
-from fusefs.prefetch.siblings import MOST_AHEAD
+from fusefs.prefetch.siblings import MOST_AHEAD, SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from fusefs.fetch.flights import Flights
     from fusefs.fetch.lookout import Lookout
     from fusefs.fetch.opener import Opener
+    from fusefs.fetch.rush import Rush
     from fusefs.fetch.tasks import Tasks
     from fusefs.prefetch.siblings import Siblings
     from fusefs.values.chunks import Blob
@@ -33,6 +37,9 @@ log = logging.getLogger(__name__)
 
 _OPENING = 2
 """Blobs that are opened ahead at a time: half of the threads that open, so that a reader always finds one."""
+
+_UNASKED = SMALL
+"""Bytes that are fetched before the room in the cache is looked at again: a part of what there was."""
 
 
 class SiblingFetch:
@@ -45,6 +52,7 @@ class SiblingFetch:
         opener: Opener,
         lookout: Lookout,
         quota: Quota,
+        rush: Rush,
         track: Callable[[Blob], BlobFetch],
     ) -> None:
         self._flights = flights
@@ -52,6 +60,9 @@ class SiblingFetch:
         self._opener = opener
         self._lookout = lookout
         self._quota = quota
+        self._rush = rush
+        self._looking_for_room = trio.Lock()
+        self._room = 0  # bytes that may be fetched before somebody looks for room again
         self._track = track
         self._opening = trio.CapacityLimiter(_OPENING)
         self._send, self._wanted = trio.open_memory_channel["BlobFetch"](math.inf)
@@ -76,16 +87,20 @@ class SiblingFetch:
         return self._last if self._last in fetch.siblings else None
 
     def _want(self, blobs: list[Blob]) -> None:
-        for blob in blobs:
-            self._send.send_nowait(self._track(blob))
+        fetches = list(map(self._track, blobs))
+        if self._tasks.may_start:
+            self._lookout.begin([fetch.sight for fetch in fetches])  # one look for all of them
+        for fetch in fetches:
+            self._send.send_nowait(fetch)
 
     async def run(self) -> None:
         """Fetch what is wanted, one after the other, until cancelled; several may run."""
         async for fetch in self._wanted:
             fetch.use.hold()
             try:
-                if not await self._fetched(fetch):
-                    self._forget()
+                with self._rush.on():
+                    if not await self._fetched(fetch):
+                        self._forget()
             except FusefsError as exc:
                 log.debug("%s was not fetched ahead: %s", fetch.blob.digest.short, exc)
                 self._forget()
@@ -100,19 +115,29 @@ class SiblingFetch:
         Raises:
             FusefsError: why it cannot be had.
         """
+        await self._lookout.look([fetch.sight])
+        if fetch.state != "absent":
+            return True
+        if not await self._has_room(fetch.blob.size):
+            return False
         async with self._opening:
-            await self._lookout.look([fetch.sight])
-            if fetch.state != "absent":
-                return True
-            # What nobody has asked for makes no room at the cost of what somebody has read.
-            if not await self._tasks.threads.run(self._quota.has_room, MOST_AHEAD):
-                return False
             chunker = await self._opener.open(fetch)
         if chunker.full is not None:
             return False
         for index in chunker.missing(0, fetch.blob.size):
             await self._flights.want(fetch.flights, chunker, index, Priority.READ_AHEAD).wait()
         return True
+
+    async def _has_room(self, size: int) -> bool:
+        """What nobody has asked for makes no room at the cost of what somebody has read."""
+        async with self._looking_for_room:
+            if size > self._room:
+                self._room = 0
+                if not await self._tasks.threads.run(self._quota.has_room, MOST_AHEAD):
+                    return False
+                self._room = _UNASKED
+            self._room -= size
+            return True
 
     def _forget(self) -> None:
         """The rest that was wanted would fare no better."""

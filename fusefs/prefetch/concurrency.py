@@ -7,6 +7,8 @@ is kept if no fewer do.  A server that gives each connection a fixed rate gets a
 
 from __future__ import annotations
 
+import math
+
 FIRST = 3
 """Requests at the start: one waits for its answer and one for its last bytes while the third one fills the link."""
 
@@ -20,6 +22,10 @@ _SETTLING = 0.1
 
 _GAIN, _LOSS = 1.08, 0.96
 """The rate with one request more, or one less, against the rate before that keeps it; rates vary by some per cent."""
+
+_COURTESY = 1.0
+"""Seconds for which prefetch has half, after somebody has begun to wait elsewhere: who reads here and there comes again
+sooner than a span of prefetch ends."""
 
 _PAUSES = (1.0, 16.0)
 """Seconds between two trials: at first, and at most, when nothing changes."""
@@ -48,6 +54,7 @@ class ConcurrencyLimit:
         self._since = 0.0
         self._bytes = 0
         self._idle = True
+        self._until = -math.inf  # somebody waits elsewhere until then
 
     def starved(self) -> None:
         """There is less to fetch than the limit allows: what arrives now says nothing about the link."""
@@ -55,8 +62,10 @@ class ConcurrencyLimit:
 
     def landed(self, size: int, now: float) -> None:
         """`size` bytes arrived at `now` seconds, while all allowed requests were in flight."""
-        if self._steady:
+        if self._steady or now < self._until:
             return
+        if self._until > -math.inf:
+            self._until, self.allowed = -math.inf, self._settled
         if self._idle:
             self._begin(now)
             return
@@ -65,6 +74,15 @@ class ConcurrencyLimit:
         self._bytes += size
         if now - self._since >= _TRIAL:
             self._judge(self._bytes / (now - self._since), now)
+
+    def give_way(self, now: float) -> None:
+        """A reader begins to wait for another file than those that are prefetched: for a while he comes first.
+
+        What arrives meanwhile says nothing about how many requests fill the link.
+        """
+        if not self._steady:
+            self._until, self._idle = now + _COURTESY, True
+            self.allowed = max(min(FEWEST, self._most), self._settled // 2)
 
     def _begin(self, now: float, *, settling: float = 0.0) -> None:
         self._idle, self._bytes, self._since = False, 0, now + settling

@@ -54,6 +54,9 @@ class Counters:
 class Rate:
     """Bytes per second over about the last `window` seconds, exponentially forgotten.
 
+    Of less than a window it is the mean since the first bytes: a mean that takes what was before them for silence would
+    need several windows to come near the truth, and what is fetched ahead is measured by it.
+
     Attributes:
         window: seconds after which a sample counts for 1/e.
         value: bytes per second.
@@ -61,6 +64,7 @@ class Rate:
 
     window: float = 2.0
     value: float = 0.0
+    _known: float = 0.0  # the part of a window that `value` is the mean of
     _pending: int = 0
     _since: float | None = None
 
@@ -72,7 +76,9 @@ class Rate:
         elapsed = now - self._since
         if elapsed >= 0.1:
             keep = max(0.0, 1 - elapsed / self.window)
-            self.value = self.value * keep + (self._pending / elapsed) * (1 - keep)
+            old = self._known * keep
+            self._known = old + 1 - keep
+            self.value = (self.value * old + (self._pending / elapsed) * (1 - keep)) / self._known
             self._pending, self._since = 0, now
 
     def at(self, now: float) -> float:

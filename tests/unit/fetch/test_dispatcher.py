@@ -8,11 +8,13 @@ import pytest
 import trio
 import trio.testing
 
-from fusefs.fetch.flight import Priority
+from fusefs.fetch.flight import Flight, Priority
+from fusefs.fetch.shares import LIGHT
+from fusefs.sources.bound import BoundSource
 from fusefs.values.chunks import Chunk
 from tests.chunkers import fill, opened, reboot
-from tests.fake_source import FakeSource, fail
-from tests.world import World, running, some_bytes, until
+from tests.fake_source import FakeSource, chunk_list, fail
+from tests.world import NAME, World, running, some_bytes, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -203,3 +205,26 @@ async def test_prefetch_that_has_all_the_memory_does_not_hold_up_a_demand_read(t
             await in_flight(world, 2)
             assert first_chunks(world.source) == [0, 9]
             world.source.gate.set()
+
+
+@pytest.mark.parametrize(("foreseen", "allowed"), [(False, 2), (True, 3)])
+async def test_prefetch_gives_way_to_a_reader_of_another_file_whom_nobody_has_foreseen(
+    tmp_path: Path, foreseen: bool, allowed: int
+) -> None:
+    large = some_bytes(LIGHT + 1000)
+    async with running(tmp_path, large, chunk_size=1 << 16, span_size=1 << 16, connections=8) as world:
+        world.source.gate.clear()
+        await want(world, *range(3))
+        await in_flight(world, 3)
+        other = world.source.add(DATA, chunk_list(DATA, 1000))
+        fetch = world.fetcher.track(other)
+        fetch.add_origin(BoundSource(world.source, NAME))
+        chunker = await world.fetcher.open(fetch)
+        if foreseen:  # it waits for its turn, behind what is in flight
+            fetch.flights[0] = Flight(fetch.flights, chunker, 0, Priority.READ_AHEAD)
+        world.fetcher._flights.want(fetch.flights, chunker, 0, Priority.DEMAND).readers = 1
+        await in_flight(world, 4)
+        (host,) = world.fetcher._dispatcher._shares._hosts.values()
+        assert host.limit.allowed == allowed
+        world.source.gate.set()
+        await until(lambda: not fetch.flights and not world.fetch.flights)

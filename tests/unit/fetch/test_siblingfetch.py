@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,8 +11,10 @@ import pytest
 import trio
 import trio.testing
 
+from fusefs.cache.space.quota import Quota
 from fusefs.engine.models import group_small
 from fusefs.errors import SourceError
+from fusefs.fetch import lookout
 from fusefs.prefetch.siblings import MOST_AHEAD, MOST_FILES
 from fusefs.sources.bound import BoundSource
 from fusefs.values.chunks import Chunk
@@ -20,12 +23,14 @@ from fusefs.values.settings import MIB
 from fusefs.values.snapshot import File, Slice, Snapshot
 from fusefs.vfs.blobfile import BlobFile
 from tests.fake_source import FakeSource, fail
+from tests.patience import HANGS
 from tests.world import NAME, SETTINGS, World, running, some_bytes, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Container, Sequence
     from pathlib import Path
 
+    from fusefs.fetch.sight import Sight
     from fusefs.values.settings import Settings
 
 ALONE = some_bytes(50)
@@ -130,15 +135,54 @@ async def test_a_demand_read_goes_before_what_was_brought_before(tmp_path: Path)
 async def test_what_is_here_is_not_asked_for_nor_opened(tmp_path: Path) -> None:
     async with models(tmp_path, 8) as here:
         await here.read(2)
-        await here.quiet()
-        for file in here.files:
-            assert file.state == "sealed"
+        await until(lambda: all(file.state == "sealed" for file in here.files))
     async with models(tmp_path, 9) as here:
         await here.world.fetcher.look([file.blob for file in here.files])
         await here.read(8)
         await here.quiet()
         assert here.asked == [8]
         assert here.world.fetcher.open_blobs == 1
+
+
+async def test_p4_small_files_are_sealed_when_no_more_are_on_their_way(tmp_path: Path) -> None:
+    last = threading.Event()
+    source = FakeSource()
+
+    def hold(chunk: Chunk, data: bytes) -> bytes:
+        if chunk.size == SIZE + 7:
+            assert last.wait(HANGS)
+        return data
+
+    source.always = hold
+    async with models(tmp_path, 8, source=source) as here:
+        await here.read(0)
+        await until(lambda: all(file.state != "absent" for file in here.files[:7]))
+        await until(lambda: not here.world.fetcher.threads.busy)
+        assert {file.state for file in here.files[:7]} == {"partial"}, "to be served, but not worth a sync yet"
+        last.set()
+        await until(lambda: all(file.state == "sealed" for file in here.files))
+
+
+async def test_what_concerns_all_files_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, rooms = list[int](), list[int]()
+    look_at, has_room = lookout._look_at, Quota.has_room
+
+    def looked(sights: list[Sight]) -> None:
+        looks.append(len(sights))
+        look_at(sights)
+
+    def asked_for_room(quota: Quota, size: int) -> bool:
+        rooms.append(size)
+        return has_room(quota, size)
+
+    monkeypatch.setattr(lookout, "_look_at", looked)
+    monkeypatch.setattr(Quota, "has_room", asked_for_room)
+    async with models(tmp_path, 40) as here:
+        await here.read(0)
+        await here.quiet()
+        assert len(here.asked) == 40
+        assert 39 in looks
+        assert len(rooms) == 1
 
 
 async def test_a_file_that_is_read_in_place_is_not_brought(tmp_path: Path) -> None:
@@ -178,7 +222,7 @@ async def test_p8_a_full_disk_has_nothing_brought(tmp_path: Path) -> None:
 
 async def test_a_source_in_trouble_is_not_asked_for_all_of_them(tmp_path: Path) -> None:
     source = FakeSource()
-    async with models(tmp_path, 60, source=source, settings=replace(SMALL_SETTINGS, timeout=0.05)) as here:
+    async with models(tmp_path, 60, source=source, settings=replace(SMALL_SETTINGS, timeout=1.0)) as here:
         source.always = fail
         with pytest.raises(SourceError):
             await here.read(0)

@@ -74,3 +74,24 @@ def test_there_is_always_one_request_and_never_one_too_many(most: int) -> None:
 def test_without_the_policy_the_limit_stays() -> None:
     limit = ConcurrencyLimit(6, steady=True)
     assert set(run(limit, lambda allowed: 20e6 * allowed, seconds=10)) == {FIRST}
+
+
+def test_prefetch_has_half_while_somebody_waits_elsewhere_and_all_of_it_again_afterwards() -> None:
+    limit = ConcurrencyLimit(6)
+    run(limit, lambda allowed: 20e6 * allowed, seconds=10)
+    assert limit.allowed == 6
+    limit.give_way(10.0)
+    assert limit.allowed == 3
+    limit.give_way(10.9)
+    assert set(run(limit, lambda allowed: 20e6 * allowed, seconds=0.9, begin=10.9)) == {3}, (
+        "each time anew, but no less"
+    )
+    seen = run(limit, lambda allowed: 20e6 * allowed, seconds=20, begin=12.0)
+    assert seen[1] == 6, "at once"
+    assert seen.count(6) > 0.9 * len(seen), "and what arrived meanwhile is not held against it"
+
+
+def test_there_is_always_one_request_left() -> None:
+    limit = ConcurrencyLimit(1)
+    limit.give_way(1.0)
+    assert limit.allowed == 1

@@ -82,6 +82,14 @@ def test_a_steady_stream_has_its_rate() -> None:
     assert rate.value == pytest.approx(1000, rel=0.01)
 
 
+def test_the_first_bytes_have_their_rate_at_once() -> None:
+    rate = Rate(window=2.0)
+    rate.add(0, 7.0)
+    for step in range(1, 4):
+        rate.add(100, 7 + step * 0.1)
+    assert rate.value == pytest.approx(1000, rel=0.01), "nobody waits for a window to pass"
+
+
 def test_the_rate_falls_when_nothing_comes() -> None:
     rate = Rate(window=2.0)
     for step in range(200):
