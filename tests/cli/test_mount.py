@@ -23,6 +23,7 @@ from fusefs.values.digest import Digest
 from tests.cli.conftest import FAKE_DEVICE, ORDINARY, crash
 from tests.components import Process
 from tests.marks import one_soon
+from tests.modes import is_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +75,7 @@ def test_status_tells_what_is_there(fusefs: Shell, mnt: Path, model: str, conten
     assert before["state"] == "up"
     assert before["sources"] == [f"{model}:latest"]
     assert before["cache_dir"] == str(fusefs.root / "cache" / "fusefs")
-    threads = 0 if "wire" in os.environ.get("FUSEFS_WITHOUT", "") else lanes()
+    threads = lanes() if is_on("wire") else 0
     why_not = "" if threads else "it was switched off"
     wire = {"threads": threads, "interrupts": bool(threads), "why_not": why_not}
     assert {name: before["wire"][name] for name in wire} == wire

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.values.chunks import ChunkList
+from tests.modes import without
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +42,7 @@ def test_pull_keeps_everything_and_the_second_fetches_nothing(
 
 def test_p9_pull_shares_the_cache_with_a_live_mount(fusefs: Shell, model: str, content: dict[str, bytes]) -> None:
     mnt = fusefs.folder("mnt")
-    fusefs.env["FUSEFS_WITHOUT"] = "siblings"  # or nothing is left to pull
+    fusefs.env |= without("siblings")  # or nothing is left to pull
     fusefs("mount", model, mnt)
     assert (mnt / "sub/weights.bin").read_bytes() == content["sub/weights.bin"]
     fetched = json.loads(fusefs("pull", model, "--json").stdout)["counters"]["bytes_fetched"]

@@ -16,6 +16,8 @@ from tests.cli.conftest import ORDINARY, crash
 if TYPE_CHECKING:
     from tests.cli.conftest import Shell
 
+pytestmark = pytest.mark.reads
+
 
 def status(fusefs: Shell, mnt: Path) -> dict[str, Any]:
     (mount,) = json.loads(fusefs("status", mnt, "--json").stdout)["mounts"]

@@ -162,6 +162,7 @@ def test_the_daemon_of_an_ordinary_user_has_no_capability_and_says_so(user: Ordi
     assert (report["capabilities"], report["no_new_privileges"]) == ([], False)
 
 
+@pytest.mark.about("wire")
 def test_reads_of_an_ordinary_user_s_mount_are_answered_by_threads_too(
     user: Ordinary, model: str, content: dict[str, bytes]
 ) -> None:

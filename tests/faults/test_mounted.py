@@ -14,6 +14,7 @@ import pytest
 from tests.faults.paced import PacedRegistry
 from tests.faults.processes import MIB, Reader, killable
 from tests.faulty_registry import FaultyRegistry
+from tests.modes import without
 from tests.patience import HANGS, patiently, takes_at_most
 from tests.world import some_bytes
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from tests.programs.world import Mounted, World
     from tests.wire_faults import Kind
+
+pytestmark = pytest.mark.reads
 
 SMALL = some_bytes(300_000)
 
@@ -76,9 +79,7 @@ def test_p2_faults_that_do_not_end_are_eio_in_time_and_are_forgotten(world: Worl
     with FaultyRegistry() as registry:
         files = {f"{number}.bin": some_bytes(200_000 + number) for number in range(len(kinds))}
         model = registry.add_model("library/m:latest", files)
-        alone = {
-            "FUSEFS_WITHOUT": "siblings"
-        }  # or the first of the small files would bring those whose fault is to come
+        alone = without("siblings")  # or the first of the small files would bring those whose fault is to come
         with world.mount(str(model.name), options=("--timeout", str(TIMEOUT)), logs=".", env=alone) as mount:
             for (kind, options), (name, data) in zip(kinds, files.items(), strict=True):
                 path = mount.path / name

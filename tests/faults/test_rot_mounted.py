@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Record = Callable[[str, object], None]
 
+pytestmark = pytest.mark.reads
+
 SMALL = some_bytes(300_000, seed=5)
 ALWAYS = ("--verify", "always")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.components import CONFIG, OllamaLayer, docker_registry, nginx, push
+from tests.modes import without
 from tests.programs.models import MIB, random_bytes
 from tests.programs.world import ollama_manifests, run
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.programs.world import World
+
+pytestmark = pytest.mark.reads
 
 SMALL = {
     "model.gguf": OllamaLayer("model", random_bytes(5 * MIB + 3, 21)),
@@ -117,7 +120,7 @@ def test_the_ollama_layout_and_the_cache_behind_it_are_ollama_stores(world: Worl
 
 
 def test_the_small_model_is_one_request_a_blob(world: World, registry: str) -> None:
-    alone = {"FUSEFS_WITHOUT": "siblings"}  # or the other small files come with it
+    alone = without("siblings")  # or the other small files come with it
     with world.mount(f"http://{registry}/library/small:latest", env=alone) as mounted:
         (mounted.path / "model.gguf").read_bytes()
         mounted.wait_sealed("model.gguf")

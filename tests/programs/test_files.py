@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from tests.programs.world import World
 
+pytestmark = pytest.mark.reads
+
 EACH = "find . -type f | sort | xargs -d '\\n' -n1 sh -c"
 
 ALIKE = {

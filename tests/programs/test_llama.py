@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from tests.programs.world import World
 
+pytestmark = pytest.mark.reads
+
 METADATA = """
 import json, sys
 from gguf import GGUFReader

@@ -13,6 +13,8 @@ from tests.programs.world import World, ollama_manifests, run
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.reads
+
 OFFLINE = ("--timeout", "2")
 """Seconds the server that has ended is asked for a manifest, before the cached one is used."""
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from tests.programs.world import Mounted, World
 
+pytestmark = pytest.mark.reads
+
 MIB = 1 << 20
 EACH = 5 * MIB + 4096 * 3 + 64
 COUNT = 16

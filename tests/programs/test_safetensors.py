@@ -7,6 +7,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
 import urllib3
 
 from fusefs.values.chunks import ChunkList
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.programs.world import World
+
+pytestmark = pytest.mark.reads
 
 ONE_TENSOR = """
 import hashlib, sys
