@@ -199,6 +199,7 @@ def test_p11_a_signal_ends_the_daemon_and_the_mount(
     assert not mounted(mnt)
 
 
+@pytest.mark.slow
 def test_p7_without_its_registry_the_cached_model_mounts_again(
     fusefs: Shell, mnt: Path, model: str, content: dict[str, bytes]
 ) -> None:
@@ -248,6 +249,7 @@ def test_in_the_foreground_systemd_is_told(fusefs: Shell, model: str) -> None:
         assert not mounted(path)
 
 
+@pytest.mark.slow
 def test_in_the_foreground_umount_ends_the_command(fusefs: Shell, model: str) -> None:
     path = fusefs.folder("mnt")
     with Process([sys.executable, "-m", "fusefs", "mount", "-f", model, path], env=fusefs.env) as process:
@@ -257,6 +259,7 @@ def test_in_the_foreground_umount_ends_the_command(fusefs: Shell, model: str) ->
         assert process.stop(signum=0) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
 def test_an_ordinary_user_mounts_reads_looks_and_unmounts(
     fusefs: Shell, model: str, content: dict[str, bytes], request: pytest.FixtureRequest

@@ -54,10 +54,12 @@ def test_p9_pull_shares_the_cache_with_a_live_mount(fusefs: Shell, model: str, c
     fusefs("umount", mnt)
 
 
+@pytest.mark.slow
 def test_pull_of_an_unknown_model_is_one_line(fusefs: Shell, model: str) -> None:
     assert "not found" in fusefs.fails("pull", model.replace("tiny", "huge"))
 
 
+@pytest.mark.slow
 def test_verify_finds_nothing_wrong_in_what_was_pulled(fusefs: Shell, model: str) -> None:
     fusefs("pull", model)
     assert fusefs("verify").stdout.splitlines()[-1].endswith("nothing is damaged")

@@ -22,6 +22,7 @@ from tests.chunkers import corrupt
 from tests.cli.conftest import crash
 from tests.components import fusefs_serve
 from tests.conftest import fusefs_mounts
+from tests.marks import one_soon
 from tests.modes import is_on
 from tests.patience import eventually
 from tests.programs.world import REPOSITORY, Mounted, run
@@ -255,6 +256,7 @@ def test_a_file_that_is_open_ordinarily_stays_so_until_all_have_closed_it(
         run("cmp", path, plain)
 
 
+@pytest.mark.slow
 @pytest.mark.about("passthrough")
 def test_p5_what_an_earlier_boot_has_sealed_is_native_when_it_is_proved_again(
     world: World, server: str, models: Path, cache: Path
@@ -277,7 +279,7 @@ def test_p5_what_an_earlier_boot_has_sealed_is_native_when_it_is_proved_again(
         assert mounted.counter("bytes_fetched") == 0
 
 
-@pytest.mark.parametrize("how", ["plain", "direct"])
+@pytest.mark.parametrize("how", one_soon(["plain", "direct"]))
 def test_every_way_to_read_gives_the_same_bytes(world: World, server: str, models: Path, cache: Path, how: str) -> None:
     plain = (models / "llama" / "model.gguf").read_bytes()
     with world.mount(f"{server}/llama:latest", cache=cache) as mounted:
@@ -297,11 +299,13 @@ def test_every_way_to_read_gives_the_same_bytes(world: World, server: str, model
 
 @pytest.mark.parametrize(
     ("options", "env", "why"),
-    [
-        (("--no-passthrough",), {}, "--no-passthrough"),
-        (("--verify", "always"), {}, "--verify always"),
-        ((), {"FUSEFS_WITHOUT": "wire"}, "pyfuse3 alone answers the kernel"),
-    ],
+    one_soon(
+        [
+            (("--no-passthrough",), {}, "--no-passthrough"),
+            (("--verify", "always"), {}, "--verify always"),
+            ((), {"FUSEFS_WITHOUT": "wire"}, "pyfuse3 alone answers the kernel"),
+        ]
+    ),
 )
 def test_where_it_is_off_status_says_why_and_every_read_is_counted(
     world: World,
