@@ -94,6 +94,7 @@ def test_an_unreachable_host(fusefs: Shell) -> None:
     assert "refused" in line
 
 
+@pytest.mark.slow
 def test_a_host_that_does_not_exist(fusefs: Shell) -> None:
     line = fusefs.fails("pull", "http://no-such-host.invalid/n/m", "--timeout", "1s")
     assert "no-such-host.invalid" in line
@@ -126,6 +127,7 @@ def test_a_mount_point_that_is_a_file(fusefs: Shell) -> None:
     assert "not a folder" in fusefs.fails("mount", "m", fusefs.root / "file")
 
 
+@pytest.mark.slow
 def test_a_mount_point_that_is_not_empty(fusefs: Shell) -> None:
     (fusefs.folder("mnt") / "x").touch()
     assert "not empty" in fusefs.fails("mount", "m", fusefs.root / "mnt")
@@ -176,6 +178,7 @@ def test_no_permission_for_dev_fuse(fusefs: Shell) -> None:
     assert "permission" in line
 
 
+@pytest.mark.slow
 @root_only
 def test_missing_fusermount3(fusefs: Shell) -> None:
     fusefs.env["PATH"] = "/nowhere"
@@ -239,6 +242,7 @@ def test_a_cache_directory_on_a_read_only_disk(fusefs: Shell) -> None:
     assert "--cache-dir" in line
 
 
+@pytest.mark.slow
 @root_only
 def test_a_cache_directory_of_somebody_else(fusefs: Shell) -> None:
     cache = fusefs.folder("theirs")
@@ -292,6 +296,7 @@ def test_p10_a_password_is_not_repeated_when_the_mount_point_is_missing(fusefs: 
     assert "secret" not in fusefs.fails("mount", "m", "http://u:secret@127.0.0.1:1/local/x", code=2)
 
 
+@pytest.mark.slow
 def test_pull_of_a_bad_and_a_good_model_fetches_the_good_one(fusefs: Shell, model: str) -> None:
     bad = model.replace("tiny", "huge")
     done = fusefs("pull", bad, model, code=1)

@@ -97,6 +97,7 @@ def test_root_without_home_can_mount(homeless: Shell, model: str, content: dict[
     homeless("umount", mnt)
 
 
+@pytest.mark.slow
 def test_who_has_no_home_can_serve_and_nothing_is_kept(homeless: Shell, tmp_path: Path) -> None:
     (tmp_path / "models" / "m").mkdir(parents=True)
     (tmp_path / "models" / "m" / "f").write_bytes(b"x")

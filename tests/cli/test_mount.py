@@ -57,11 +57,13 @@ def ends(fusefs: Shell, mnt: Path) -> Iterator[Callable[[float], bool]]:
     os.close(fd)
 
 
+@pytest.mark.slow
 def test_the_files_are_those_that_are_served(fusefs: Shell, mnt: Path, content: dict[str, bytes]) -> None:
     assert {path: (mnt / path).read_bytes() for path in content} == content
     fusefs("umount", mnt)
 
 
+@pytest.mark.slow
 def test_the_kernel_lists_the_mount_as_ours(fusefs: Shell, mnt: Path, model: str) -> None:
     (line,) = [line for line in Path("/proc/mounts").read_text().splitlines() if f" {mnt} " in line]
     source, _, kind, options, *_ = line.split()

@@ -276,6 +276,7 @@ def test_sigterm_ends_a_watch_and_shows_the_cursor(fusefs: Shell, model: str) ->
     fusefs("umount", mnt)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", one_soon([{"TERM": "dumb"}, {"NO_COLOR": "1"}]), ids=["dumb", "no colour"])
 def test_a_dumb_terminal_gets_no_escapes_and_no_color_no_colours(
     fusefs: Shell, model: str, env: dict[str, str]

@@ -40,6 +40,7 @@ def test_pull_keeps_everything_and_the_second_fetches_nothing(
     assert {one["state"] for one in second["blobs"]} == {"sealed"}
 
 
+@pytest.mark.slow
 def test_p9_pull_shares_the_cache_with_a_live_mount(fusefs: Shell, model: str, content: dict[str, bytes]) -> None:
     mnt = fusefs.folder("mnt")
     fusefs.env |= without("siblings")  # or nothing is left to pull

@@ -164,6 +164,7 @@ def test_the_daemon_of_an_ordinary_user_has_no_capability_and_says_so(user: Ordi
     assert (report["capabilities"], report["no_new_privileges"]) == ([], False)
 
 
+@pytest.mark.slow
 @pytest.mark.about("wire")
 def test_reads_of_an_ordinary_user_s_mount_are_answered_by_threads_too(
     user: Ordinary, model: str, content: dict[str, bytes]
@@ -180,6 +181,7 @@ def test_reads_of_an_ordinary_user_s_mount_are_answered_by_threads_too(
     assert line.startswith(f"{model}:latest ")
 
 
+@pytest.mark.slow
 def test_a_daemon_of_root_serves_a_user_s_model_below_the_user_s_folder_that_is_closed_to_others(
     fusefs: Shell, user: Ordinary, model: str, content: dict[str, bytes]
 ) -> None:

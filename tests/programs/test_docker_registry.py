@@ -86,6 +86,7 @@ def test_unproved_allow_serves_while_it_arrives_and_says_so(world: World, regist
         assert os.getxattr(file, "user.fusefs.state") == b"sealed"
 
 
+@pytest.mark.slow
 def test_unproved_refuse_gives_eio_and_leaves_the_small_files_readable(world: World, registry: str) -> None:
     source = f"http://{registry}/library/large:latest"
     with world.mount(source, options=("--unproved", "refuse"), logs="no source has its chunk list") as mounted:
@@ -98,6 +99,7 @@ def test_unproved_refuse_gives_eio_and_leaves_the_small_files_readable(world: Wo
         assert status["last_error"]
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_there_is_one_line(world: World, registry: str, tmp_path: Path) -> None:
     (tmp_path / "mnt").mkdir()
     done = world.fusefs("mount", f"http://{registry}/library/nothing:latest", tmp_path / "mnt", code=1)
@@ -119,6 +121,7 @@ def test_the_ollama_layout_and_the_cache_behind_it_are_ollama_stores(world: Worl
     assert {blob.name for blob in (mounted.cache / "blobs").iterdir()} >= expected
 
 
+@pytest.mark.slow
 def test_the_small_model_is_one_request_a_blob(world: World, registry: str) -> None:
     alone = without("siblings")  # or the other small files come with it
     with world.mount(f"http://{registry}/library/small:latest", env=alone) as mounted:

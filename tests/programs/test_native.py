@@ -236,6 +236,7 @@ def test_p12_pages_that_nobody_has_touched_are_right_after_the_daemon_has_died(
         world.fusefs("gc", "--cache-size", "1MiB", "--cache-dir", cache)
 
 
+@pytest.mark.slow
 @pytest.mark.about("passthrough")
 def test_a_file_that_is_open_ordinarily_stays_so_until_all_have_closed_it(
     world: World, server: str, models: Path
@@ -358,6 +359,7 @@ def test_p2_rot_that_is_found_under_open_files_is_an_error_to_others_until_it_ca
         eventually("it is mended", lambda: bool(path.read_bytes()) and sealed.exists() and sealed.read_bytes() == plain)
 
 
+@pytest.mark.slow
 @pytest.mark.about("passthrough")
 def test_p11_umount_ends_a_mount_whose_files_are_open_natively_and_they_live_on(
     world: World, server: str, models: Path, cache: Path

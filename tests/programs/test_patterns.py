@@ -220,6 +220,7 @@ def test_backward(world: World, model: Served) -> None:
     assert max(fetched) * MIB <= stop + MIB
 
 
+@pytest.mark.slow
 def test_reading_again_after_the_pages_were_dropped_causes_no_traffic(world: World, model: Served) -> None:
     with world.mount(model.source) as mounted:
         path = mounted.path / "model.gguf"

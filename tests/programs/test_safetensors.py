@@ -53,6 +53,7 @@ def chunks_needed(path: Path, tensor: str, chunks: ChunkList) -> set[int]:
     return {*chunks.covering(0, data), *chunks.covering(data + start, stop - start)}
 
 
+@pytest.mark.slow
 def test_one_tensor_fetches_the_header_that_tensor_and_the_chunks_they_share(
     world: World, server: str, models: Path
 ) -> None:
