@@ -12,3 +12,7 @@ die() {
   say "$*"
   exit 1
 }
+
+# Images with Python often forbid byte code; then every start of the command compiles all of it again, and takes twice the
+# processor time, and pytest rewrites every file of tests in each of its workers.
+unset PYTHONDONTWRITEBYTECODE

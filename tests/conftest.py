@@ -13,16 +13,32 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from tests.modes import is_on
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 # Deadlines measure this machine's load, not the code: what must be fast has a test of its own.
-hypothesis.settings.register_profile("dev", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("dev", max_examples=15, deadline=None)
 hypothesis.settings.register_profile("ci", max_examples=200, deadline=None)
 hypothesis.settings.load_profile("dev")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what this run does without, and skip what cannot be run here."""
+    _leave_out(config, items)
+    _skip_without_device(items)
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect tests about a part that is switched off: `tests.modes`."""
+    left = [item for item in items if not all(is_on(mark.args[0]) for mark in item.iter_markers("about"))]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
+def _skip_without_device(items: list[pytest.Item]) -> None:
     """Skip what needs a kernel mount where there is none, unless FUSEFS_REQUIRE_MOUNT says that this is a failure."""
     if Path("/dev/fuse").exists() or os.environ.get("FUSEFS_REQUIRE_MOUNT"):
         return

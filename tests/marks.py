@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 
 
 def one_soon(values: Sequence[object]) -> list[ParameterSet]:
-    """For `parametrize`: the first value as it is, and the others marked as slow."""
-    first, *others = values
-    return [pytest.param(first), *(pytest.param(value, marks=pytest.mark.slow) for value in others)]
+    """For `parametrize`: the first value as it is, and the others marked as slow; a tuple is one value a name."""
+    sets = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [pytest.param(*one, marks=[pytest.mark.slow] if number else []) for number, one in enumerate(sets)]

@@ -5,7 +5,6 @@ A thread that the kernel does not answer is abandoned by its deadline, and answe
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -14,6 +13,7 @@ import trio
 
 from fusefs.fuse.operations import FuseOperations
 from fusefs.fuse.session import mount_options, serve
+from tests.modes import is_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,7 +59,7 @@ async def start(
     """Mount in `nursery`, until that is cancelled."""
     await trio.Path(path).mkdir(exist_ok=True)
     options = mount_options("test") if options is None else options
-    more.setdefault("wired", "wire" not in os.environ.get("FUSEFS_WITHOUT", "").split(","))
+    more.setdefault("wired", is_on("wire"))
     with trio.fail_after(PATIENCE):
         session: Session = await nursery.start(partial(serve, FuseOperations(file_system), path, options, **more))
     return Mount(path, file_system, session)

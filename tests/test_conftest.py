@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -39,6 +40,14 @@ def test_looks_itself(caplog):
 @pytest.mark.slow
 def test_slow():
     pass
+
+@pytest.mark.about("wire")
+def test_about_wire():
+    pass
+
+@pytest.mark.about("passthrough")
+def test_about_passthrough():
+    pass
 """
 
 
@@ -52,6 +61,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             *("--rootdir", root, "-p", "no:cacheprovider", root),
         ],
         cwd=REPOSITORY,
+        env={**os.environ, "FUSEFS_WITHOUT": "passthrough"},
         timeout=60,
         capture_output=True,
         text=True,
@@ -71,5 +81,10 @@ def test_what_is_announced_passes(name: str, outcomes: dict[str, str]) -> None:
 
 
 def test_slow_tests_run_only_when_asked_for(outcomes: dict[str, str]) -> None:
-    assert len(outcomes) == 6
+    assert len(outcomes) == 7
     assert "test_slow" not in outcomes
+
+
+def test_a_test_about_a_part_that_is_switched_off_is_left_out(outcomes: dict[str, str]) -> None:
+    assert outcomes["test_about_wire"] == "PASSED"
+    assert "test_about_passthrough" not in outcomes

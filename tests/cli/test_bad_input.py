@@ -14,6 +14,7 @@ import pytest
 
 from tests.cli.conftest import FAKE_DEVICE, ORDINARY, Shell, crash
 from tests.components import make_certificate, nginx
+from tests.marks import one_soon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,20 +24,22 @@ root_only = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become an
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [
-        ("-hh/nn/mm:tt", "No such option"),
-        ("h/-n/m:t", "invalid repository '-n/m'"),
-        ("n/m:t:u", "invalid tag 't:u'"),
-        ("mm:", "an empty part in 'mm:'"),
-        ("a/B/c/d:t", "no capital letters"),
-        ("h/../m", "invalid repository '../m'"),
-        ("oci://h/Team/m", "the OCI specification has no capital letters in a repository, want 'team'"),
-        ("oras://h/n/m", "write oci:// in its place"),
-        ("ftp://h/n/m:t", "unsupported scheme 'ftp'"),
-        ("m@sha256:beef", "invalid digest 'sha256:beef'"),
-        ("", "invalid or missing name"),
-        ("a\nb", "invalid model"),
-    ],
+    one_soon(
+        [
+            ("-hh/nn/mm:tt", "No such option"),
+            ("h/-n/m:t", "invalid repository '-n/m'"),
+            ("n/m:t:u", "invalid tag 't:u'"),
+            ("mm:", "an empty part in 'mm:'"),
+            ("a/B/c/d:t", "no capital letters"),
+            ("h/../m", "invalid repository '../m'"),
+            ("oci://h/Team/m", "the OCI specification has no capital letters in a repository, want 'team'"),
+            ("oras://h/n/m", "write oci:// in its place"),
+            ("ftp://h/n/m:t", "unsupported scheme 'ftp'"),
+            ("m@sha256:beef", "invalid digest 'sha256:beef'"),
+            ("", "invalid or missing name"),
+            ("a\nb", "invalid model"),
+        ]
+    ),
 )
 @pytest.mark.parametrize("command", ["mount", "pull"])
 def test_a_wrong_name_is_wrong_usage(fusefs: Shell, command: str, name: str, says: str) -> None:
@@ -48,31 +51,33 @@ def test_a_wrong_name_is_wrong_usage(fusefs: Shell, command: str, name: str, say
 
 @pytest.mark.parametrize(
     ("args", "says"),
-    [
-        (["mount", "m", "mnt", "--timeout", "soon"], "invalid time 'soon'"),
-        (["mount", "m", "mnt", "--memory", "lots"], "invalid size 'lots'"),
-        (["mount", "m", "mnt", "--memory", "0"], "at least one byte"),
-        (["mount", "m", "mnt", "--layout", "cubist"], "'cubist' is not one of 'files', 'ollama'"),
-        (["mount", "m", "mnt", "--mirror", "http://h/v2"], "invalid registry URL 'http://h/v2'"),
-        (["pull", "m", "--mirror", "h:5000"], "invalid registry URL 'h:5000'"),
-        (["mount", "m"], "Missing argument 'MOUNTPOINT'"),
-        (["mount", "http://127.0.0.1:1/local/x"], "Missing argument 'MOUNTPOINT'"),
-        (["mount", "m", "http://u:secret@127.0.0.1:1/local/x"], "Missing argument 'MOUNTPOINT'"),
-        (["mount", "m", "llama3.2:1b"], "Missing argument 'MOUNTPOINT'"),
-        (["mount", "/mnt"], "Missing argument 'SOURCE...'"),
-        (["mount"], "Missing argument"),
-        (["pull", "m", "--timeout", "3y"], "units are s, m and h"),
-        (["gc", "--older-than", "3y"], "units are s, m (minutes), h, d and w"),
-        (["gc", "--cache-size", "3PiB"], "units are B, K, M, G and T"),
-        (["-v", "status"], "options stand behind it"),
-        (["--json", "status"], "options stand behind it"),
-        (["umount"], "Missing argument 'MOUNTPOINT'"),
-        (["serve", ".", "--listen", "here"], "invalid address 'here'"),
-        (["serve", ".", "--listen", "http://127.0.0.1:8080"], "want HOST:PORT, for example 127.0.0.1:8080"),
-        (["index", "x", "--chunk-size", "-1"], "invalid size '-1'"),
-        (["mont"], "No such command 'mont'"),
-        (["status", "--jsn"], "No such option"),
-    ],
+    one_soon(
+        [
+            (["mount", "m", "mnt", "--timeout", "soon"], "invalid time 'soon'"),
+            (["mount", "m", "mnt", "--memory", "lots"], "invalid size 'lots'"),
+            (["mount", "m", "mnt", "--memory", "0"], "at least one byte"),
+            (["mount", "m", "mnt", "--layout", "cubist"], "'cubist' is not one of 'files', 'ollama'"),
+            (["mount", "m", "mnt", "--mirror", "http://h/v2"], "invalid registry URL 'http://h/v2'"),
+            (["pull", "m", "--mirror", "h:5000"], "invalid registry URL 'h:5000'"),
+            (["mount", "m"], "Missing argument 'MOUNTPOINT'"),
+            (["mount", "http://127.0.0.1:1/local/x"], "Missing argument 'MOUNTPOINT'"),
+            (["mount", "m", "http://u:secret@127.0.0.1:1/local/x"], "Missing argument 'MOUNTPOINT'"),
+            (["mount", "m", "llama3.2:1b"], "Missing argument 'MOUNTPOINT'"),
+            (["mount", "/mnt"], "Missing argument 'SOURCE...'"),
+            (["mount"], "Missing argument"),
+            (["pull", "m", "--timeout", "3y"], "units are s, m and h"),
+            (["gc", "--older-than", "3y"], "units are s, m (minutes), h, d and w"),
+            (["gc", "--cache-size", "3PiB"], "units are B, K, M, G and T"),
+            (["-v", "status"], "options stand behind it"),
+            (["--json", "status"], "options stand behind it"),
+            (["umount"], "Missing argument 'MOUNTPOINT'"),
+            (["serve", ".", "--listen", "here"], "invalid address 'here'"),
+            (["serve", ".", "--listen", "http://127.0.0.1:8080"], "want HOST:PORT, for example 127.0.0.1:8080"),
+            (["index", "x", "--chunk-size", "-1"], "invalid size '-1'"),
+            (["mont"], "No such command 'mont'"),
+            (["status", "--jsn"], "No such option"),
+        ]
+    ),
 )
 def test_wrong_usage_is_one_line_and_exit_status_2(fusefs: Shell, args: Sequence[str], says: str) -> None:
     assert says in fusefs.fails(*args, code=2)
@@ -92,6 +97,7 @@ def test_an_unreachable_host(fusefs: Shell) -> None:
     assert "refused" in line
 
 
+@pytest.mark.slow
 def test_a_host_that_does_not_exist(fusefs: Shell) -> None:
     line = fusefs.fails("pull", "http://no-such-host.invalid/n/m", "--timeout", "1s")
     assert "no-such-host.invalid" in line
@@ -104,6 +110,7 @@ def test_a_certificate_that_nobody_vouches_for(fusefs: Shell) -> None:
         assert "certificate" in line
 
 
+@pytest.mark.slow
 def test_a_certificate_of_another_host(fusefs: Shell) -> None:
     certificate = make_certificate(fusefs.root / "tls")
     fusefs.env["SSL_CERT_FILE"] = str(certificate.authority)
@@ -117,11 +124,13 @@ def test_a_mount_point_that_does_not_exist(fusefs: Shell) -> None:
     assert "mkdir -p" in fusefs.fails("mount", "m", fusefs.root / "nowhere")
 
 
+@pytest.mark.slow
 def test_a_mount_point_that_is_a_file(fusefs: Shell) -> None:
     (fusefs.root / "file").touch()
     assert "not a folder" in fusefs.fails("mount", "m", fusefs.root / "file")
 
 
+@pytest.mark.slow
 def test_a_mount_point_that_is_not_empty(fusefs: Shell) -> None:
     (fusefs.folder("mnt") / "x").touch()
     assert "not empty" in fusefs.fails("mount", "m", fusefs.root / "mnt")
@@ -163,6 +172,7 @@ def test_missing_dev_fuse(fusefs: Shell) -> None:
     assert "modprobe fuse" in line
 
 
+@pytest.mark.slow
 @root_only
 def test_no_permission_for_dev_fuse(fusefs: Shell) -> None:
     hidden = ("unshare", "-m", "sh", "-c", FAKE_DEVICE.format(mode="600"), "sh", *ORDINARY)
@@ -171,6 +181,7 @@ def test_no_permission_for_dev_fuse(fusefs: Shell) -> None:
     assert "permission" in line
 
 
+@pytest.mark.slow
 @root_only
 def test_missing_fusermount3(fusefs: Shell) -> None:
     fusefs.env["PATH"] = "/nowhere"
@@ -215,7 +226,7 @@ def test_status_of_what_is_no_mount(fusefs: Shell) -> None:
     assert "is not a fusefs mount" in fusefs.fails("status", fusefs.root, "--json")
 
 
-@pytest.mark.parametrize("command", ["mount", "pull", "verify"])
+@pytest.mark.parametrize("command", one_soon(["mount", "pull", "verify"]))
 def test_a_cache_directory_that_is_a_file(fusefs: Shell, command: str) -> None:
     (fusefs.root / "cache.txt").touch()
     args: list[str | Path] = [] if command == "verify" else ["m"]
@@ -234,6 +245,7 @@ def test_a_cache_directory_on_a_read_only_disk(fusefs: Shell) -> None:
     assert "--cache-dir" in line
 
 
+@pytest.mark.slow
 @root_only
 def test_a_cache_directory_of_somebody_else(fusefs: Shell) -> None:
     cache = fusefs.folder("theirs")
@@ -287,6 +299,7 @@ def test_p10_a_password_is_not_repeated_when_the_mount_point_is_missing(fusefs: 
     assert "secret" not in fusefs.fails("mount", "m", "http://u:secret@127.0.0.1:1/local/x", code=2)
 
 
+@pytest.mark.slow
 def test_pull_of_a_bad_and_a_good_model_fetches_the_good_one(fusefs: Shell, model: str) -> None:
     bad = model.replace("tiny", "huge")
     done = fusefs("pull", bad, model, code=1)

@@ -16,6 +16,7 @@ import pytest
 from fusefs.daemon.background import wait_end
 from tests.cli.conftest import REPOSITORY
 from tests.cli.ordinary import UID
+from tests.marks import one_soon
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Shell
@@ -108,7 +109,7 @@ os.kill(attacker, 9)
 EVIL = "\x1b[2J\x1b]52;c;AAAA\x07\r\n● /srv/of-root  pid 1\u202e\x9b\u2028\ue000"
 
 
-@pytest.mark.parametrize("device", ["holds", "has closed"])
+@pytest.mark.parametrize("device", one_soon(["holds", "has closed"]))
 def test_p11_status_of_root_shows_no_process_and_no_place_that_a_users_socket_names(device: str) -> None:
     """What another user's socket says is data: shown inert, beside the kernel's word for pid and mount point."""
     inside = 'mount -t tmpfs none /run; exec "$@"'

@@ -68,7 +68,7 @@ def test_a_home_that_is_somebody_else_s_has_no_credentials_for_us_and_that_is_no
     assert "cannot be read" not in done.stderr
 
 
-@pytest.mark.parametrize("command", [["pull", "m"], ["ls"], ["gc"], ["verify"], ["pin", "m"], ["unpin", "m"]])
+@pytest.mark.parametrize("command", one_soon([["pull", "m"], ["ls"], ["gc"], ["verify"], ["pin", "m"], ["unpin", "m"]]))
 def test_a_default_that_is_needed_and_missing_is_one_line_that_names_the_option(
     homeless: Shell, command: list[str]
 ) -> None:
@@ -78,6 +78,7 @@ def test_a_default_that_is_needed_and_missing_is_one_line_that_names_the_option(
     assert "FUSEFS_CACHE_DIR" in line
 
 
+@pytest.mark.slow
 def test_what_fusermount3_refuses_such_a_user_says_what_is_missing(homeless: Shell, model: str) -> None:
     mnt = homeless.folder("mnt")
     os.chown(mnt, 12345, 12345)
@@ -86,6 +87,7 @@ def test_what_fusermount3_refuses_such_a_user_says_what_is_missing(homeless: She
     assert "could not determine username; it wants a line for this uid in /etc/passwd" in line
 
 
+@pytest.mark.slow
 def test_root_without_home_can_mount(homeless: Shell, model: str, content: dict[str, bytes]) -> None:
     homeless.env["HOME"] = "/proc/nowhere"
     os.chown(homeless.root, 0, 0)
@@ -95,6 +97,7 @@ def test_root_without_home_can_mount(homeless: Shell, model: str, content: dict[
     homeless("umount", mnt)
 
 
+@pytest.mark.slow
 def test_who_has_no_home_can_serve_and_nothing_is_kept(homeless: Shell, tmp_path: Path) -> None:
     (tmp_path / "models" / "m").mkdir(parents=True)
     (tmp_path / "models" / "m" / "f").write_bytes(b"x")

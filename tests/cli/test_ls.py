@@ -102,6 +102,7 @@ def test_an_empty_cache_says_what_to_do(fusefs: Shell) -> None:
     assert "the cache has no models; `fusefs pull` or `fusefs mount` brings one" in fusefs("ls").stdout
 
 
+@pytest.mark.slow
 def test_p9_it_looks_while_a_mount_is_read(fusefs: Shell, model: str, content: dict[str, bytes]) -> None:
     mnt = fusefs.folder("mnt")
     fusefs("mount", model, mnt)

@@ -23,6 +23,7 @@ from fusefs.values.digest import Digest
 from tests.cli.conftest import FAKE_DEVICE, ORDINARY, crash
 from tests.components import Process
 from tests.marks import one_soon
+from tests.modes import is_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,11 +57,13 @@ def ends(fusefs: Shell, mnt: Path) -> Iterator[Callable[[float], bool]]:
     os.close(fd)
 
 
+@pytest.mark.slow
 def test_the_files_are_those_that_are_served(fusefs: Shell, mnt: Path, content: dict[str, bytes]) -> None:
     assert {path: (mnt / path).read_bytes() for path in content} == content
     fusefs("umount", mnt)
 
 
+@pytest.mark.slow
 def test_the_kernel_lists_the_mount_as_ours(fusefs: Shell, mnt: Path, model: str) -> None:
     (line,) = [line for line in Path("/proc/mounts").read_text().splitlines() if f" {mnt} " in line]
     source, _, kind, options, *_ = line.split()
@@ -74,7 +77,7 @@ def test_status_tells_what_is_there(fusefs: Shell, mnt: Path, model: str, conten
     assert before["state"] == "up"
     assert before["sources"] == [f"{model}:latest"]
     assert before["cache_dir"] == str(fusefs.root / "cache" / "fusefs")
-    threads = 0 if "wire" in os.environ.get("FUSEFS_WITHOUT", "") else lanes()
+    threads = lanes() if is_on("wire") else 0
     why_not = "" if threads else "it was switched off"
     wire = {"threads": threads, "interrupts": bool(threads), "why_not": why_not}
     assert {name: before["wire"][name] for name in wire} == wire
@@ -198,6 +201,7 @@ def test_p11_a_signal_ends_the_daemon_and_the_mount(
     assert not mounted(mnt)
 
 
+@pytest.mark.slow
 def test_p7_without_its_registry_the_cached_model_mounts_again(
     fusefs: Shell, mnt: Path, model: str, content: dict[str, bytes]
 ) -> None:
@@ -247,6 +251,7 @@ def test_in_the_foreground_systemd_is_told(fusefs: Shell, model: str) -> None:
         assert not mounted(path)
 
 
+@pytest.mark.slow
 def test_in_the_foreground_umount_ends_the_command(fusefs: Shell, model: str) -> None:
     path = fusefs.folder("mnt")
     with Process([sys.executable, "-m", "fusefs", "mount", "-f", model, path], env=fusefs.env) as process:
@@ -256,6 +261,7 @@ def test_in_the_foreground_umount_ends_the_command(fusefs: Shell, model: str) ->
         assert process.stop(signum=0) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
 def test_an_ordinary_user_mounts_reads_looks_and_unmounts(
     fusefs: Shell, model: str, content: dict[str, bytes], request: pytest.FixtureRequest

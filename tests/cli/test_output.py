@@ -192,6 +192,7 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(fusefs: Shell, command: s
 # ---- encodings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", one_soon(ENCODINGS), ids=["latin-1", "ascii", "posix"])
 def test_drawings_fall_back_to_what_the_encoding_has(fusefs: Shell, model: str, encoding: dict[str, str]) -> None:
     mnt = fusefs.folder("mnt-é")
@@ -275,6 +276,7 @@ def test_sigterm_ends_a_watch_and_shows_the_cursor(fusefs: Shell, model: str) ->
     fusefs("umount", mnt)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", one_soon([{"TERM": "dumb"}, {"NO_COLOR": "1"}]), ids=["dumb", "no colour"])
 def test_a_dumb_terminal_gets_no_escapes_and_no_color_no_colours(
     fusefs: Shell, model: str, env: dict[str, str]
@@ -291,6 +293,7 @@ def test_a_dumb_terminal_gets_no_escapes_and_no_color_no_colours(
     fusefs("umount", mnt)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", one_soon([40, 60]))
 def test_on_a_narrow_terminal_whole_columns_go_and_nothing_is_cut(fusefs: Shell, model: str, columns: int) -> None:
     mnt = fusefs.folder("m")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.values.chunks import ChunkList
+from tests.modes import without
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,9 +40,10 @@ def test_pull_keeps_everything_and_the_second_fetches_nothing(
     assert {one["state"] for one in second["blobs"]} == {"sealed"}
 
 
+@pytest.mark.slow
 def test_p9_pull_shares_the_cache_with_a_live_mount(fusefs: Shell, model: str, content: dict[str, bytes]) -> None:
     mnt = fusefs.folder("mnt")
-    fusefs.env["FUSEFS_WITHOUT"] = "siblings"  # or nothing is left to pull
+    fusefs.env |= without("siblings")  # or nothing is left to pull
     fusefs("mount", model, mnt)
     assert (mnt / "sub/weights.bin").read_bytes() == content["sub/weights.bin"]
     fetched = json.loads(fusefs("pull", model, "--json").stdout)["counters"]["bytes_fetched"]
@@ -53,10 +55,12 @@ def test_p9_pull_shares_the_cache_with_a_live_mount(fusefs: Shell, model: str, c
     fusefs("umount", mnt)
 
 
+@pytest.mark.slow
 def test_pull_of_an_unknown_model_is_one_line(fusefs: Shell, model: str) -> None:
     assert "not found" in fusefs.fails("pull", model.replace("tiny", "huge"))
 
 
+@pytest.mark.slow
 def test_verify_finds_nothing_wrong_in_what_was_pulled(fusefs: Shell, model: str) -> None:
     fusefs("pull", model)
     assert fusefs("verify").stdout.splitlines()[-1].endswith("nothing is damaged")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Shell
 
+pytestmark = pytest.mark.reads
+
 
 def status(fusefs: Shell, mnt: Path) -> dict[str, Any]:
     (mount,) = json.loads(fusefs("status", mnt, "--json").stdout)["mounts"]
@@ -56,6 +58,7 @@ def test_p12_a_dead_mount_is_replaced_in_one_command_while_it_is_in_use(
     record_property("faults.bytes_compared", sum(map(len, content.values())))
 
 
+@pytest.mark.slow
 def test_a_live_mount_is_replaced_and_its_daemon_has_ended_then(
     fusefs: Shell, mnt: Path, model: str, content: dict[str, bytes]
 ) -> None:
@@ -73,12 +76,14 @@ def test_a_live_mount_is_replaced_and_its_daemon_has_ended_then(
     fusefs("umount", mnt)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_mounted_replaces_nothing(fusefs: Shell, mnt: Path, content: dict[str, bytes]) -> None:
     fusefs.fails("mount", "http://127.0.0.1:9/local/nothing", mnt, "--replace", "--timeout", "1s")
     assert {path: (mnt / path).read_bytes() for path in content} == content
     fusefs("umount", mnt)
 
 
+@pytest.mark.slow
 def test_where_nothing_is_mounted_there_is_nothing_to_replace(fusefs: Shell, model: str) -> None:
     path = fusefs.folder("mnt")
     assert fusefs("mount", model, path, "--replace").stderr == ""
@@ -88,6 +93,7 @@ def test_where_nothing_is_mounted_there_is_nothing_to_replace(fusefs: Shell, mod
     assert "not empty" in fusefs.fails("mount", model, path, "--replace")
 
 
+@pytest.mark.slow
 def test_several_dead_mounts_one_on_top_of_the_other_are_all_replaced(
     fusefs: Shell, mnt: Path, model: str, content: dict[str, bytes], record_property: Callable[[str, object], None]
 ) -> None:
@@ -122,6 +128,7 @@ def test_p10_a_mount_of_another_user_is_not_replaced(fusefs: Shell, mnt: Path, m
     fusefs("umount", mnt)
 
 
+@pytest.mark.slow
 def test_a_reader_of_the_old_mount_gets_an_errno_and_not_other_bytes(fusefs: Shell, mnt: Path, model: str) -> None:
     with (mnt / "config.json").open("rb", buffering=0) as old:
         fusefs("mount", model, mnt, "--replace")

@@ -54,6 +54,7 @@ def test_an_ordinary_user_without_any_capability_mounts_reads_and_unmounts(
         assert path.lstat().st_uid == UID
 
 
+@pytest.mark.slow
 def test_an_ordinary_user_copies_a_mount_changes_and_removes_the_copy_and_cannot_write_to_the_mount(
     user: Ordinary, model: str, content: dict[str, bytes]
 ) -> None:
@@ -156,12 +157,15 @@ def test_p11_no_thread_of_a_daemon_of_root_has_more_than_two_capabilities_and_ev
     assert str(mnt) not in Path("/proc/mounts").read_text()
 
 
+@pytest.mark.slow
 def test_the_daemon_of_an_ordinary_user_has_no_capability_and_says_so(user: Ordinary, model: str) -> None:
     said = user(f"fusefs mount {model} mnt; fusefs status --json mnt; fusefs umount mnt").stdout
     (report,) = json.loads(said)["mounts"]
     assert (report["capabilities"], report["no_new_privileges"]) == ([], False)
 
 
+@pytest.mark.slow
+@pytest.mark.about("wire")
 def test_reads_of_an_ordinary_user_s_mount_are_answered_by_threads_too(
     user: Ordinary, model: str, content: dict[str, bytes]
 ) -> None:
@@ -177,6 +181,7 @@ def test_reads_of_an_ordinary_user_s_mount_are_answered_by_threads_too(
     assert line.startswith(f"{model}:latest ")
 
 
+@pytest.mark.slow
 def test_a_daemon_of_root_serves_a_user_s_model_below_the_user_s_folder_that_is_closed_to_others(
     fusefs: Shell, user: Ordinary, model: str, content: dict[str, bytes]
 ) -> None:
@@ -196,7 +201,7 @@ def test_a_daemon_of_root_serves_a_user_s_model_below_the_user_s_folder_that_is_
         fusefs("umount", mnt)
 
 
-@pytest.mark.parametrize("command", ["mount", "pull"])
+@pytest.mark.parametrize("command", one_soon(["mount", "pull"]))
 def test_p10_a_cache_that_everybody_may_write_to_is_refused_in_one_line(
     fusefs: Shell, model: str, command: str
 ) -> None:
@@ -237,7 +242,7 @@ def test_with_allow_other_others_follow_links_to_sealed_files_and_see_nothing_el
     assert said.count("Permission denied") == 3
 
 
-@pytest.mark.parametrize("option", ["source", "mirror"])
+@pytest.mark.parametrize("option", one_soon(["source", "mirror"]))
 def test_p10_an_address_holds_no_secret(fusefs: Shell, model: str, option: str) -> None:
     """So none gets into the arguments of the daemon, /proc/mounts, its status or its log."""
     secret = "hunter2"

@@ -78,6 +78,7 @@ def test_sigusr1_tells_what_is_going_on(fusefs: Shell, mnt: Path) -> None:
     fusefs("umount", mnt)
 
 
+@pytest.mark.slow
 def test_in_the_foreground_sighup_opens_the_log_anew_and_systemd_hears_from_us(fusefs: Shell, model: str) -> None:
     path, log = fusefs.folder("mnt"), fusefs.root / "log"
     address = fusefs.root / "notify"

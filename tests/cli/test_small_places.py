@@ -76,6 +76,9 @@ def assert_lived(done: subprocess.CompletedProcess[str], content: dict[str, byte
     assert (done.stdout, done.stderr) == (f"{digest}  -\n0\n", ""), done.returncode
 
 
+REFUSALS = [("full", "No space left on device"), ("ro", "Read-only file system")]
+
+
 @pytest.mark.parametrize("how", one_soon(["full", "ro"]))
 def test_p6_a_mount_needs_neither_dev_shm_nor_tmp(
     fusefs: Shell, model: str, content: dict[str, bytes], how: str
@@ -96,7 +99,7 @@ def test_p11_places_that_fill_up_or_become_read_only_under_a_mount_do_not_matter
     assert_lived(done, content)
 
 
-@pytest.mark.parametrize(("how", "why"), [("full", "No space left on device"), ("ro", "Read-only file system")])
+@pytest.mark.parametrize(("how", "why"), one_soon(REFUSALS))
 def test_p10_a_runtime_directory_without_room_is_one_line_and_no_mount(
     fusefs: Shell, model: str, how: str, why: str
 ) -> None:
@@ -108,7 +111,7 @@ def test_p10_a_runtime_directory_without_room_is_one_line_and_no_mount(
     assert done.stderr == f"fusefs: error: {line.format(why)}\n"
 
 
-@pytest.mark.parametrize(("how", "why"), [("full", "No space left on device"), ("ro", "Read-only file system")])
+@pytest.mark.parametrize(("how", "why"), one_soon(REFUSALS))
 def test_p10_a_runtime_directory_without_room_for_one_more_socket_is_one_line_and_no_mount(
     fusefs: Shell, model: str, how: str, why: str
 ) -> None:

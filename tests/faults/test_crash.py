@@ -349,7 +349,8 @@ def test_p5_a_real_process_killed_at_a_named_step(outside: Callable[[bool], Outs
         rounds.die_at(DEATHS[name][1])
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(90, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [3, 90])
 def test_p5_a_pull_killed_amid_its_transfer(outside: Callable[[bool], Outside], count: int) -> None:
     """With its request sent, half of a chunk received, and anything later."""
     rounds = outside(False)

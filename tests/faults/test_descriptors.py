@@ -430,6 +430,7 @@ def _limited(limit: int, world: Commands, *args: str | Path) -> subprocess.Compl
     return subprocess.run(command, env=world.env, capture_output=True, text=True, timeout=100, check=False)
 
 
+@pytest.mark.slow
 def test_p6_a_pull_of_more_files_than_descriptors(world: Commands) -> None:
     with FaultyRegistry() as registry:
         model, contents = _model(registry, 400)

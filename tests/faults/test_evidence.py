@@ -180,27 +180,17 @@ def _other(pipe: Connection, root: Path, name: Name, blob: Blob, proofs: tuple[i
     trio.run(main)
 
 
-@pytest.mark.logs("Merkle proof|A read failed")
-async def test_p1_forged_proofs_are_an_error_of_the_read_and_forgotten_with_it(
-    tmp_path: Path, server: ProofServer
+@pytest.mark.logs("Merkle proof|A read failed|no proof")
+@pytest.mark.parametrize("fault", ["forged", "mute"])
+async def test_p1_p6_proofs_that_are_wrong_or_missing_are_an_error_of_the_read_in_time_and_forgotten_with_it(
+    tmp_path: Path, server: ProofServer, fault: str
 ) -> None:
     async with mounted(tmp_path, server) as (mount, _):
-        server.forged = True
+        setattr(server, fault, True)
         with pytest.raises(OSError, match=r".") as caught:
             await mount.run(read_at, mount.path / "x", 0, 100)
         assert caught.value.errno == errno.EIO
-        server.forged = False
-        assert await mount.read("x") == DATA
-
-
-@pytest.mark.logs("A read failed|no proof")
-async def test_p6_proofs_that_cannot_be_had_are_an_error_in_time(tmp_path: Path, server: ProofServer) -> None:
-    async with mounted(tmp_path, server) as (mount, _):
-        server.mute = True
-        with pytest.raises(OSError, match=r".") as caught:
-            await mount.run(read_at, mount.path / "x", 0, 100)
-        assert caught.value.errno == errno.EIO
-        server.mute = False
+        setattr(server, fault, False)
         assert await mount.read("x") == DATA
 
 

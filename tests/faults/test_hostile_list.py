@@ -153,6 +153,7 @@ def test_p10_a_hostile_manifest_is_refused_in_one_clear_line(world: World, what:
     record_property("faults.manifests", 1)
 
 
+@pytest.mark.slow
 def test_p10_a_model_of_ten_thousand_odd_files_is_shown_as_it_is(world: World, record_property: Record) -> None:
     odd = ["-rf", " lead", "trail ", "back\\slash", "e\u0301", "\u00e9", "deep/" * 60 + "file", "CON", "%2e%2e"]
     layers = [layer(SMALL, len(SMALL), name) for name in odd]

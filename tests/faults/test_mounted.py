@@ -14,6 +14,8 @@ import pytest
 from tests.faults.paced import PacedRegistry
 from tests.faults.processes import MIB, Reader, killable
 from tests.faulty_registry import FaultyRegistry
+from tests.marks import one_soon
+from tests.modes import without
 from tests.patience import HANGS, patiently, takes_at_most
 from tests.world import some_bytes
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
     from tests.programs.world import Mounted, World
     from tests.wire_faults import Kind
+
+pytestmark = pytest.mark.reads
 
 SMALL = some_bytes(300_000)
 
@@ -47,14 +51,16 @@ def read_error(path: Path, off: int, size: int = 10) -> int:
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [
-        ("flipped-bit", {}),
-        ("short-body", {}),
-        ("reset-amid", {}),
-        ("whole-for-range", {}),
-        ("status", {"status": 503}),
-        ("html", {"status": 200}),
-    ],
+    one_soon(
+        [
+            ("flipped-bit", {}),
+            ("short-body", {}),
+            ("reset-amid", {}),
+            ("whole-for-range", {}),
+            ("status", {"status": 503}),
+            ("html", {"status": 200}),
+        ]
+    ),
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_p2_a_program_does_not_notice_a_fault(world: World, kind: Kind, options: dict[str, Any]) -> None:
@@ -66,6 +72,7 @@ def test_p2_a_program_does_not_notice_a_fault(world: World, kind: Kind, options:
             assert (mount.path / "model.gguf").read_bytes() == SMALL
 
 
+@pytest.mark.slow
 def test_p2_faults_that_do_not_end_are_eio_in_time_and_are_forgotten(world: World) -> None:
     kinds: list[tuple[Kind, dict[str, Any]]] = [
         ("wrong-bytes", {}),
@@ -76,9 +83,7 @@ def test_p2_faults_that_do_not_end_are_eio_in_time_and_are_forgotten(world: Worl
     with FaultyRegistry() as registry:
         files = {f"{number}.bin": some_bytes(200_000 + number) for number in range(len(kinds))}
         model = registry.add_model("library/m:latest", files)
-        alone = {
-            "FUSEFS_WITHOUT": "siblings"
-        }  # or the first of the small files would bring those whose fault is to come
+        alone = without("siblings")  # or the first of the small files would bring those whose fault is to come
         with world.mount(str(model.name), options=("--timeout", str(TIMEOUT)), logs=".", env=alone) as mount:
             for (kind, options), (name, data) in zip(kinds, files.items(), strict=True):
                 path = mount.path / name
@@ -164,6 +169,7 @@ def test_p7_what_is_present_is_read_without_the_server(world: World, large: byte
         assert 7 not in back.asked_chunks()
 
 
+@pytest.mark.slow
 def test_p7_without_the_server_what_is_absent_is_eio_in_time_until_it_is_back(world: World, large: bytes) -> None:
     cache, port = _cached_in_part(world, large)
     name = f"http://127.0.0.1:{port}/library/m:latest"

@@ -202,6 +202,7 @@ def dropped(path: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+@pytest.mark.slow
 def test_p10_a_kernel_mount_goes_on_with_its_own_cache(world: World, large: bytes) -> None:
     cache, away = world.root / "cache", world.root / "away"
     with PacedRegistry(large) as registry, world.mount(registry.name, cache=cache) as mount:

@@ -7,6 +7,8 @@ import subprocess
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fusefs.cache.place import Place
 from tests.components import FUSEFS
 from tests.faults.paced import PacedRegistry
@@ -66,6 +68,7 @@ def test_p9_a_process_that_is_killed_amid_a_chunk_blocks_nobody(world: World, la
         assert len(asked) - len(set(asked)) <= 8, "at most what the killed one had in flight is asked for again"
 
 
+@pytest.mark.slow
 def test_p9_verify_beside_a_live_mount_drops_what_is_wrong_and_disturbs_nobody(world: World, large: bytes) -> None:
     cache = world.root / "cache"
     with PacedRegistry(large) as registry, world.mount(registry.name, cache=cache) as mount:
@@ -92,6 +95,7 @@ def test_p9_verify_beside_a_live_mount_drops_what_is_wrong_and_disturbs_nobody(w
         world.fusefs("verify", "--cache-dir", cache)
 
 
+@pytest.mark.slow
 def test_p4_what_verify_has_dropped_is_not_sealed_by_a_mount_that_had_hashed_it(world: World, large: bytes) -> None:
     """The running hash has seen the right bytes; the disk has other ones by now."""
     cache = world.root / "cache"

@@ -86,6 +86,7 @@ def test_p9_what_another_mount_reads_makes_no_room_and_what_nobody_reads_does(wo
         assert used(cache) <= 70 * MIB + SLACK
 
 
+@pytest.mark.slow
 def test_a_pull_that_cannot_fit_says_so_before_it_begins(world: World, large: bytes) -> None:
     with PacedRegistry(large) as registry:
         said = world.fusefs("pull", registry.name, "--cache-size", "24MiB", code=1).stderr

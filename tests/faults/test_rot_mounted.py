@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Record = Callable[[str, object], None]
 
+pytestmark = pytest.mark.reads
+
 SMALL = some_bytes(300_000, seed=5)
 ALWAYS = ("--verify", "always")
 
@@ -78,6 +80,7 @@ def test_p5_the_verify_command_finds_what_has_rotted_of_blobs_and_of_manifests(w
         world.fusefs("verify", "--cache-dir", cache)
 
 
+@pytest.mark.slow
 def test_p10_a_link_to_a_secret_in_the_place_of_a_blob_is_neither_shown_nor_changed(world: World) -> None:
     cache = world.root / "cache"
     secret = Secret(world.root / "secret", bytes(reversed(SMALL)))

@@ -91,6 +91,7 @@ def test_p6_readers_of_a_dead_registry_hold_up_no_other_host(
         record_property("faults.readers", readers)
 
 
+@pytest.mark.slow
 def test_p6_readers_of_a_dead_blob_hold_up_no_other_blob_of_its_host(world: World, record_property: Record) -> None:
     readers = 200
     with FaultyRegistry() as registry, ExitStack() as stack:

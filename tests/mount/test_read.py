@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from tests.mounts import Mount, Mounter
 
+pytestmark = pytest.mark.reads
+
 DATA = random.Random(1).randbytes(3 * (1 << 20) + 12_345)
 """Several requests long, and not a multiple of a page."""
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from tests.mounts import Mount, Mounter
 
+pytestmark = pytest.mark.reads
+
 DATA = os.urandom(1 << 20)
 
 

@@ -27,6 +27,7 @@ from fusefs.values.snapshot import File, Slice
 from fusefs.vfs.filesystem import FileSystem
 from fusefs.vfs.tree import Tree
 from tests.fakes import file_system_of
+from tests.marks import one_soon
 from tests.mounts import PATIENCE, start
 from tests.world import quiet, running, some_bytes, until
 
@@ -73,7 +74,7 @@ def read_from(fd: int, off: int, size: int) -> bytes:
         return buffer[:got]
 
 
-@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("direct", one_soon([True, False]))
 async def test_p2_many_readers_of_what_is_here_and_of_what_is_not_get_every_byte(tmp_path: Path, direct: bool) -> None:
     """Threads answer from memory, the page cache and the event loop's word, each with a buffer of its own."""
     async with live(tmp_path) as (world, mount):

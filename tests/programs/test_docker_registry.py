@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.components import CONFIG, OllamaLayer, docker_registry, nginx, push
+from tests.modes import without
 from tests.programs.models import MIB, random_bytes
 from tests.programs.world import ollama_manifests, run
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.programs.world import World
+
+pytestmark = pytest.mark.reads
 
 SMALL = {
     "model.gguf": OllamaLayer("model", random_bytes(5 * MIB + 3, 21)),
@@ -83,6 +86,7 @@ def test_unproved_allow_serves_while_it_arrives_and_says_so(world: World, regist
         assert os.getxattr(file, "user.fusefs.state") == b"sealed"
 
 
+@pytest.mark.slow
 def test_unproved_refuse_gives_eio_and_leaves_the_small_files_readable(world: World, registry: str) -> None:
     source = f"http://{registry}/library/large:latest"
     with world.mount(source, options=("--unproved", "refuse"), logs="no source has its chunk list") as mounted:
@@ -95,6 +99,7 @@ def test_unproved_refuse_gives_eio_and_leaves_the_small_files_readable(world: Wo
         assert status["last_error"]
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_there_is_one_line(world: World, registry: str, tmp_path: Path) -> None:
     (tmp_path / "mnt").mkdir()
     done = world.fusefs("mount", f"http://{registry}/library/nothing:latest", tmp_path / "mnt", code=1)
@@ -116,8 +121,9 @@ def test_the_ollama_layout_and_the_cache_behind_it_are_ollama_stores(world: Worl
     assert {blob.name for blob in (mounted.cache / "blobs").iterdir()} >= expected
 
 
+@pytest.mark.slow
 def test_the_small_model_is_one_request_a_blob(world: World, registry: str) -> None:
-    alone = {"FUSEFS_WITHOUT": "siblings"}  # or the other small files come with it
+    alone = without("siblings")  # or the other small files come with it
     with world.mount(f"http://{registry}/library/small:latest", env=alone) as mounted:
         (mounted.path / "model.gguf").read_bytes()
         mounted.wait_sealed("model.gguf")

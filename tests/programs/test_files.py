@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from tests.programs.world import World
 
+pytestmark = pytest.mark.reads
+
 EACH = "find . -type f | sort | xargs -d '\\n' -n1 sh -c"
 
 ALIKE = {
@@ -52,6 +54,7 @@ def test_a_program_says_the_same_of_the_mount(what: str, world: World, server: s
         assert shell(ALIKE[what], mounted.path) == shell(ALIKE[what], models / "tree")
 
 
+@pytest.mark.slow
 def test_copies_are_equal(world: World, server: str, models: Path, tmp_path: Path) -> None:
     plain = models / "tree"
     with world.mount(f"{server}/tree:latest") as mounted:
@@ -63,6 +66,7 @@ def test_copies_are_equal(world: World, server: str, models: Path, tmp_path: Pat
     run("diff", "-r", tmp_path / "rsync", plain)
 
 
+@pytest.mark.slow
 def test_rsync_by_checksum_finds_nothing_to_do(world: World, server: str, models: Path) -> None:
     with world.mount(f"{server}/tree:latest") as mounted:
         say = ("rsync", "-rnc", "--out-format=%n")
@@ -85,6 +89,7 @@ def test_du_counts_what_is_present(world: World, server: str) -> None:
         eventually("du sees it", lambda: int(run("du", "--block-size=512", file).split()[0]) == blocks)
 
 
+@pytest.mark.slow
 def test_nothing_can_be_written(world: World, server: str) -> None:
     with world.mount(f"{server}/tree:latest") as mounted:
         for command in (

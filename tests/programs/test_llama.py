@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.marks import one_soon
 from tests.programs.models import MIB
 from tests.programs.world import run
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.programs.world import World
+
+pytestmark = pytest.mark.reads
 
 METADATA = """
 import json, sys
@@ -50,6 +53,7 @@ print(generate(temp=1.0, top_k=0, top_p=1.0))
 """
 
 
+@pytest.mark.slow
 def test_gguf_reads_the_same_metadata_and_fetches_little(world: World, server: str, models: Path) -> None:
     plain = models / "llama" / "model.gguf"
     with world.mount(f"{server}/llama:latest") as mounted:
@@ -62,6 +66,7 @@ def test_gguf_reads_the_same_metadata_and_fetches_little(world: World, server: s
     assert len(tensors) > 50
 
 
+@pytest.mark.slow
 def test_a_look_at_the_first_bytes_fetches_one_chunk(world: World, server: str) -> None:
     with world.mount(f"{server}/llama:latest") as mounted:
         assert run("head", "-c", "4", mounted.path / "model.gguf") == "GGUF"
@@ -76,7 +81,7 @@ def test_gguf_reads_one_tensor_right_and_not_the_others(world: World, server: st
     assert read == run(sys.executable, "-c", ONE_TENSOR, plain)
 
 
-@pytest.mark.parametrize("how", ["mmap", "read"])
+@pytest.mark.parametrize("how", one_soon(["mmap", "read"]))
 def test_llama_cpp_generates_the_same_tokens(how: str, world: World, server: str, models: Path) -> None:
     expected = run(sys.executable, "-c", GENERATE, models / "llama" / "model.gguf", how)
     greedy, sampled = map(json.loads, expected.splitlines())

@@ -62,6 +62,7 @@ def test_static_files_are_a_registry(world: World, static: str, tmp_path: Path) 
         read_all(world, f"http://{address}/{NAME}")
 
 
+@pytest.mark.slow
 def test_blobs_may_lie_on_another_host(world: World, static: str, tmp_path: Path) -> None:
     """The other host answers 400 to any Authorization: it must never see one."""
     picky = f"if ($http_authorization) {{ return 400; }} {static}"
@@ -105,10 +106,12 @@ def test_p1_a_flipped_bit_on_the_server_is_eio_until_it_is_mended(world: World, 
         assert (mounted.path / "model.gguf").read_bytes() == MODEL.content
 
 
+@pytest.mark.slow
 def test_insecure_accepts_an_unknown_certificate(world: World, tls: str) -> None:
     read_all(world, f"https+insecure://{tls}/{NAME}")
 
 
+@pytest.mark.slow
 def test_an_unknown_certificate_is_one_line_that_says_so(world: World, tls: str, tmp_path: Path) -> None:
     (tmp_path / "mnt").mkdir()
     done = world.fusefs("mount", f"https://{tls}/{NAME}", tmp_path / "mnt", code=1)

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.components import fusefs_serve
+from tests.marks import one_soon
 from tests.programs.world import World, ollama_manifests, run
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.reads
 
 OFFLINE = ("--timeout", "2")
 """Seconds the server that has ended is asked for a manifest, before the cached one is used."""
@@ -31,7 +34,7 @@ def filled(models: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str,
     return base, cache
 
 
-@pytest.mark.parametrize("name", ["tree", "minilm"])
+@pytest.mark.parametrize("name", one_soon(["minilm", "tree"]))
 def test_p7_what_was_read_mounts_and_reads_without_the_network(
     name: str, world: World, filled: tuple[str, Path], models: Path
 ) -> None:
@@ -70,6 +73,7 @@ def test_a_filled_cache_is_an_ollama_models_directory(filled: tuple[str, Path]) 
         assert {layer["digest"].replace(":", "-") for layer in named if layer["size"]} <= blobs
 
 
+@pytest.mark.slow
 def test_p7_a_filled_cache_can_be_served_again(world: World, filled: tuple[str, Path], models: Path) -> None:
     """The cache of one machine is the registry of the next: for a mount, and whole for a pull."""
     _, cache = filled

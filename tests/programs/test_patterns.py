@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from tests.programs.world import Mounted, World
 
+pytestmark = pytest.mark.reads
+
 MIB = 1 << 20
 EACH = 5 * MIB + 4096 * 3 + 64
 COUNT = 16
@@ -218,6 +220,7 @@ def test_backward(world: World, model: Served) -> None:
     assert max(fetched) * MIB <= stop + MIB
 
 
+@pytest.mark.slow
 def test_reading_again_after_the_pages_were_dropped_causes_no_traffic(world: World, model: Served) -> None:
     with world.mount(model.source) as mounted:
         path = mounted.path / "model.gguf"

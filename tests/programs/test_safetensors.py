@@ -7,6 +7,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
 import urllib3
 
 from fusefs.values.chunks import ChunkList
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.programs.world import World
+
+pytestmark = pytest.mark.reads
 
 ONE_TENSOR = """
 import hashlib, sys
@@ -50,6 +53,7 @@ def chunks_needed(path: Path, tensor: str, chunks: ChunkList) -> set[int]:
     return {*chunks.covering(0, data), *chunks.covering(data + start, stop - start)}
 
 
+@pytest.mark.slow
 def test_one_tensor_fetches_the_header_that_tensor_and_the_chunks_they_share(
     world: World, server: str, models: Path
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from fusefs.prefetch.siblings import MOST_FILES
 from tests.faulty_registry import FaultyRegistry
+from tests.modes import without
 from tests.patience import eventually
 
 if TYPE_CHECKING:
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 
     from tests.programs.world import World
 
+pytestmark = pytest.mark.reads
+
 MODEL = "library/tokenizer:latest"
-WITHOUT = {"FUSEFS_WITHOUT": "siblings"}
+WITHOUT = without("siblings")
 
 
 def tree(count: int) -> dict[str, bytes]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from tests.programs.world import World
 
+pytestmark = pytest.mark.reads
+
 MIB = 1 << 20
 SIZE = 66 * MIB
 """More than one chunk."""

@@ -14,6 +14,8 @@ from tests.programs.world import World, run
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.reads
+
 SYMLINKS = ("--sealed", "symlink")
 
 

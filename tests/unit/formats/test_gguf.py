@@ -228,6 +228,7 @@ def test_what_is_still_missing_of_an_array_of_numbers_is_asked_for_at_once() -> 
     assert extents.header == len(header)
 
 
+@pytest.mark.slow
 def test_the_header_of_a_large_vocabulary_takes_few_tries_and_little_that_lies_behind_it(tmp_path: Path) -> None:
     """What is fetched too much, and each round trip, is what a person waits for who opens a file cold."""
     path = tmp_path / "model.gguf"

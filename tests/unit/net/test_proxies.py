@@ -153,23 +153,26 @@ def test_a_proxy_that_does_not_connect_us_is_blamed(
     assert caught.value.temporary is temporary
 
 
-def test_a_proxy_that_wants_a_password_for_plain_http_is_blamed(
-    transport: Transport, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("answer", "kind", "said"),
+    [
+        (Answer(407, b"who are you"), Unauthorized, r"^the proxy {} \(http_proxy\): it wants a user"),
+        (
+            Answer(502, b"<html><title>Squid &amp; co</title>"),
+            SourceError,
+            r"HTML page, 'Squid & co' \(or so says the proxy {}",
+        ),
+    ],
+)
+def test_what_a_proxy_says_of_plain_http_names_the_proxy(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch, answer: Answer, kind: type[SourceError], said: str
 ) -> None:
+    """The first is the proxy's for sure, the second may be the registry's."""
     with FaultyRegistry() as proxy:
-        proxy.expect("http://registry.example/x", answer=Answer(407, b"who are you"))
+        proxy.expect("http://registry.example/x", answer=answer)
         monkeypatch.setenv("http_proxy", proxy.url)
         response = transport.get("http://registry.example/x", {})
-        with pytest.raises(Unauthorized, match=rf"^the proxy {proxy.host} \(http_proxy\): it wants a user"):
-            check_status(response)
-
-
-def test_what_may_be_the_proxy_s_answer_names_the_proxy(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
-    with FaultyRegistry() as proxy:
-        proxy.expect("http://registry.example/x", answer=Answer(502, b"<html><title>Squid &amp; co</title>"))
-        monkeypatch.setenv("http_proxy", proxy.url)
-        response = transport.get("http://registry.example/x", {})
-        with pytest.raises(SourceError, match=rf"HTML page, 'Squid & co' \(or so says the proxy {proxy.host}"):
+        with pytest.raises(kind, match=said.format(proxy.host)):
             check_status(response)
 
 
