@@ -55,6 +55,10 @@ class InvalidHeader(InvalidInput):
     """The start of a file is no header of a known model format, or one that no honest writer writes."""
 
 
+class InvalidTar(InvalidInput):
+    """A tar archive that is damaged, or one that no honest writer writes."""
+
+
 class InvalidTrace(InvalidInput):
     """An access trace that is torn, rotten, of another blob, or longer than any that is kept."""
 
@@ -115,6 +119,10 @@ class WrongResponse(SourceError):
     """The answer's frame is wrong: status, Content-Range, length, or a body that is not what was asked for."""
 
     temporary = True
+
+
+class SourceChanged(SourceError):
+    """A file was replaced on its server while it was being read: what comes does not belong to what came."""
 
 
 class RangeIgnored(WrongResponse):
