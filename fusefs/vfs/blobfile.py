@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _PAGES_AHEAD = 32 * MIB
 """Bytes of a sealed file that the disk is asked for ahead of a sequential reader at most."""
 
+_REMEMBERED = 64
+"""Ranges behind a reader that are kept in mind until he is known to read in order."""
+
 log = logging.getLogger(__name__)
 
 
@@ -57,6 +60,7 @@ class BlobFile:
         self._ahead: list[range] = []
         self._behind: list[range] = []
         self._advising = False
+        self._followed = False  # somebody has read it in order
 
     async def read(self, off: int, size: int) -> bytes | bytearray | memoryview:
         """Bytes [off, off+size), clipped to the end of the file; never fewer (P2).  Good until the next read.
@@ -129,8 +133,13 @@ class BlobFile:
         with self._pages_lock:  # other threads see reads, too
             ahead, behind = self._pages.observe(off, size, math.inf), self._second.read(off, size)
             if ahead:
+                self._followed = True
                 self._ahead.append(ahead)
             self._behind += behind
+            if not self._followed:
+                # A short file, or pages here and there: who reads them with O_DIRECT has no other copy.
+                del self._behind[:-_REMEMBERED]
+                return False
         return bool(ahead or behind)
 
     async def arrive(self, off: int, size: int) -> None:
