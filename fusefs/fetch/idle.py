@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_EACH = 4
-"""Descriptors of an open blob: the map, a second one that Python's mapping of it keeps, data, and for direct writes."""
+_EACH = 5
+"""Descriptors of an open blob at most: the map, a second one that Python's mapping of it keeps, data, one for direct
+writes until it is sealed, and one for the slots of its list or for the mapping of a long one."""
 
 _IDLE, _ALL = 4, 2
 """Blobs that nobody uses may have this part of the descriptors, and all that are open this part: the rest is for

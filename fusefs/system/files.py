@@ -23,7 +23,7 @@ from fusefs.system.spot import is_link_at, mkdir_at, names_at, open_at, replace_
 from fusefs.system.steps import step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import BinaryIO
 
     from fusefs.system.spot import Where
@@ -262,16 +262,13 @@ def sync_folder(path: Where) -> None:
         os.close(fd)
 
 
-def advise(fd: int, ahead: range, behind: range) -> None:
-    """Have the disk begin to read `ahead`, and let go of the pages of `behind`.  Only advice: never raises.
-
-    What was read of a mounted file lies in the page cache of the mount already: the file's own copy of it is memory
-    spent twice.
-    """
+def advise(fd: int, ahead: Iterable[range], behind: Iterable[range]) -> None:
+    """Have the disk begin to read `ahead`, and let go of the pages of `behind`.  Only advice: never raises."""
     with contextlib.suppress(OSError):
-        os.posix_fadvise(fd, ahead.start, len(ahead), os.POSIX_FADV_WILLNEED)
-        if behind:
-            os.posix_fadvise(fd, behind.start, len(behind), os.POSIX_FADV_DONTNEED)
+        for pages in ahead:
+            os.posix_fadvise(fd, pages.start, len(pages), os.POSIX_FADV_WILLNEED)
+        for pages in behind:
+            os.posix_fadvise(fd, pages.start, len(pages), os.POSIX_FADV_DONTNEED)
 
 
 def holds(fd: int, chunk: Chunk, digest: bytes) -> bool:

@@ -19,6 +19,7 @@ from fusefs.system.files import advise
 from fusefs.values import metrics
 from fusefs.values.settings import MIB
 from fusefs.vfs.answer import Answered
+from fusefs.vfs.secondcopy import SecondCopy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 _PAGES_AHEAD = 32 * MIB
 """Bytes of a sealed file that the disk is asked for ahead of a sequential reader at most."""
 
-_STILL_READ = 4 * MIB
-"""Bytes behind a sequential reader that may still be asked for: the kernel sends its requests in any order."""
+_REMEMBERED = 64
+"""Ranges behind a reader that are kept in mind until he is known to read in order."""
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,12 @@ class BlobFile:
         self._fill = fill
         self._filling = False
         self._pages = ReadAhead(fetch.blob.size, _PAGES_AHEAD)
+        self._second = SecondCopy(fetch.blob.size)
         self._pages_lock = threading.Lock()
+        self._ahead: list[range] = []
+        self._behind: list[range] = []
+        self._advising = False
+        self._followed = False  # somebody has read it in order
 
     async def read(self, off: int, size: int) -> bytes | bytearray | memoryview:
         """Bytes [off, off+size), clipped to the end of the file; never fewer (P2).  Good until the next read.
@@ -77,7 +83,8 @@ class BlobFile:
             self._prefetcher.observe(self._fetch, off, size)
             return await self._wait(off, size, chunker, missing)
         if chunker.sealed:
-            self._advise(chunker, off, size)
+            if self._noted(off, size):
+                self._advise(chunker)
         else:
             self._prefetcher.observe(self._fetch, off, size)
         data = await self._pread(chunker, off, size, covering)
@@ -119,10 +126,22 @@ class BlobFile:
             if (to_do := self._prefetcher.answered(self._fetch, chunker, off, size)) is not None:
                 self._fetcher.hearsay.tell(to_do)
             return
+        if self._noted(off, size):
+            self._fetcher.hearsay.tell(partial(self._advise, chunker))
+
+    def _noted(self, off: int, size: int) -> bool:
+        """A read of the sealed file is answered: whether that gives something to advise the kernel of."""
         with self._pages_lock:  # other threads see reads, too
-            ahead = self._pages.observe(off, size, math.inf)
-        if ahead:
-            self._fetcher.hearsay.tell(partial(self._advise_of, chunker, off, ahead))
+            ahead, behind = self._pages.observe(off, size, math.inf), self._second.read(off, size)
+            if ahead:
+                self._followed = True
+                self._ahead.append(ahead)
+            self._behind += behind
+            if not self._followed:
+                # A short file, or pages here and there: who reads them with O_DIRECT has no other copy.
+                del self._behind[:-_REMEMBERED]
+                return False
+        return bool(ahead or behind)
 
     async def arrive(self, off: int, size: int) -> None:
         """Wait until the bytes [off, off+size) are here, clipped to the end of the file.
@@ -196,23 +215,25 @@ class BlobFile:
             return await trio.to_thread.run_sync(chunker.pread, off, size)
         return None
 
-    def _advise(self, chunker: Chunker, off: int, size: int) -> None:
+    def _advise(self, chunker: Chunker) -> None:
         """Have the disk read ahead of who reads a sealed file in order, and keep one copy of it in memory, not two."""
-        with self._pages_lock:  # other threads see reads, too
-            ahead = self._pages.observe(off, size, math.inf)
-        if ahead:
-            self._advise_of(chunker, off, ahead)
-
-    def _advise_of(self, chunker: Chunker, off: int, ahead: range) -> None:
-        if self._fetch.chunker is chunker:  # a thread may have asked for it a moment ago
-            behind = range(max(0, off - 2 * len(ahead)), max(0, off - _STILL_READ))
+        if self._fetch.chunker is chunker and not self._advising:  # a thread may have asked for it a moment ago
+            self._advising = True
             self._fetch.use.hold()
-            self._fetcher.tasks.start_soon(self._advised, chunker, ahead, behind)
+            self._fetcher.tasks.start_soon(self._advised, chunker)
 
-    async def _advised(self, chunker: Chunker, ahead: range, behind: range) -> None:
+    async def _advised(self, chunker: Chunker) -> None:
+        # One after the other, and what is to come before what has been: else the advice of a moment ago would bring
+        # back what was let go of since.
         try:
-            await self._fetcher.tasks.threads.run(advise, chunker.fd, ahead, behind)
+            while self._ahead or self._behind:
+                with self._pages_lock:
+                    ahead = [part for pages in self._ahead for part in self._second.lacking(pages)]
+                    behind = self._behind
+                    self._ahead, self._behind = [], []
+                await self._fetcher.tasks.threads.run(advise, chunker.fd, ahead, behind)
         finally:
+            self._advising = False
             self._fetch.use.let_go()
 
     async def is_read_in_order(self) -> bool:

@@ -26,7 +26,18 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.mapfile import PRESENT, Lock, chunk_lock, condemned, note_use, open_locked, peek
+from fusefs.cache.blob.mapfile import (
+    ABSENT,
+    ARRIVED,
+    CLAIMED,
+    PRESENT,
+    Lock,
+    chunk_lock,
+    condemned,
+    note_use,
+    open_locked,
+    peek,
+)
 from fusefs.cache.blob.native import is_native, set_native
 from fusefs.system import locks
 from fusefs.system.leases import end_lease, try_lease
@@ -41,6 +52,10 @@ if TYPE_CHECKING:
     from fusefs.values.chunks import Blob
 
 
+_NOT_PROVED = tuple(bytes([state]) for state in (ABSENT, CLAIMED, ARRIVED))
+"""What others may have made of a chunk that was PRESENT when the file was lent."""
+
+
 class Backing:
     """The sealed file of one blob, in use until `close`.
 
@@ -53,13 +68,12 @@ class Backing:
         self.fd = fd
         self._map_fd = map_fd
         self._view = mmap.mmap(map_fd, 0, prot=mmap.PROT_READ)
-        self._states = slice(chunk_lock(0), len(self._view))
-        self._proved = bytes([PRESENT]) * (self._states.stop - self._states.start)
 
     @property
     def right(self) -> bool:
         """Whether nobody has found a byte of it rotten since."""
-        return self._view[self._states] == self._proved
+        # The event loop asks, and a map may have a million states: they are searched, and not copied to be compared.
+        return all(self._view.find(state, chunk_lock(0)) < 0 for state in _NOT_PROVED)
 
     def handed_over(self) -> None:
         """The kernel has the file open itself by now."""

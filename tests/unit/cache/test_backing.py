@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.cache.blob.mapfile import ABSENT, Lock
+from fusefs.cache.blob.backing import Backing
+from fusefs.cache.blob.mapfile import ABSENT, ARRIVED, CLAIMED, PRESENT, Lock, chunk_lock
 from fusefs.cache.blob.native import is_native
 from fusefs.cache.blob.sealing import seal, unseal
 from fusefs.cache.blob.verification import verify
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fusefs.cache.blob.backing import Backing
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.space.eviction import HeldBlob
 
@@ -124,6 +125,31 @@ def test_p1_what_was_proved_at_the_first_look_alone_is_not_lent(
     reboot(monkeypatch)
     monkeypatch.setattr(DiskCache, "proved", lambda *_: True)
     assert cache.backing(blob_of(DATA)) is None
+
+
+@pytest.mark.parametrize("state", [ABSENT, CLAIMED, ARRIVED])
+@pytest.mark.parametrize("index", [0, 31, 63])
+def test_p2_what_was_found_rotten_since_it_was_lent_is_not_right(cache: DiskCache, index: int, state: int) -> None:
+    with lent(cache) as backing, contextlib.closing(cache.chunker(blob_of(DATA), chunk_list(DATA, CHUNK))) as chunker:
+        found = [backing.right]
+        for made in (state, PRESENT):
+            chunker.map.mark(index, made)
+            found.append(backing.right)
+        assert found == [True, False, True]
+
+
+def test_whether_a_lent_file_is_right_is_found_out_without_a_copy_of_its_map(tmp_path: Path) -> None:
+    """The event loop asks at each open, and a map may have a million states."""
+    path = tmp_path / "map"
+    path.write_bytes(bytes(chunk_lock(0)) + bytes([PRESENT]) * 1_000_000)
+    backing = Backing(os.open(path, os.O_RDONLY), os.open(path, os.O_RDWR))
+    tracemalloc.start()
+    try:
+        assert backing.right
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+        backing.close()
 
 
 def test_what_has_no_map_is_not_lent(cache: DiskCache, tmp_path: Path) -> None:
