@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.world import World
 
 
-async def rot_found_by(world: World, index: int) -> None:
+def rot_found_by(world: World, index: int) -> None:
     """A process to which the blob is sealed finds that a chunk has rotten, as `verify` does."""
     chunker = world.fetch.chunker
     assert chunker is not None
@@ -47,7 +47,7 @@ async def test_p9_a_list_that_another_process_has_bound_is_taken_over(
         await one.read(0, 10)
         await quiet(one)
         await two.fetcher.complete(two.fetch)
-        await rot_found_by(two, 3)
+        rot_found_by(two, 3)
         if way == "a fill":
             await one.fetcher.complete(one.fetch)
         await one.read(0, len(DATA))
