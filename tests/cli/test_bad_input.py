@@ -27,10 +27,13 @@ root_only = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become an
     one_soon(
         [
             ("-hh/nn/mm:tt", "No such option"),
-            ("h/-n/m:t", "invalid namespace '-n'"),
+            ("h/-n/m:t", "invalid repository '-n/m'"),
+            ("n/m:t:u", "invalid tag 't:u'"),
             ("mm:", "an empty part in 'mm:'"),
-            ("a/b/c/d:t", "too many parts"),
-            ("h/../m", "invalid namespace '..'"),
+            ("a/B/c/d:t", "no capital letters"),
+            ("h/../m", "invalid repository '../m'"),
+            ("oci://h/Team/m", "the OCI specification has no capital letters in a repository, want 'team'"),
+            ("oras://h/n/m", "write oci:// in its place"),
             ("ftp://h/n/m:t", "unsupported scheme 'ftp'"),
             ("m@sha256:beef", "invalid digest 'sha256:beef'"),
             ("", "invalid or missing name"),

@@ -13,7 +13,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusefs.artifacts.manifest import ACCEPT, MAX_MANIFEST_SIZE, choose_from_index
+from fusefs.artifacts.imageindex import check_media_type
+from fusefs.artifacts.manifest import ACCEPT, MAX_MANIFEST_SIZE
 from fusefs.errors import (
     DigestMismatch,
     InvalidChunkList,
@@ -34,6 +35,7 @@ from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.registry.responses import check_document, check_encoding, check_status, error_of, given_range
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
+from fusefs.values.names import DOCKER_HUB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +57,9 @@ _TURNS = 4
 """Requests of which each answers the 401 of the one before: an old token, a new one, a password, and one to spare."""
 
 _MAX_PLACES = 4096
+
+_HUB_REGISTRY = "registry-1.docker.io"
+"""The host that answers for Docker Hub, which nobody calls so."""
 
 _FRONT_OF_WORD = re.compile(rb"sha256[:-][0-9A-Fa-f]{0,64}|[0-9]+(?:-[0-9]*)?")
 
@@ -102,8 +107,8 @@ class RegistrySource:
         """Make one; nothing is connected yet.
 
         Args:
-            scheme: `http`, `https` or `https+insecure`.
-            host: with its port, where it has one.
+            scheme: as that of a Name.
+            host: as that of a Name.
             settings: timeouts and the number of connections.
             keys: where credentials lie; where Ollama and Docker keep them by default.
             circuits: what is known of each host; without them each request is made.
@@ -112,7 +117,8 @@ class RegistrySource:
             SourceError: `host` cannot be part of a URL.
         """
         self.label = host
-        self._base = Url.parse(f"{'http' if scheme == 'http' else 'https'}://{host}")
+        served = _HUB_REGISTRY if host == DOCKER_HUB else host
+        self._base = Url.parse(f"{'http' if scheme == 'http' else 'https'}://{served}")
         self._origin = self._base.origin
         self.host = str(self._origin)
         insecure = self._origin.host if scheme == "https+insecure" else ""
@@ -124,14 +130,8 @@ class RegistrySource:
         self._lock = threading.Lock()
 
     def manifest(self, name: Name) -> bytes:
-        """See `Source.manifest`.  An index of exactly one manifest is followed, unless the name pins a digest."""
-        raw = self._manifest(name, name.digest)
-        inner = choose_from_index(raw)
-        if inner is None:
-            return raw
-        if name.digest is not None:
-            raise InvalidManifest(f"{name.digest} is an index; name its manifest instead: @{inner}")
-        return self._manifest(name, inner, blobs=False)
+        """See `Source.manifest`."""
+        return self._manifest(name, name.digest)
 
     def chunk_list(self, name: Name, blob: Blob) -> ChunkList | None:
         """See `Source.chunk_list`.  Read whole and checked before anything is fetched by it."""
@@ -236,14 +236,14 @@ class RegistrySource:
                 response.close()
                 raise
             if not renewed:
-                raise self._auth.refusal(error_of(response), wanted)
+                raise self._auth.refusal(repository, error_of(response), wanted)
             response.discard()
         raise AssertionError("the last turn returns or raises")
 
-    def _manifest(self, name: Name, digest: Digest | None, *, blobs: bool = True) -> bytes:
+    def _manifest(self, name: Name, digest: Digest | None) -> bytes:
         repository = f"/v2/{name.repository}"
         paths = [f"{repository}/manifests/{digest or name.tag}"]
-        if digest is not None and blobs:  # where Ollama's registry has it; others have it among the manifests
+        if digest is not None:  # where Ollama's registry has it; others have it among the manifests
             paths.insert(0, f"{repository}/blobs/{digest}")
         try:
             raw = self._first(name, paths)
@@ -265,6 +265,9 @@ class RegistrySource:
                 check_encoding(response)
                 body = response.read(MAX_MANIFEST_SIZE + 1)
                 check_document(response, body, "the manifest")
+                if len(body) > MAX_MANIFEST_SIZE:
+                    raise InvalidManifest(f"invalid manifest: at most {MAX_MANIFEST_SIZE} bytes are accepted")
+                check_media_type(body, response.headers.get("Content-Type", ""))
                 return body
             finally:
                 response.close()

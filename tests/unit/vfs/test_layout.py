@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from fusefs.artifacts import paths as paths_module
 from fusefs.artifacts.manifest import Manifest
-from fusefs.artifacts.ollama import FILE, OLLAMA, snapshot_of
+from fusefs.artifacts.ollama import FILE, OLLAMA
 from fusefs.artifacts.paths import check_path
+from fusefs.artifacts.snapshots import snapshot_of
 from fusefs.errors import InvalidManifest, InvalidName
 from fusefs.values.digest import Digest
 from fusefs.values.names import Name
@@ -259,6 +260,14 @@ def test_sources_that_would_collide_have_host_and_namespace() -> None:
     manifest = _manifest(_layer(FILE, "x"))
     models = [_model(text, manifest) for text in ("h1/n/m:t", "h2/n/m:t", "h1/n/other")]
     assert _paths(layout_of(models)) == ["h1/n/m/t/x", "h2/n/m/t/x", "other/latest/x"]
+
+
+def test_repositories_of_any_depth_are_shown_as_others() -> None:
+    manifest = _manifest(_layer(FILE, "x"))
+    models = [_model(text, manifest) for text in ("oci://h/flat:t", "oci://h/a/b/c:t")]
+    assert _paths(layout_of(models)) == ["flat/t/x", "c/t/x"]
+    models += [_model("oci://h/a/b/t/c:t", manifest), _model("oci://h/c:t", manifest)]
+    assert _paths(layout_of(models)) == ["flat/t/x", "h/a+b/c/t/x", "h/a+b+t/c/t/x", "h/+/c/t/x"]
 
 
 def test_a_model_called_as_anothers_host_does_not_lie_around_it() -> None:
