@@ -60,6 +60,7 @@ class Span:
 @asynccontextmanager
 async def span_of_ten(root: Path) -> AsyncIterator[Span]:
     with opened(root, DATA) as chunker, trio.fail_after(HANG):
+        await trio.lowlevel.checkpoint()
         of = BlobFlights(chunker.blob.digest)
         yield Span({index: Flight(of, chunker, index, Priority.READ_AHEAD) for index in range(10)})
 
