@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fusefs.artifacts import kitfile, modelrunner, ollama
+from fusefs.artifacts import diffids, kitfile, modelrunner, ollama
 from fusefs.artifacts.contents import Contents, Opened
 from fusefs.artifacts.manifest import IMAGE_CONFIGS, IMAGE_LAYERS
 from fusefs.artifacts.members import resolve_links, unfold
@@ -53,9 +53,8 @@ def snapshot_of(name: Name, manifest: Manifest, mtime_ns: int = 0, contents: Con
         files = _files_of(manifest, mtime_ns, contents)
     except InvalidManifest as exc:  # of several models a person wants to know which one it is about
         raise InvalidManifest(f"{name.short}: {exc}") from exc
-    made = [one.blob for one in contents.layers.values()]
-    blobs = dict.fromkeys((*manifest.blobs(), *made)) if made else manifest.blobs()
-    return Snapshot(name, manifest.digest, tuple(files), tuple(blobs), manifest.raw, mtime_ns)
+    made = dict.fromkeys(one.blob for digest, one in contents.layers.items() if one.blob.digest != digest)
+    return Snapshot(name, manifest.digest, tuple(files), tuple(manifest.blobs()), manifest.raw, mtime_ns, tuple(made))
 
 
 def is_image(manifest: Manifest) -> bool:
@@ -68,13 +67,11 @@ def is_image(manifest: Manifest) -> bool:
 
 
 def wants_config(manifest: Manifest) -> bool:
-    """Whether the names of its files stand in its config."""
-    return (
-        manifest.config is not None
-        and manifest.config.media_type == kitfile.CONFIG
-        and manifest.config.blob.size <= kitfile.MAX_SIZE
-        and any(not layer.is_tar and not layer.name for layer in manifest.layers)
-    )
+    """Whether its config says what its files are called, or what its layers are when they are decompressed."""
+    if manifest.config is None or manifest.config.blob.size > diffids.MAX_SIZE:
+        return False
+    kit = manifest.config.media_type == kitfile.CONFIG
+    return any(layer.packing or (kit and not layer.is_tar and not layer.name) for layer in manifest.layers)
 
 
 def _files_of(manifest: Manifest, mtime_ns: int, contents: Contents) -> list[File]:
