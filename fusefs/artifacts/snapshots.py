@@ -33,6 +33,9 @@ _FAMILIES = (
 )
 """What the media types of configs begin with that are no file of the model."""
 
+MAX_FILES = 1 << 18
+"""In all archives of a model: the largest data sets that are pushed as one have a tenth of it."""
+
 _NOTHING = Contents()
 
 
@@ -74,7 +77,20 @@ def wants_config(manifest: Manifest) -> bool:
     return any(layer.packing or (kit and not layer.is_tar and not layer.name) for layer in manifest.layers)
 
 
+def _check_count(manifest: Manifest, contents: Contents) -> None:
+    """A manifest may name one archive a thousand times.
+
+    Raises:
+        InvalidManifest: more files than any model has.
+    """
+    opened = [contents.layers.get(layer.blob.digest) for layer in manifest.layers]
+    count = sum(len(one.table.members) + len(one.table.links) for one in opened if one is not None and one.table)
+    if count > MAX_FILES:
+        raise InvalidManifest(f"invalid manifest: {count} files in archives, at most {MAX_FILES} are accepted")
+
+
 def _files_of(manifest: Manifest, mtime_ns: int, contents: Contents) -> list[File]:
+    _check_count(manifest, contents)
     if is_image(manifest) and all(layer.blob.digest in contents.layers for layer in manifest.layers):
         return _image(manifest, mtime_ns, contents)
     config = manifest.config.media_type if manifest.config is not None else ""

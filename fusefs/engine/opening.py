@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MAX_ARCHIVES = 1024
+"""Of one model; images have at most 127 layers."""
+
 _AT_ONCE = 4
 """Archives whose tables are read at once."""
 
@@ -59,6 +62,9 @@ class LayerOpener:
             FusefsError: its bytes cannot be had.
         """
         wanted = {layer.blob.digest: layer for layer in manifest.layers if layer.is_tar or layer.packing}
+        if len(wanted) > MAX_ARCHIVES:
+            why = f"{len(wanted)} archives and compressed layers, at most {MAX_ARCHIVES} are looked into"
+            raise InvalidManifest(f"{name.short}: invalid manifest: {why}")
         config = b""
         if wants_config(manifest) and manifest.config is not None:
             config = await self._whole(name, manifest.config.blob)

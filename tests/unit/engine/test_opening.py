@@ -260,3 +260,11 @@ async def test_p10_a_damaged_compressed_layer_is_one_line_and_nothing_is_kept(tm
         with pytest.raises(InvalidManifest, match=r"layer .*: a compressed layer that is cut off"):
             await opener.contents(NAME, Manifest.parse(artifact.manifest))
         assert not list((tmp_path / "partial").glob("tmp*"))
+
+
+async def test_p10_no_more_archives_are_looked_into_than_any_model_has(tmp_path: Path) -> None:
+    async with opening(tmp_path, b"x") as (world, opener):
+        manifest = manifest_of(*[b"%d" % number for number in range(1025)])
+        with pytest.raises(InvalidManifest, match="1025 archives and compressed layers, at most 1024"):
+            await opener.contents(NAME, manifest)
+        assert not world.source.asked
