@@ -125,6 +125,10 @@ class WrongResponse(SourceError):
     temporary = True
 
 
+class SourceChanged(SourceError):
+    """A file was replaced on its server while it was being read: what comes does not belong to what came."""
+
+
 class RangeIgnored(WrongResponse):
     """All of a blob came where a part of it was wanted; whoever can take all of it asks again."""
 
@@ -225,6 +229,10 @@ class CacheFull(CacheError):
 
 class ChunkGone(CacheError):
     """A chunk that was there a moment ago is not any more: look again, and fetch it again."""
+
+
+class Superseded(CacheError):
+    """Another process has put other files, or another list, in the place of what is open here: open the blob anew."""
 
 
 class NotCached(CacheError):

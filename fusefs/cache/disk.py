@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusefs.cache.blob.backing import take
-from fusefs.cache.blob.chunkmap import Lock, note_use, open_locked
+from fusefs.cache.blob.mapfile import Lock, note_use, open_locked
 from fusefs.cache.documents.named import NamedBlobs
 from fusefs.cache.documents.pins import Pins
 from fusefs.cache.documents.tables import Tables

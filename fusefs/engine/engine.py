@@ -15,8 +15,8 @@ import trio
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.documents.writer import Keeper
 from fusefs.cache.space.quota import Limits
+from fusefs.engine.layers import LayerOpener
 from fusefs.engine.models import origins, resolve_all
-from fusefs.engine.opening import LayerOpener
 from fusefs.engine.pool import SourcePool
 from fusefs.errors import FusefsError
 from fusefs.fetch.fetcher import Fetcher

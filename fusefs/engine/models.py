@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fusefs.artifacts.manifest import Manifest
     from fusefs.cache.disk import DiskCache
     from fusefs.cache.documents.writer import Keeper
-    from fusefs.engine.opening import LayerOpener
+    from fusefs.engine.layers import LayerOpener
     from fusefs.engine.pool import SourcePool
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.values.chunks import Blob

@@ -3,8 +3,8 @@
 The registry in the name decides what a tag means, or a store that the person named: a mirror gives bytes, not truth.
 Who pins the digest needs nobody's word: no source can give another manifest.
 
-A name may stand for an index (`fusefs.artifacts.index`).  Then the manifest in it that is for this machine is asked for
-by its digest; the cache keeps both documents, and the name stands for that manifest there.
+A name may stand for an index (`fusefs.artifacts.imageindex`).  Then the manifest in it for this machine is asked
+for by its digest; the cache keeps both documents, and the name stands for that manifest there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fusefs.artifacts.index import choose_from_index, is_index
+from fusefs.artifacts.imageindex import choose_from_index, is_index
 from fusefs.artifacts.manifest import MAX_MANIFEST_SIZE, Manifest
 from fusefs.cache.documents.reader import recall
 from fusefs.errors import (

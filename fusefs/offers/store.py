@@ -24,7 +24,7 @@ from fusefs.offers.leftout import Reason
 from fusefs.values.chunkpack import MAX_PACKED_SIZE, unpack
 from fusefs.values.digest import Digest
 from fusefs.values.filenames import part_of
-from fusefs.values.names import DEFAULT_HOST, DEFAULT_TAG, Name
+from fusefs.values.names import DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, Name
 from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
@@ -60,6 +60,12 @@ _head = msgspec.json.Decoder(_Head)
 def is_store(directory: Path) -> bool:
     """True when `directory` looks like OLLAMA_MODELS."""
     return (directory / "manifests").is_dir() and (directory / "blobs").is_dir()
+
+
+def media_type_of(manifest: bytes) -> str:
+    """The media type of a manifest that has been parsed: what it says of itself, else Docker's."""
+    media_type = _head.decode(manifest).media_type
+    return media_type if _MEDIA_TYPE.fullmatch(media_type) else DOCKER_MANIFEST
 
 
 class StoreCatalog:
@@ -226,10 +232,12 @@ class StoreCatalog:
         return sorted(found, key=lambda link: (link[0].host != DEFAULT_HOST, link[0].path))
 
     def _links_of(self, repository: str) -> list[tuple[Name, Path]]:
-        links = [link for link in self._links() if link[0].repository.lower() == repository.lower()]
-        if not links:
-            raise unknown_name(repository, self.repositories())
-        return links
+        found = self._links()
+        for called in (repository, f"{DEFAULT_NAMESPACE}/{repository}"):  # as Ollama's registry and Docker Hub have it
+            links = [link for link in found if link[0].repository.lower() == called.lower()]
+            if links:
+                return links
+        raise unknown_name(repository, self.repositories())
 
     def _manifests(self, links: list[tuple[Name, Path]]) -> Iterator[Document]:
         for _, path in links:
@@ -255,8 +263,7 @@ class StoreCatalog:
                 return known[1]
             raw = file.read(MAX_MANIFEST_SIZE + 1)
         Manifest.parse(raw)
-        media_type = _head.decode(raw).media_type
-        document = Document(raw, media_type if _MEDIA_TYPE.fullmatch(media_type) else DOCKER_MANIFEST)
+        document = Document(raw, media_type_of(raw))
         self._documents[path] = stamp, document
         return document
 

@@ -5,8 +5,6 @@ FileSource: Docker registry HTTP API V2, OCI distribution-spec 1.1, Ollama's `se
 
 from __future__ import annotations
 
-import re
-from http import HTTPStatus
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -18,7 +16,6 @@ from starlette.routing import Route
 
 from fusefs.errors import Cancelled, FusefsError, InvalidDigest, InvalidName
 from fusefs.offers.catalog import Document, Refused
-from fusefs.offers.closenames import unknown_name
 from fusefs.offers.indexer import FileChanged, NotYet
 from fusefs.serve.body import FileResponse, OpenFile, TextResponse
 from fusefs.serve.byteranges import Unsatisfiable, matches, requested_range
@@ -41,7 +38,6 @@ if TYPE_CHECKING:
     Endpoint = Callable[[Request], Awaitable[Response]]
 
 _CODES = {400: "BAD_REQUEST", 404: "NOT_FOUND", 405: "UNSUPPORTED"}
-_REPOSITORY = re.compile(r"/v2/(.+)/(?:manifests|blobs|chunksums|tags)/[^/]*\Z", re.DOTALL)
 _LINES = 2048
 """Lines of chunksums sent at a time, about 180 KiB."""
 
@@ -52,7 +48,7 @@ _READERS = 16
 def make_app(catalog: Catalog) -> Starlette:
     """The ASGI application over `catalog`."""
     registry = Registry(catalog)
-    repository = "/v2/{namespace}/{model}"
+    repository = "/v2/{repository:path}"
     routes = [
         Route("/", registry.welcome),
         Route("/v2/", registry.version),
@@ -133,14 +129,9 @@ class Registry:
         lines = iter(()) if request.method == "HEAD" else _lines(chunks)
         return TextResponse(lines, headers)
 
-    async def on_http_error(self, request: Request, exc: Exception) -> Response:
+    async def on_http_error(self, _request: Request, exc: Exception) -> Response:
         """No such path, or a method that a read-only registry does not have."""
         assert isinstance(exc, HTTPException)
-        match = _REPOSITORY.match(request.url.path)
-        if exc.status_code == HTTPStatus.NOT_FOUND and match:
-            # A registry's path with a name of another form than those that are served here: `tiny`, or `a/b/c`.
-            names = await trio.to_thread.run_sync(self._catalog.repositories)
-            return await self.on_fusefs_error(request, unknown_name(match[1], names))
         return _error(exc.status_code, _CODES.get(exc.status_code, "UNKNOWN"), exc.detail, dict(exc.headers or {}))
 
     async def on_fusefs_error(self, _request: Request, exc: Exception) -> Response:
@@ -229,8 +220,7 @@ def _lines(chunks: ChunkList) -> Iterator[bytes]:
 
 
 def _repository(request: Request) -> str:
-    params = request.path_params
-    return Name.from_path("localhost", params["namespace"], params["model"], "latest").repository
+    return Name.of("localhost", request.path_params["repository"]).repository
 
 
 def _base(request: Request) -> str:
@@ -246,7 +236,7 @@ def _reference(request: Request) -> str | Digest:
     text = request.path_params["reference"]
     if ":" in text:
         return Digest.parse(text)
-    return Name.from_path("localhost", "local", "model", text).tag
+    return Name.of("localhost", "local/model", text).tag
 
 
 def _document(request: Request, document: Document) -> Response:

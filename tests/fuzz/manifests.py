@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from fusefs.artifacts.index import choose_from_index
+from fusefs.artifacts.imageindex import choose_from_index
 from fusefs.artifacts.kitfile import paths_of
 from fusefs.artifacts.manifest import DOCKER_MANIFEST, MAX_LAYERS, OCI_INDEX, TITLE, Manifest
 from fusefs.artifacts.ollama import OLLAMA

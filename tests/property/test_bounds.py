@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fusefs.artifacts.index import is_index
+from fusefs.artifacts.imageindex import is_index
 from fusefs.artifacts.manifest import MAX_MANIFEST_SIZE, Manifest
 from fusefs.errors import FusefsError, InvalidInput
 from fusefs.formats.header import MAX_HEADER, read_header

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fusefs.artifacts.index import choose_from_index
+from fusefs.artifacts.imageindex import choose_from_index
 from fusefs.artifacts.manifest import Manifest
 from fusefs.errors import FusefsError, InvalidChunk, InvalidChunkList, InvalidManifest
 from fusefs.values.chunks import Chunk, ChunkList

@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusefs.artifacts.index import check_media_type
+from fusefs.artifacts.imageindex import check_media_type
 from fusefs.artifacts.manifest import ACCEPT, MAX_MANIFEST_SIZE
 from fusefs.errors import (
     DigestMismatch,
@@ -35,6 +35,7 @@ from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.registry.responses import check_document, check_encoding, check_status, error_of, given_range
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
+from fusefs.values.names import DOCKER_HUB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +57,9 @@ _TURNS = 4
 """Requests of which each answers the 401 of the one before: an old token, a new one, a password, and one to spare."""
 
 _MAX_PLACES = 4096
+
+_HUB_REGISTRY = "registry-1.docker.io"
+"""The host that answers for Docker Hub, which nobody calls so."""
 
 _FRONT_OF_WORD = re.compile(rb"sha256[:-][0-9A-Fa-f]{0,64}|[0-9]+(?:-[0-9]*)?")
 
@@ -103,8 +107,8 @@ class RegistrySource:
         """Make one; nothing is connected yet.
 
         Args:
-            scheme: `http`, `https` or `https+insecure`.
-            host: with its port, where it has one.
+            scheme: as that of a Name.
+            host: as that of a Name.
             settings: timeouts and the number of connections.
             keys: where credentials lie; where Ollama and Docker keep them by default.
             circuits: what is known of each host; without them each request is made.
@@ -113,7 +117,8 @@ class RegistrySource:
             SourceError: `host` cannot be part of a URL.
         """
         self.label = host
-        self._base = Url.parse(f"{'http' if scheme == 'http' else 'https'}://{host}")
+        served = _HUB_REGISTRY if host == DOCKER_HUB else host
+        self._base = Url.parse(f"{'http' if scheme == 'http' else 'https'}://{served}")
         self._origin = self._base.origin
         self.host = str(self._origin)
         insecure = self._origin.host if scheme == "https+insecure" else ""
@@ -231,7 +236,7 @@ class RegistrySource:
                 response.close()
                 raise
             if not renewed:
-                raise self._auth.refusal(error_of(response), wanted)
+                raise self._auth.refusal(repository, error_of(response), wanted)
             response.discard()
         raise AssertionError("the last turn returns or raises")
 

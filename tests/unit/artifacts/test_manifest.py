@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fusefs.artifacts.index import check_media_type, choose_from_index
+from fusefs.artifacts.imageindex import check_media_type, choose_from_index
 from fusefs.artifacts.manifest import (
     DOCKER_MANIFEST,
     MAX_LAYERS,

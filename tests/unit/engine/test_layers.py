@@ -14,7 +14,7 @@ import trio
 from fusefs.artifacts.manifest import Manifest
 from fusefs.artifacts.snapshots import snapshot_of
 from fusefs.cache.disk import DiskCache
-from fusefs.engine.opening import LayerOpener
+from fusefs.engine.layers import LayerOpener
 from fusefs.errors import DigestMismatch, InvalidManifest, SourceError
 from fusefs.values.chunks import Chunk
 from fusefs.values.digest import Digest
@@ -173,7 +173,7 @@ async def test_files_of_an_archive_are_read_at_their_places(tmp_path: Path) -> N
         await world.fetcher.complete(world.fetch)
         await trio.to_thread.run_sync(world.cache.get, world.blob.digest)
         for node in system.tree.files:
-            assert system.presence(node) == (node.size, "sealed")
+            assert system.metadata.presence(node) == (node.size, "sealed")
             assert await system.backing(node.inode) is None
 
 
