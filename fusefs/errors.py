@@ -59,6 +59,10 @@ class InvalidTar(InvalidInput):
     """A tar archive that is damaged, or one that no honest writer writes."""
 
 
+class InvalidPacking(InvalidInput):
+    """A compressed layer that is damaged, or that grows to more than any honest one does."""
+
+
 class InvalidTrace(InvalidInput):
     """An access trace that is torn, rotten, of another blob, or longer than any that is kept."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import urllib3
+from backports import zstd
 
 from fusefs.formats.tar import read_table
 from tests.components import push_blob
@@ -242,6 +244,59 @@ def modelcar() -> Artifact:
 FAMILIES: dict[str, Callable[[], Artifact]] = {
     one.__name__: one for one in (modelpack, cnai, model_runner, model_runner_2, kitops, oras, podman, ollama, modelcar)
 }
+
+
+def packed(compress: Callable[[bytes], bytes], packing: str) -> Artifact:
+    """ModelPack docs/spec.md `tar+gzip`, `tar+zstd`, with `modelfs.diffIds` (docs/config.md)."""
+    model = "application/vnd.cncf.model."
+    files = {"a/model.safetensors": WEIGHTS, "a/empty": b"", "config.json": b"{}"}
+    data = tar_of(files, folders=["a"])
+    config = json.dumps({"modelfs": {"type": "layers", "diffIds": [digest_of(data)]}}).encode()
+    builder = Builder((model + "config.v1+json", config), artifact_type=model + "manifest.v1+json")
+    return builder.layer(f"{model}weight.v1.tar+{packing}", compress(data)).artifact(files)
+
+
+def packed_image() -> Artifact:
+    """image-spec layer.md with gzip layers, as olot and BuildKit write them, below an uncompressed one of the model."""
+    layer = "application/vnd.oci.image.layer.v1.tar"
+    base, top = tar_of({"bin/sh": b"#!", "models/old": b"1"}), tar_of({"models/m.gguf": WEIGHTS, "models/.wh.old": b""})
+    config = {"rootfs": {"type": "layers", "diff_ids": [digest_of(base), digest_of(top)]}}
+    builder = Builder(("application/vnd.oci.image.config.v1+json", json.dumps(config).encode()))
+    builder.layer(layer + "+gzip", gzip.compress(base)).layer(layer, top)
+    return builder.artifact({"m.gguf": WEIGHTS})
+
+
+def packed_folder() -> Artifact:
+    """oras-go content/file: a folder is a gzip layer that is to be unpacked, with the digest of the plain archive."""
+    data = tar_of({"docs/a.txt": b"1", "docs/b/c.txt": b"2"}, folders=["docs", "docs/b"])
+    notes = {
+        TITLE: "docs",
+        "io.deis.oras.content.unpack": "true",
+        "io.deis.oras.content.digest": digest_of(data),
+    }
+    builder = Builder(artifact_type="application/vnd.example.model")
+    builder.layer("application/vnd.oci.image.layer.v1.tar+gzip", gzip.compress(data), notes)
+    return builder.artifact({"docs/a.txt": b"1", "docs/b/c.txt": b"2"})
+
+
+def packed_kit() -> Artifact:
+    """kitops v1.15 `raw+gzip`: one file, compressed, with its diffId in the Kitfile."""
+    kit = "application/vnd.kitops.modelkit."
+    content = gzip.compress(WEIGHTS)
+    info = {"digest": digest_of(content), "diffId": digest_of(WEIGHTS)}
+    config = json.dumps({"model": {"path": "a/model.gguf", "layerInfo": info}}).encode()
+    builder = Builder((kit + "config.v1+json", config)).layer(kit + "model.v1.raw+gzip", content)
+    return builder.artifact({"a/model.gguf": WEIGHTS, "Kitfile": config})
+
+
+PACKED: dict[str, Callable[[], Artifact]] = {
+    "gzip": lambda: packed(gzip.compress, "gzip"),
+    "zstd": lambda: packed(zstd.compress, "zstd"),
+    "image": packed_image,
+    "folder": packed_folder,
+    "kit": packed_kit,
+}
+"""Artifacts with compressed layers."""
 
 
 def index_of(*children: tuple[Artifact, dict[str, Any]]) -> bytes:

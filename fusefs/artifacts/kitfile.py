@@ -16,6 +16,7 @@ MAX_ENTRIES = 1 << 16
 
 class _LayerInfo(msgspec.Struct, rename="camel", frozen=True):
     digest: str = ""
+    diff_id: str = ""
 
 
 class _Entry(msgspec.Struct, rename="camel", frozen=True):
@@ -40,15 +41,26 @@ _decoder = msgspec.json.Decoder(_Kitfile)
 
 def paths_of(config: bytes) -> dict[str, str]:
     """Paths by the digest of their layer, unchecked text; none of a config that cannot be read."""
+    entries = _entries(config)
+    return {entry.layer_info.digest: entry.path for entry in entries if entry.layer_info and entry.path}
+
+
+def diff_ids_of(config: bytes) -> dict[str, str]:
+    """The digests of decompressed layers, unchecked text, by the digest of their layer."""
+    found = [entry.layer_info for entry in _entries(config) if entry.layer_info is not None]
+    return {info.digest: info.diff_id for info in found if info.diff_id}
+
+
+def _entries(config: bytes) -> list[_Entry]:
     if len(config) > MAX_SIZE or config.count(b"{") > MAX_ENTRIES:
-        return {}
+        return []
     try:
         kit = _decoder.decode(config)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return {}
+        return []
     entries: list[_Entry] = []
     if kit.model is not None:
         entries += [kit.model, *(kit.model.parts or ())]
     for some in (kit.datasets, kit.code, kit.docs, kit.prompts):
         entries += some or ()
-    return {entry.layer_info.digest: entry.path for entry in entries if entry.layer_info and entry.path}
+    return entries

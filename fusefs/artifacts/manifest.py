@@ -62,6 +62,7 @@ class _Annotations(msgspec.Struct, frozen=True):
     metadata: str = msgspec.field(name=METADATA, default="")
     cnai_metadata: str = msgspec.field(name="org.cnai.model.file.metadata+json", default="")
     unpack: str = msgspec.field(name=UNPACK, default="")
+    unpacked: str = msgspec.field(name="io.deis.oras.content.digest", default="")
     created: str = msgspec.field(name=CREATED, default="")
 
 
@@ -106,6 +107,7 @@ class Layer:
         name: the path that annotations give it, else the layer's `name` (Ollama), else empty; unchecked text.
         mtime_ns: the time that its file had, in nanoseconds; 0 where nobody says.
         raw: what looks like an archive is one file: `oras push` calls any file so.
+        unpacked: the digest of what it is decompressed, as `oras` notes it; unchecked text.
     """
 
     media_type: str
@@ -113,6 +115,7 @@ class Layer:
     name: str = ""
     mtime_ns: int = 0
     raw: bool = False
+    unpacked: str = ""
 
     @property
     def packing(self) -> Packing:
@@ -198,9 +201,8 @@ def _layer(descriptor: _Descriptor, *, image: bool = False) -> Layer:
     name = notes.filepath or notes.cnai or notes.title or metadata.name or descriptor.name
     # `oras push` calls each file a tar layer; what it has packed itself, a folder, it marks.
     raw = not image and descriptor.media_type.startswith(IMAGE_LAYERS) and bool(notes.title) and notes.unpack != "true"
-    return Layer(
-        descriptor.media_type, Blob(_digest(descriptor), descriptor.size), name, nanoseconds(metadata.mtime), raw
-    )
+    blob = Blob(_digest(descriptor), descriptor.size)
+    return Layer(descriptor.media_type, blob, name, nanoseconds(metadata.mtime), raw, notes.unpacked)
 
 
 def _metadata_of(text: str) -> _Metadata:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fusefs.artifacts import kitfile, modelrunner, ollama
+from fusefs.artifacts import diffids, kitfile, modelrunner, ollama
 from fusefs.artifacts.contents import Contents, Opened
 from fusefs.artifacts.manifest import IMAGE_CONFIGS, IMAGE_LAYERS
 from fusefs.artifacts.members import resolve_links, unfold
@@ -33,6 +33,9 @@ _FAMILIES = (
 )
 """What the media types of configs begin with that are no file of the model."""
 
+MAX_FILES = 1 << 18
+"""In all archives of a model: the largest data sets that are pushed as one have a tenth of it."""
+
 _NOTHING = Contents()
 
 
@@ -53,9 +56,8 @@ def snapshot_of(name: Name, manifest: Manifest, mtime_ns: int = 0, contents: Con
         files = _files_of(manifest, mtime_ns, contents)
     except InvalidManifest as exc:  # of several models a person wants to know which one it is about
         raise InvalidManifest(f"{name.short}: {exc}") from exc
-    made = [one.blob for one in contents.layers.values()]
-    blobs = dict.fromkeys((*manifest.blobs(), *made)) if made else manifest.blobs()
-    return Snapshot(name, manifest.digest, tuple(files), tuple(blobs), manifest.raw, mtime_ns)
+    made = dict.fromkeys(one.blob for digest, one in contents.layers.items() if one.blob.digest != digest)
+    return Snapshot(name, manifest.digest, tuple(files), tuple(manifest.blobs()), manifest.raw, mtime_ns, tuple(made))
 
 
 def is_image(manifest: Manifest) -> bool:
@@ -68,16 +70,27 @@ def is_image(manifest: Manifest) -> bool:
 
 
 def wants_config(manifest: Manifest) -> bool:
-    """Whether the names of its files stand in its config."""
-    return (
-        manifest.config is not None
-        and manifest.config.media_type == kitfile.CONFIG
-        and manifest.config.blob.size <= kitfile.MAX_SIZE
-        and any(not layer.is_tar and not layer.name for layer in manifest.layers)
-    )
+    """Whether its config says what its files are called, or what its layers are when they are decompressed."""
+    if manifest.config is None or manifest.config.blob.size > diffids.MAX_SIZE:
+        return False
+    kit = manifest.config.media_type == kitfile.CONFIG
+    return any(layer.packing or (kit and not layer.is_tar and not layer.name) for layer in manifest.layers)
+
+
+def _check_count(manifest: Manifest, contents: Contents) -> None:
+    """A manifest may name one archive a thousand times.
+
+    Raises:
+        InvalidManifest: more files than any model has.
+    """
+    opened = [contents.layers.get(layer.blob.digest) for layer in manifest.layers]
+    count = sum(len(one.table.members) + len(one.table.links) for one in opened if one is not None and one.table)
+    if count > MAX_FILES:
+        raise InvalidManifest(f"invalid manifest: {count} files in archives, at most {MAX_FILES} are accepted")
 
 
 def _files_of(manifest: Manifest, mtime_ns: int, contents: Contents) -> list[File]:
+    _check_count(manifest, contents)
     if is_image(manifest) and all(layer.blob.digest in contents.layers for layer in manifest.layers):
         return _image(manifest, mtime_ns, contents)
     config = manifest.config.media_type if manifest.config is not None else ""

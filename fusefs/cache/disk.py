@@ -70,7 +70,7 @@ class DiskCache(NamedBlobs):
         super().__init__(root, held, Memory(spill_capacity), self.quota)
         self.traces = Traces(held.spot, stores)
         self.tables = Tables(held.spot)
-        self.pins = Pins(held / "pins", self.links, held / "partial")
+        self.pins = Pins(held / "pins", self.links, held / "partial", self.tables)
         self._shared, self.features = shared, Features()
         self._held: list[int] = []
 

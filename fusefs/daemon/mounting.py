@@ -26,7 +26,7 @@ from fusefs.daemon.statuses import probe
 from fusefs.daemon.watchdog import Watchdog
 from fusefs.engine.engine import Engine, sole_error
 from fusefs.engine.local import LocalModels, LocalOpener
-from fusefs.engine.models import group_small, recalled_lines, warn_of_whole_reads
+from fusefs.engine.models import group_small, packed_lines, recalled_lines, warn_of_whole_reads
 from fusefs.engine.pool import check_stores
 from fusefs.errors import MountError
 from fusefs.fuse import kernel, session
@@ -207,7 +207,8 @@ async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Han
         handlers.dump = partial(dump, file_system.reads, engine)
         natives = Natives(_unwanted(options))
         stack.callback(natives.end)
-        mount = Account(options, file_system, engine, named, watchdog, natives, recalled_lines(recalled))
+        notes = [*recalled_lines(recalled), *packed_lines(fetched)]
+        mount = Account(options, file_system, engine, named, watchdog, natives, notes)
 
         ended = trio.Event()
         if options.replace:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.artifacts.contents import Contents, Opened
+from fusefs.artifacts.diffids import diff_ids
 from fusefs.artifacts.snapshots import wants_config
-from fusefs.errors import FusefsError, InvalidManifest, InvalidTar
+from fusefs.engine.unpacking import PackedLayer, UnpackedSource
+from fusefs.errors import DigestMismatch, FusefsError, InvalidManifest, InvalidPacking, InvalidTar
 from fusefs.fetch.blobreader import BlobReader
 from fusefs.formats.tar import read_table
 from fusefs.sources.bound import BoundSource
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from fusefs.values.names import Name
 
 log = logging.getLogger(__name__)
+
+MAX_ARCHIVES = 1024
+"""Of one model; images have at most 127 layers."""
 
 _AT_ONCE = 4
 """Archives whose tables are read at once."""
@@ -53,10 +58,17 @@ class LayerOpener:
         """What is in the layers of a model, as far as it has to be looked for.
 
         Raises:
-            InvalidManifest: a layer is no archive, although the manifest calls it one.
+            InvalidManifest: a layer is not what the manifest calls it, or is damaged.
             FusefsError: its bytes cannot be had.
         """
-        archives = {layer.blob.digest: layer for layer in manifest.layers if layer.is_tar and not layer.packing}
+        wanted = {layer.blob.digest: layer for layer in manifest.layers if layer.is_tar or layer.packing}
+        if len(wanted) > MAX_ARCHIVES:
+            why = f"{len(wanted)} archives and compressed layers, at most {MAX_ARCHIVES} are looked into"
+            raise InvalidManifest(f"{name.short}: invalid manifest: {why}")
+        config = b""
+        if wants_config(manifest) and manifest.config is not None:
+            config = await self._whole(name, manifest.config.blob)
+        ids = diff_ids(manifest, config) if config or wanted else {}
         found: dict[Digest, Opened] = {}
         errors: list[FusefsError] = []
         async with trio.open_nursery() as nursery:
@@ -64,47 +76,65 @@ class LayerOpener:
             async def one(layer: Layer) -> None:
                 try:
                     async with self._turn:
-                        found[layer.blob.digest] = await self._opened(name, layer)
+                        found[layer.blob.digest] = await self._opened(name, layer, ids.get(layer.blob.digest))
                 except FusefsError as exc:
                     errors.append(exc)
                     nursery.cancel_scope.cancel()
 
-            for layer in archives.values():
+            for layer in wanted.values():
                 nursery.start_soon(one, layer)
         if errors:
             raise errors[0]
-        config = b""
-        if wants_config(manifest) and manifest.config is not None:
-            config = await self._whole(name, manifest.config.blob)
         return Contents(found, config)
 
-    async def _opened(self, name: Name, layer: Layer) -> Opened:
+    async def _opened(self, name: Name, layer: Layer, unpacked: Digest | None) -> Opened:
         kept = await trio.to_thread.run_sync(self._cache.tables.read, layer.blob)
-        if kept is not None and kept.table is not None:
+        if kept is not None and (kept.table is not None) == layer.is_tar:
+            if layer.packing:
+                self._offer(name, layer, kept.blob)
             return kept
         fetch = await self._found(name, layer.blob)
-        reader = BlobReader(self._fetcher, fetch)
-
-        def read() -> Opened:
-            opened = Opened(layer.blob, read_table(reader.read_at, layer.blob.size))
-            self._cache.tables.write(layer.blob, opened)
-            return opened
-
-        if await trio.to_thread.run_sync(fetch.is_read_whole_first):
-            log.warning(
-                "%s: no chunk list proves the archive %s: all of it (%d bytes) is fetched before its files are known",
-                name.short,
-                layer.blob.digest.short,
-                layer.blob.size,
-            )
+        blob = layer.blob
         try:
-            opened = await trio.to_thread.run_sync(read)
-        except InvalidTar as exc:
+            if layer.packing:
+                blob = await self._unpacked(name, layer, fetch, unpacked)
+                fetch = self._offer(name, layer, blob)
+                await self._fetcher.look([blob])
+            elif await trio.to_thread.run_sync(fetch.is_read_whole_first):
+                _say(name, blob, "has no chunk list that proves it", "fetched")
+            reader = BlobReader(self._fetcher, fetch)
+            return await trio.to_thread.run_sync(self._read, layer, blob, reader)
+        except (InvalidTar, InvalidPacking) as exc:
             raise InvalidManifest(f"{name.short}: layer {layer.blob.digest.short}: {exc}") from exc
-        if opened.table is not None and opened.table.left_out:
-            left_out = ", ".join(f"{what} ({count})" for what, count in opened.table.left_out)
-            log.info("%s: left out of archive %s: %s", name.short, layer.blob.digest.short, left_out)
+
+    def _read(self, layer: Layer, blob: Blob, reader: BlobReader) -> Opened:
+        table = read_table(reader.read_at, blob.size) if layer.is_tar else None
+        opened = Opened(blob, table)
+        self._cache.tables.write(layer.blob, opened)
+        if table is not None and table.left_out:
+            left_out = ", ".join(f"{what} ({count})" for what, count in table.left_out)
+            log.info("Left out of archive %s: %s", layer.blob.digest.short, left_out)
         return opened
+
+    async def _unpacked(self, name: Name, layer: Layer, fetch: BlobFetch, wanted: Digest | None) -> Blob:
+        """What a compressed layer is decompressed, as a blob in the cache."""
+        _say(name, layer.blob, "is compressed", "fetched and decompressed")
+        await self._fetcher.complete(fetch)
+        packed = self._packed(name, layer)
+        try:
+            return await self._fetcher.threads.run_long(lambda: self._cache.import_pieces(packed.pieces(), wanted))
+        except DigestMismatch as exc:
+            raise InvalidPacking(f"it is not what the model's config says: {exc}") from exc
+
+    def _offer(self, name: Name, layer: Layer, blob: Blob) -> BlobFetch:
+        """Tell the fetcher how a decompressed layer is made again when the cache has lost it."""
+        fetch = self._fetcher.track(blob)
+        if not fetch.origins:
+            fetch.add_origin(BoundSource(UnpackedSource(self._packed(name, layer)), name))
+        return fetch
+
+    def _packed(self, name: Name, layer: Layer) -> PackedLayer:
+        return PackedLayer(layer, self._cache, [BoundSource(source, name) for source in self._pool.of(name)])
 
     async def _whole(self, name: Name, blob: Blob) -> bytes:
         """All of a small blob."""
@@ -117,3 +147,8 @@ class LayerOpener:
             fetch.add_origin(BoundSource(source, name))
         await self._fetcher.look([blob])
         return fetch
+
+
+def _say(name: Name, blob: Blob, why: str, what: str) -> None:
+    text = "%s: layer %s %s: all of it (%d bytes) is %s before its files are known"
+    log.warning(text, name.short, blob.digest.short, why, blob.size, what)

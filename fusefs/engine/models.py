@@ -132,6 +132,16 @@ async def _snapshots(
     return snapshots
 
 
+def packed_lines(models: Iterable[Snapshot]) -> list[str]:
+    """One line for each model of which layers are compressed, so that nothing of them is read lazily."""
+    return [
+        f"{model.reference}: layers that are compressed, and kept decompressed in the cache as a whole: "
+        f"{len(model.made)} ({sum(blob.size for blob in model.made)} bytes)"
+        for model in models
+        if model.made
+    ]
+
+
 def _check_case(found: Mapping[Name, Manifest]) -> None:
     """To Ollama and to the cache names that differ in case alone are one, to other registries two models.
 
@@ -191,6 +201,8 @@ def origins(fetcher: Fetcher, models: Iterable[Snapshot], pool: SourcePool) -> d
             fetch = fetcher.track(blob)
             for origin in having:
                 fetch.add_origin(origin)
+            named.setdefault(blob, str(model.reference))
+        for blob in model.made:  # who made it has told the fetcher how
             named.setdefault(blob, str(model.reference))
     return named
 

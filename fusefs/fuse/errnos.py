@@ -23,6 +23,7 @@ ERRNOS: dict[type[errors.FusefsError], int] = {
     errors.InvalidManifest: errno.EIO,
     errors.InvalidHeader: errno.EIO,
     errors.InvalidTar: errno.EIO,
+    errors.InvalidPacking: errno.EIO,
     errors.InvalidTrace: errno.EIO,
     errors.InvalidSetting: errno.EIO,
     errors.SourceError: errno.EIO,

@@ -98,10 +98,10 @@ def look(cache: DiskCache) -> Holdings:
     read.sort(key=lambda one: one[0].short.lower())
     counts: dict[Digest, int] = defaultdict(int)
     for _, manifest in read:
-        for digest in {blob.digest for blob in manifest.blobs()} if manifest else ():
+        for digest in {blob.digest for blob in cache.tables.with_made(manifest)} if manifest else ():
             counts[digest] += 1
     for name, manifest in read:
-        sizes = {blob.digest: blob.size for blob in manifest.blobs()} if manifest else {}
+        sizes = {blob.digest: blob.size for blob in cache.tables.with_made(manifest)} if manifest else {}
         mine = [found.held[digest] for digest in sizes if digest in found.held]
         used = _last_use(mine, counts) or cache.links.mtime(name) or 0.0
         model = Model(name, manifest.digest if manifest else None, sizes, name.key in pinned, used)

@@ -86,7 +86,8 @@ class MountReport(msgspec.Struct, frozen=True, kw_only=True):
         counters: see `fusefs.values.metrics`.
         overdue: reads that should have been answered long ago (see `fusefs.daemon.watchdog`).
         last_error: what reads wait for that are overdue, else the last failed read or fetch; None when there was none.
-        notes: what a person should know of how it was set up: whose manifest is the cache's, and why.
+        notes: what a person should know of how it was set up: whose manifest is the cache's, and why; what is
+            compressed.
         sources_state: every registry and mirror that was asked, in the order in which they are.
         capabilities: what the daemon has kept of root's power, by the names of capabilities(7); an ordinary user's has
             none.

@@ -66,6 +66,7 @@ class Snapshot:
         blobs: everything that belongs to it, whether a file shows it or not; one that is named twice stands twice.
         document: the bytes whose digest is `digest`, as they came.
         mtime_ns: the time its files show, in nanoseconds.
+        made: blobs that are made here of some of `blobs`, which are compressed; no source has them.
     """
 
     reference: Name
@@ -74,3 +75,4 @@ class Snapshot:
     blobs: tuple[Blob, ...]
     document: bytes
     mtime_ns: int = 0
+    made: tuple[Blob, ...] = ()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fusefs.artifacts.manifest import ACCEPT, MAX_MANIFEST_SIZE, OCI_INDEX, OCI_MANIFEST, Manifest
+from fusefs.artifacts.manifest import ACCEPT, MAX_MANIFEST_SIZE, OCI_INDEX, Manifest
 from fusefs.errors import (
     DigestMismatch,
     InvalidChunk,
@@ -171,15 +171,6 @@ def test_the_manifest_of_an_index_is_compared_with_its_digest(
     registry.expect(f"/v2/library/m/manifests/{digest}", body=b'{"layers":[{"digest":"y"}]}')
     with pytest.raises(DigestMismatch):
         source.manifest(name.pinned(digest))
-
-
-def test_p10_a_document_of_another_kind_than_its_content_type_is_refused(
-    registry: FaultyRegistry, source: RegistrySource, name: Name
-) -> None:
-    answer = Answer(200, _index(Digest.of(b"1")), {"Content-Type": OCI_MANIFEST})
-    registry.expect("/v2/library/m/manifests/latest", answer=answer)
-    with pytest.raises(InvalidManifest, match="the registry calls it"):
-        source.manifest(name)
 
 
 # --- errors

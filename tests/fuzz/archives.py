@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import tarfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from backports import zstd
 
 from fusefs.artifacts.contents import Opened
 from fusefs.artifacts.members import resolve_links, unfold
 from fusefs.artifacts.overlay import image_files
 from fusefs.cache.documents.tables import Tables
-from fusefs.errors import InvalidManifest, InvalidTar
+from fusefs.errors import InvalidManifest, InvalidPacking, InvalidTar
 from fusefs.formats.tar import MAX_PATH, read_table
+from fusefs.formats.unpack import PIECE, unpacked
 from fusefs.values.chunks import Blob
 from fusefs.values.digest import Digest
 from tests.artifacts import tar_of
@@ -20,6 +24,8 @@ from tests.fuzz.target import NUMBERS, Target
 
 _MOST_READS = 40
 """Reads for each block of an archive: `tarfile` reads a header, and the byte before it."""
+
+_MOST_UNPACKED = 4 << 20
 
 
 def tar(data: bytes) -> None:
@@ -64,6 +70,19 @@ def kept_table(data: bytes) -> None:
         assert tables.read(blob) is None
 
 
+def packed_layer(data: bytes) -> None:
+    """Pieces of bounded size, no more than may come out, or an error."""
+    for packing in ("gzip", "zstd"):
+        size = 0
+        try:
+            for piece in unpacked(packing, [data[:50], data[50:]], _MOST_UNPACKED):
+                assert 0 < len(piece) <= PIECE
+                size += len(piece)
+        except InvalidPacking as exc:
+            assert len(str(exc)) < 300
+        assert size <= _MOST_UNPACKED
+
+
 def _seeds() -> list[bytes]:
     files = {"a/b": b"1" * 600, "c": b"", "d" * 120 + "/e": b"2"}
     links = [("l", "c", tarfile.LNKTYPE), ("a/s", "../c", tarfile.SYMTYPE), (".wh.c", "", tarfile.REGTYPE)]
@@ -75,5 +94,6 @@ _WORDS = (b"ustar\x0000", b"ustar  \0", b"12 path=../x\n", b"GNU.sparse.major=1"
 
 TARGETS = (
     Target("tar", tar, _seeds, _WORDS, 8192),
+    Target("packed-layer", packed_layer, lambda: [gzip.compress(b"x" * 999), zstd.compress(b"x" * 999)]),
     Target("kept-table", kept_table, lambda: [b"fusefs table 1\n"], (b"fusefs table 1\n",)),
 )

@@ -19,6 +19,7 @@ from fusefs.cache.blob.chunkmap import ChunkMap
 from fusefs.cache.blob.mapfile import ABSENT, CLAIMED, last_use, open_locked, peek
 from fusefs.cache.documents.links import Links
 from fusefs.cache.documents.pins import Pins
+from fusefs.cache.documents.tables import Tables
 from fusefs.sources.registry.credentials import KeyRing
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
@@ -97,7 +98,7 @@ def pin(data: bytes) -> None:
     place = root / "pins" / "h" / "n" / "m"
     place.mkdir(parents=True, exist_ok=True)
     (place / "t").write_bytes(data)
-    pins = Pins(root / "pins", Links(root / "links", root), root)
+    pins = Pins(root / "pins", Links(root / "links", root), root, Tables(root))
     digests = pins.digests()
     try:
         blobs = {blob.digest for blob in Manifest.parse(data).blobs()}

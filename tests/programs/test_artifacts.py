@@ -15,6 +15,7 @@ from fusefs.system.machine import architecture
 from tests.artifacts import (
     FAMILIES,
     OCI_INDEX,
+    PACKED,
     Builder,
     digest_of,
     index_of,
@@ -25,6 +26,7 @@ from tests.artifacts import (
     tar_of,
 )
 from tests.components import docker_registry
+from tests.marks import one_soon
 from tests.programs.world import run
 
 if TYPE_CHECKING:
@@ -124,6 +126,28 @@ def test_an_index_leads_to_the_image_for_this_machine(world: World, registry: st
         assert tree(mounted.path) == mine.files
     with world.mount(f"http://{registry}/families/index@{digest_of(document)}") as mounted:
         assert tree(mounted.path) == mine.files
+
+
+@pytest.mark.parametrize("family", one_soon(list(PACKED)))
+def test_compressed_layers_are_made_whole_once_and_that_is_said(
+    family: str, world: World, registry: str, tmp_path: Path
+) -> None:
+    artifact, cache = PACKED[family](), tmp_path / "cache"
+    push_artifact(registry, f"packed/{family}", "v1", artifact)
+    source = f"http://{registry}/packed/{family}:v1"
+    with world.mount(source, cache=cache, logs="is compressed: all of it .* is fetched and decompressed") as mounted:
+        assert tree(mounted.path) == artifact.files
+        (note,) = mounted.status()["notes"]
+        assert "layers that are compressed, and kept decompressed in the cache as a whole: 1 (" in note
+    world.fusefs("pin", source, "--cache-dir", cache)
+    world.fusefs("gc", "--older-than", "1s", "--cache-dir", cache)
+    world.fusefs("verify", "--cache-dir", cache)
+    with world.mount(source, cache=cache) as mounted:
+        assert tree(mounted.path) == artifact.files
+        assert mounted.counter("bytes_fetched") == 0
+    world.fusefs("unpin", source, "--cache-dir", cache)
+    world.fusefs("rm", source, "--cache-dir", cache)
+    assert not list((cache / "blobs").iterdir())
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from fusefs.system.features import REFUSED
 from fusefs.system.files import (
     copy_exactly,
     disk_errors,
+    pwrite_all,
     read_plain,
     remove_foreign,
     sync_folder,
@@ -31,11 +32,12 @@ from fusefs.system.files import (
 )
 from fusefs.system.spot import Held, names_at, replace_at, unlink_at
 from fusefs.system.steps import step
+from fusefs.values.chunks import Blob
 from fusefs.values.digest import SHA256, Digest
 from fusefs.values.voucher import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from fusefs.cache.blob.chunker import Chunker
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from fusefs.cache.memory.budget import Memory
     from fusefs.system.files import Reader
     from fusefs.system.spot import Where
-    from fusefs.values.chunks import Blob, ChunkList
+    from fusefs.values.chunks import ChunkList
     from fusefs.values.voucher import Voucher
 
 
@@ -146,6 +148,26 @@ class BlobStore:
             digest = Digest(SHA256, hasher.hexdigest())
             self._publish(fd, temporary, digest)
         return digest
+
+    def import_pieces(self, pieces: Iterable[bytes], wanted: Digest | None = None) -> Blob:
+        """Store what comes piece by piece, whose size is not known beforehand, and return what it is.
+
+        Raises:
+            DigestMismatch: it is not what is `wanted`; nothing has changed.
+            CacheFull, CacheError: the disk does not take it; nothing has changed.
+        """
+        hasher, size = hashlib.sha256(), 0
+        with disk_errors(self.root), temporary_file(self.held / "partial") as (fd, temporary):
+            for piece in pieces:
+                with self._room.room(len(piece)), step("blob written"):
+                    pwrite_all(fd, memoryview(piece), size)
+                hasher.update(piece)
+                size += len(piece)
+            digest = Digest(SHA256, hasher.hexdigest())
+            if wanted is not None and wanted != digest:
+                raise DigestMismatch("decompressed layer", expected=wanted, actual=digest)
+            self._publish(fd, temporary, digest)
+        return Blob(digest, size)
 
     def _publish(self, fd: int, temporary: Where, digest: Digest, *, durable: bool = True) -> None:
         with REFUSED:

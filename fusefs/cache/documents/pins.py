@@ -13,6 +13,7 @@ from fusefs.system.steps import step
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fusefs.cache.documents.tables import Tables
     from fusefs.system.spot import Where
     from fusefs.values.digest import Digest
     from fusefs.values.names import Name
@@ -25,9 +26,11 @@ class Pins:
         root: the folder of pins.
         links: the manifests that the names have now.
         scratch: holds files on their way.
+        tables: know what was made of compressed layers.
     """
 
-    def __init__(self, root: Where, links: Links, scratch: Where) -> None:
+    def __init__(self, root: Where, links: Links, scratch: Where, tables: Tables) -> None:
+        self._tables = tables
         self._pins = Links(root, scratch)
         self._links = links
 
@@ -69,5 +72,5 @@ class Pins:
             with contextlib.suppress(FusefsError, OSError):
                 manifest = self.manifest(name)
                 found.add(manifest.digest)
-                found.update(blob.digest for blob in manifest.blobs())
+                found.update(blob.digest for blob in self._tables.with_made(manifest))
         return frozenset(found)

@@ -18,7 +18,7 @@ import msgspec
 
 from fusefs.artifacts.contents import Opened
 from fusefs.errors import InvalidDigest
-from fusefs.system.files import make_folder, read_plain, write_atomically
+from fusefs.system.files import make_folder, open_inside, read_plain, write_atomically
 from fusefs.system.spot import names_at, stat_at, unlink_at
 from fusefs.values.chunklimits import MAX_BLOB_SIZE
 from fusefs.values.chunks import Blob
@@ -26,6 +26,7 @@ from fusefs.values.digest import Digest
 from fusefs.values.tartable import Link, Member, TarTable
 
 if TYPE_CHECKING:
+    from fusefs.artifacts.manifest import Manifest
     from fusefs.system.spot import Where
 
 log = logging.getLogger(__name__)
@@ -38,12 +39,12 @@ MAX_BYTES = 512 << 20
 
 _MAGIC = b"fusefs table 1\n"
 _HEAD = len(_MAGIC) + 32
+_LINE = 100
+"""Bytes of the line behind it at most: digest and size of the blob that the files lie in."""
 
 
 class _Kept(msgspec.Struct, array_like=True):
     of: str
-    digest: str
-    size: int
     members: list[tuple[str, int, int, int]] | None
     links: list[tuple[str, str, bool, int]] = []
     left_out: list[tuple[str, int]] = []
@@ -68,22 +69,43 @@ class Tables:
             data = read_plain(self._path(blob.digest), MAX_SIZE)
         except OSError:
             return None
-        body = data[_HEAD:]
-        if not data.startswith(_MAGIC) or data[len(_MAGIC) : _HEAD] != hashlib.sha256(body).digest():
+        rest = data[_HEAD:]
+        if not data.startswith(_MAGIC) or data[len(_MAGIC) : _HEAD] != hashlib.sha256(rest).digest():
             return None
-        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, InvalidDigest):
-            return _checked(_decoder.decode(body), blob)
+        made = _made(rest)
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            return _checked(_decoder.decode(rest.partition(b"\n")[2]), made, blob)
         return None
+
+    def made(self, digest: Digest) -> Blob | None:
+        """The blob that was made of a compressed one; None when there is none.  Reads a line."""
+        try:
+            fd = open_inside(self._path(digest), os.O_RDONLY | os.O_NONBLOCK)
+        except OSError:
+            return None
+        try:
+            data = os.read(fd, _HEAD + _LINE)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        made = _made(data[_HEAD:]) if data.startswith(_MAGIC) else None
+        return made if made is not None and made.digest != digest else None
+
+    def with_made(self, manifest: Manifest) -> list[Blob]:
+        """Every blob of a model, and those that were made here of its compressed layers."""
+        made = [self.made(layer.blob.digest) for layer in manifest.layers if layer.packing]
+        return [*manifest.blobs(), *(blob for blob in made if blob is not None)]
 
     def write(self, blob: Blob, opened: Opened) -> None:
         """Keep it; a disk that does not take it keeps none."""
         table = opened.table
-        kept = _Kept(str(blob.digest), str(opened.blob.digest), opened.blob.size, None)
+        kept = _Kept(str(blob.digest), None)
         if table is not None:
             kept.members = [(one.path, one.off, one.size, one.mtime) for one in table.members]
             kept.links = [(one.path, one.target, one.hard, one.place) for one in table.links]
             kept.left_out = list(table.left_out)
-        body = msgspec.msgpack.encode(kept)
+        body = f"{opened.blob.digest} {opened.blob.size}\n".encode() + msgspec.msgpack.encode(kept)
         if len(body) + _HEAD > MAX_SIZE:
             log.warning("The table of %s is too long to be kept: it is read anew at each mount", blob.digest.short)
             return
@@ -114,10 +136,19 @@ class Tables:
         return path
 
 
-def _checked(kept: _Kept, blob: Blob) -> Opened | None:
+def _made(data: bytes) -> Blob | None:
+    """What the line says in which the files lie."""
+    line = data[:_LINE].partition(b"\n")[0].decode("ascii", "replace")
+    digest, _, size = line.partition(" ")
+    with contextlib.suppress(InvalidDigest, ValueError):
+        if 0 <= int(size) <= MAX_BLOB_SIZE:
+            return Blob(Digest.parse(digest), int(size))
+    return None
+
+
+def _checked(kept: _Kept, made: Blob | None, blob: Blob) -> Opened | None:
     """What was kept, if it may be of `blob`: nothing in it leads out of the bytes that it is of."""
-    made = Blob(Digest.parse(kept.digest), kept.size)
-    if kept.of != str(blob.digest) or not 0 <= made.size <= MAX_BLOB_SIZE:
+    if made is None or kept.of != str(blob.digest):
         return None
     if made.digest == blob.digest and made.size != blob.size:
         return None

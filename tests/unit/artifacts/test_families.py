@@ -178,3 +178,12 @@ def test_p10_links_out_of_an_archive_are_left_out() -> None:
     names = ("good", "d/up", "absolute", "same")
     found = shown(packed((MODEL + "code.v1.tar", tar_of(files, links=links), {})))
     assert found == files | dict.fromkeys(names, WEIGHTS)
+
+
+@pytest.mark.parametrize("config", [MODEL + "config.v1+json", IMAGE[0]])
+def test_p10_an_archive_that_is_named_often_is_no_way_to_a_million_files(config: str) -> None:
+    data = tar_of({str(number): b"" for number in range(300)})
+    builder = Builder((config, b"{}")).layer(LAYER, data)
+    builder.layers *= 1000
+    with pytest.raises(InvalidManifest, match="300000 files in archives, at most 262144"):
+        shown(builder.artifact())

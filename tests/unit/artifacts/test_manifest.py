@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fusefs.artifacts.imageindex import check_media_type, choose_from_index
+from fusefs.artifacts.imageindex import choose_from_index
 from fusefs.artifacts.manifest import (
     DOCKER_MANIFEST,
     MAX_LAYERS,
@@ -312,26 +312,3 @@ def test_the_end_of_a_media_type_says_how_files_lie_in_a_layer(media_type: str, 
 )
 def test_a_time_of_a_document_is_one_that_a_file_can_have_or_none(text: str, seconds: int) -> None:
     assert nanoseconds(text) == seconds * 10**9
-
-
-@pytest.mark.parametrize(
-    ("text", "said", "good"),
-    [
-        (raw(layers=[layer()]), DOCKER_MANIFEST, True),
-        (raw(layers=[layer()]), f"{DOCKER_MANIFEST}; charset=utf-8", True),
-        (raw(layers=[layer()]), "application/octet-stream", True),
-        (raw(layers=[layer()]), "", True),
-        (raw(layers=[layer()], mediaType=""), OCI_MANIFEST, True),
-        (raw(layers=[layer()]), OCI_MANIFEST, False),
-        (raw(layers=[layer()]), OCI_INDEX, False),
-        (raw(layers=[layer()], mediaType=""), OCI_INDEX, False),
-        (index(entry(A)), OCI_INDEX, True),
-        (index(entry(A)), OCI_MANIFEST, False),
-    ],
-)
-def test_p10_a_document_is_what_the_registry_called_it(text: bytes, said: str, good: bool) -> None:
-    if good:
-        check_media_type(text, said)
-        return
-    with pytest.raises(InvalidManifest, match=r"the registry calls it .*, and it calls itself"):
-        check_media_type(text, said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from contextlib import asynccontextmanager
@@ -22,7 +23,7 @@ from fusefs.vfs.blobfile import BlobFile
 from fusefs.vfs.filesystem import FileSystem
 from fusefs.vfs.layout import layout_of
 from fusefs.vfs.tree import Tree
-from tests.artifacts import FILEPATH, Builder, tar_of
+from tests.artifacts import FILEPATH, PACKED, Builder, packed, tar_of
 from tests.fake_source import FakeSource, chunk_list
 from tests.world import NAME, running, some_bytes
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from fusefs.values.names import Name
     from fusefs.values.snapshot import Snapshot
+    from tests.artifacts import Artifact
     from tests.world import World
 
 TAR = "application/vnd.cncf.model.weight.v1.tar"
@@ -188,4 +190,81 @@ async def test_a_kitfile_is_read_where_it_names_files(tmp_path: Path) -> None:
     manifest = Manifest.parse(Builder((kit + "config.v1+json", config), layers=[named]).artifact().manifest)
     async with opening(tmp_path / "2", b"x") as (world, opener):
         assert [file.path for file in (await snapshot(opener, manifest)).files] == ["b.gguf", "Kitfile"]
+        assert not world.source.asked
+
+
+class Sources(FakeSource):
+    """All blobs of an artifact."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        super().__init__()
+        for blob in artifact.blobs:
+            self.add(blob, chunk_list(blob, 1000) if blob else None)
+
+
+async def read_all(world: World, shown: Snapshot) -> dict[str, bytes]:
+    fetcher = world.fetcher
+    tree = Tree(layout_of([shown]))
+    system = FileSystem(tree, lambda blob: BlobFile(fetcher, fetcher.track(blob)), world.counters)
+    return {
+        node.path: bytes(await system.read(system.open(node.inode, os.O_RDONLY), 0, node.size)) for node in tree.files
+    }
+
+
+@pytest.mark.logs("is compressed: all of it .* is fetched and decompressed before its files are known")
+@pytest.mark.parametrize("family", PACKED)
+async def test_compressed_layers_are_made_whole_once_and_shown_as_their_files(family: str, tmp_path: Path) -> None:
+    artifact = PACKED[family]()
+    manifest = Manifest.parse(artifact.manifest)
+    async with opening(tmp_path, b"x", source=Sources(artifact), **SIZES) as (world, opener):
+        shown = await snapshot(opener, manifest)
+        assert await read_all(world, shown) == artifact.files
+        assert shown.made
+        asked = len(world.source.asked)
+        assert await snapshot(opener, manifest) == shown
+        assert len(world.source.asked) == asked, "what was made once is known"
+        # `ls`, `pin` and `rm` count what was made.
+        assert set(world.cache.tables.with_made(manifest)) == {*shown.blobs, *shown.made}
+
+
+@pytest.mark.logs("is compressed")
+@pytest.mark.parametrize("packed_is_here", [True, False])
+async def test_a_decompressed_layer_that_was_evicted_is_made_again(packed_is_here: bool, tmp_path: Path) -> None:
+    artifact = PACKED["gzip"]()
+    manifest = Manifest.parse(artifact.manifest)
+    async with opening(tmp_path, b"x", source=Sources(artifact), **SIZES) as (_, opener):
+        (made,) = (await snapshot(opener, manifest)).made
+    (tmp_path / "blobs" / made.digest.file_name).unlink()
+    if not packed_is_here:
+        (tmp_path / "blobs" / manifest.layers[0].blob.digest.file_name).unlink()
+    async with opening(tmp_path, b"x", source=Sources(artifact), **SIZES) as (world, opener):
+        shown = await snapshot(opener, manifest)
+        assert await read_all(world, shown) == artifact.files
+        asked = [chunk for chunk in world.source.asked if chunk.size > 1]
+        assert bool(asked) != packed_is_here
+
+
+@pytest.mark.logs("is compressed")
+async def test_p1_a_layer_that_is_not_what_its_config_says_is_refused(tmp_path: Path) -> None:
+    artifact = packed(lambda data: gzip.compress(data + b"x"), "gzip")
+    async with opening(tmp_path, b"x", source=Sources(artifact), **SIZES) as (_, opener):
+        with pytest.raises(InvalidManifest, match="decompressed layer: content does not match its digest"):
+            await opener.contents(NAME, Manifest.parse(artifact.manifest))
+        assert not (tmp_path / "tables").exists()
+
+
+@pytest.mark.logs("is compressed")
+async def test_p10_a_damaged_compressed_layer_is_one_line_and_nothing_is_kept(tmp_path: Path) -> None:
+    artifact = packed(lambda data: gzip.compress(data)[:-9], "gzip")
+    async with opening(tmp_path, b"x", source=Sources(artifact), **SIZES) as (_, opener):
+        with pytest.raises(InvalidManifest, match=r"layer .*: a compressed layer that is cut off"):
+            await opener.contents(NAME, Manifest.parse(artifact.manifest))
+        assert not list((tmp_path / "partial").glob("tmp*"))
+
+
+async def test_p10_no_more_archives_are_looked_into_than_any_model_has(tmp_path: Path) -> None:
+    async with opening(tmp_path, b"x") as (world, opener):
+        manifest = manifest_of(*[b"%d" % number for number in range(1025)])
+        with pytest.raises(InvalidManifest, match="1025 archives and compressed layers, at most 1024"):
+            await opener.contents(NAME, manifest)
         assert not world.source.asked
