@@ -8,6 +8,8 @@ from __future__ import annotations
 from fusefs.commands.gc import gc
 from fusefs.commands.help import manual
 from fusefs.commands.index import index
+from fusefs.commands.login import login
+from fusefs.commands.logout import logout
 from fusefs.commands.ls import ls
 from fusefs.commands.mount import mount
 from fusefs.commands.pin import pin
@@ -19,5 +21,5 @@ from fusefs.commands.umount import umount
 from fusefs.commands.unpin import unpin
 from fusefs.commands.verify import verify
 
-COMMANDS = (mount, umount, status, pull, verify, ls, rm, gc, pin, unpin, serve, index, manual)
+COMMANDS = (mount, umount, status, pull, verify, ls, rm, gc, pin, unpin, serve, index, login, logout, manual)
 """In the order in which a newcomer needs them."""
