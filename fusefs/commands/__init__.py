@@ -5,6 +5,7 @@ Heavy imports are made inside the functions, so that `fusefs --help` and `fusefs
 
 from __future__ import annotations
 
+from fusefs.commands.export import export
 from fusefs.commands.gc import gc
 from fusefs.commands.help import manual
 from fusefs.commands.index import index
@@ -21,5 +22,22 @@ from fusefs.commands.umount import umount
 from fusefs.commands.unpin import unpin
 from fusefs.commands.verify import verify
 
-COMMANDS = (mount, umount, status, pull, verify, ls, rm, gc, pin, unpin, serve, index, login, logout, manual)
+COMMANDS = (
+    mount,
+    umount,
+    status,
+    pull,
+    verify,
+    ls,
+    rm,
+    gc,
+    pin,
+    unpin,
+    serve,
+    export,
+    index,
+    login,
+    logout,
+    manual,
+)
 """In the order in which a newcomer needs them."""

@@ -13,6 +13,7 @@ from fusefs.cli.parameters import (
     cache_option,
     fetch_options,
     settings_of,
+    sha256_option,
     sources_or_hosts_argument,
     verbose_option,
 )
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Fetch models whole, and prove every byte.")
 @sources_or_hosts_argument
+@sha256_option
 @cache_option
 @fetch_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end instead of progress.")
