@@ -169,7 +169,7 @@ class TreeSource:
         raise ModelNotFound(f"{folder or name.model} has no {' and no '.join(lists)}{hint}", source=self.label)
 
     def _places(self, folder: str, file: ListedFile) -> tuple[str, ...]:
-        web = [url for url in file.urls if url.startswith(("https://", "http://"))]
+        web = [url for url in file.urls if url.startswith(("https://", "http://"))] if self._files.web else []
         return tuple(self._files.at(folder, path) for path in web or [file.path])
 
     def _sized(self, folder: str, files: tuple[ListedFile, ...]) -> list[ListedFile]:

@@ -20,7 +20,6 @@ TREES = [
     "https://host/SHA256SUMS",
     "https://host/model.SHA256SUMS.txt",
     "https://host/a/b.meta4",
-    "https://host/fusefs.lock",
     f"https://host/model.gguf#sha256={HEX}",
     f"https://host/dir/@sha256:{HEX}",
     "s3://bucket/",
