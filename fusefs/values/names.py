@@ -33,7 +33,9 @@ DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
 
 DOCKER_HUB = "docker.io"
-_HUB_HOSTS = frozenset((DOCKER_HUB, "index.docker.io", "registry-1.docker.io"))
+HUB_HOSTS = frozenset((DOCKER_HUB, "index.docker.io", "registry-1.docker.io"))
+"""What Docker Hub is called in one place or another."""
+
 _WITH_LIBRARY = frozenset((DOCKER_HUB, DEFAULT_HOST))
 """Registries whose models of one part lie in `library`."""
 
@@ -142,7 +144,7 @@ class Name:
         match = _HOST.fullmatch(host)
         if match is None or not _is_ipv6(match[1]):
             raise InvalidName(f"invalid host {host[:90]!r}")
-        host = DOCKER_HUB if host.lower() in _HUB_HOSTS else host
+        host = DOCKER_HUB if host.lower() in HUB_HOSTS else host
         if len(parts) == 1 and host.lower() in _WITH_LIBRARY:
             parts = [DEFAULT_NAMESPACE, *parts]
         wrong = _not_ollamas(parts, tag)

@@ -241,7 +241,7 @@ class RegistrySource:
                 response.close()
                 raise
             if not renewed:
-                raise self._auth.refusal(error_of(response), wanted)
+                raise self._auth.refusal(repository, error_of(response), wanted)
             response.discard()
         raise AssertionError("the last turn returns or raises")
 
