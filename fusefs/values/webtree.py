@@ -99,9 +99,12 @@ class WebTree(Name):
 
     @property
     def folder(self) -> tuple[str, str]:
-        """See `Name.folder`."""
-        parts = [part for part in self.model.split("/") if part]
-        return parts[-1] if parts else self.host, self.tag
+        """See `Name.folder`: that of a list is the folder that it lies in."""
+        path = self.model.rpartition("/")[0] if self.lists else self.model.rstrip("/")
+        raw = path.rpartition("/")[2]
+        name = self._plain(raw)
+        safe = "/" not in name and name not in (".", "..") and name.isprintable()
+        return (name if safe else raw) or self.host, self.tag
 
     @property
     def repository(self) -> str:
@@ -121,7 +124,7 @@ class WebTree(Name):
     @property
     def leaf(self) -> str:
         """The last part of its path, without percent-encoding; empty for a folder."""
-        return unquote(self.model.rpartition("/")[2])
+        return self._plain(self.model.rpartition("/")[2])
 
     @property
     def lists(self) -> bool:
@@ -132,6 +135,10 @@ class WebTree(Name):
     def url(self) -> str:
         """Its URL, without a fragment."""
         return f"{self.scheme}://{self.host}{self.model}"
+
+    def _plain(self, part: str) -> str:
+        """A part of the path as a file's name; the keys of a bucket have no percent-encoding."""
+        return part if self.scheme in BUCKETS else unquote(part)
 
     def __str__(self) -> str:
         file = self.file_digest
