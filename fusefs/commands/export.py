@@ -24,7 +24,7 @@ from fusefs.values.names import Name
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusefs.offers.export import Exported
+    from fusefs.offers.exporter import Exported
     from fusefs.offers.indexer import Progress
     from fusefs.values.reference import Reference
 
@@ -81,8 +81,8 @@ def _folder(path: str, out: Path, options: dict[str, Any], progress: Progress) -
     from pathlib import Path
 
     from fusefs.offers.choose import catalog_of, default_kept
-    from fusefs.offers.export import export as write
-    from fusefs.offers.export import models_of
+    from fusefs.offers.exporter import export as write
+    from fusefs.offers.exporter import models_of
     from fusefs.offers.kept import KeptDigests
     from fusefs.offers.leftout import Allowed, LeftOut
     from fusefs.offers.treefiles import TreeFiles
@@ -109,7 +109,7 @@ def _folder(path: str, out: Path, options: dict[str, Any], progress: Progress) -
 
 def _model(name: Name, out: Path, options: dict[str, Any], progress: Progress) -> Exported:
     from fusefs.offers.choose import default_kept
-    from fusefs.offers.export import export as write
+    from fusefs.offers.exporter import export as write
     from fusefs.offers.indexer import Indexer
     from fusefs.offers.kept import KeptDigests
     from fusefs.offers.pulled import pulled_model

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusefs.artifacts.manifest import Manifest
-from fusefs.artifacts.ollama import snapshot_of
+from fusefs.artifacts.snapshots import snapshot_of
 from fusefs.errors import FusefsError, InvalidName, ServeError
 from fusefs.offers.choose import catalog_of, default_kept
 from fusefs.offers.indexer import hashed

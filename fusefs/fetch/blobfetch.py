@@ -346,6 +346,11 @@ class BlobFetch:
         if not self.origins:
             self.quarantined = BlobQuarantined(f"{self.blob.digest}: its chunk list does not belong to it")
 
+    def supersede(self, chunker: Chunker) -> None:
+        """Another process has put something in the place of what `chunker` has open, which is used from now on."""
+        if self.chunker is chunker:
+            self.retire(chunker)
+
     def retire(self, chunker: Chunker) -> None:
         """Whoever comes next opens the blob anew; threads may still use `chunker`, so it is closed at the end."""
         self._list = None

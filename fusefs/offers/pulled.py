@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fusefs.artifacts.manifest import Manifest
 from fusefs.errors import ServeError
 from fusefs.offers.catalog import Document
-from fusefs.offers.export import Exportable
+from fusefs.offers.exporter import Exportable
 from fusefs.offers.folders import NAMESPACE, model_name
 from fusefs.offers.indexer import hashed
 from fusefs.offers.store import media_type_of

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusefs.sources.base import Source
-    from fusefs.sources.tree.files import RemoteFiles
+    from fusefs.sources.tree.treeserver import RemoteFiles
     from fusefs.values.counters import Counters
     from fusefs.values.names import Name
     from fusefs.values.settings import Settings

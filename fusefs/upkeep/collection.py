@@ -150,6 +150,9 @@ class _Collection:
         if all(one.digest in stays or one.digest in self.gone for one in blobs):
             if not self.options.dry_run:
                 self.holdings.cache.unlink(model.name)
+                for digest in model.blobs:
+                    if digest not in stays:
+                        self.holdings.cache.tables.remove(digest)
             self.forgotten.add(model.name.short)
             self._note((model.name.short,), 0, model.last_use)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.artifacts.manifest import Manifest
-from fusefs.artifacts.ollama import snapshot_of
+from fusefs.artifacts.snapshots import snapshot_of
 from fusefs.cache.disk import DiskCache
 from fusefs.engine.models import warn_of_whole_reads
 from fusefs.fetch.fetcher import Fetcher

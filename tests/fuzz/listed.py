@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fusefs.artifacts.foldermanifest import folder_manifest
 from fusefs.artifacts.manifest import MAX_LAYERS, Manifest
 from fusefs.artifacts.metalink import parse_metalink
-from fusefs.artifacts.ollama import snapshot_of
+from fusefs.artifacts.snapshots import snapshot_of
 from fusefs.artifacts.sums import parse_sums
 from fusefs.errors import InvalidInput, InvalidManifest
 from fusefs.values.chunklimits import MAX_BLOB_SIZE

@@ -14,8 +14,8 @@ from obstore import exceptions
 from fusefs.errors import NotFound, SourceChanged, SourceError, TransportError, Unauthorized, WrongResponse
 from fusefs.sources.tree.bucketbody import BucketBody
 from fusefs.sources.tree.bucketstore import CREDENTIALS, open_bucket
-from fusefs.sources.tree.files import Seen
 from fusefs.sources.tree.looped import Looped
+from fusefs.sources.tree.treeserver import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

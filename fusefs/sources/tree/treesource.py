@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fusefs.sources.base import Body
-    from fusefs.sources.tree.files import RemoteFiles, Seen
+    from fusefs.sources.tree.treeserver import RemoteFiles, Seen
     from fusefs.values.chunks import Chunk
     from fusefs.values.names import Name
 

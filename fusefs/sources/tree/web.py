@@ -17,7 +17,7 @@ from fusefs.net.transport import Transport
 from fusefs.net.url import Url
 from fusefs.sources.rangebody import RangeBody
 from fusefs.sources.registry.responses import check_encoding, check_status, given_range
-from fusefs.sources.tree.files import Seen
+from fusefs.sources.tree.treeserver import Seen
 from fusefs.values.chunks import Chunk
 
 if TYPE_CHECKING:
