@@ -39,6 +39,7 @@ def check(path: Path) -> None:
     assert {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()} == FILES
 
 
+@pytest.mark.slow
 def test_p7_a_prefix_with_sha256sums_is_a_model_and_stays_one_without_a_network(
     world: World, bucket: Bucket, model: str, tmp_path: Path
 ) -> None:
@@ -96,7 +97,7 @@ def test_a_profile_is_read_as_the_sdks_read_it(world: World, bucket: Bucket, mod
 @pytest.mark.parametrize(
     ("name", "env", "said"),
     [
-        ("s3://models/nothing/", {}, "has no SHA256SUMS and no nothing.meta4"),
+        pytest.param("s3://models/nothing/", {}, "no SHA256SUMS and no nothing.meta4", marks=pytest.mark.slow),
         pytest.param("s3://models/org/Tiny", {"AWS_SECRET_ACCESS_KEY": "wrong"}, "403", marks=pytest.mark.slow),
         pytest.param("s3://models/a?b", {}, "has a query", marks=pytest.mark.slow),
     ],

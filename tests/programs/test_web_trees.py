@@ -96,6 +96,7 @@ METALINK = """<?xml version="1.0" encoding="UTF-8"?>
 """
 
 
+@pytest.mark.slow
 def test_p4_the_pieces_of_a_metalink_are_the_chunk_list(world: World, folder: Path, tmp_path: Path) -> None:
     content = random_bytes(MIB, 82) * 66
     root = folder.parents[1]
