@@ -45,7 +45,7 @@ def cli() -> None:
     `@sha256:…` pins it.  Write `http://` before it for a registry without TLS, `https+insecure://` to skip the check
     of its certificate.
     A host alone, `http://host:port`, lists the models that it has.  A folder of this machine, `./models/llama`, is
-    mounted in place.
+    mounted in place; one on a web server or in a bucket, `https://host/dir/` or `s3://bucket/dir`, by its SHA256SUMS.
     """  # noqa: D301 # click wants the character itself
 
 

@@ -18,6 +18,8 @@ from tests.modes import is_on
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from tests.bucket import Bucket
+
 # Deadlines measure this machine's load, not the code: what must be fast has a test of its own.
 hypothesis.settings.register_profile("dev", max_examples=15, deadline=None)
 hypothesis.settings.register_profile("ci", max_examples=200, deadline=None)
@@ -100,3 +102,12 @@ def _no_mounts_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     for path in left:
         subprocess.run(["umount", "--lazy", path], timeout=10, check=False)
     assert not left, f"mounts left behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+    """A bucket of a real server, for all tests of this process: it takes seconds to start."""
+    from tests.bucket import seaweed
+
+    with seaweed(tmp_path_factory.mktemp("bucket")) as made:
+        yield made

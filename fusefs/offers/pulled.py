@@ -9,9 +9,12 @@ from fusefs.artifacts.manifest import Manifest
 from fusefs.errors import ServeError
 from fusefs.offers.catalog import Document
 from fusefs.offers.exporter import Exportable
+from fusefs.offers.folders import NAMESPACE, model_name
 from fusefs.offers.indexer import hashed
 from fusefs.offers.store import media_type_of
 from fusefs.sources.modelstore import LocalStore
+from fusefs.values.names import DEFAULT_TAG
+from fusefs.values.webtree import WebTree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,12 +39,18 @@ def pulled_model(cache: Path, name: Name, indexer: Indexer) -> Exportable:
     raw = LocalStore(cache).manifest(name)
     Manifest.parse(raw)
     return Exportable(
-        name.repository,
-        name.tag,
+        *_place_of(name),
         Document(raw, media_type_of(raw)),
         partial(_entry, indexer.roots.top / "blobs", indexer),
         lambda entry: indexer.roots.open(entry.path)[0],
     )
+
+
+def _place_of(name: Name) -> tuple[str, str]:
+    """Repository and tag under which a model is exported: its own; of a folder on the web, as of one that is served."""
+    if isinstance(name, WebTree):
+        return f"{NAMESPACE}/{model_name(name.folder[0])}", DEFAULT_TAG
+    return name.repository, name.tag
 
 
 def _entry(blobs: Path, indexer: Indexer, digest: Digest) -> HashedFile:

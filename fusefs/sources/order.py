@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fusefs.errors import MissingExtra
 from fusefs.net.circuit import Circuits
 from fusefs.net.origin import WebOrigin
 from fusefs.net.url import Url
@@ -16,13 +17,14 @@ from fusefs.sources.tree.treesource import TreeSource
 from fusefs.sources.tree.web import WebFiles
 from fusefs.values.names import BaseUrl
 from fusefs.values.voucher import Proof, registry_of
-from fusefs.values.webtree import WebTree
+from fusefs.values.webtree import BUCKETS, WebTree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from fusefs.sources.base import Source
+    from fusefs.sources.tree.treeserver import RemoteFiles
     from fusefs.values.counters import Counters
     from fusefs.values.names import Name
     from fusefs.values.settings import Settings
@@ -61,7 +63,7 @@ def open_sources(
     """
     circuits = circuits or Circuits(settings, several=bool(settings.mirrors))
     if isinstance(name, WebTree):
-        files = WebFiles(name.scheme, name.host, settings, circuits)
+        files = _files_of(name, settings, circuits)
         trees: list[tuple[Source, Proof, str]] = [(LocalStore(store), Proof.STORE, "") for store in stores]
         trees.append((TreeSource(files), Proof.REGISTRY, registry_of(name)))
         return _retrying(trees, settings, counters)
@@ -83,6 +85,24 @@ def _retrying(sources: Sequence[tuple[Source, Proof, str]], settings: Settings, 
         Retrying(source, timeout=settings.timeout, counters=counters, several=several, proof=proof, who=who)
         for source, proof, who in sources
     ]
+
+
+def _files_of(name: WebTree, settings: Settings, circuits: Circuits) -> RemoteFiles:
+    """Where a tree's files lie.
+
+    Raises:
+        MissingExtra: it is a bucket, and what reads one is not installed.
+    """
+    if name.scheme not in BUCKETS:
+        return WebFiles(name.scheme, name.host, settings, circuits)
+    try:
+        from fusefs.sources.tree.bucket import BucketFiles
+    except ModuleNotFoundError as exc:
+        package = (exc.name or "").partition(".")[0]
+        if package != "obstore":
+            raise  # of our own, so that it is a bug
+        raise MissingExtra(f"a bucket of {BUCKETS[name.scheme]}", "cloud", package) from exc
+    return BucketFiles(name.scheme, name.host, settings)
 
 
 def _mirrors(settings: Settings, name: Name) -> list[BaseUrl]:

@@ -1,7 +1,7 @@
 """WebTree: files on a web server or in a bucket as one model, named by the URL of their folder, list or file.
 
     https://host/dir/                   a folder with a list of digests in it
-    https://host/dir/SHA256SUMS         the list itself: SHA256SUMS, a Metalink (`.meta4`) or a lock file
+    https://host/dir/SHA256SUMS         the list itself: SHA256SUMS or a Metalink (`.meta4`)
     https://host/model.gguf#sha256=HEX  one file
     s3://bucket/prefix, gs://, az://    the same three in a bucket; a slash at the end of a folder may be left out
 
@@ -24,9 +24,7 @@ BUCKETS = {"s3": "Amazon S3 and what speaks its protocol", "gs": "Google Cloud S
 
 WEB = ("http", "https", "https+insecure")
 
-LOCK_FILE = "fusefs.lock"
-
-_LIST = re.compile(r"[^/]*\.(?:meta4|metalink)|[^/]*SHA256SUMS(?:\.txt)?|fusefs\.lock", re.IGNORECASE)
+_LIST = re.compile(r"[^/]*\.(?:meta4|metalink)|[^/]*SHA256SUMS(?:\.txt)?", re.IGNORECASE)
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z0-9+]+)://(?P<host>\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?|[A-Za-z0-9_][A-Za-z0-9_.:-]{0,252})"
     r"(?P<path>/[^?#]*)?(?P<query>\?[^#]*)?(?:#(?P<fragment>.*))?",
@@ -101,9 +99,12 @@ class WebTree(Name):
 
     @property
     def folder(self) -> tuple[str, str]:
-        """See `Name.folder`."""
-        parts = [part for part in self.model.split("/") if part]
-        return parts[-1] if parts else self.host, self.tag
+        """See `Name.folder`: that of a list is the folder that it lies in."""
+        path = self.model.rpartition("/")[0] if self.lists else self.model.rstrip("/")
+        raw = path.rpartition("/")[2]
+        name = self._plain(raw)
+        safe = "/" not in name and name not in (".", "..") and name.isprintable()
+        return (name if safe else raw) or self.host, self.tag
 
     @property
     def repository(self) -> str:
@@ -123,7 +124,7 @@ class WebTree(Name):
     @property
     def leaf(self) -> str:
         """The last part of its path, without percent-encoding; empty for a folder."""
-        return unquote(self.model.rpartition("/")[2])
+        return self._plain(self.model.rpartition("/")[2])
 
     @property
     def lists(self) -> bool:
@@ -134,6 +135,10 @@ class WebTree(Name):
     def url(self) -> str:
         """Its URL, without a fragment."""
         return f"{self.scheme}://{self.host}{self.model}"
+
+    def _plain(self, part: str) -> str:
+        """A part of the path as a file's name; the keys of a bucket have no percent-encoding."""
+        return part if self.scheme in BUCKETS else unquote(part)
 
     def __str__(self) -> str:
         file = self.file_digest

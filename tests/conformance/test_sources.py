@@ -15,6 +15,7 @@ from fusefs.sources.modelstore import LocalStore
 from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.registry.registry import RegistrySource
 from fusefs.sources.retry import Retrying
+from fusefs.sources.tree.bucket import BucketFiles
 from fusefs.sources.tree.treesource import TreeSource
 from fusefs.sources.tree.web import WebFiles
 from fusefs.values.chunkpack import pack
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from fusefs.sources.base import Source
     from fusefs.values.names import Name
+    from tests.bucket import Bucket
 
 DATA = bytes(range(256)) * 400
 CHUNK_SIZE = 1000
@@ -49,24 +51,15 @@ class Made:
     blob: Blob
 
 
-KINDS = [
-    "registry",
-    "tls",
-    "redirecting",
-    "oci",
-    "local",
-    "tree",
-    "retrying-registry",
-    "retrying-local",
-    "retrying-tree",
-]
+KINDS = ["registry", "tls", "redirecting", "oci", "local", "tree", "bucket"]
+KINDS += ["retrying-registry", "retrying-local", "retrying-tree", "retrying-bucket"]
 
 
 @pytest.fixture(params=KINDS)
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Made]:
     kind = str(request.param).removeprefix("retrying-")
-    if kind == "tree":
-        made = _tree(request.getfixturevalue("web"))
+    if kind in ("tree", "bucket"):
+        made = _tree(request.getfixturevalue("web")) if kind == "tree" else _bucket(request.getfixturevalue("bucket"))
         if request.param != kind:
             made.source = Retrying(made.source, timeout=10, counters=Counters(), clock=FakeClock())
         with closing(made.source):
@@ -99,16 +92,32 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Made]:
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an nginx that has the file and a Metalink with its pieces, which are the chunk list."""
     root = tmp_path_factory.mktemp("web")
-    pieces = "".join(f"<hash>{Digest.of(DATA[c.start : c.stop]).hex}</hash>" for c in _list())
     (root / "m").mkdir()
     (root / "m/model.gguf").write_bytes(DATA)
-    (root / "m/m.meta4").write_text(
+    (root / "m/m.meta4").write_bytes(_metalink())
+    with nginx(tmp_path_factory.mktemp("nginx"), f"root {root};") as address:
+        yield address
+
+
+def _metalink() -> bytes:
+    pieces = "".join(f"<hash>{Digest.of(DATA[c.start : c.stop]).hex}</hash>" for c in _list())
+    text = (
         f'<metalink xmlns="urn:ietf:params:xml:ns:metalink"><file name="model.gguf"><size>{len(DATA)}</size>'
         f'<hash type="sha-256">{Digest.of(DATA).hex}</hash>'
         f'<pieces length="{CHUNK_SIZE}" type="sha-256">{pieces}</pieces></file></metalink>'
     )
-    with nginx(tmp_path_factory.mktemp("nginx"), f"root {root};") as address:
-        yield address
+    return text.encode()
+
+
+def _bucket(bucket: Bucket) -> Made:
+    bucket.put("m/model.gguf", DATA)
+    bucket.put("m/m.meta4", _metalink())
+    name, blob = parse_model(f"s3://{bucket.name}/m"), Blob(Digest.of(DATA), len(DATA))
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in bucket.env.items():
+            patch.setenv(key, value)
+        source = TreeSource(BucketFiles(name.scheme, name.host, SETTINGS))
+    return Made(source, name, folder_manifest([("model.gguf", blob)]), blob)
 
 
 def _tree(address: str) -> Made:

@@ -50,6 +50,7 @@ def test_p7_a_folder_with_sha256sums_is_a_model_and_stays_one_without_a_network(
     assert f"{name}" in world.fusefs("ls", "--cache-dir", cache).stdout
 
 
+@pytest.mark.slow
 def test_a_single_file_is_a_model_by_its_digest(world: World, folder: Path, tmp_path: Path) -> None:
     with nginx(tmp_path / "nginx", f"root {folder.parents[1]};") as address:
         url = f"http://{address}/models/Tiny/sub%20dir/weights+1.bin"
@@ -95,6 +96,7 @@ METALINK = """<?xml version="1.0" encoding="UTF-8"?>
 """
 
 
+@pytest.mark.slow
 def test_p4_the_pieces_of_a_metalink_are_the_chunk_list(world: World, folder: Path, tmp_path: Path) -> None:
     content = random_bytes(MIB, 82) * 66
     root = folder.parents[1]
@@ -118,13 +120,49 @@ def test_p4_the_pieces_of_a_metalink_are_the_chunk_list(world: World, folder: Pa
             assert mounted.counter("bytes_fetched") < len(content) // 2
 
 
+@pytest.mark.slow
+def test_p4_a_chunk_list_beside_a_file_makes_it_lazy(world: World, folder: Path, tmp_path: Path) -> None:
+    content = random_bytes(MIB, 83) * 66
+    (folder / "large.bin").write_bytes(content)
+    shell("sha256sum large.bin >SHA256SUMS", folder)
+    (folder / "large.bin.chunksums").write_text(world.fusefs("index", folder / "large.bin").stdout)
+    server = nginx(tmp_path / "nginx", f"root {folder.parents[1]};")
+    with server as address, world.mount(f"http://{address}/models/Tiny/") as mounted:
+        with open(mounted.path / "large.bin", "rb") as file:
+            file.seek(60 * MIB)
+            assert file.read(10) == content[60 * MIB : 60 * MIB + 10]
+        assert mounted.counter("bytes_fetched") < len(content) // 2
+
+
+@pytest.mark.slow
+def test_every_command_that_takes_a_model_takes_a_folder_on_the_web(world: World, folder: Path, tmp_path: Path) -> None:
+    cache, out = tmp_path / "cache", tmp_path / "out"
+    options = ("--cache-dir", cache)
+    with nginx(tmp_path / "nginx", f"root {folder.parents[1]};") as address:
+        name = f"http://{address}/models/Tiny/"
+        world.fusefs("pull", name, *options)
+        world.fusefs("export", name, out, *options)
+        file = f"{name}config.json#sha256={hashlib.sha256(FILES['config.json']).hexdigest()}"
+        with world.mount(f"{name}SHA256SUMS", file) as mounted:
+            check(mounted.path / "Tiny/latest")
+            assert sorted(path.name for path in mounted.path.iterdir()) == ["Tiny", "config.json"]
+    assert (out / "v2/local/Tiny/manifests/latest").exists()
+    world.fusefs("pin", name, *options)
+    assert name in world.fusefs("ls", *options).stdout
+    world.fusefs("verify", *options)
+    world.fusefs("gc", "--older-than", "1s", *options)
+    world.fusefs("unpin", name, *options)
+    world.fusefs("rm", name, *options)
+    assert name not in world.fusefs("ls", *options).stdout
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (None, "has no SHA256SUMS and no Tiny.meta4"),
         (b"rubbish\n", "SHA256SUMS, line 1: want"),
-        (b"0" * 64 + b"  ../etc/passwd\n", "line 1: invalid name"),
-        (b"<!DOCTYPE html><title>Login</title>", "line 1: want"),
+        pytest.param(b"0" * 64 + b"  ../etc/passwd\n", "line 1: invalid name", marks=pytest.mark.slow),
+        pytest.param(b"<!DOCTYPE html><title>Login</title>", "line 1: want", marks=pytest.mark.slow),
     ],
     ids=["none", "rubbish", "outside", "page"],
 )

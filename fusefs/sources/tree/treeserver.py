@@ -54,10 +54,12 @@ class Files(Protocol):
     Attributes:
         label: what to call the server in messages.
         host: as its origin is called in messages.
+        web: the URLs of a Metalink can be followed.
     """
 
     label: str
     host: str
+    web: bool
 
     def at(self, folder: str, path: str) -> str:
         """The place of a file that a list names: a path beside it (`folder` ends with a slash), or an absolute URL.

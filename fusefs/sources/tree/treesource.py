@@ -7,13 +7,14 @@ does not have are asked for, file by file.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fusefs.artifacts.foldermanifest import folder_manifest
-from fusefs.artifacts.listedfile import MAX_LIST_SIZE, ListedFile
+from fusefs.artifacts.listedfile import MAX_LIST_SIZE, ListedFile, checked_name
 from fusefs.artifacts.metalink import parse_metalink
 from fusefs.artifacts.sums import parse_sums
 from fusefs.errors import Cancelled, InvalidChunkList, ModelNotFound, NotFound, SourceError
@@ -33,6 +34,9 @@ _AT_ONCE = 8
 """Files whose size is asked for at once."""
 
 _EMPTY = Digest.of(b"")
+
+CHUNKSUMS = ".chunksums"
+"""Behind the name of a file: that of its chunk list, as `fusefs index` writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +77,19 @@ class TreeSource:
         return listing.document
 
     def chunk_list(self, name: Name, blob: Blob) -> ChunkList | None:
-        """See `Source.chunk_list`: the pieces of a Metalink."""
-        file = self._listing(_tree(name)).files.get(blob.digest)
-        if file is None or file.pieces is None or file.size != blob.size:
+        """See `Source.chunk_list`: the pieces of a Metalink, else what lies beside the file as `<file>.chunksums`."""
+        listing = self._listing(_tree(name))
+        file = listing.files.get(blob.digest)
+        if file is None or file.size != blob.size:
             return None
+        if file.pieces is not None:
+            with contextlib.suppress(InvalidChunkList):  # of pieces that are too small or too large for a list
+                return ChunkList.uniform(blob.size, file.pieces.size).with_digests(file.pieces.digests)
         try:
-            return ChunkList.uniform(blob.size, file.pieces.size).with_digests(file.pieces.digests)
-        except InvalidChunkList:
-            return None  # pieces too small or too large for a list
+            raw = self._files.fetch(listing.places[blob.digest][0] + CHUNKSUMS, MAX_LIST_SIZE + 1)
+        except NotFound:
+            return None
+        return ChunkList.parse(blob.size, [raw])
 
     def open_range(self, name: Name, blob: Blob, chunk: Chunk) -> Body:
         """See `Source.open_range`.  Of several places the first that has the file counts."""
@@ -154,7 +163,7 @@ class TreeSource:
             ModelNotFound: there is none.
         """
         if name.file_digest is not None:
-            return (ListedFile(name.leaf, name.file_digest),)
+            return (ListedFile(checked_name(name.leaf), name.file_digest),)
         lists = [name.leaf] if name.lists else ["SHA256SUMS", *([f"{name.folder[0]}.meta4"] if name.folder[0] else [])]
         folder = name.model[: name.model.rindex("/") + 1] if "/" in name.model else ""
         for one in lists:
@@ -169,7 +178,7 @@ class TreeSource:
         raise ModelNotFound(f"{folder or name.model} has no {' and no '.join(lists)}{hint}", source=self.label)
 
     def _places(self, folder: str, file: ListedFile) -> tuple[str, ...]:
-        web = [url for url in file.urls if url.startswith(("https://", "http://"))]
+        web = [url for url in file.urls if url.startswith(("https://", "http://"))] if self._files.web else []
         return tuple(self._files.at(folder, path) for path in web or [file.path])
 
     def _sized(self, folder: str, files: tuple[ListedFile, ...]) -> list[ListedFile]:
@@ -193,8 +202,9 @@ class TreeSource:
 
 
 def _tree(name: Name) -> WebTree:
+    """The name without the digest that it may pin: both have one listing."""
     assert isinstance(name, WebTree)
-    return name
+    return replace(name, digest=None)
 
 
 def _parser_of(leaf: str) -> Callable[[bytes, str], tuple[ListedFile, ...]]:

@@ -47,6 +47,8 @@ class WebFiles:
         SourceError: `host` cannot be part of a URL.
     """
 
+    web = True
+
     def __init__(self, scheme: str, host: str, settings: Settings, circuits: Circuits | None = None) -> None:
         self.label = host
         self._base = Url.parse(f"{'http' if scheme == 'http' else 'https'}://{host}/")

@@ -20,7 +20,6 @@ TREES = [
     "https://host/SHA256SUMS",
     "https://host/model.SHA256SUMS.txt",
     "https://host/a/b.meta4",
-    "https://host/fusefs.lock",
     f"https://host/model.gguf#sha256={HEX}",
     f"https://host/dir/@sha256:{HEX}",
     "s3://bucket/",
@@ -120,6 +119,25 @@ def test_a_registry_name_never_lies_where_a_tree_does() -> None:
 def test_a_path_in_the_cache_that_no_url_has_is_passed_over(parts: tuple[str, str, str, str]) -> None:
     with pytest.raises(InvalidName):
         name_at(*parts)
+
+
+@pytest.mark.parametrize(
+    ("text", "folder"),
+    [
+        ("https://host/a/My%20Model/", "My Model"),
+        ("https://host/a/SHA256SUMS", "a"),
+        ("https://host:1/SHA256SUMS", "host:1"),
+        ("s3://bucket", "bucket"),
+        ("s3://bucket/a%20b", "a%20b"),
+        ("https://host/%2e%2e/", "%2e%2e"),
+        ("https://host/a%2Fb/", "a%2Fb"),
+        (f"https://host/a/m.gguf#sha256={HEX}", "m.gguf"),
+    ],
+)
+def test_in_a_mount_of_several_it_lies_in_a_folder_of_its_own_name(text: str, folder: str) -> None:
+    name = WebTree.read(text)
+    assert name is not None
+    assert name.folder[0] == folder
 
 
 def test_the_digest_of_a_single_file_is_part_of_its_name() -> None:
