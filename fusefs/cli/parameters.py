@@ -11,6 +11,7 @@ import click
 
 from fusefs.errors import InvalidInput, InvalidName, InvalidSetting
 from fusefs.system.places import needed_cache_home
+from fusefs.values.listplace import ListPlace
 from fusefs.values.names import BaseUrl, Name, host_alone, without_user
 from fusefs.values.reference import Reference, is_local, is_path, parse_reference
 from fusefs.values.settings import ABLATED, Settings, parse_age, parse_seconds, parse_size
@@ -50,6 +51,13 @@ def _parse_path(text: str) -> Path:
     if not text:
         raise InvalidSetting("a path must not be empty")
     return Path(text)
+
+
+def _parse_word(text: str) -> str:
+    """Anything; the command finds out what it is."""
+    if not text or "\0" in text:
+        raise InvalidSetting("an argument must not be empty")
+    return text
 
 
 def _parse_mountpoint(text: str) -> Path:
@@ -94,7 +102,9 @@ SECONDS = _Text("seconds", parse_seconds)
 AGE = _Text("age", parse_age)
 LISTEN = _Text("host:port", _parse_listen)
 REGISTRY = _Text("url", lambda text: str(BaseUrl.parse(text)))
+LIST_PLACE = _Text("place", lambda text: ListPlace.parse(text).text)
 PATH = _Text("path", _parse_path)
+WORD = _Text("word", _parse_word)
 MOUNTPOINT = _Text("path", _parse_mountpoint)
 
 _Command = Any  # click's decorators change the type of what they wrap
@@ -174,6 +184,15 @@ fetch_options = _together(
         multiple=True,
         help="Another registry with the same blobs, https://host[:port]: bytes come from it first, the meaning of "
         "a tag and the digests still from the registry in the name; may be given several times.",
+    ),
+    click.option(
+        "--index-from",
+        "index_from",
+        type=LIST_PLACE,
+        metavar="PLACE",
+        multiple=True,
+        help="Where chunk lists are that the registry does not have, by the digest of the blob: a folder (./DIR), "
+        "a URL, or a repository (oci://host/namespace/name); may be given several times.",
     ),
     click.option(
         "--allow-private",

@@ -11,6 +11,7 @@ from fusefs.commands.index import index
 from fusefs.commands.ls import ls
 from fusefs.commands.mount import mount
 from fusefs.commands.pin import pin
+from fusefs.commands.publish import publish
 from fusefs.commands.pull import pull
 from fusefs.commands.rm import rm
 from fusefs.commands.serve import serve
@@ -19,5 +20,5 @@ from fusefs.commands.umount import umount
 from fusefs.commands.unpin import unpin
 from fusefs.commands.verify import verify
 
-COMMANDS = (mount, umount, status, pull, verify, ls, rm, gc, pin, unpin, serve, index, manual)
+COMMANDS = (mount, umount, status, pull, verify, ls, rm, gc, pin, unpin, serve, index, publish, manual)
 """In the order in which a newcomer needs them."""

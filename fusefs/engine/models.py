@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from fusefs.artifacts.listartifact import annotated
 from fusefs.artifacts.ollama import snapshot_of
 from fusefs.engine.resolve import ask, last_known, resolve
 from fusefs.errors import FusefsError, InvalidManifest, InvalidName, NotFound, SourceError
@@ -175,12 +176,16 @@ def origins(fetcher: Fetcher, models: Iterable[Snapshot], pool: SourcePool) -> d
         Every distinct blob, and the first of the names that has it.
     """
     named: dict[Blob, str] = {}
+    places = pool.list_places()
     for model in models:
-        having = [BoundSource(source, model.reference) for source in pool.of(model.reference)]
+        texts = annotated(model.document)
+        having = [BoundSource(source, model.reference, model.digest, texts) for source in pool.of(model.reference)]
         for blob in model.blobs:
             fetch = fetcher.track(blob)
             for origin in having:
                 fetch.add_origin(origin)
+            for place in places:
+                fetch.add_list_place(BoundSource(place, model.reference))
             named.setdefault(blob, str(model.reference))
     return named
 

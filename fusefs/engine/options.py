@@ -64,6 +64,7 @@ class PullOptions:
         stores: local stores that are asked before the network.
         settings: see `Settings`.
         warn: told what a person should know although it works.
+        larger_than: blobs of at most so many bytes are left out.
     """
 
     names: tuple[Name, ...]
@@ -71,3 +72,4 @@ class PullOptions:
     stores: tuple[Path, ...]
     settings: Settings
     warn: Callable[[str], None] = lambda _: None
+    larger_than: int = -1

@@ -18,6 +18,7 @@ from fusefs.fetch.lists import find_list
 from fusefs.fetch.load import prefetch_of
 from fusefs.fetch.sight import Sight
 from fusefs.prefetch.pieces import reads_long_pieces
+from fusefs.sources.failover import Failover
 from fusefs.values.chunks import ChunkList
 from fusefs.values.voucher import BOUND, NOBODY, UNKNOWN, Proof
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from fusefs.prefetch.policy import Prefetch
     from fusefs.prefetch.siblings import Siblings
     from fusefs.sources.bound import BoundSource
-    from fusefs.sources.failover import Failover
     from fusefs.values.chunks import Blob
     from fusefs.values.settings import Settings
     from fusefs.values.trace import Trace
@@ -89,6 +89,7 @@ class BlobFetch:
         self._listed_by: BoundSource | None = None
         self._registries: set[str] = set()
         self._own_word: set[Voucher] = set()
+        self._list_places = Failover()
 
     def add_origin(self, origin: BoundSource) -> None:
         """The blob can be had there, too."""
@@ -96,6 +97,11 @@ class BlobFetch:
         self._registries.add(origin.registry)
         self._own_word.add(origin.voucher)
         self._pinned_name = origin.pinned or self._pinned_name
+
+    def add_list_place(self, place: BoundSource) -> None:
+        """Its chunk list may be there, where the origins have none."""
+        self._list_places = self._list_places.plus(place)
+        self._own_word.add(place.voucher)
 
     @property
     def origins(self) -> Failover:
@@ -207,7 +213,7 @@ class BlobFetch:
             BlobUnproved: there is no list, and `--unproved=refuse`.
         """
         pinned = self._pinned()
-        listed = None if self.bound_only else self._ask_for_list(in_vain=pinned is not None)
+        listed = self._ask_for_list(in_vain=pinned is not None)
         if listed is not None:
             return listed
         if pinned is not None:
@@ -287,11 +293,14 @@ class BlobFetch:
         With `in_vain` there is another way, and with mirrors there may be: trouble is not waited out.
         """
         whole_will_do = in_vain or (self.origins.mirrored and self._settings.unproved == "wait")
-        found = find_list(self.origins, self.blob, self._is_possible, whole_will_do=whole_will_do)
-        if found is None:
-            return None
-        chunks, self._listed_by = found
-        return chunks, chunks.voucher or self._listed_by.voucher
+        for places, whole in ((self.origins, whole_will_do), (self._list_places, True)):
+            # Who is not believed is not asked: his list would be of no use.
+            believed = places.that_decide(bound_only=self.bound_only)
+            found = find_list(believed, self.blob, self._is_possible, whole_will_do=whole) if believed else None
+            if found is not None:
+                chunks, self._listed_by = found
+                return chunks, chunks.voucher or self._listed_by.voucher
+        return None
 
     def _is_possible(self, chunks: ChunkList) -> bool:
         """A list of one chunk has the blob's own digest, if it has any, or it is a lie on the face of it."""
@@ -338,6 +347,8 @@ class BlobFetch:
         if self._listed_by is not None and self._listed_by in self.origins:
             self.origins.lied(self._listed_by, self.blob.digest)
             self.flights.ask(self.origins.without(self._listed_by))
+        if self._listed_by is not None:
+            self._list_places = self._list_places.without(self._listed_by)
         self._listed_by = None
         if not chunker.by_whole:
             self.lies += 1

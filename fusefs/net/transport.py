@@ -1,4 +1,4 @@
-"""Transport: GET over urllib3, with redirects, proxies, deadlines and cancellation.
+"""Transport: requests over urllib3, with redirects, proxies, deadlines and cancellation.
 
 What leaves here is `fusefs.errors` (see `translate`).  It knows nothing of registries; statuses other than redirects
 are the caller's to judge.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from urllib3.util import Timeout
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 10
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_SAFE = frozenset(("GET", "HEAD"))
+"""Methods that change nothing: these follow redirects."""
 
 _CONNECT_TIMEOUT = 10.0
 """Seconds for a SYN to be answered: four are sent in that time, and P7 has a cached manifest waiting behind it."""
@@ -54,7 +56,7 @@ logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 class Response:
-    """Status, headers and body of one GET.  One thread reads it; any thread may close it.
+    """Status, headers and body of one answer.  One thread reads it; any thread may close it.
 
     Attributes:
         url: where it came from in the end.
@@ -188,8 +190,16 @@ class Response:
             self.close()
 
 
+class _Asked(NamedTuple):
+    """What is sent, wherever it goes."""
+
+    method: str
+    headers: Mapping[str, str]
+    body: bytes | None
+
+
 class Transport:
-    """Makes GET requests for one source, over warm connections."""
+    """Makes the requests of one source, over warm connections."""
 
     def __init__(
         self, settings: Settings, *, insecure_host: str = "", named: str = "", circuits: Circuits | None = None
@@ -210,7 +220,14 @@ class Transport:
         self._answered: set[WebOrigin] = set()
 
     def get(
-        self, url: Url | str, headers: Mapping[str, str], *, authorization: Secret | None = None, sent: bool = False
+        self,
+        url: Url | str,
+        headers: Mapping[str, str],
+        *,
+        authorization: Secret | None = None,
+        sent: bool = False,
+        method: str = "GET",
+        body: bytes | None = None,
     ) -> Response:
         """GET `url` and follow its redirects; `headers` go along, `authorization` only to the origin of `url`.
 
@@ -219,6 +236,8 @@ class Transport:
             headers: of the request, without `Host`.
             authorization: what to show.
             sent: it was a public host that named `url`.
+            method: another one; what changes something is never sent on to where a redirect leads.
+            body: of the request.
 
         Raises:
             SourceError: no answer, or a redirect that must not be followed.
@@ -231,11 +250,11 @@ class Transport:
         try:
             while True:
                 own = authorization if at.origin == url.origin else None
-                response = self._send(at, headers, own, flight, sent=sent)
+                response = self._send(_Asked(method, headers, body), at, own, flight, sent=sent)
                 elsewhere = elsewhere or at.origin != url.origin
                 response.redirected, response.sent, response.elsewhere = at != url, sent, elsewhere
                 target = response.headers.get("Location")
-                if response.status not in REDIRECTS or not target:
+                if response.status not in REDIRECTS or not target or method not in _SAFE:
                     return response
                 response.discard()
                 at, sent = self._next(at, target, seen), response.public
@@ -271,9 +290,7 @@ class Transport:
         seen.add(url)
         return url
 
-    def _send(
-        self, url: Url, headers: Mapping[str, str], authorization: Secret | None, flight: Exchange, *, sent: bool
-    ) -> Response:
+    def _send(self, asked: _Asked, url: Url, authorization: Secret | None, flight: Exchange, *, sent: bool) -> Response:
         origin = url.origin
         try:
             route = self._routes.find(origin)
@@ -291,7 +308,7 @@ class Transport:
         circuit = self._circuits.of(origin) if self._circuits is not None else Untold()
         circuit.enter()
         try:
-            response = self._urlopen(url, headers, authorization, flight, route)
+            response = self._urlopen(asked, url, authorization, flight, route)
         except TransportError as exc:
             if ran_out(exc):
                 circuit.left()  # of descriptors: the host was not even asked
@@ -312,23 +329,29 @@ class Transport:
 
     def _urlopen(
         self,
+        asked: _Asked,
         url: Url,
-        headers: Mapping[str, str],
         authorization: Secret | None,
         flight: Exchange,
         route: Route,
     ) -> BaseHTTPResponse:
         # Nobody below us parses a URL: the pool is chosen by the parts, and the target begins with a slash, but to a
         # proxy, which wants all of it, and to which it is only text.
-        fields = {"Host": route.label, "User-Agent": f"fusefs/{__version__}", **headers, "Accept-Encoding": "identity"}
+        fields = {
+            "Host": route.label,
+            "User-Agent": f"fusefs/{__version__}",
+            **asked.headers,
+            "Accept-Encoding": "identity",
+        }
         if authorization is not None:
             fields["Authorization"] = authorization.value
         stall = self._settings.stall
         token = current.set(flight)
         try:
             return route.pool().urlopen(
-                "GET",
+                asked.method,
                 str(url) if route.whole else url.target,
+                body=asked.body,
                 headers=fields,
                 redirect=False,
                 retries=False,
