@@ -67,15 +67,15 @@ def _parse_mountpoint(text: str) -> Path:
     return _parse_path(text)
 
 
-def check_both(sources: Sequence[Reference | BaseUrl], mountpoint: Path) -> None:
-    """The last word is the mount point; where one was forgotten, say which.
+def check_both(sources: Sequence[Reference | BaseUrl], mountpoint: Path, *, locked: bool = False) -> None:
+    """The last word is the mount point; where one was forgotten, say which.  With a lock there need be no source.
 
     Raises:
         click.UsageError: it was.
     """
     text = str(mountpoint)
     is_folder = is_path(text) or os.path.isdir(text)
-    if not sources:
+    if not sources and not (locked and is_folder):
         raise click.UsageError("Missing argument 'SOURCE...'" if is_folder else "Missing argument 'MOUNTPOINT'")
     if not is_folder and ":" in text:
         shown = without_user(text)[:80]
@@ -124,7 +124,7 @@ def choice_option(name: str, choices: Sequence[str], text: str) -> Callable[[_Co
     return click.option(name, type=click.Choice(choices), default=choices[0], show_default=True, help=text)
 
 
-sources_or_hosts_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE_OR_HOST)
+lockable_sources_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, type=SOURCE_OR_HOST)
 sources_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE)
 places_arguments = _together(
     # Not required here: of a single word click would say that the source is missing; `check_both` looks which it is.
@@ -201,6 +201,14 @@ fetch_options = _together(
     ),
 )
 
+
+lock_option = click.option(
+    "--lock",
+    "lock_file",
+    type=PATH,
+    metavar="FILE",
+    help="What the models must be made of, as `fusefs lock` wrote it; without a SOURCE all models of the lock.",
+)
 
 lists_option = click.option(
     "--lists",

@@ -16,6 +16,7 @@ from fusefs.errors import FusefsError, InvalidManifest, InvalidName, NotFound, S
 from fusefs.fetch.load import most_ahead
 from fusefs.prefetch.siblings import SMALL, Siblings
 from fusefs.sources.bound import BoundSource
+from fusefs.values.voucher import Proof, Voucher
 from fusefs.vfs.layout import layout_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.values.chunks import Blob
     from fusefs.values.digest import Digest
+    from fusefs.values.lock import Lock
     from fusefs.values.names import Name
     from fusefs.values.settings import Settings
     from fusefs.values.snapshot import Snapshot
@@ -169,11 +171,16 @@ async def _resolve_until(
     return await trio.to_thread.run_sync(first, abandon_on_cancel=True)
 
 
-def origins(fetcher: Fetcher, models: Iterable[Snapshot], pool: SourcePool) -> dict[Blob, str]:
+def origins(
+    fetcher: Fetcher, models: Iterable[Snapshot], pool: SourcePool, lock: Lock | None = None
+) -> dict[Blob, str]:
     """Tell the fetcher where each blob of the models can be had.
 
     Returns:
         Every distinct blob, and the first of the names that has it.
+
+    Raises:
+        InvalidSetting: a model is not what the lock says.
     """
     named: dict[Blob, str] = {}
     places = pool.list_places()
@@ -185,8 +192,14 @@ def origins(fetcher: Fetcher, models: Iterable[Snapshot], pool: SourcePool) -> d
             for origin in having:
                 fetch.add_origin(origin)
             for place in places:
-                fetch.add_list_place(BoundSource(place, model.reference))
+                fetch.choice.add_place(BoundSource(place, model.reference))
             named.setdefault(blob, str(model.reference))
+        locked = lock.model(model.reference) if lock is not None else None
+        if lock is not None and locked is not None:
+            locked.check(model.blobs)
+            for blob in model.blobs:
+                if blob.digest in locked.lists:
+                    fetcher.track(blob).choice.lock(locked.lists[blob.digest], Voucher(Proof.STORE, lock.file))
     return named
 
 
@@ -209,7 +222,7 @@ def warn_of_whole_reads(fetcher: Fetcher, models: Iterable[Snapshot]) -> None:
         fetches = [fetcher.track(blob) for blob in model.blobs]
         whole = [fetch for fetch in fetches if fetch.is_read_whole_first()]
         if whole:
-            shared = any(fetch.of_several for fetch in whole)
+            shared = any(fetch.choice.of_several for fetch in whole)
             log.warning(
                 "%s: files without a chunk list that is bound to their digest: %d; each is read whole before its first "
                 "byte is served (%s)",

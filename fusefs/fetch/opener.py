@@ -15,8 +15,9 @@ from fusefs.fetch.flight import again
 if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.errors import DigestMismatch
-    from fusefs.fetch.blobfetch import BlobFetch, Listed
+    from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.fetch.idle import IdleBlobs
+    from fusefs.fetch.listchoice import Listed
     from fusefs.fetch.prefetcher import Prefetcher
     from fusefs.fetch.proving import Prover
     from fusefs.fetch.threads import CacheThreads

@@ -198,7 +198,7 @@ def test_oras_pulls_what_was_published(published: Published, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_what_a_whole_fetch_computed_is_offered_by_serve_to_the_next(world: World, published: Published) -> None:
     world.fusefs("pull", published.source("plain/large"), "--cache-dir", world.root / "filled")
-    with fusefs_serve(world.root / "filled") as address:
+    with fusefs_serve(world.root / "filled", "--private") as address:
         reads_a_part(world, f"http://{address}/plain/large:latest")
 
 
@@ -224,3 +224,32 @@ def test_a_registry_that_takes_nothing_is_one_line(world: World, published: Publ
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("fusefs: ")]
     assert line.startswith("fusefs: error: ")
     assert "403" in line
+
+
+def test_a_lock_pins_the_list_and_a_locked_list_counts_whoever_has_it(world: World, published: Published) -> None:
+    lock = world.root / "lock"
+    lock.write_text(world.fusefs("lock", published.source(), "--cache-dir", world.root / "locking").stdout)
+    (blob,) = [blob for blob in json.loads(lock.read_text())["models"][0]["blobs"] if "chunks" in blob]
+    text = (published.lists / TITLE).read_bytes()
+    assert blob == {
+        "digest": LARGE.digest,
+        "size": len(LARGE.content),
+        "chunks": f"sha256:{hashlib.sha256(text).hexdigest()}",
+    }
+    reads_a_part(world, published.source(), "--lock", lock)
+
+
+@pytest.mark.slow
+def test_another_list_than_the_locked_one_is_not_used(world: World, published: Published) -> None:
+    lock = world.root / "lock"
+    lock.write_text(world.fusefs("lock", published.source(), "--cache-dir", world.root / "locking").stdout)
+    document = json.loads(lock.read_text())
+    for blob in document["models"][0]["blobs"]:
+        if "chunks" in blob:
+            blob["chunks"] = f"sha256:{'0' * 64}"
+    lock.write_text(json.dumps(document))
+    logs = "not the one in the lock|is read whole"
+    with world.mount(published.source(), options=("--lock", lock), logs=logs) as mounted:
+        with (mounted.path / "model.gguf").open("rb", buffering=0) as file:
+            assert os.pread(file.fileno(), 4096, 60 * MIB) == LARGE.content[60 * MIB :][:4096]
+        assert mounted.counter("bytes_fetched") >= len(LARGE.content)
