@@ -216,24 +216,6 @@ def group_small(fetcher: Fetcher, models: Iterable[Snapshot], settings: Settings
                 fetch.siblings = (*fetch.siblings, siblings)
 
 
-def warn_of_whole_reads(fetcher: Fetcher, models: Iterable[Snapshot]) -> None:
-    """Say of which models files are read whole first, because nobody is believed.  Blocking, but short."""
-    for model in models:
-        fetches = [fetcher.track(blob) for blob in model.blobs]
-        whole = [fetch for fetch in fetches if fetch.is_read_whole_first()]
-        if whole:
-            shared = any(fetch.choice.of_several for fetch in whole)
-            log.warning(
-                "%s: files without a chunk list that is bound to their digest: %d; each is read whole before its first "
-                "byte is served (%s)",
-                model.reference,
-                len(whole),
-                "models of several registries share them: mount those apart"
-                if shared
-                else "--lists registry takes the registry's word for the lists",
-            )
-
-
 def labels_of(models: Sequence[Snapshot]) -> dict[Digest, str]:
     """What a person calls each blob: its path in a mount of the models.
 

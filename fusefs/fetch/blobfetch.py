@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+_SHORT = 1 << 14
+"""Chunks of a list that is kept in memory until its blob is opened: 640 KiB of it."""
+
+
 class BlobFetch:
     """One blob of a mount or a pull; all who show or want the blob share it.
 
@@ -58,6 +62,7 @@ class BlobFetch:
         quarantined: why no byte of it is served any more.
         lies: how many lists by which it was served have turned out to be wrong.
         choice: by which chunk list it is served.
+        whole_first: no byte of it is served before the whole is proved; None as long as that is not known.
         siblings: of each model in which it is a small file, the small files; none where nothing is fetched ahead.
     """
 
@@ -84,6 +89,8 @@ class BlobFetch:
         self.sight = Sight(blob, cache, lambda: self.chunker, self._unlisted, single=single)
         self._list: Listed | None = None
         self.choice = ListChoice(blob, settings)
+        self.whole_first: bool | None = None
+        self._foreseen: Listed | None = None
 
     def add_origin(self, origin: BoundSource) -> None:
         """The blob can be had there, too."""
@@ -94,13 +101,6 @@ class BlobFetch:
     def origins(self) -> Failover:
         """Where it can be had; those whose list lied come out."""
         return self.flights.origins
-
-    def is_read_whole_first(self) -> bool:
-        """Whether it is served only when all of it is proved, for want of a bound list.  Blocking, but short."""
-        settings = self._settings
-        if not self.choice.bound_only or settings.unproved != "wait" or self.blob.size <= settings.single_chunk_limit:
-            return False
-        return not self._cache.voucher(self.blob).decides(bound_only=True)
 
     def ask_next_first(self) -> None:
         """Who was asked first is asked last from now on."""
@@ -169,7 +169,30 @@ class BlobFetch:
         asked_again = pinned is not None and (pinned[1] == UNKNOWN or self.choice.is_anothers(pinned[1]))
         return None if pinned is None or (asked_again and not self.choice.bound_only) else pinned
 
+    def foresee(self) -> None:
+        """Find out whether there is a list that counts; a short one is kept for who opens the blob.  Blocking.
+
+        Raises:
+            FusefsError: it cannot be known now.
+        """
+        listed = self.local_list()
+        if listed is None:
+            listed = self._remote_list()
+            if len(listed[0]) <= _SHORT:
+                self._foreseen = listed
+        self.whole_first = not self._has_sealed() and not self.choice.counts(listed)
+
     def remote_list(self) -> Listed:
+        """The chunk list that counts, or none with nobody's word.  Blocking on the network, unless it was foreseen.
+
+        Raises:
+            SourceError, InvalidInput, BlobUnproved: see `_remote_list`.
+        """
+        listed, self._foreseen = self._foreseen or self._remote_list(), None
+        self.whole_first = not self.choice.counts(listed)
+        return listed
+
+    def _remote_list(self) -> Listed:
         """The chunk list from the first source whose word counts and that has one.  Blocking on the network.
 
         Raises:

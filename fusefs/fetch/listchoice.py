@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fusefs.sources.bound import BoundSource
     from fusefs.values.chunks import Blob, ChunkList
     from fusefs.values.digest import Digest
+    from fusefs.values.names import Name
     from fusefs.values.settings import Settings
     from fusefs.values.voucher import Voucher
 
@@ -103,6 +104,28 @@ class ListChoice:
             f"{who}, and no chunk list in the cache is bound to this blob; --unproved={self._settings.unproved}"
             " (--lists registry takes the registry's word for its list)"
         )
+
+    def remedy(self, name: Name) -> str:
+        """Why no list counts, and the one thing that would change it, for a person who mounts `name`."""
+        if self._locked is not None:
+            return f"the list in the lock is nowhere to be had: `fusefs publish {name}` puts it beside the model"
+        if self.of_several:
+            return "models of several registries share it, and none is believed: mount those apart"
+        if self.bound_only and self._pinned_name:
+            return (
+                "a name with a digest believes no registry's chunk list: --lists registry takes its word, "
+                f"`fusefs lock {name}` keeps it"
+            )
+        if self.bound_only:
+            return "no chunk list is bound to its digest: --lists registry takes the registry's word"
+        return f"it has no chunk list: `fusefs publish {name}` puts one beside the model"
+
+    def counts(self, listed: Listed) -> bool:
+        """Whether chunks may be served by a list before the whole is proved."""
+        chunks, voucher = listed
+        if chunks.unlisted:
+            return False
+        return voucher.decides(bound_only=self.bound_only or self.is_anothers(voucher))
 
     def of_cache(self, pinned: Listed | None) -> Listed | None:
         """The list that the cache has, if it may be used at all: with a lock the one in there, or a proved one."""

@@ -91,6 +91,16 @@ class Opener:
             assert fetch.chunker is not None
             return fetch.chunker
 
+    async def foresee(self, fetch: BlobFetch) -> None:
+        """Have it known whether a list counts, before somebody needs the blob.
+
+        Raises:
+            FusefsError: it cannot be known now.
+        """
+        async with self._lock(fetch):
+            if fetch.chunker is None and fetch.whole_first is None:
+                await trio.to_thread.run_sync(fetch.foresee, limiter=self._asking_of(fetch))
+
     async def _open(self, fetch: BlobFetch, listed: Listed) -> Chunker:
         opened = await self._idle.patiently(partial(self._threads.run_to_end, _open, fetch, listed))
         chunker, convicted = opened
