@@ -29,7 +29,7 @@ from scripts.benchmarks import (
     servers,
 )
 from scripts.benchmarks.bench import Bench
-from scripts.benchmarks.results import Report
+from scripts.benchmarks.results import OtherSetting, Report
 from scripts.benchmarks.rows import attempt, measure, say
 from scripts.benchmarks.show import show
 from scripts.benchmarks.stage import TOP, CommandFailed, stage
@@ -195,11 +195,27 @@ def _setting(args: argparse.Namespace) -> dict[str, str]:
     return setting
 
 
+def _read(paths: list[Path]) -> Report:
+    """One report from files of several runs.
+
+    Raises:
+        OtherSetting: they were not made alike.
+    """
+    first, *more = (Report.from_dict(json.loads(path.read_text())) for path in paths)
+    for report in more:
+        first.take(report)
+    return first
+
+
 def main() -> int:
     """Exit status: 1 when a measurement failed, not when a goal was missed."""
     args = arguments.parse()
     if args.from_json:
-        _write(args, Report.from_dict(json.loads(args.from_json.read_text())))
+        try:
+            _write(args, _read(args.from_json))
+        except OtherSetting as exc:
+            say(str(exc))
+            return 2
         return 0
     machine.open_many()
     if args.cores:

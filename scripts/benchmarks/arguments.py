@@ -83,7 +83,13 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--search", action="store_true", help="look for better flags of rclone, and measure no rows")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, too")
-    parser.add_argument("--from-json", type=Path, metavar="FILE", help="measure nothing, take the figures from there")
+    parser.add_argument(
+        "--from-json",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="measure nothing, take the figures from there: of several files, a row from the last that has it",
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there as Markdown")
     parser.add_argument(
         "--readme",

@@ -20,13 +20,17 @@ README = TOP / "README.md"
 SHORT = (
     ("B1", "cold, in order: time ÷ curl + openssl", "a cold read in order, time ÷ curl and then openssl"),
     ("B2", "cold, in order: fusefs mount, share of the link", "a cold read in order, share of a link of 1 Gbit/s"),
-    (
-        "B3",
-        "cold, tensors at random, mmap, replayed: share of the link",
-        "a second cold load, tensors in random order, share of the link",
-    ),
     ("B5", "safetensors, one tensor: time ÷ full download", "one tensor of a cold file, time ÷ full download"),
-    ("B7a", "warm, from disk, in order: throughput ÷ plain file", "a warm read in order, throughput ÷ plain file"),
+    (
+        "B14",
+        "warm, passthrough, mmap: throughput ÷ plain file",
+        "a complete file through a mapping (passthrough), throughput ÷ plain file",
+    ),
+    (
+        "B15",
+        "from the command to the first token of llama.cpp, cold: time ÷ download, then run",
+        "llama.cpp from `mount` to its first token, time ÷ download and then run",
+    ),
 )
 """The rows that README shows, each with its measure in words for somebody who has not read the page."""
 

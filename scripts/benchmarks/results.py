@@ -103,6 +103,14 @@ class Floor:
     note: str = ""
 
 
+class OtherSetting(Exception):
+    """Figures of two runs that cannot stand in one table."""
+
+
+_MAY_DIFFER = frozenset({"date", "working folder"})
+"""Of what a report says about its machine and its setting, what tells nothing about its figures."""
+
+
 @dataclass(slots=True)
 class Report:
     """All of a run.
@@ -141,6 +149,28 @@ class Report:
         """
         return next(series.median for series in self.series if (series.row, series.who) == (row, who))
 
+    def take(self, other: Report) -> None:
+        """Take the rows, floors and shares of a later run; a row that is here already is replaced as a whole.
+
+        Raises:
+            OtherSetting: it ran on another machine, with another version, or with another setting.
+        """
+        for mine, its in ((self.machine, other.machine), (self.setting, other.setting)):
+            for key in sorted((mine.keys() | its.keys()) - _MAY_DIFFER):
+                if mine.get(key) != its.get(key):
+                    raise OtherSetting(f"two runs do not mix: {key} is {mine.get(key)!r} and {its.get(key)!r}")
+        lines = {(result.row, result.what) for result in other.results}
+        # B11 is measured beside several rows, a line for each; every other row comes from one run.
+        rows = {result.row for result in other.results} - {"B11"}
+        self.results = [one for one in self.results if one.row not in rows and (one.row, one.what) not in lines]
+        self.results += other.results
+        measured = {(series.row, series.who) for series in other.series}
+        self.series = [one for one in self.series if one.row not in rows and (one.row, one.who) not in measured]
+        self.series += other.series
+        self.floors = other.floors or self.floors
+        self.shares = other.shares or self.shares
+        self.machine["date"] = _dates(self.machine.get("date", "?"), other.machine.get("date", "?"))
+
     def in_order(self) -> list[Result]:
         """The lines of the table, by their rows: B2 before B10."""
         return sorted(self.results, key=lambda result: [int(part) for part in re.findall(r"\d+", result.row)[:1]])
@@ -177,6 +207,11 @@ class Report:
         report.floors = [Floor(**one) for one in found["floors"]]
         report.series = [Series(one["row"], one["who"], one["unit"], one["values"]) for one in found["raw"]]
         return report
+
+
+def _dates(first: str, last: str) -> str:
+    """When runs were made, from the first to the last."""
+    return first if first == last else f"{first.partition(' to ')[0]} to {last}"
 
 
 def figure(value: float) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from scripts.benchmarks.markdown import SHORT
+
 TOP = Path(__file__).parents[2]
 HANGS = 900.0
 """Seconds: ten times what a run takes."""
@@ -42,6 +44,8 @@ def test_a_run_has_a_figure_or_a_reason_for_each_of_its_rows(tmp_path: Path) -> 
     assert not [one for one in results if one["failed"]]
     assert all(one["note"] for one in results if one["value"] is None), "what was not measured says why"
     assert found["machine"]["cores"] == "1"
+    named = {(one["row"], one["what"]) for one in results}
+    assert not [row for row in SHORT if row[0] in rows.split(",") and row[:2] not in named], "README's rows exist"
 
 
 @pytest.mark.slow
