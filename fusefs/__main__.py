@@ -41,8 +41,9 @@ def cli() -> None:
       fusefs status                           the mounts, and the parts that have arrived
       fusefs umount /tmp/llama
 
-    A SOURCE is a model's name as Ollama writes it: `llama3.2:1b`, `host:port/namespace/model:tag`, `model@sha256:…`.
-    Write `http://` before it for a registry without TLS, `https+insecure://` to skip the check of its certificate.
+    A SOURCE is a model's name as Ollama writes it, `llama3.2:1b`, or one of any registry, `oci://host/any/depth:tag`;
+    `@sha256:…` pins it.  Write `http://` before it for a registry without TLS, `https+insecure://` to skip the check
+    of its certificate.
     A host alone, `http://host:port`, lists the models that it has.  A folder of this machine, `./models/llama`, is
     mounted in place.
     """  # noqa: D301 # click wants the character itself

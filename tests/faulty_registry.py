@@ -65,6 +65,7 @@ class Request:
     path: str
     headers: dict[str, str]
     span: tuple[int, int] | None
+    body: bytes = b""
 
     @property
     def text(self) -> str:
@@ -264,7 +265,7 @@ class FaultyRegistry:
         headers = {key.lower(): value for key, value in handler.headers.items()}
         match = re.fullmatch(r"bytes=(\d+)-(\d+)", headers.get("range", ""))
         span = (int(match[1]), int(match[2])) if match else None
-        request = Request(handler.command, handler.path, headers, span)
+        request = Request(handler.command, handler.path, headers, span, getattr(handler, "body", b""))
         with self._lock:
             self.requests.append(request)
             strict = self._expected is not None

@@ -117,6 +117,7 @@ def _handler_class(
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         wbufsize = 1 << 16
+        body = b""
         disable_nagle_algorithm = True  # or the end of a chunked body waits 40 ms for an acknowledgement
 
         def do_GET(self) -> None:
@@ -127,6 +128,10 @@ def _handler_class(
             except Exception as exc:  # told when the test ends
                 problems.append(f"the test server failed: {exc!r}")
                 self.close_connection = True
+
+        def do_POST(self) -> None:
+            self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.do_GET()
 
         def log_message(self, *args: Any) -> None:
             pass

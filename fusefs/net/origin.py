@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
+
+from fusefs.values.loopback import is_loopback
 
 PORTS = {"http": 80, "https": 443}
 """What each scheme has where a URL names none."""
-
-# Digits of other scripts, or numbers that no address has, would make it a name that somebody else may answer to.
-_LOOPBACK = re.compile(r"127(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class WebOrigin:
     @property
     def loopback(self) -> bool:
         """Whether it is this very machine."""
-        return self.host in ("localhost", "::1") or _LOOPBACK.fullmatch(self.host) is not None
+        return is_loopback(self.host)
 
     def allows(self, other: WebOrigin) -> bool:
         """Whether one may be sent on from here to there: what came over TLS is not continued in the clear."""

@@ -24,7 +24,7 @@ from fusefs.offers.leftout import Reason
 from fusefs.values.chunkpack import MAX_PACKED_SIZE, unpack
 from fusefs.values.digest import Digest
 from fusefs.values.filenames import part_of
-from fusefs.values.names import DEFAULT_HOST, DEFAULT_TAG, Name
+from fusefs.values.names import DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, Name
 from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
@@ -226,10 +226,12 @@ class StoreCatalog:
         return sorted(found, key=lambda link: (link[0].host != DEFAULT_HOST, link[0].path))
 
     def _links_of(self, repository: str) -> list[tuple[Name, Path]]:
-        links = [link for link in self._links() if link[0].repository.lower() == repository.lower()]
-        if not links:
-            raise unknown_name(repository, self.repositories())
-        return links
+        found = self._links()
+        for called in (repository, f"{DEFAULT_NAMESPACE}/{repository}"):  # as Ollama's registry and Docker Hub have it
+            links = [link for link in found if link[0].repository.lower() == called.lower()]
+            if links:
+                return links
+        raise unknown_name(repository, self.repositories())
 
     def _manifests(self, links: list[tuple[Name, Path]]) -> Iterator[Document]:
         for _, path in links:

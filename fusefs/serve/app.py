@@ -5,8 +5,6 @@ FileSource: Docker registry HTTP API V2, OCI distribution-spec 1.1, Ollama's `se
 
 from __future__ import annotations
 
-import re
-from http import HTTPStatus
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -19,7 +17,6 @@ from starlette.routing import Route
 from fusefs.artifacts.listartifact import blob_of
 from fusefs.errors import Cancelled, FusefsError, InvalidDigest, InvalidName, ServeError
 from fusefs.offers.catalog import Document, Refused
-from fusefs.offers.closenames import unknown_name
 from fusefs.offers.indexer import FileChanged, NotYet
 from fusefs.serve.body import FileResponse, OpenFile, TextResponse
 from fusefs.serve.byteranges import Unsatisfiable, matches, requested_range
@@ -42,7 +39,6 @@ if TYPE_CHECKING:
     Endpoint = Callable[[Request], Awaitable[Response]]
 
 _CODES = {400: "BAD_REQUEST", 404: "NOT_FOUND", 405: "UNSUPPORTED"}
-_REPOSITORY = re.compile(r"/v2/(.+)/(?:manifests|blobs|chunksums|tags)/[^/]*\Z", re.DOTALL)
 _LINES = 2048
 """Lines of chunksums sent at a time, about 180 KiB."""
 
@@ -53,7 +49,7 @@ _READERS = 16
 def make_app(catalog: Catalog) -> Starlette:
     """The ASGI application over `catalog`."""
     registry = Registry(catalog)
-    repository = "/v2/{namespace}/{model}"
+    repository = "/v2/{repository:path}"
     routes = [
         Route("/", registry.welcome),
         Route("/v2/", registry.version),
@@ -131,7 +127,7 @@ class Registry:
         """`/chunksums/sha256-<hex>.chunksums`: the list of a blob of any model, for copies of it that others have."""
         digest = blob_of(request.path_params["title"])
         if digest is None:
-            raise HTTPException(HTTPStatus.NOT_FOUND)
+            raise HTTPException(404)
         repository, chunks = await trio.to_thread.run_sync(self._any_list, digest, limiter=self._slow)
         return await self._text(request, repository, digest, chunks)
 
@@ -163,14 +159,9 @@ class Registry:
         lines = iter(()) if request.method == "HEAD" else _lines(chunks)
         return TextResponse(lines, headers)
 
-    async def on_http_error(self, request: Request, exc: Exception) -> Response:
+    async def on_http_error(self, _request: Request, exc: Exception) -> Response:
         """No such path, or a method that a read-only registry does not have."""
         assert isinstance(exc, HTTPException)
-        match = _REPOSITORY.match(request.url.path)
-        if exc.status_code == HTTPStatus.NOT_FOUND and match:
-            # A registry's path with a name of another form than those that are served here: `tiny`, or `a/b/c`.
-            names = await trio.to_thread.run_sync(self._catalog.repositories)
-            return await self.on_fusefs_error(request, unknown_name(match[1], names))
         return _error(exc.status_code, _CODES.get(exc.status_code, "UNKNOWN"), exc.detail, dict(exc.headers or {}))
 
     async def on_fusefs_error(self, _request: Request, exc: Exception) -> Response:
@@ -259,8 +250,7 @@ def _lines(chunks: ChunkList) -> Iterator[bytes]:
 
 
 def _repository(request: Request) -> str:
-    params = request.path_params
-    return Name.from_path("localhost", params["namespace"], params["model"], "latest").repository
+    return Name.of("localhost", request.path_params["repository"]).repository
 
 
 def _base(request: Request) -> str:
@@ -276,7 +266,7 @@ def _reference(request: Request) -> str | Digest:
     text = request.path_params["reference"]
     if ":" in text:
         return Digest.parse(text)
-    return Name.from_path("localhost", "local", "model", text).tag
+    return Name.of("localhost", "local/model", text).tag
 
 
 def _document(request: Request, document: Document) -> Response:

@@ -70,9 +70,17 @@ def test_p10_a_next_page_elsewhere_is_not_asked() -> None:
 
 def test_p10_what_is_no_name_is_counted_and_not_shown() -> None:
     with FaultyRegistry() as registry:
-        _catalog(registry, ["../etc", "a b", "flat", "a/b/c", "x/\x1b[31m", "user:hidden@evil/x", 7, None, "a/good"])
+        _catalog(registry, ["../etc", "a b", "Flat", "a/B/c", "x/\x1b[31m", "user:hidden@evil/x", 7, None, "a/good"])
         _tags(registry, "a/good", ["t", "-t", "\x1b[0m", 7, "x" * 500])
         assert _listing(registry) == Listing((f"{registry.url}/a/good:t",), more=6)
+
+
+def test_repositories_of_any_depth_are_listed() -> None:
+    with FaultyRegistry() as registry:
+        _catalog(registry, ["flat", "a/b/c"])
+        for name in ("flat", "a/b/c"):
+            _tags(registry, name, ["v1"])
+        assert _listing(registry).names == (f"{registry.url}/flat:v1", f"{registry.url}/a/b/c:v1")
 
 
 def test_a_model_whose_tags_cannot_be_had_is_named_without_one() -> None:
@@ -105,7 +113,7 @@ def test_a_host_without_a_catalog_says_what_to_write(status: int) -> None:
         registry.expect("/v2/_catalog?n=1000", answer=Answer(status, b"no such thing"))
         with pytest.raises(SourceError) as caught:
             _listing(registry)
-    text = f"does not list its models (status {status}); name one: {registry.url}/NAMESPACE/MODEL"
+    text = f"does not list its models (status {status}); name one: {registry.url}/REPOSITORY"
     assert text in str(caught.value)
 
 

@@ -56,6 +56,19 @@ def test_several_that_stay_are_one_line_and_all_in_the_document(fusefs: Shell, c
     assert [one["short"] for one in json.loads(done.stdout)["kept"]] == ["x:1", "y:1"]
 
 
+def test_a_model_of_any_registry_is_listed_pinned_and_removed(fusefs: Shell, cached: Cached) -> None:
+    names = ("oci://h/flat:v1", "ghcr.io/a/b/c/d:v1", "127.0.0.1:5000/flat:v1")
+    own = [cached.model(name, 1) for name in names]
+    shown = fusefs("ls").stdout
+    assert all(name in shown for name in names)
+    fusefs("pin", *names)
+    assert fusefs("ls").stdout.count("pinned") == 3
+    fusefs("unpin", *names)
+    fusefs("rm", *names)
+    assert cached.names() == []
+    assert not any(map(cached.has, own))
+
+
 def test_names_are_found_whatever_their_case(fusefs: Shell, cached: Cached) -> None:
     cached.model("Team/Model:V1", 1)
     fusefs("rm", "team/model:v1")

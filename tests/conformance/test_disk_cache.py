@@ -328,6 +328,19 @@ def test_links_are_all_names(cache: DiskCache) -> None:
     assert ["/".join(name.path) for name in cache.links] == ["h/n/m/t", "h/n/m/u", "host:80/n/m/t"]
 
 
+def test_names_of_any_depth_lie_beside_each_other(cache: DiskCache) -> None:
+    texts = ["h/a/b:t", "oci://h/a:t", "h/a/b/c:t", "h/a/b/c/d:t", "h/a.b/c:t", "h/a/b:" + "t" * 128]
+    digests = [cache.import_blob(Bytes(text.encode()), len(text)) for text in texts]
+    for text, digest in zip(texts, digests, strict=True):
+        cache.link(Name.parse(text), digest)
+    assert sorted(map(str, cache.links)) == sorted(str(Name.parse(text)) for text in texts)
+    for text, digest in zip(texts, digests, strict=True):
+        assert Digest.of(cache.links.read(Name.parse(text))) == digest
+    for text in texts:
+        assert cache.unlink(Name.parse(text)) is True
+    assert not list((cache.root / "manifests").iterdir())
+
+
 def test_names_compare_without_case_and_keep_it_as_first_written(cache: DiskCache) -> None:
     cache.put(DIGEST, Bytes(DATA), len(DATA))
     other = cache.import_blob(Bytes(b"other"), 5)

@@ -95,15 +95,16 @@ def follow(mine: Host, text: str) -> None:
 
 
 class Passwords(KeyRing):
-    """One password, for whoever is asked for as a registry."""
+    """One password, for the registry alone: its file is called so."""
 
-    def password_for(self, host: str) -> Password:
+    def password_for(self, host: str, repository: str = "") -> Password:
         """As KeyRing."""
-        return Password(SECRET if host else None, "made for the test")
+        return Password(SECRET if host == self.docker_config.name else None, "made for the test")
 
 
 def authenticator(registry: str, transport: Transport) -> Authenticator:
-    return Authenticator(Url.parse(registry).origin, transport, Passwords(None, Path("/nonexistent")))
+    origin = Url.parse(registry).origin
+    return Authenticator(origin, transport, Passwords(None, Path(str(origin))))
 
 
 def ask_realm(mine: Host, text: str) -> None:

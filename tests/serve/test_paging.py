@@ -80,7 +80,7 @@ def test_what_is_no_number_is_refused(tmp_path: Path, number: str) -> None:
         ("local/llama/tags/list", "did you mean local/llama-1b or local/llama-3b?"),
         ("library/llama-1b/manifests/latest", "did you mean local/llama-1b or local/llama-3b?"),
         ("llama-1b/manifests/latest", "did you mean local/llama-1b or local/llama-3b?"),
-        ("a/b/llama-1b/blobs/sha256:00", "did you mean local/llama-1b or local/llama-3b?"),
+        ("a/b/llama-1b/blobs/sha256:" + "0" * 64, "did you mean local/llama-1b or local/llama-3b?"),
         ("local/quite-another/manifests/latest", "/v2/_catalog lists what there is"),
         ("local/id_rs/manifests/latest", "/v2/_catalog lists what there is"),
     ],

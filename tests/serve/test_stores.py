@@ -41,6 +41,20 @@ def test_a_store_is_served_as_it_lies(tmp_path: Path) -> None:
         assert client.get("/v2/ME/my.model/manifests/X").status == 200
 
 
+def test_a_cache_serves_names_of_any_depth_and_a_short_name_of_the_library(tmp_path: Path) -> None:
+    for path in ("+/flat/v1", "a+b/c/v1", "n.n/m/v1", "library/llama3.2/v1"):
+        write_store(tmp_path / "s", path, {MODEL: path.encode()}, host="h:5000")
+    with serving(tmp_path / "s", tmp_path / "index") as running:
+        client = running.client
+        names = ["a/b/c", "flat", "library/llama3.2", "n.n/m"]
+        assert client.get("/v2/_catalog").json() == {"repositories": names}
+        for name in (*names, "llama3.2"):
+            assert client.get(f"/v2/{name}/manifests/v1").status == 200
+            assert client.get(f"/v2/{name}/tags/list").json()["tags"] == ["v1"]
+        assert client.get(f"/v2/a/b/c/blobs/{Digest.of(b'a+b/c/v1')}").body == b"a+b/c/v1"
+        assert client.get("/v2/a/b/manifests/v1").status == 404
+
+
 def test_nothing_is_hashed_before_somebody_asks(tmp_path: Path) -> None:
     write_store(tmp_path / "s", "library/m/latest", {MODEL: WEIGHTS})
     with serving(tmp_path / "s", tmp_path / "index") as running:

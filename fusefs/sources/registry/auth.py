@@ -1,25 +1,24 @@
 """Authenticator: answers a registry's 401, and remembers the answer for as long as it is good.
 
-The realm of a challenge is text that whoever answered chose.  So: the registry's own key signature and password go to
-the registry's own origin alone; another host may be asked for an anonymous token, over https, since many public
-registries keep their token service elsewhere; any other realm "does not match".  In the clear nothing of ours is shown
-to anybody but this very machine, whose wires nobody taps: that is where people try registries out.  An anonymous token
-is nothing of ours, everybody gets one.  What cannot be answered is told with all that was asked for.
-Sources: Docker's token authentication specification; Ollama's `server/auth.go`.
+The realm of a challenge is text that whoever answered chose.  So: what is ours goes to the registry's own origin alone,
+to the token service that everybody knows to be this registry's, or to a host for which the person has given credentials
+by its name; any other host may be asked for an anonymous token, over https, since many public registries keep their
+token service elsewhere; any other realm "does not match".  A public registry must not name a private realm.  In the
+clear nothing of ours is shown to anybody but this very machine, whose wires nobody taps: that is where people try
+registries out.  An anonymous token is nothing of ours, everybody gets one.  What cannot be answered is told with all
+that was asked for.
+Sources: distribution's token authentication specification; Ollama's `server/auth.go`.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import json
-import re
 import secrets
 import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, quote_plus
 
 from fusefs.errors import SourceError, Unauthorized
 from fusefs.net.origin import WebOrigin
@@ -27,31 +26,29 @@ from fusefs.net.secret import Secret
 from fusefs.net.url import Url
 from fusefs.sources.registry.challenges import KNOWN, Challenge, challenges_of
 from fusefs.sources.registry.credentials import KeyRing, Signer
-from fusefs.sources.registry.responses import check_document, check_encoding, check_status
+from fusefs.sources.registry.tokens import Token, ask, exchange, token_url
 from fusefs.values.printable import line_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from fusefs.net.transport import Transport
 
-_DEFAULT_LIFE = 60.0
-"""Seconds a token is good for when its server does not say (Docker's specification)."""
-
-_MAX_LIFE = 24 * 3600.0
-_EARLY = 5.0
-"""Seconds before its end at which a token is not used any more, so that it does not end on its way."""
-
-_MAX_ANSWER = 1 << 18
-_TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
 _MAX_SHOWN = 5
 """Unknown schemes that a message names."""
+
+_PAIRS = frozenset(((WebOrigin("https", "registry-1.docker.io", 443), WebOrigin("https", "auth.docker.io", 443)),))
+"""Registries whose passwords a token service on another host gets, as everybody knows."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
+    """What is sent with requests; `challenge` and `public` have it renewed, where it ends."""
+
     secret: Secret
-    until: float
+    until: float = float("inf")
+    challenge: Challenge | None = None
+    public: bool = False
 
 
 class Authenticator:
@@ -78,12 +75,28 @@ class Authenticator:
         self._keys = keys
         self._clock = clock
         self._passes: dict[str, _Pass] = {}
+        self._asking: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def current(self, repository: str) -> Secret | None:
-        """What to send with a request about `repository`; None when nothing is known to be needed."""
+        """What to send with a request about `repository`; None when nothing is known to be needed.
+
+        Blocking: a token that is about to end is renewed first, which saves the request that would be refused.
+        """
         known = self._passes.get(repository)
-        return known.secret if known is not None and known.until > self._clock() else None
+        if known is None or known.until > self._clock():
+            return known.secret if known is not None else None
+        with self._alone(repository):
+            again = self._passes.get(repository)
+            if again is not known:
+                return again.secret if again is not None else None
+            # The old one stays meanwhile: whoever comes now shall wait here, and not ask without any.
+            if known.challenge is not None:
+                with contextlib.suppress(SourceError):  # the registry's own 401 will have the reason told
+                    renewed = self._passes[repository] = self._token(known.challenge, repository, public=known.public)
+                    return renewed.secret
+            self._passes.pop(repository, None)
+            return None
 
     def forget(self) -> None:
         """Drop every token and password; the files are read anew at the next challenge."""
@@ -117,8 +130,9 @@ class Authenticator:
             SourceError: why the best of them could not be answered, nor any other.
         """
         tried = set() if tried is None else tried
-        with self._lock:  # many threads get their 401 together: one asks for a token, the others take it
-            if self.current(repository) not in (None, refused):
+        with self._alone(repository):  # many threads get their 401 together: one asks for a token, the others take it
+            known = self._passes.get(repository)
+            if known is not None and known.until > self._clock() and known.secret != refused:
                 return True
             self._passes.pop(repository, None)
             failure: SourceError | None = None
@@ -126,7 +140,7 @@ class Authenticator:
                 if challenge in tried:
                     continue
                 try:
-                    granted = self._basic() if challenge.scheme == "basic" else self._token(challenge, public=public)
+                    granted = self._answer(challenge, repository, public=public)
                 except SourceError as exc:
                     failure = failure or exc
                     continue
@@ -138,50 +152,68 @@ class Authenticator:
                 raise failure
             return False
 
-    def refusal(self, error: SourceError, headers: Sequence[str]) -> Unauthorized:
+    @contextlib.contextmanager
+    def _alone(self, repository: str) -> Iterator[None]:
+        """One thread a repository asks for a token."""
+        with self._lock:
+            lock = self._asking.setdefault(repository, threading.Lock())
+        with lock:
+            yield
+
+    def _answer(self, challenge: Challenge, repository: str, *, public: bool) -> _Pass | None:
+        if challenge.scheme == "basic":
+            secret = self._keys.password_for(str(self._registry), repository).secret if self._trusted else None
+            return _Pass(secret) if secret is not None else None
+        return self._token(challenge, repository, public=public)
+
+    def refusal(self, repository: str, error: SourceError, headers: Sequence[str]) -> Unauthorized:
         """What a 401 that cannot be answered means to a person: `error`, what was asked for, and where we looked."""
-        refusal = Unauthorized(f"{error}; {self._why(challenges_of(headers))}")
+        refusal = Unauthorized(f"{error}; {self._why(repository, challenges_of(headers))}")
         refusal.source = error.source  # which the text begins with already
         return refusal
 
-    def _why(self, asked: Sequence[Challenge]) -> str:
+    def _why(self, repository: str, asked: Sequence[Challenge]) -> str:
         if not asked:
             return "it does not say what it asks for (no WWW-Authenticate)"
         schemes = list(dict.fromkeys(line_of(challenge.scheme.capitalize(), 20) for challenge in asked))
         names = ", ".join(schemes[:_MAX_SHOWN])
         if not _ordered(asked):
             return f"it asks for {names}; fusefs can answer Bearer and Basic alone"
-        return f"it asks for {names}: {self._looked(elsewhere=_elsewhere(asked, self._registry))}"
+        realms = [_realm_of(challenge) for challenge in _ordered(asked)]
+        elsewhere = realms[0] if all(realm is not None and not self._own(realm) for realm in realms) else None
+        return f"it asks for {names}: {self._looked(repository, elsewhere)}"
 
-    def _looked(self, *, elsewhere: bool) -> str:
+    def _looked(self, repository: str, elsewhere: WebOrigin | None) -> str:
         """Which credentials there are for this registry.
 
         Args:
-            elsewhere: nothing is asked for but a token, of a service on another host.
+            repository: what was asked about.
+            elsewhere: nothing is asked for but a token of a service there, which is another host's.
         """
         if not self._trusted:
             return f"nothing secret is sent to {self._registry} in the clear; name it with https://"
-        password = self._keys.password_for(str(self._registry))
+        password = self._keys.password_for(str(self._registry), repository)
         text = password.text
-        if password.secret is not None:
-            text += ", which is not sent to a token service on another host" if elsewhere else ", which it refuses"
+        if elsewhere is not None and self._keys.password_for(str(elsewhere)).found:
+            text = f"{self._keys.password_for(str(elsewhere)).text}, which it refuses"
+        elif password.found and elsewhere is not None:
+            text += f", which is not sent to a token service on another host ({elsewhere}) without being told to: "
+            text += f"`fusefs login {self._registry} --token-service {elsewhere}`"
+        elif password.found:
+            text += ", which it refuses"
         trouble = self._keys.key_trouble()
         return f"{text}; {trouble}" if trouble else text
-
-    def _basic(self) -> _Pass | None:
-        secret = self._credentials()
-        return _Pass(secret, float("inf")) if secret is not None else None
-
-    def _credentials(self) -> Secret | None:
-        """The password for this registry."""
-        return self._keys.password_for(str(self._registry)).secret if self._trusted else None
 
     @property
     def _trusted(self) -> bool:
         """Whether anything of ours may be shown at all."""
-        return self._registry.scheme == "https" or self._registry.loopback
+        return _is_safe(self._registry)
 
-    def _token(self, challenge: Challenge, *, public: bool) -> _Pass:
+    def _own(self, realm: WebOrigin) -> bool:
+        """Whether a token service is the registry's own."""
+        return realm == self._registry or (self._registry, realm) in _PAIRS
+
+    def _token(self, challenge: Challenge, repository: str, *, public: bool) -> _Pass:
         here = str(self._registry)
         if not challenge.realm:
             raise Unauthorized("it asks for a token (Bearer) and does not say where to get one (no realm)", source=here)
@@ -189,82 +221,75 @@ class Authenticator:
             realm = Url.parse(challenge.realm)
         except SourceError as exc:
             raise Unauthorized(f"the realm of its token service is {exc}", source=here) from exc
-        own = realm.origin == self._registry
-        if not own and realm.origin.scheme != "https":
+        own = self._own(realm.origin)
+        if not own and not self._registry.allows(realm.origin):
             raise Unauthorized(f"the realm's host {realm.origin} does not match", source=here)
-        if own:
-            for secret in self._proofs(realm, challenge):
-                try:
-                    return self._ask(*secret)
-                except SourceError as exc:
-                    if exc.temporary:
-                        raise
-                    # A registry that knows neither our key nor our password may still give an anonymous token.
+        sent = public and realm.origin != self._registry
+        for proof in self._proofs(realm, challenge, repository, sent=sent):
+            try:
+                return proof()
+            except SourceError as exc:
+                if exc.temporary or not self._keys.anonymous:
+                    raise
+                # A registry that knows neither our key nor our password may still give an anonymous token.
+        if not self._keys.anonymous:
+            why = self._looked(repository, None if own else realm.origin)
+            raise Unauthorized(f"it asks for a token: {why}", source=here)
         try:
-            return self._ask(_token_url(realm, challenge), None, sent=public and not own)
+            return self._pass(
+                ask(self._transport, token_url(realm, challenge, repository), None, sent=sent), challenge, sent=sent
+            )
         except Unauthorized as exc:
-            refusal = Unauthorized(f"{exc}; {self._looked(elsewhere=not own)}")
+            refusal = Unauthorized(f"{exc}; {self._looked(repository, None if own else realm.origin)}")
             refusal.source = exc.source
             raise refusal from exc
 
-    def _proofs(self, realm: Url, challenge: Challenge) -> list[tuple[Url, Secret]]:
-        proofs = []
-        if (basic := self._credentials()) is not None:
-            proofs.append((_token_url(realm, challenge), basic))
-        if self._trusted and (signer := self._keys.signer()) is not None:
-            proofs.append(self._signed(realm, challenge, signer))
-        return proofs
+    def _proofs(
+        self, realm: Url, challenge: Challenge, repository: str, *, sent: bool
+    ) -> Iterator[Callable[[], _Pass]]:
+        """What may be tried with what is ours, the best first."""
+        if not (self._trusted and _is_safe(realm.origin)):
+            return
+        own = self._own(realm.origin)
+        # For another host only what the person has given for exactly that one.
+        login = self._keys.password_for(str(self._registry if own else realm.origin), repository if own else "")
+        url = token_url(realm, challenge, repository)
+        if (bearer := login.bearer) is not None and own:
+            yield lambda: _Pass(bearer)
+        if (identity := login.identity) is not None:
+            yield lambda: self._pass(
+                exchange(self._transport, realm, challenge, repository, identity, sent=sent), challenge, sent=sent
+            )
+        if (basic := login.secret) is not None:
+            yield lambda: self._pass(ask(self._transport, url, basic, sent=sent), challenge, sent=sent)
+        if realm.origin == self._registry and (signer := self._keys.signer()) is not None:
+            signed, signature = _signed(realm, challenge, repository, signer)
+            yield lambda: self._pass(ask(self._transport, signed, signature, sent=sent), challenge, sent=sent)
 
-    def _signed(self, realm: Url, challenge: Challenge, signer: Signer) -> tuple[Url, Secret]:
-        nonce = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
-        url = _token_url(realm, challenge, ts=str(int(time.time())), nonce=nonce)
-        return url, signer.authorization(str(url))
+    def _pass(self, token: Token, challenge: Challenge, *, sent: bool) -> _Pass:
+        return _Pass(token.secret, self._clock() + token.life, challenge, public=sent)
 
-    def _ask(self, url: Url, secret: Secret | None, *, sent: bool = False) -> _Pass:
-        response = self._transport.get(url, {}, authorization=secret, sent=sent)
-        try:
-            check_status(response)
-            check_encoding(response)
-            body = response.read(_MAX_ANSWER)
-            check_document(response, body, "a token")
-            source = response.source
-        finally:
-            response.discard()
-        try:
-            document = json.loads(body)
-            token = document.get("token") or document.get("access_token")
-            life = document.get("expires_in")
-        except (ValueError, AttributeError, RecursionError) as exc:
-            raise SourceError("the token service did not answer with JSON", source=source) from exc
-        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-            raise SourceError("the token service gave no token", source=source)
-        # Cut before it is divided: JSON has integers that are no floating-point number.
-        seconds = min(life, _MAX_LIFE) if isinstance(life, int | float) and life > 0 else _DEFAULT_LIFE
-        return _Pass(Secret(f"Bearer {token}"), self._clock() + seconds - min(_EARLY, seconds / 2))
+
+def _is_safe(origin: WebOrigin) -> bool:
+    """Whether what is sent there stays between the two of us."""
+    return origin.scheme == "https" or origin.loopback
+
+
+def _signed(realm: Url, challenge: Challenge, repository: str, signer: Signer) -> tuple[Url, Secret]:
+    nonce = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
+    url = token_url(realm, challenge, repository, ts=str(int(time.time())), nonce=nonce)
+    return url, signer.authorization(str(url))
+
+
+def _realm_of(challenge: Challenge) -> WebOrigin | None:
+    """Where a token is to be had; None: no token is asked for, or nowhere."""
+    if challenge.scheme == "bearer":
+        with contextlib.suppress(SourceError):
+            return Url.parse(challenge.realm).origin
+    return None
 
 
 def _ordered(challenges: Sequence[Challenge]) -> list[Challenge]:
     """Those that can be answered, the best first; of one kind as they came."""
     known = [challenge for challenge in challenges if challenge.scheme in KNOWN]
     return sorted(known, key=lambda challenge: KNOWN.index(challenge.scheme))
-
-
-def _elsewhere(challenges: Sequence[Challenge], registry: WebOrigin) -> bool:
-    """Whether nothing is asked for but a token of another origin."""
-    with contextlib.suppress(SourceError):
-        return all(
-            challenge.scheme == "bearer" and Url.parse(challenge.realm).origin != registry
-            for challenge in _ordered(challenges)
-        )
-    return False
-
-
-def _token_url(realm: Url, challenge: Challenge, **more: str) -> Url:
-    """The realm with service, scopes and `more` in its query, sorted by key as Go's url.Values writes them."""
-    fields = parse_qsl(realm.query or "", keep_blank_values=True)
-    if challenge.service:
-        fields.append(("service", challenge.service))
-    fields += [("scope", scope) for scope in challenge.scopes]
-    fields += list(more.items())
-    query = "&".join(f"{quote_plus(key)}={quote_plus(value)}" for key, value in sorted(fields, key=lambda f: f[0]))
-    return realm.with_query(query)

@@ -76,7 +76,7 @@ def _repositories(host: BaseUrl, source: RegistrySource) -> list[str]:
         return list(dict.fromkeys(_pages(source, "", "/v2/_catalog", "repositories")))
     except _NoList as exc:
         raise SourceError(
-            f"it does not list its models (status {exc.status}); name one: {host}/NAMESPACE/MODEL", source=source.host
+            f"it does not list its models (status {exc.status}); name one: {host}/REPOSITORY", source=source.host
         ) from None
 
 
@@ -85,7 +85,7 @@ def _names(host: BaseUrl, source: RegistrySource, repository: str) -> list[str]:
     try:
         plain = Name.parse(f"{host}/{repository}")
         if plain.repository != repository:
-            return []  # of one part: what it would be read as is another
+            return []  # what it would be read as is another
         tags = list(_pages(source, repository, f"/v2/{repository}/tags/list", "tags"))
     except InvalidInput:
         return []

@@ -31,6 +31,7 @@ from fusefs.sources.registry.lists import RegistryLists
 from fusefs.sources.registry.responses import check_document, check_encoding, check_status, error_of, given_range
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
+from fusefs.values.names import DOCKER_HUB
 
 if TYPE_CHECKING:
     from fusefs.net.circuit import Circuits
@@ -47,6 +48,9 @@ _TURNS = 4
 """Requests of which each answers the 401 of the one before: an old token, a new one, a password, and one to spare."""
 
 _MAX_PLACES = 4096
+
+_HUB_REGISTRY = "registry-1.docker.io"
+"""The host that answers for Docker Hub, which nobody calls so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +96,8 @@ class RegistrySource:
         """Make one; nothing is connected yet.
 
         Args:
-            scheme: `http`, `https` or `https+insecure`.
-            host: with its port, where it has one.
+            scheme: as that of a Name.
+            host: as that of a Name.
             settings: timeouts and the number of connections.
             keys: where credentials lie; where Ollama and Docker keep them by default.
             circuits: what is known of each host; without them each request is made.
@@ -102,7 +106,8 @@ class RegistrySource:
             SourceError: `host` cannot be part of a URL.
         """
         self.label = host
-        self._base = Url.parse(f"{'http' if scheme == 'http' else 'https'}://{host}")
+        served = _HUB_REGISTRY if host == DOCKER_HUB else host
+        self._base = Url.parse(f"{'http' if scheme == 'http' else 'https'}://{served}")
         self._origin = self._base.origin
         self.host = str(self._origin)
         insecure = self._origin.host if scheme == "https+insecure" else ""
@@ -222,7 +227,7 @@ class RegistrySource:
                 response.close()
                 raise
             if not renewed:
-                raise self._auth.refusal(error_of(response), wanted)
+                raise self._auth.refusal(repository, error_of(response), wanted)
             response.discard()
         raise AssertionError("the last turn returns or raises")
 

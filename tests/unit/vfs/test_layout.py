@@ -261,6 +261,14 @@ def test_sources_that_would_collide_have_host_and_namespace() -> None:
     assert _paths(layout_of(models)) == ["h1/n/m/t/x", "h2/n/m/t/x", "other/latest/x"]
 
 
+def test_repositories_of_any_depth_are_shown_as_others() -> None:
+    manifest = _manifest(_layer(FILE, "x"))
+    models = [_model(text, manifest) for text in ("oci://h/flat:t", "oci://h/a/b/c:t")]
+    assert _paths(layout_of(models)) == ["flat/t/x", "c/t/x"]
+    models += [_model("oci://h/a/b/t/c:t", manifest), _model("oci://h/c:t", manifest)]
+    assert _paths(layout_of(models)) == ["flat/t/x", "h/a+b/c/t/x", "h/a+b+t/c/t/x", "h/+/c/t/x"]
+
+
 def test_a_model_called_as_anothers_host_does_not_lie_around_it() -> None:
     manifest = _manifest(_layer(FILE, "x"))
     models = [_model(text, manifest) for text in ("h/n/m:t", "h2/n/m:t", "x/y/h:n")]

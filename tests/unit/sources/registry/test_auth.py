@@ -6,6 +6,7 @@ import base64
 import hashlib
 import importlib.util
 import json
+import threading
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from fusefs.sources.registry.registry import RegistrySource
 from fusefs.values.settings import Settings
 from tests.certificate import make_certificate
 from tests.faulty_registry import FaultyRegistry
+from tests.patience import HANGS
+from tests.reading import InThread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,18 +139,51 @@ def test_a_token_that_is_refused_is_renewed(keys: KeyRing) -> None:
             assert source.manifest(model.name) == model.manifest
 
 
-@pytest.mark.parametrize(("answer", "life"), [({"token": "t"}, 60), ({"token": "t", "expires_in": 300}, 300)])
-def test_a_token_is_used_until_shortly_before_its_end(keys: KeyRing, answer: dict[str, Any], life: int) -> None:
+@pytest.mark.parametrize(
+    ("answer", "used"),
+    [
+        ({"token": "t"}, 48),
+        ({"token": "t", "expires_in": 30}, 20),
+        ({"token": "t", "expires_in": 300}, 240),
+        ({"token": "t", "expires_in": 4}, 2),
+        ({"token": "t", "expires_in": -1}, 48),
+        ({"access_token": "t", "expires_in": 10**400}, 69_120),
+    ],
+)
+def test_a_token_is_renewed_before_its_end_without_a_request_that_is_refused(
+    keys: KeyRing, answer: dict[str, Any], used: int
+) -> None:
     now = [1000.0]
     with FaultyRegistry(token="t", token_answer=answer) as registry, closing(Transport(SETTINGS)) as transport:
         auth = Authenticator(Url.parse(registry.url).origin, transport, keys, clock=lambda: now[0])
         header = f'Bearer realm="{registry.url}/token"'
         assert auth.renew(REPOSITORY, [header], None)
-        now[0] += life - 6
+        now[0] += used - 1
         assert auth.current(REPOSITORY) == Secret("Bearer t")
+        assert len(registry.requests) == 1
         now[0] += 2
-        assert auth.current(REPOSITORY) is None
+        registry.token_answer = {"token": "new"}
+        assert auth.current(REPOSITORY) == Secret("Bearer new")
+        assert registry.paths() == ["/token?scope=repository%3Alibrary%2Fm%3Apull"] * 2
         assert auth.current("library/other") is None
+        now[0] += 100
+        registry.fault("status", "/token", status=500)
+        assert auth.current(REPOSITORY) is None, "the registry's own answer tells what is wrong"
+
+
+def test_many_who_find_a_token_at_its_end_cost_one_request(keys: KeyRing) -> None:
+    now = [1000.0]
+    with FaultyRegistry(token="t") as registry, closing(Transport(SETTINGS)) as transport:
+        auth = Authenticator(Url.parse(registry.url).origin, transport, keys, clock=lambda: now[0])
+        assert auth.renew(REPOSITORY, [f'Bearer realm="{registry.url}/token"'], None)
+        now[0] += 100
+        asked, go_on = threading.Event(), threading.Event()
+        registry.fault("act", "/token", act=lambda: asked.set() or go_on.wait(HANGS))  # type: ignore[func-returns-value]
+        waiting = [InThread(lambda: auth.current(REPOSITORY)) for _ in range(8)]
+        assert asked.wait(HANGS)
+        go_on.set()
+        assert {thread.result() for thread in waiting} == {Secret("Bearer t")}
+        assert len(registry.requests) == 2
 
 
 def test_p6_a_clock_set_back_or_forward_by_a_year_changes_no_token_s_life(
@@ -180,12 +216,46 @@ def test_who_comes_later_takes_the_token_that_is_there(keys: KeyRing) -> None:
         assert len(registry.requests) == 1
 
 
-def test_p10_a_realm_elsewhere_in_the_clear_does_not_match(keys: KeyRing, private_key: Ed25519PrivateKey) -> None:
-    with FaultyRegistry() as thief, FaultyRegistry(token="t", realm=f"{thief.url}/token") as registry:
-        _password(keys, registry.host)
-        with pytest.raises(Unauthorized, match="does not match"):
+def test_p10_a_realm_elsewhere_in_the_clear_is_asked_without_a_name_and_by_a_plain_registry_alone(
+    keys: KeyRing, private_key: Ed25519PrivateKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.certificate))
+    with FaultyRegistry(token="t") as thief:
+        with FaultyRegistry(token="t", realm=f"{thief.url}/token", certificate=certificate) as registry:
+            _password(keys, registry.host)
+            with pytest.raises(Unauthorized, match="does not match"):
+                _manifest(registry, keys, scheme="https")
+            assert thief.requests == []
+        with FaultyRegistry(token="t", realm=f"{thief.url}/token") as registry:
+            _password(keys, registry.host)
             _manifest(registry, keys)
-        assert thief.requests == []
+        assert "authorization" not in thief.requests[0].headers
+        assert "nonce" not in thief.requests[0].path
+
+
+@pytest.mark.parametrize("kind", ["password", "identity"])
+def test_a_realm_elsewhere_is_shown_what_the_person_gave_for_exactly_it(keys: KeyRing, kind: str) -> None:
+    with FaultyRegistry(token="t") as service, FaultyRegistry(token="t", realm=f"{service.url}/token") as registry:
+        auth = base64.b64encode(b"user:password").decode()
+        entry = {"auth": auth} if kind == "password" else {"identitytoken": "hidden"}
+        other = {"auth": base64.b64encode(b"other:other").decode()}
+        auths = {service.host: entry, registry.host: other}
+        _private(keys.docker_config, json.dumps({"auths": auths}).encode())
+        _manifest(registry, keys)
+        (asked,) = service.requests
+        if kind == "password":
+            assert asked.headers["authorization"] == f"Basic {auth}"
+        else:
+            assert (asked.method, asked.path) == ("POST", "/token")
+            assert parse_qs(asked.body.decode()) == {
+                "grant_type": ["refresh_token"],
+                "client_id": ["fusefs"],
+                "service": ["faulty"],
+                "scope": ["repository:library/m:pull"],
+                "refresh_token": ["hidden"],
+            }
+            assert "authorization" not in asked.headers
 
 
 def test_p10_a_realm_elsewhere_over_tls_is_asked_without_a_name(

@@ -82,7 +82,7 @@ def test_p10_what_others_may_read_or_write_is_refused_and_said_once(
 
 
 def test_a_docker_configuration_without_passwords_may_be_read_by_anybody(keys: KeyRing) -> None:
-    keys.docker_config.write_text('{"auths": {"h": {}}, "credsStore": "x"}')
+    keys.docker_config.write_text('{"auths": {"h": {}}}')
     keys.docker_config.chmod(0o644)
     assert keys.password_for("h").secret is None
 
@@ -144,7 +144,9 @@ def test_p10_the_request_for_a_token_is_not_signed_in_the_clear(keys: KeyRing, m
     """Through a proxy, so that the registry can be another machine."""
     with FaultyRegistry(token="t") as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
-        proxy.expect("http://h/token", answer=Answer(200, b'{"token": "anonymous"}'))
+        proxy.expect(
+            "http://h/token?scope=repository%3Alibrary%2Fm%3Apull", answer=Answer(200, b'{"token": "anonymous"}')
+        )
         _config(keys.docker_config.parent, "h")
         with closing(Transport(SETTINGS)) as transport:
             auth = Authenticator(Url.parse("http://h").origin, transport, keys)

@@ -102,7 +102,9 @@ def test_p10_a_token_that_is_compressed_is_refused_unread(
     challenge = {"WWW-Authenticate": f'Bearer realm="{registry.url}/token"'}
     registry.expect("/v2/library/m/manifests/latest", answer=Answer(401, b"{}", challenge))
     body = json.dumps({"token": "t"}).encode() if good else BOMB
-    registry.expect("/token", answer=Answer(200, body, {"Content-Encoding": encoding}))
+    registry.expect(
+        "/token?scope=repository%3Alibrary%2Fm%3Apull", answer=Answer(200, body, {"Content-Encoding": encoding})
+    )
     if good:
         registry.expect("/v2/library/m/manifests/latest", answer=Answer(200, model.manifest))
         assert source.manifest(model.name) == model.manifest
