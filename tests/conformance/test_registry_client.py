@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fusefs.artifacts.manifest import ACCEPT, MAX_MANIFEST_SIZE, OCI_INDEX, Manifest
+from fusefs.artifacts.manifest import ACCEPT, DOCKER_MANIFEST, MAX_MANIFEST_SIZE, OCI_INDEX, OCI_MANIFEST, Manifest
 from fusefs.errors import (
     DigestMismatch,
     InvalidChunk,
@@ -33,7 +33,7 @@ from fusefs.sources.retry import Retrying
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
-from fusefs.values.names import Name
+from fusefs.values.names import DEFAULT_HOST, Name
 from fusefs.values.settings import Settings
 from tests.certificate import make_certificate
 from tests.faulty_registry import FaultyRegistry
@@ -86,28 +86,55 @@ def test_a_manifest_is_asked_for_with_all_four_types(
     assert source.manifest(name) == b'{"layers":[]}'
 
 
-def test_a_digest_is_asked_for_among_the_blobs_first(
-    registry: FaultyRegistry, source: RegistrySource, name: Name
+@pytest.mark.parametrize("ollamas", [True, False])
+def test_a_digest_is_asked_for_where_the_registry_has_manifests_and_then_in_the_other_place(
+    registry: FaultyRegistry, source: RegistrySource, name: Name, ollamas: bool
 ) -> None:
+    """Ollama's registry has them among the blobs; a registry of the specification among the manifests."""
     raw = b'{"layers":[{"digest":"x"}]}'
-    registry.expect(f"/v2/library/m/blobs/{Digest.of(raw)}", body=raw)
-    assert source.manifest(name.pinned(Digest.of(raw))) == raw
+    name = replace(name, host=DEFAULT_HOST if ollamas else name.host).pinned(Digest.of(raw))
+    kinds = ("blobs", "manifests") if ollamas else ("manifests", "blobs")
+    first, second = (f"/v2/library/m/{kind}/{Digest.of(raw)}" for kind in kinds)
+    registry.expect(first, headers={"Accept": ACCEPT}, body=raw)
+    assert source.manifest(name) == raw
+    registry.expect(first, answer=Answer(404))
+    registry.expect(second, headers={"Accept": ACCEPT}, body=raw)
+    assert source.manifest(name) == raw
 
 
-def test_a_digest_is_asked_for_among_the_manifests_next(
-    registry: FaultyRegistry, source: RegistrySource, name: Name
+@pytest.mark.parametrize(
+    ("said", "own", "fits"),
+    [
+        (OCI_MANIFEST, OCI_MANIFEST, True),
+        (f"{OCI_MANIFEST.upper()}; charset=utf-8", OCI_MANIFEST, True),
+        (OCI_MANIFEST, "", True),
+        ("application/octet-stream", OCI_MANIFEST, True),
+        ("", OCI_INDEX, True),
+        (OCI_MANIFEST, OCI_INDEX, False),
+        (OCI_INDEX, OCI_MANIFEST, False),
+        (DOCKER_MANIFEST, OCI_MANIFEST, False),
+        (OCI_MANIFEST, "text/\x1b[31mplain", False),
+    ],
+)
+def test_p10_a_manifest_with_two_media_types_is_refused(
+    registry: FaultyRegistry, source: RegistrySource, name: Name, said: str, own: str, fits: bool
 ) -> None:
-    raw = b'{"layers":[{"digest":"x"}]}'
-    registry.expect(f"/v2/library/m/blobs/{Digest.of(raw)}", answer=Answer(404))
-    registry.expect(f"/v2/library/m/manifests/{Digest.of(raw)}", headers={"Accept": ACCEPT}, body=raw)
-    assert source.manifest(name.pinned(Digest.of(raw))) == raw
+    raw = json.dumps({"mediaType": own, "layers": [{"digest": str(BLOB.digest), "size": 1}]}).encode()
+    registry.expect("/v2/library/m/manifests/latest", answer=Answer(200, raw, {"Content-Type": said} if said else {}))
+    if fits:
+        assert source.manifest(name) == raw
+        return
+    with pytest.raises(WrongResponse, match=r"it calls a manifest .*, and the manifest itself") as caught:
+        source.manifest(name)
+    assert not caught.value.temporary
+    assert str(caught.value).isprintable()
 
 
 def test_f7_a_manifest_is_compared_with_its_digest(
     registry: FaultyRegistry, source: RegistrySource, name: Name
 ) -> None:
     digest = Digest.of(b"what was asked for")
-    registry.expect(f"/v2/library/m/blobs/{digest}", body=b'{"layers":[{"digest":"y"}]}')
+    registry.expect(f"/v2/library/m/manifests/{digest}", body=b'{"layers":[{"digest":"y"}]}')
     with pytest.raises(DigestMismatch) as caught:
         source.manifest(name.pinned(digest))
     assert caught.value.expected == str(digest)
@@ -179,7 +206,7 @@ def test_an_index_of_several_manifests_is_a_question(
 def test_a_pinned_index_names_its_manifest(registry: FaultyRegistry, source: RegistrySource, name: Name) -> None:
     """What is given must match the digest in the name, so the inner manifest cannot stand for it."""
     index = _index(Digest.of(b"1"))
-    registry.expect(f"/v2/library/m/blobs/{Digest.of(index)}", body=index)
+    registry.expect(f"/v2/library/m/manifests/{Digest.of(index)}", body=index)
     with pytest.raises(InvalidManifest, match=str(Digest.of(b"1"))):
         source.manifest(name.pinned(Digest.of(index)))
 

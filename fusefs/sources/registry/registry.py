@@ -22,16 +22,20 @@ from fusefs.errors import (
     SourceError,
     TransportError,
 )
+from fusefs.net.origin import PORTS
+from fusefs.net.tlsprobe import speaks_tls
 from fusefs.net.transport import Response, Transport
 from fusefs.net.url import Url
 from fusefs.sources.rangebody import RangeBody
 from fusefs.sources.registry.auth import Authenticator
 from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.registry.lists import RegistryLists
+from fusefs.sources.registry.mediatype import check_media_type
 from fusefs.sources.registry.responses import check_document, check_encoding, check_status, error_of, given_range
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
-from fusefs.values.names import DOCKER_HUB
+from fusefs.values.names import DEFAULT_HOST, DOCKER_HUB
+from fusefs.values.schemes import LOCAL
 
 if TYPE_CHECKING:
     from fusefs.net.circuit import Circuits
@@ -108,12 +112,14 @@ class RegistrySource:
         self.label = host
         served = _HUB_REGISTRY if host == DOCKER_HUB else host
         self._base = Url.parse(f"{'http' if scheme == 'http' else 'https'}://{served}")
+        self._undecided = scheme == LOCAL  # whether TLS is spoken there
         self._origin = self._base.origin
         self.host = str(self._origin)
         insecure = self._origin.host if scheme == "https+insecure" else ""
         named = self._origin.host
         self._transport = Transport(settings, insecure_host=insecure, named=named, circuits=circuits)
-        self._auth = Authenticator(self._origin, self._transport, keys or KeyRing.default())
+        self._keys = keys or KeyRing.default()
+        self._auth = Authenticator(self._origin, self._transport, self._keys)
         self._places: dict[tuple[str, Digest], _Place] = {}
         self._lists = RegistryLists(self, self._list_location)
         self._ignoring = ""  # which host of this source ignores Range
@@ -142,6 +148,8 @@ class RegistrySource:
         if chunk.end >= blob.size:
             raise SourceError(f"bytes {chunk} lie behind the end of a blob of {blob.size}", source=self.label)
         headers = {"Range": f"bytes={chunk.start}-{chunk.end}"}
+        if self._undecided:
+            self._decide()
         place = self._place(name, blob)
         target = place.target
         response = None if target is None else self._from_target(place, target, headers)
@@ -180,6 +188,21 @@ class RegistrySource:
             self._places.clear()
             self._ignoring = ""
 
+    def _decide(self) -> None:
+        """Of this machine plain HTTP will do where TLS is not spoken.  Blocking, and before anything is asked."""
+        with self._lock:
+            if not self._undecided or not self._origin.loopback:
+                return
+            tls = speaks_tls(self._origin.host, self._origin.port)
+            if tls is None:  # the request itself will tell what is wrong
+                return
+            if not tls:
+                port = f":{self._origin.port}" if self._origin.port == PORTS["https"] else ""  # which it does not show
+                self._base = Url.parse(f"http://{self._origin}{port}")
+                self._origin = self._base.origin
+                self._auth = Authenticator(self._origin, self._transport, self._keys)
+            self._undecided = False
+
     def in_flight(self) -> list[str]:
         """See `Remote.in_flight`."""
         return self._transport.in_flight()
@@ -211,6 +234,8 @@ class RegistrySource:
         Raises:
             Unauthorized: it is answered in none; the text says what was asked for and where we looked.
         """
+        if self._undecided:
+            self._decide()
         url = self._base.join(url) if isinstance(url, str) else url
         tried: set[Challenge] = set()
         for turn in range(_TURNS):
@@ -235,7 +260,7 @@ class RegistrySource:
         repository = f"/v2/{name.repository}"
         paths = [f"{repository}/manifests/{digest or name.tag}"]
         if digest is not None and blobs:  # where Ollama's registry has it; others have it among the manifests
-            paths.insert(0, f"{repository}/blobs/{digest}")
+            paths.insert(0 if name.host == DEFAULT_HOST else 1, f"{repository}/blobs/{digest}")
         try:
             raw = self._first(name, paths)
         except NotFound as exc:
@@ -256,6 +281,7 @@ class RegistrySource:
                 check_encoding(response)
                 body = response.read(MAX_MANIFEST_SIZE + 1)
                 check_document(response, body, "the manifest")
+                check_media_type(response, body)
                 return body
             finally:
                 response.close()
