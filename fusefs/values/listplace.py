@@ -13,7 +13,8 @@ from fusefs.errors import InvalidInput, InvalidSetting
 from fusefs.values.names import Name, without_user
 from fusefs.values.reference import is_path
 
-_REPOSITORIES = {"oci": "https", "oci+http": "http", "docker": "https"}
+_REPOSITORIES = frozenset(("oci", "oci+http", "docker"))
+"""Schemes that name a repository, and no place of a web server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,12 @@ class ListPlace:
         if is_path(text):
             return cls("folder", text, text)
         if not separator:
-            return cls._repository(text, text)
+            return cls._repository(text)
         scheme = scheme.lower()
         if scheme == "file" and rest.startswith("/"):
             return cls("folder", text, rest)
         if scheme in _REPOSITORIES:
-            return cls._repository(text, f"{_REPOSITORIES[scheme]}://{rest}")
+            return cls._repository(text)
         if scheme in ("http", "https") and rest.strip("/") and not any(char in text for char in "?#@ "):
             return cls("web", text, f"{scheme}://{rest.rstrip('/')}")
         raise InvalidSetting(
@@ -58,11 +59,11 @@ class ListPlace:
         )
 
     @classmethod
-    def _repository(cls, text: str, where: str) -> Self:
+    def _repository(cls, text: str) -> Self:
         try:
-            name = Name.parse(where)
+            name = Name.parse(text)
         except InvalidInput as exc:
             raise InvalidSetting(f"--index-from: {exc}") from exc
         if name.digest is not None:
             raise InvalidSetting(f"--index-from {without_user(text)[:200]!r}: want a repository, without a digest")
-        return cls("repository", text, where)
+        return cls("repository", text, text)

@@ -17,8 +17,8 @@ from fusefs.values.listplace import ListPlace
         ("file:///srv/lists", "folder", "/srv/lists"),
         ("https://example.org/lists/", "web", "https://example.org/lists"),
         ("HTTP://example.org", "web", "http://example.org"),
-        ("oci://example.org/team/lists", "repository", "https://example.org/team/lists"),
-        ("oci+http://127.0.0.1:5000/team/lists", "repository", "http://127.0.0.1:5000/team/lists"),
+        ("oci://example.org/team/lists", "repository", "oci://example.org/team/lists"),
+        ("oci+http://127.0.0.1:5000/team/lists", "repository", "oci+http://127.0.0.1:5000/team/lists"),
         ("example.org/team/lists", "repository", "example.org/team/lists"),
     ],
 )

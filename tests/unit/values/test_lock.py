@@ -80,7 +80,7 @@ def changed(**fields: object) -> bytes:
         LOCK.format().encode()[:-20],
         changed(manifest="sha256:12"),
         changed(manifest=f"{MANIFEST}\n"),
-        changed(source="a/b/c/d:e"),
+        changed(source="a//b"),
         changed(source=str(NAME.pinned(MANIFEST))),
         changed(blobs=[{"digest": str(TEXT)}]),
         changed(blobs=[{"digest": str(TEXT), "size": 4, "chunks": "x"}]),
