@@ -10,8 +10,8 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.sealing import put_liar_aside
-from fusefs.errors import BlobQuarantined, BlobUnproved, FusefsError, NotCached
+from fusefs.cache.blob.sealing import put_liar_aside, quarantine
+from fusefs.errors import BlobQuarantined, BlobUnproved, CacheError, FusefsError, NotCached
 from fusefs.fetch.flight import BlobFlights
 from fusefs.fetch.left import Left
 from fusefs.fetch.listchoice import ListChoice
@@ -273,7 +273,14 @@ class BlobFetch:
         """
         if self.blob.size <= self._settings.single_chunk_limit:
             return None  # its own digest is its list
-        return self.choice.ask_for_other(self.origins, chunker.chunks, chunker.voucher, seen)
+        found = self.choice.ask_for_other(self.origins, chunker.chunks, chunker.voucher, seen)
+        if found is None and not chunker.present_bytes and self.choice.from_place(chunker.voucher):
+            # Not one chunk of all that came is of this list: it is another blob's.  To prove the whole instead is safe.
+            with contextlib.suppress(CacheError):
+                quarantine(chunker)
+                self.choice.distrust()
+                return self._unlisted(), NOBODY
+        return found
 
     def distrust(self, chunker: Chunker) -> None:
         """The list of `chunker` lied.  With another source left, start again from there; else nothing is served.

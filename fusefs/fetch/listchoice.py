@@ -68,6 +68,11 @@ class ListChoice:
             self._places = self._places.without(self.by)
         self.by = None
 
+    def from_place(self, voucher: Voucher) -> bool:
+        """Whether a list with this voucher came from where there need be no bytes, and no lock stands behind it."""
+        named = voucher.proof == Proof.STORE or any(place.voucher == voucher for place in self._places)
+        return named and self._locked is None
+
     @property
     def of_several(self) -> bool:
         """Whether models of several registries have the blob."""

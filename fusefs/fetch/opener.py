@@ -150,7 +150,8 @@ class Opener:
             return False
         async with self._lock(fetch):
             if fetch.chunker is chunker:
-                log.warning("%s: its chunk list was wrong; %s has another one by now", fetch.blob.digest, listed[1].who)
+                if listed[1].who:
+                    log.warning("%s: its chunk list was wrong; %s has another one", fetch.blob.digest, listed[1].who)
                 fetch.retire(chunker)
                 await self._open(fetch, listed)
         return True
