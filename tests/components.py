@@ -16,7 +16,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import urllib3
 from cryptography import x509
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+OCI_MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 OLLAMA_TYPE = "application/vnd.ollama.image."
 
@@ -120,20 +121,77 @@ def fusefs_serve_process(directory: Path, *options: str, listen: str = "127.0.0.
 
 
 @contextmanager
-def docker_registry(root: Path) -> Iterator[str]:
-    """Run Debian's docker-registry with file-system storage under `root`.  Yields `host:port`."""
+def docker_registry(root: Path, *, auth: Mapping[str, Any] | None = None) -> Iterator[str]:
+    """Run Debian's docker-registry with file-system storage under `root`.  Yields `host:port`.
+
+    Args:
+        root: a folder.
+        auth: what its configuration says under that name: `htpasswd` or `token`.
+    """
     root.mkdir(parents=True, exist_ok=True)
     config = {
         "version": "0.1",
         "log": {"level": "info", "formatter": "text", "accesslog": {"disabled": True}},
         "storage": {"filesystem": {"rootdirectory": str(root / "storage")}, "delete": {"enabled": True}},
         "http": {"addr": "127.0.0.1:0"},
+        **({"auth": auth} if auth else {}),
     }
     path = root / "config.yml"
     path.write_text(json.dumps(config))  # JSON is YAML
     env = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
     with Process(["docker-registry", "serve", path], env=env) as process:
         yield process.wait_for_line(r"listening on (127\.0\.0\.1:\d+)")[1]
+
+
+HTPASSWD = "user:$2b$04$d3yIFJt2GJSbVEA9boaaKuU32vxQTqvCSCDFwHCvT.YzsJwq6QA0W\n"
+"""What an htpasswd file says of `user` with the password `hidden`."""
+
+
+def htpasswd(root: Path) -> dict[str, Any]:
+    """The `auth` of a docker_registry that lets in `user` with the password `hidden`."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "htpasswd").write_text(HTPASSWD)
+    return {"htpasswd": {"realm": "fusefs tests", "path": str(root / "htpasswd")}}
+
+
+def oci_layout(root: Path, files: Mapping[str, bytes]) -> Path:
+    """Write a folder that skopeo copies as `oci:<folder>`: an OCI manifest with a titled layer for each file."""
+    blobs = root / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+
+    def described(content: bytes, media_type: str, **more: Any) -> dict[str, Any]:
+        digest = hashlib.sha256(content).hexdigest()
+        (blobs / digest).write_bytes(content)
+        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content), **more}
+
+    layers = [
+        described(data, "application/vnd.example.model", annotations={"org.opencontainers.image.title": name})
+        for name, data in files.items()
+    ]
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST_TYPE,
+        "config": described(b'{"architecture": "amd64", "os": "linux"}', "application/vnd.oci.image.config.v1+json"),
+        "layers": layers,
+    }
+    index = {"schemaVersion": 2, "manifests": [described(json.dumps(manifest).encode(), OCI_MANIFEST_TYPE)]}
+    (root / "index.json").write_text(json.dumps(index))
+    (root / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return root
+
+
+def skopeo_push(layout: Path, address: str, name: str, *, user: str = "") -> None:
+    """Have skopeo copy an OCI layout to `name` on a registry without TLS."""
+    credentials = [f"--dest-creds={user}"] if user else []
+    command = ["skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false", *credentials]
+    done = subprocess.run(
+        [*command, f"oci:{layout}", f"docker://{address}/{name}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @contextmanager

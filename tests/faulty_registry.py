@@ -309,7 +309,7 @@ class FaultyRegistry:
             return refusal
         if url.path in self._manifests:
             return self._manifest(url.path, request)
-        match = re.fullmatch(r"/v2/[^/]+/[^/]+/(blobs|chunksums)/(sha256:[0-9a-f]{64})", url.path)
+        match = re.fullmatch(r"/v2/.+/(blobs|chunksums)/(sha256:[0-9a-f]{64})", url.path)
         if match is None:
             return _unknown("NOT_FOUND", 404)
         digest = Digest.parse(match[2])
@@ -318,7 +318,7 @@ class FaultyRegistry:
     def _refusal(self, request: Request) -> Answer | None:
         given = request.headers.get("authorization", "")
         if self.token is not None and given != f"Bearer {self.token}":
-            repository = "/".join(request.path.split("/")[2:4])
+            repository = "/".join(request.path.split("/")[2:-2])
             realm = self._realm or f"{self.url}/token"
             challenge = f'Bearer realm="{realm}",service="faulty",scope="repository:{repository}:pull"'
             return _unknown("UNAUTHORIZED", 401, {"WWW-Authenticate": challenge})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import click
 from fusefs.errors import InvalidInput, InvalidName, InvalidSetting
 from fusefs.system.places import needed_cache_home
 from fusefs.values.listplace import ListPlace
-from fusefs.values.names import BaseUrl, Name, host_alone, without_user
+from fusefs.values.names import DOCKER_HUB, HUB_HOSTS, BaseUrl, Name, host_alone, without_user
 from fusefs.values.reference import Reference, is_local, is_path, parse_reference
 from fusefs.values.settings import ABLATED, Settings, parse_age, parse_seconds, parse_size
 
@@ -94,7 +94,15 @@ def _or_host(parse: Callable[[str], Reference]) -> Callable[[str], Reference | B
     return lambda text: (None if is_local(text) else host_alone(text)) or parse(text)
 
 
+def _parse_host(text: str) -> BaseUrl:
+    """A registry, as other programs have it: a host is enough."""
+    url = BaseUrl.parse(text if "://" in text else f"oci://{text}")
+    host = url.host.removesuffix(":80" if url.scheme == "http" else ":443")  # as passwords are looked for
+    return replace(url, host=DOCKER_HUB if host in HUB_HOSTS else host)
+
+
 SOURCE = _Text("source", _parse_name)
+HOST = _Text("host", _parse_host)
 SOURCE_OR_HOST = _Text("source", _or_host(_parse_name))
 PLACE_OR_HOST = _Text("source", _or_host(parse_reference))
 SIZE = _Text("size", parse_size)

@@ -9,6 +9,8 @@ from fusefs.commands.gc import gc
 from fusefs.commands.help import manual
 from fusefs.commands.index import index
 from fusefs.commands.lock import lock
+from fusefs.commands.login import login
+from fusefs.commands.logout import logout
 from fusefs.commands.ls import ls
 from fusefs.commands.mount import mount
 from fusefs.commands.pin import pin
@@ -21,5 +23,23 @@ from fusefs.commands.umount import umount
 from fusefs.commands.unpin import unpin
 from fusefs.commands.verify import verify
 
-COMMANDS = (mount, umount, status, pull, verify, ls, rm, gc, pin, unpin, serve, index, publish, lock, manual)
+COMMANDS = (
+    mount,
+    umount,
+    status,
+    pull,
+    verify,
+    ls,
+    rm,
+    gc,
+    pin,
+    unpin,
+    serve,
+    index,
+    publish,
+    lock,
+    login,
+    logout,
+    manual,
+)
 """In the order in which a newcomer needs them."""

@@ -1,4 +1,6 @@
-"""One suite for every Source: a registry (in the clear, over TLS, redirecting), a local store, and retrying ones."""
+"""One suite for every Source: registries (in the clear, over TLS, redirecting, with tokens and deep names on this very
+machine), a local store, and retrying ones.
+"""
 
 from __future__ import annotations
 
@@ -44,19 +46,24 @@ class Made:
     blob: Blob
 
 
-@pytest.fixture(params=["registry", "tls", "redirecting", "local", "retrying-registry", "retrying-local"])
+@pytest.fixture(params=["registry", "tls", "redirecting", "oci", "local", "retrying-registry", "retrying-local"])
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Made]:
     kind = str(request.param).removeprefix("retrying-")
     with FaultyRegistry() as storage:
         certificate = make_certificate(tmp_path) if kind == "tls" else None
-        with FaultyRegistry(certificate=certificate, storage=storage if kind == "redirecting" else None) as registry:
-            model = registry.add_model("library/m:latest", {"model.gguf": DATA}, chunk_size=CHUNK_SIZE)
+        with FaultyRegistry(
+            certificate=certificate,
+            storage=storage if kind == "redirecting" else None,
+            token="t" if kind == "oci" else None,
+        ) as registry:
+            text = f"a/b.c/d__e/m:{'T' * 128}" if kind == "oci" else "library/m:latest"
+            model = registry.add_model(text, {"model.gguf": DATA}, chunk_size=CHUNK_SIZE)
             name = model.name
             source: Source
             if kind == "local":
                 source = LocalStore(_store(tmp_path / "store", model))
             else:
-                name = replace(name, scheme="https+insecure") if kind == "tls" else name
+                name = replace(name, scheme={"tls": "https+insecure", "oci": "oci"}.get(kind, name.scheme))
                 keys = KeyRing(tmp_path / "no-key", tmp_path / "no-config")
                 source = RegistrySource(name.scheme, name.host, SETTINGS, keys=keys)
             if request.param != kind:

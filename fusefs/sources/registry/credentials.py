@@ -86,7 +86,7 @@ class KeyRing:
         lacks = []
         for path in (*self.before, self.docker_config):
             try:
-                content, fault = _read(path)
+                content, fault = read_config(path)
                 entry = entry_of(content, host, repository)
             except FileNotFoundError:
                 continue
@@ -141,7 +141,7 @@ class KeyRing:
         if self.ollama_key is None:
             return None, ""
         try:
-            content, fault = _read(self.ollama_key)
+            content, fault = read_config(self.ollama_key)
             if fault:
                 self._complain(f"The key {self.ollama_key} is not used: {fault}.")
                 return None, f"{self.ollama_key} is not used: {fault}"
@@ -310,7 +310,7 @@ class Signer:
         return Secret(f"{public.split()[1].decode()}:{signature}")
 
 
-def _read(path: Path) -> tuple[bytes, Fault]:
+def read_config(path: Path) -> tuple[bytes, Fault]:
     """The content of a file, and what is wrong with who may read and write it.
 
     It is the open file that is looked at, not its name.  Links are followed: people keep such files elsewhere.
