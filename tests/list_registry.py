@@ -38,6 +38,7 @@ class ListRegistry:
     Attributes:
         answers: by path, without the query.
         asked: every path so far, in order, without the query.
+        heads: the header of each.
         host: `127.0.0.1:PORT`.
     """
 
@@ -45,6 +46,7 @@ class ListRegistry:
         self.base = f"/v2/{repository}"
         self.answers: dict[str, Given] = {}
         self.asked: list[str] = []
+        self.heads: list[dict[str, str]] = []
         self._lock = threading.Lock()
         self._server = LoopbackServer(self._handle)
         self.host = f"127.0.0.1:{self._server.port}"
@@ -86,12 +88,14 @@ class ListRegistry:
         path = request.path.partition("?")[0]
         with self._lock:
             self.asked.append(path)
+            self.heads.append(dict(request.headers.items()))
         given = self.answers.get(path) or (UNKNOWN if "/manifests/" in path else NOT_FOUND)
         request.send_response(given.status)
         for name, value in {"Content-Type": given.kind, "Content-Length": len(given.body), **given.headers}.items():
             request.send_header(name, str(value))
         request.end_headers()
-        request.wfile.write(given.body)
+        if request.command != "HEAD":
+            request.wfile.write(given.body)
 
 
 def text_of(chunks: ChunkList) -> bytes:
