@@ -55,6 +55,10 @@ class InvalidHeader(InvalidInput):
     """The start of a file is no header of a known model format, or one that no honest writer writes."""
 
 
+class InvalidTar(InvalidInput):
+    """A tar archive that is damaged, or one that no honest writer writes."""
+
+
 class InvalidTrace(InvalidInput):
     """An access trace that is torn, rotten, of another blob, or longer than any that is kept."""
 
@@ -115,6 +119,10 @@ class WrongResponse(SourceError):
     """The answer's frame is wrong: status, Content-Range, length, or a body that is not what was asked for."""
 
     temporary = True
+
+
+class SourceChanged(SourceError):
+    """A file was replaced on its server while it was being read: what comes does not belong to what came."""
 
 
 class RangeIgnored(WrongResponse):
@@ -217,6 +225,10 @@ class CacheFull(CacheError):
 
 class ChunkGone(CacheError):
     """A chunk that was there a moment ago is not any more: look again, and fetch it again."""
+
+
+class Superseded(CacheError):
+    """Another process has put other files, or another list, in the place of what is open here: open the blob anew."""
 
 
 class NotCached(CacheError):

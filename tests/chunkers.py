@@ -85,7 +85,7 @@ def put(chunker: Chunker, data: bytes, start: int, end: int) -> None:
 
 def reboot(monkeypatch: pytest.MonkeyPatch, boot: int = 1) -> None:
     """From here on it is another boot."""
-    monkeypatch.setattr("fusefs.cache.blob.chunkmap.boot_id", lambda: bytes([boot]) * 16)
+    monkeypatch.setattr("fusefs.cache.blob.mapfile.boot_id", lambda: bytes([boot]) * 16)
 
 
 def corrupt(path: Path, off: int) -> None:

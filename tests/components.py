@@ -330,14 +330,15 @@ def push(address: str, repository: str, tag: str, layers: Sequence[OllamaLayer],
     with urllib3.PoolManager(retries=False, timeout=30) as http:
         base = f"http://{address}/v2/{repository}"
         for content in (config, *(layer.content for layer in layers)):
-            _push_blob(http, base, content)
+            push_blob(http, base, content)
         manifest = ollama_manifest(layers, config)
         answer = http.request("PUT", f"{base}/manifests/{tag}", body=manifest, headers={"Content-Type": MANIFEST_TYPE})
         assert answer.status == 201, answer.data
     return manifest
 
 
-def _push_blob(http: urllib3.PoolManager, base: str, content: bytes) -> None:
+def push_blob(http: urllib3.PoolManager, base: str, content: bytes) -> None:
+    """Push one blob to the repository at `base`."""
     answer = http.request("POST", f"{base}/blobs/uploads/")
     assert answer.status == 202, answer.data
     location = answer.headers["Location"]

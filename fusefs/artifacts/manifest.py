@@ -1,16 +1,20 @@
 """Manifest: the layers of a model, typed, from the raw bytes whose sha256 is the manifest's digest.
 
 Shape: Docker's schema 2 and OCI's image manifest, with Ollama's `name` and `from` on a layer.  Everything in here
-came from the network: sizes and counts are bounded, and names are only text until `fusefs.vfs.layout` has checked
-them.  Source: Docker registry HTTP API V2, OCI image-spec 1.1, Ollama's `manifest` package.
+came from the network: sizes and counts are bounded, and names are only text until `fusefs.artifacts.paths` has checked
+them.  Source: Docker registry HTTP API V2, OCI image-spec 1.1, Ollama's `manifest` package, CNCF model-spec
+docs/annotations.md, oras-go's content/file.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import msgspec
 
+from fusefs.artifacts.forms import Packing, is_tar, packing_of
+from fusefs.artifacts.times import nanoseconds
 from fusefs.errors import InvalidDigest, InvalidManifest
 from fusefs.values.chunklimits import MAX_BLOB_SIZE
 from fusefs.values.chunks import Blob
@@ -29,16 +33,43 @@ MAX_MANIFEST_SIZE = 16 << 20
 
 MAX_LAYERS = 1 << 16
 
-_MAX_OBJECTS = 4 * MAX_LAYERS
+MAX_OBJECTS = 4 * MAX_LAYERS
 """Braces that a manifest may open: an object costs ten times its text while it is decoded.  A layer has three."""
 
 TITLE = "org.opencontainers.image.title"
 
 
+FILEPATH = "org.cncf.model.filepath"
+METADATA = "org.cncf.model.file.metadata+json"
+UNPACK = "io.deis.oras.content.unpack"
+CREATED = "org.opencontainers.image.created"
+
+IMAGE_CONFIGS = frozenset(
+    ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+)
+IMAGE_LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
+"""What the media types of the layers of container images begin with."""
+
+_MAX_METADATA = 1 << 14
+
+
 class _Annotations(msgspec.Struct, frozen=True):
-    """The one annotation that is read; the others are stepped over without being kept."""
+    """The annotations that are read; the others are stepped over without being kept.  `cnai` was ModelPack's name."""
 
     title: str = msgspec.field(name=TITLE, default="")
+    filepath: str = msgspec.field(name=FILEPATH, default="")
+    cnai: str = msgspec.field(name="org.cnai.model.filepath", default="")
+    metadata: str = msgspec.field(name=METADATA, default="")
+    cnai_metadata: str = msgspec.field(name="org.cnai.model.file.metadata+json", default="")
+    unpack: str = msgspec.field(name=UNPACK, default="")
+    created: str = msgspec.field(name=CREATED, default="")
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    """What ModelPack's metadata say of a file, as far as it is shown."""
+
+    name: str = ""
+    mtime: str = ""
 
 
 class _Descriptor(msgspec.Struct, rename="camel", frozen=True):
@@ -57,9 +88,12 @@ class _Document(msgspec.Struct, rename="camel", frozen=True):
     config: _Descriptor | None = None
     layers: list[_Descriptor] | None = None
     manifests: list[_Descriptor] | None = None
+    annotations: _Annotations | None = None
 
 
+_NONE = _Annotations()
 _decoder = msgspec.json.Decoder(_Document)
+_metadata = msgspec.json.Decoder(_Metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +103,26 @@ class Layer:
     Attributes:
         media_type: as in the manifest; empty when left out.
         blob: digest and size.
-        name: the layer's `name`, else its title annotation, else empty; unchecked text.
+        name: the path that annotations give it, else the layer's `name` (Ollama), else empty; unchecked text.
+        mtime_ns: the time that its file had, in nanoseconds; 0 where nobody says.
+        raw: what looks like an archive is one file: `oras push` calls any file so.
     """
 
     media_type: str
     blob: Blob
     name: str = ""
+    mtime_ns: int = 0
+    raw: bool = False
+
+    @property
+    def packing(self) -> Packing:
+        """How its bytes are compressed; empty for a layer that is shown as it is."""
+        return "" if self.raw else packing_of(self.media_type)
+
+    @property
+    def is_tar(self) -> bool:
+        """Whether it is an archive, whose files are shown."""
+        return not self.raw and is_tar(self.media_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +134,14 @@ class Manifest:
         digest: of `raw`.
         config: the config blob, where there is one.
         layers: in the manifest's order; at least one.
+        created_ns: when it was made, in nanoseconds; 0 where it does not say.
     """
 
     raw: bytes
     digest: Digest
     config: Layer | None
     layers: tuple[Layer, ...]
+    created_ns: int = 0
 
     @classmethod
     def parse(cls, raw: bytes) -> Manifest:
@@ -101,14 +151,19 @@ class Manifest:
             InvalidManifest: not JSON, no layers, an index, a bad digest or size, too many layers.
         """
         document = _decode(raw)
-        if document.layers is None and document.manifests:
-            raise InvalidManifest("this is an index of several manifests; name one of them by its digest")
+        if document.manifests:
+            if document.layers:
+                raise InvalidManifest("invalid manifest: it has both layers and manifests, which may mean two things")
+            raise InvalidManifest("this is an index of several manifests, or one in another; name one by its digest")
         if not document.layers:
             raise InvalidManifest("invalid manifest: it has no layers")
         if len(document.layers) > MAX_LAYERS:
             raise InvalidManifest(f"invalid manifest: {len(document.layers)} layers, at most {MAX_LAYERS} are accepted")
         config = _layer(document.config) if document.config is not None and document.config.digest else None
-        manifest = cls(raw, Digest.of(raw), config, tuple(map(_layer, document.layers)))
+        image = config is not None and config.media_type in IMAGE_CONFIGS
+        layers = tuple(_layer(one, image=image) for one in document.layers)
+        created = nanoseconds((document.annotations or _NONE).created)
+        manifest = cls(raw, Digest.of(raw), config, layers, created)
         _check_sizes(manifest.blobs())
         return manifest
 
@@ -117,26 +172,11 @@ class Manifest:
         return [layer.blob for layer in ((self.config, *self.layers) if self.config else self.layers)]
 
 
-def choose_from_index(raw: bytes) -> Digest | None:
-    """The one manifest of an index, or None when `raw` is not an index.
-
-    Raises:
-        InvalidManifest: several manifests: a person must choose.
-    """
-    document = _decode(raw)
-    if document.layers is not None or not document.manifests:
-        return None
-    if len(document.manifests) == 1:
-        return _digest(document.manifests[0])
-    several = ", ".join(f"@{entry.digest}"[:80] for entry in document.manifests[:4])
-    raise InvalidManifest(f"this is an index of {len(document.manifests)} manifests; name one by its digest: {several}")
-
-
 def _decode(raw: bytes) -> _Document:
     if len(raw) > MAX_MANIFEST_SIZE:
         raise InvalidManifest(f"invalid manifest: {len(raw)} bytes, at most {MAX_MANIFEST_SIZE} are accepted")
-    if raw.count(b"{") > _MAX_OBJECTS:
-        raise InvalidManifest(f"invalid manifest: more than {_MAX_OBJECTS} objects")
+    if raw.count(b"{") > MAX_OBJECTS:
+        raise InvalidManifest(f"invalid manifest: more than {MAX_OBJECTS} objects")
     try:
         return _decoder.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
@@ -150,11 +190,25 @@ def _digest(descriptor: _Descriptor) -> Digest:
         raise InvalidManifest(f"invalid manifest: {exc}") from exc
 
 
-def _layer(descriptor: _Descriptor) -> Layer:
+def _layer(descriptor: _Descriptor, *, image: bool = False) -> Layer:
     if not 0 <= descriptor.size <= MAX_BLOB_SIZE:
         raise InvalidManifest(f"invalid manifest: a layer of {descriptor.size} bytes")
-    name = descriptor.name or (descriptor.annotations.title if descriptor.annotations else "")
-    return Layer(descriptor.media_type, Blob(_digest(descriptor), descriptor.size), name)
+    notes = descriptor.annotations or _NONE
+    metadata = _metadata_of(notes.metadata or notes.cnai_metadata)
+    name = notes.filepath or notes.cnai or notes.title or metadata.name or descriptor.name
+    # `oras push` calls each file a tar layer; what it has packed itself, a folder, it marks.
+    raw = not image and descriptor.media_type.startswith(IMAGE_LAYERS) and bool(notes.title) and notes.unpack != "true"
+    return Layer(
+        descriptor.media_type, Blob(_digest(descriptor), descriptor.size), name, nanoseconds(metadata.mtime), raw
+    )
+
+
+def _metadata_of(text: str) -> _Metadata:
+    """Hints only: what cannot be read says nothing."""
+    if text and len(text) <= _MAX_METADATA:
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
+            return _metadata.decode(text)
+    return _Metadata()
 
 
 def _check_sizes(blobs: list[Blob]) -> None:

@@ -1,7 +1,6 @@
-"""From a registry's manifest to a snapshot: Ollama's media types to file names, and the names that layers bring.
+"""Ollama's models, and the folders of `fusefs serve`: media types to file names, and the names that layers bring.
 
-Layer names come from the network and are hostile until checked here (P10): nothing above this floor looks at them
-again.  Media types: Ollama's `server/images.go` and the `application/vnd.fusefs.file` of `fusefs serve`.
+Media types: Ollama's `server/images.go` and the `application/vnd.fusefs.file` of `fusefs serve`.
 """
 
 from __future__ import annotations
@@ -10,14 +9,12 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from fusefs.artifacts.paths import Paths
-from fusefs.errors import InvalidManifest
-from fusefs.values.snapshot import File, Slice, Snapshot
+from fusefs.values.snapshot import File, Slice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from fusefs.artifacts.manifest import Layer, Manifest
-    from fusefs.values.names import Name
 
 FILE = "application/vnd.fusefs.file"
 """A file of a plain folder; a model of nothing else is shown as that folder, with no file of ours in it."""
@@ -38,20 +35,12 @@ _KINDS = {
 }
 
 
-def snapshot_of(name: Name, manifest: Manifest, mtime_ns: int = 0) -> Snapshot:
-    """The files of one model, named by a layer's own name, else by its media type, else by its digest.
+def files_of(manifest: Manifest, mtime_ns: int) -> list[File]:
+    """The files, named by a layer's own name, else by its media type, else by its digest.
 
     Raises:
         InvalidManifest: a name that is no relative path, a duplicate, or a file that is also a folder.
     """
-    try:
-        files = _files_of(manifest, mtime_ns)
-    except InvalidManifest as exc:  # of several models a person wants to know which one it is about
-        raise InvalidManifest(f"{name.short}: {exc}") from exc
-    return Snapshot(name, manifest.digest, tuple(files), tuple(manifest.blobs()), manifest.raw, mtime_ns)
-
-
-def _files_of(manifest: Manifest, mtime_ns: int) -> list[File]:
     paths = Paths()
     layers = [layer for layer in manifest.layers if layer.media_type != OLLAMA + "embed"]
     # Names that a layer brings are settled first, so that one that we make up never takes the place of one of them.
@@ -59,7 +48,8 @@ def _files_of(manifest: Manifest, mtime_ns: int) -> list[File]:
         if layer.name:
             paths.add(layer.name)
     files = [
-        File(layer.name or made_up, Slice.whole(layer.blob), mtime_ns) for layer, made_up in _made_up(layers, paths)
+        File(layer.name or made_up, Slice.whole(layer.blob), layer.mtime_ns or mtime_ns)
+        for layer, made_up in _made_up(layers, paths)
     ]
     if any(layer.media_type != FILE for layer in manifest.layers):
         if manifest.config is not None and paths.try_add("config.json"):

@@ -1,6 +1,7 @@
 """DiskCache: a cache directory: blobs and their names, how much room they may take, and what is remembered of them.
 
-`starts/` holds the access traces (`fusefs.cache.documents.traces`), `pins/` what is never evicted.
+`starts/` holds the access traces (`fusefs.cache.documents.traces`), `tables/` the files of archives
+(`fusefs.cache.documents.tables`), `pins/` what is never evicted.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusefs.cache.blob.backing import take
-from fusefs.cache.blob.chunkmap import Lock, note_use, open_locked
+from fusefs.cache.blob.mapfile import Lock, note_use, open_locked
 from fusefs.cache.documents.named import NamedBlobs
 from fusefs.cache.documents.pins import Pins
+from fusefs.cache.documents.tables import Tables
 from fusefs.cache.documents.traces import Traces
 from fusefs.cache.guard import guard, make
 from fusefs.cache.memory.budget import Memory
@@ -47,6 +49,7 @@ class DiskCache(NamedBlobs):
 
     Attributes:
         traces: in what order blobs were read before.
+        tables: the files of archives.
         pins: models of which nothing is evicted.
         quota: how much of the disk the blobs may take, and what makes room.
         features: what its file system can keep.
@@ -66,6 +69,7 @@ class DiskCache(NamedBlobs):
         self.quota = Quota(root, held, limits, used=lambda: used(self), victims=self._victims)
         super().__init__(root, held, Memory(spill_capacity), self.quota)
         self.traces = Traces(held.spot, stores)
+        self.tables = Tables(held.spot)
         self.pins = Pins(held / "pins", self.links, held / "partial")
         self._shared, self.features = shared, Features()
         self._held: list[int] = []

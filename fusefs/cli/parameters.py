@@ -13,8 +13,9 @@ from fusefs.errors import InvalidInput, InvalidName, InvalidSetting
 from fusefs.system.places import needed_cache_home
 from fusefs.values.listplace import ListPlace
 from fusefs.values.names import DOCKER_HUB, HUB_HOSTS, BaseUrl, Name, host_alone, without_user
-from fusefs.values.reference import Reference, is_local, is_path, parse_reference
+from fusefs.values.reference import Reference, is_local, is_path, parse_model, parse_reference
 from fusefs.values.settings import ABLATED, Settings, parse_age, parse_seconds, parse_size
+from fusefs.values.webtree import WebTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,6 +37,22 @@ class _Text(click.ParamType):  # type: ignore[type-arg] # older clicks cannot be
             return self._parse(value)
         except InvalidInput as exc:
             raise click.UsageError(str(exc), ctx) from exc
+
+
+_SHA256 = "fusefs.sha256"
+"""Key of the context's `meta`: the digest of `--sha256`, which is looked at before the SOURCEs are."""
+
+
+class _Source(_Text):
+    """A SOURCE, which `--sha256` makes the URL of one file."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        digest = ctx.meta.get(_SHA256, "") if ctx is not None else ""
+        return super().convert(f"{value}#sha256={digest}" if digest else value, param, ctx)
+
+
+def _note_sha256(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    ctx.meta[_SHA256] = value or ""
 
 
 def _parse_listen(text: str) -> tuple[str, int]:
@@ -86,12 +103,12 @@ def _parse_name(text: str) -> Name:
     """The name of a model; a folder of this machine is there already, and is only mounted."""
     if is_local(text):
         raise InvalidName(f"{text[:80]!r} is a folder of this machine: `fusefs mount` reads it in place")
-    return Name.parse(text)
+    return parse_model(text)
 
 
 def _or_host(parse: Callable[[str], Reference]) -> Callable[[str], Reference | BaseUrl]:
     """A host in the place of a model stands for the question what it has."""
-    return lambda text: (None if is_local(text) else host_alone(text)) or parse(text)
+    return lambda text: (None if is_local(text) or WebTree.read(text) else host_alone(text)) or parse(text)
 
 
 def _parse_host(text: str) -> BaseUrl:
@@ -103,8 +120,9 @@ def _parse_host(text: str) -> BaseUrl:
 
 SOURCE = _Text("source", _parse_name)
 HOST = _Text("host", _parse_host)
-SOURCE_OR_HOST = _Text("source", _or_host(_parse_name))
-PLACE_OR_HOST = _Text("source", _or_host(parse_reference))
+SOURCE_OR_HOST = _Source("source", _or_host(_parse_name))
+PLACE = _Text("source", parse_reference)
+PLACE_OR_HOST = _Source("source", _or_host(parse_reference))
 SIZE = _Text("size", parse_size)
 SECONDS = _Text("seconds", parse_seconds)
 AGE = _Text("age", parse_age)
@@ -134,6 +152,14 @@ def choice_option(name: str, choices: Sequence[str], text: str) -> Callable[[_Co
 
 lockable_sources_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, type=SOURCE_OR_HOST)
 sources_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE)
+sha256_option = click.option(
+    "--sha256",
+    metavar="HEX",
+    is_eager=True,
+    expose_value=False,
+    callback=_note_sha256,
+    help="SOURCE is the URL of one file with this digest; the same as SOURCE#sha256=HEX.",
+)
 places_arguments = _together(
     # Not required here: of a single word click would say that the source is missing; `check_both` looks which it is.
     click.argument("sources", metavar="SOURCE...", nargs=-1, required=False, type=PLACE_OR_HOST),

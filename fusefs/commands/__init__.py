@@ -5,6 +5,7 @@ Heavy imports are made inside the functions, so that `fusefs --help` and `fusefs
 
 from __future__ import annotations
 
+from fusefs.commands.export import export
 from fusefs.commands.gc import gc
 from fusefs.commands.help import manual
 from fusefs.commands.index import index
@@ -35,6 +36,7 @@ COMMANDS = (
     pin,
     unpin,
     serve,
+    export,
     index,
     publish,
     lock,

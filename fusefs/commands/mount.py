@@ -20,6 +20,7 @@ from fusefs.cli.parameters import (
     lock_option,
     places_arguments,
     settings_of,
+    sha256_option,
     verbose_option,
 )
 from fusefs.errors import FusefsError, MountError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Mount models at an empty folder.")
 @places_arguments
+@sha256_option
 @cache_option
 @fetch_options
 @choice_option(

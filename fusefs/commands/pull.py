@@ -16,6 +16,7 @@ from fusefs.cli.parameters import (
     lock_option,
     lockable_sources_argument,
     settings_of,
+    sha256_option,
     verbose_option,
 )
 from fusefs.errors import FusefsError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Fetch models whole, and prove every byte.")
 @lockable_sources_argument
+@sha256_option
 @cache_option
 @fetch_options
 @lock_option

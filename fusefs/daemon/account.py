@@ -72,7 +72,7 @@ class Account:
         """The report as JSON; lets readers in between two files, of which there may be 65,536."""
         files = []
         for some in _batches(self._file_system.tree.files):
-            await self._file_system.look_at(some)
+            await self._file_system.metadata.look_at(some)
             for node in some:
                 files.append(self._file(node))
                 await trio.lowlevel.checkpoint()
@@ -116,7 +116,7 @@ class Account:
         )
 
     def _file(self, node: FileNode) -> FileReport:
-        present, state = self._file_system.presence(node)
+        present, state = self._file_system.metadata.presence(node)
         content = node.content
         name = self._named.get(content.blob, "") if not isinstance(content, bytes) else ""
         if present >= node.size:
@@ -124,7 +124,7 @@ class Account:
         elif present == 0 or isinstance(content, bytes):
             presence = _NONE
         else:
-            presence = tuple(map(_percent, self._file_system.presence_by_part(node, CELLS)))
+            presence = tuple(map(_percent, self._file_system.metadata.presence_by_part(node, CELLS)))
         return FileReport(
             path=node.path,
             name=name,
@@ -132,7 +132,7 @@ class Account:
             size=node.size,
             present=present,
             state=state,
-            proof=self._file_system.proof(node),
+            proof=self._file_system.metadata.proof(node),
             presence=presence,
         )
 

@@ -15,6 +15,7 @@ import trio
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.documents.writer import Keeper
 from fusefs.cache.space.quota import Limits
+from fusefs.engine.layers import LayerOpener
 from fusefs.engine.models import origins, resolve_all
 from fusefs.engine.pool import SourcePool
 from fusefs.errors import FusefsError
@@ -102,7 +103,14 @@ class Engine:
     ) -> list[Snapshot]:
         """The models of `names`, in their order; see `resolve_all`."""
         return await resolve_all(
-            names, self.pool, self.cache, self.keeper, patience=patience, failed=failed, recalled=recalled
+            names,
+            self.pool,
+            self.cache,
+            self.keeper,
+            LayerOpener(self.fetcher, self.pool, self.cache, self.lock),
+            patience=patience,
+            failed=failed,
+            recalled=recalled,
         )
 
     def offer(self, models: Iterable[Snapshot]) -> dict[Blob, str]:

@@ -6,17 +6,16 @@ A folder's files are hashed once, and again when they have changed; digests are 
 from __future__ import annotations
 
 import os
-import threading
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from fusefs.artifacts.manifest import Manifest
-from fusefs.artifacts.ollama import snapshot_of
+from fusefs.artifacts.snapshots import snapshot_of
 from fusefs.errors import FusefsError, InvalidName, ServeError
 from fusefs.offers.choose import catalog_of, default_kept
-from fusefs.offers.indexer import NotYet
+from fusefs.offers.indexer import hashed
 from fusefs.offers.inplace import InPlace, ProvedChunks
 from fusefs.offers.kept import KeptDigests
 from fusefs.offers.leftout import Allowed, LeftOut
@@ -38,8 +37,6 @@ _HOST = "localhost"
 
 _CHUNK = MIB
 """Bytes that are hashed to serve one: as `fusefs serve` makes them, so that both use the digests that are kept."""
-
-_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -129,12 +126,12 @@ class LocalOpener:
 
     def _model(self, catalog: LocalCatalog, offer: Offer) -> Snapshot:
         name = Name.parse(f"{_HOST}/{offer.name}")
-        manifest = Manifest.parse(_hashed(partial(catalog.manifest, name.repository, name.tag)).raw)
+        manifest = Manifest.parse(hashed(partial(catalog.manifest, name.repository, name.tag)).raw)
         times: dict[Digest, int] = {}
         for blob in dict.fromkeys(manifest.blobs()):
             if not blob.size and blob.digest.matches(b""):
                 continue  # a cache keeps no file for it
-            entry = _hashed(partial(catalog.entry, name.repository, blob.digest))
+            entry = hashed(partial(catalog.entry, name.repository, blob.digest))
             if entry.stamp.size != blob.size:
                 raise ServeError(f"{entry.path} has {entry.stamp.size} bytes, not {blob.size} as its manifest says")
             times[blob.digest] = entry.stamp.mtime_ns
@@ -151,14 +148,3 @@ def _as_it_lies(file: File, times: dict[Digest, int]) -> File:
     if not file.content.size:
         return replace(file, content=b"")
     return replace(file, mtime_ns=times[file.content.blob.digest])
-
-
-def _hashed(ask: Callable[[], _T]) -> _T:
-    """What `ask` gives, as soon as what it needs is hashed."""
-    while True:
-        try:
-            return ask()
-        except NotYet as exc:
-            ready = threading.Event()
-            if exc.watch(ready.set):
-                ready.wait()

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.artifacts.listartifact import annotated
-from fusefs.artifacts.ollama import snapshot_of
+from fusefs.artifacts.contents import Contents
+from fusefs.artifacts.snapshots import snapshot_of
+from fusefs.engine.offering import offer_blobs
 from fusefs.engine.resolve import ask, last_known, resolve
-from fusefs.errors import FusefsError, InvalidManifest, InvalidName, NotFound, SourceError
+from fusefs.errors import FusefsError, InvalidName, NotFound, SourceError
 from fusefs.fetch.load import most_ahead
 from fusefs.prefetch.siblings import SMALL, Siblings
-from fusefs.sources.bound import BoundSource
-from fusefs.values.voucher import Proof, Voucher
 from fusefs.vfs.layout import layout_of
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from fusefs.artifacts.manifest import Manifest
     from fusefs.cache.disk import DiskCache
     from fusefs.cache.documents.writer import Keeper
+    from fusefs.engine.layers import LayerOpener
     from fusefs.engine.pool import SourcePool
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.values.chunks import Blob
@@ -46,6 +46,7 @@ async def resolve_all(
     pool: SourcePool,
     cache: DiskCache,
     keeper: Keeper,
+    opener: LayerOpener | None = None,
     *,
     patience: float = math.inf,
     failed: dict[Name, FusefsError] | None = None,
@@ -58,6 +59,7 @@ async def resolve_all(
         pool: who is asked.
         cache: who helps when nobody answers.
         keeper: who keeps the manifests for when nobody does; of few names they are written when this returns.
+        opener: who looks into layers whose files the manifests do not name; None: those are shown as one file each.
         patience: seconds for the network, for all names together; after that the manifests that the cache has are
             used, and a name that it does not have is waited for as long as it takes.
         failed: takes the names that cannot be had, with the reason; the others go on.  None: the first one ends it.
@@ -97,7 +99,7 @@ async def resolve_all(
         log.warning("%s", line)
     if len(names) <= AT_ONCE:
         await trio.to_thread.run_sync(keeper.write)
-    return list(_snapshots([(name, found[name]) for name in names if name in found], keeper, failed))
+    return await _snapshots([(name, found[name]) for name in names if name in found], keeper, opener, failed)
 
 
 def recalled_lines(recalled: Mapping[Name, str]) -> list[str]:
@@ -112,17 +114,23 @@ def recalled_lines(recalled: Mapping[Name, str]) -> list[str]:
     ]
 
 
-def _snapshots(
-    found: Iterable[tuple[Name, Manifest]], keeper: Keeper, failed: dict[Name, FusefsError] | None
-) -> Iterator[Snapshot]:
+async def _snapshots(
+    found: Iterable[tuple[Name, Manifest]],
+    keeper: Keeper,
+    opener: LayerOpener | None,
+    failed: dict[Name, FusefsError] | None,
+) -> list[Snapshot]:
     """A manifest whose names cannot be files is no reason to leave the others out."""
+    snapshots = []
     for name, manifest in found:
         try:
-            yield snapshot_of(name, manifest, keeper.seen(manifest.digest) * 10**9)
-        except InvalidManifest as exc:
+            contents = Contents() if opener is None else await opener.contents(name, manifest)
+            snapshots.append(snapshot_of(name, manifest, keeper.seen(manifest.digest) * 10**9, contents))
+        except FusefsError as exc:
             if failed is None:
                 raise
             failed[name] = exc
+    return snapshots
 
 
 def _check_case(found: Mapping[Name, Manifest]) -> None:
@@ -183,23 +191,13 @@ def origins(
         InvalidSetting: a model is not what the lock says.
     """
     named: dict[Blob, str] = {}
-    places = pool.list_places()
     for model in models:
-        texts = annotated(model.document)
-        having = [BoundSource(source, model.reference, model.digest, texts) for source in pool.of(model.reference)]
-        for blob in model.blobs:
-            fetch = fetcher.track(blob)
-            for origin in having:
-                fetch.add_origin(origin)
-            for place in places:
-                fetch.choice.add_place(BoundSource(place, model.reference))
-            named.setdefault(blob, str(model.reference))
         locked = lock.model(model.reference) if lock is not None else None
-        if lock is not None and locked is not None:
+        if locked is not None:
             locked.check(model.blobs)
-            for blob in model.blobs:
-                if blob.digest in locked.lists:
-                    fetcher.track(blob).choice.lock(locked.lists[blob.digest], Voucher(Proof.STORE, lock.file))
+        offer_blobs(fetcher, pool, model.reference, (model.digest, model.document), model.blobs, lock)
+        for blob in model.blobs:
+            named.setdefault(blob, str(model.reference))
     return named
 
 
@@ -224,6 +222,7 @@ def labels_of(models: Sequence[Snapshot]) -> dict[Digest, str]:
     """
     labels: dict[Digest, str] = {}
     for file in layout_of(models):
-        if not isinstance(file.content, bytes):
+        # Of an archive many files are a part, and none of them is what is fetched.
+        if not isinstance(file.content, bytes) and file.content.is_whole:
             labels.setdefault(file.content.blob.digest, file.path)
     return labels

@@ -33,7 +33,7 @@ class SourcePool:
         self._stores = stores
         self._settings = settings
         self._counters = counters
-        self._open: dict[tuple[str, str], list[Source]] = {}
+        self._open: dict[tuple[str, str, str], list[Source]] = {}
         self._circuits = Circuits(settings, several=bool(settings.mirrors))
         self._keys = KeyRing.default()
         self._lists: list[Source] | None = None
@@ -41,7 +41,7 @@ class SourcePool:
 
     def of(self, name: Name) -> list[Source]:
         """Where `name` can be had, best first."""
-        key = name.scheme, name.host.lower()
+        key = type(name).__name__, name.scheme, name.host.lower()
         with self._lock:
             if key not in self._open:
                 self._open[key] = open_sources(

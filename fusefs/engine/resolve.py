@@ -2,6 +2,9 @@
 
 The registry in the name decides what a tag means, or a store that the person named: a mirror gives bytes, not truth.
 Who pins the digest needs nobody's word: no source can give another manifest.
+
+A name may stand for an index (`fusefs.artifacts.imageindex`).  Then the manifest in it for this machine is asked
+for by its digest; the cache keeps both documents, and the name stands for that manifest there.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fusefs.artifacts.imageindex import choose_from_index, is_index
 from fusefs.artifacts.manifest import MAX_MANIFEST_SIZE, Manifest
 from fusefs.cache.documents.reader import recall
 from fusefs.errors import (
@@ -26,6 +30,8 @@ from fusefs.errors import (
 from fusefs.sources.bound import BoundSource
 from fusefs.sources.failover import Failover
 from fusefs.sources.retry import MANIFEST_TIMEOUT
+from fusefs.system.machine import architecture
+from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +87,8 @@ def _offer_digest(name: Name, failure: SourceError, sources: Sequence[Source]) -
         if source.decides:
             continue
         with contextlib.suppress(FusefsError):
-            digest = Manifest.parse(source.manifest()).digest
+            raw = source.manifest()
+            digest = Digest.of(raw) if is_index(raw) else Manifest.parse(raw).digest
             break
     else:
         return
@@ -111,11 +118,11 @@ def ask(
         asked = asked.that_decide()
     else:
         with contextlib.suppress(CacheError, DigestMismatch):
-            return Manifest.parse(cache.read(name.digest, MAX_MANIFEST_SIZE))
+            return _cached(cache, name.digest)
     turns = asked.turns(told=partial(_told, name))
     for source in turns.rounds(None if longest is None else asked.patience(longest)):
         try:
-            manifest = _manifest_of(source, name)
+            manifest = _manifest_of(source, name, cache, keeper)
         except Cancelled:
             raise
         except FusefsError as exc:
@@ -137,15 +144,43 @@ def _told(name: Name, _source: BoundSource, exc: FusefsError, last: bool) -> Non
         log.log(logging.WARNING if lied else logging.INFO, "%s: %s; the next source is asked", name, exc)
 
 
-def _manifest_of(source: BoundSource, name: Name) -> Manifest:
+def _cached(cache: DiskCache, digest: Digest) -> Manifest:
+    """The manifest that the cache has by a digest, or by that of an index.
+
+    Raises:
+        CacheError, DigestMismatch, InvalidManifest: it has none.
+    """
+    raw = cache.read(digest, MAX_MANIFEST_SIZE)
+    chosen = choose_from_index(raw, architecture())
+    return Manifest.parse(raw if chosen is None else cache.read(chosen, MAX_MANIFEST_SIZE))
+
+
+def _manifest_of(source: BoundSource, name: Name, cache: DiskCache, keeper: Keeper) -> Manifest:
     raw = source.manifest()
+    _check_digest(source, raw, name.digest)
     try:
-        manifest = Manifest.parse(raw)
+        chosen = choose_from_index(raw, architecture())
+        if chosen is None:
+            return Manifest.parse(raw)
+        with contextlib.suppress(CacheError, DigestMismatch):
+            return _kept(Manifest.parse(cache.read(chosen, MAX_MANIFEST_SIZE)), name, raw, keeper)
+        inner = source.under(name.pinned(chosen)).manifest()
+        _check_digest(source, inner, chosen)
+        return _kept(Manifest.parse(inner), name, raw, keeper)
     except InvalidManifest as exc:
         raise InvalidManifest(f"{source.label}: {exc}") from exc
-    if name.digest is not None and manifest.digest != name.digest:
-        raise DigestMismatch(f"{source.label}: manifest", expected=name.digest, actual=manifest.digest)
+
+
+def _kept(manifest: Manifest, name: Name, index: bytes, keeper: Keeper) -> Manifest:
+    """Keep the index, too, by its digest, for who names that without a network; gives the manifest."""
+    digest = Digest.of(index)
+    keeper.add(name.pinned(digest), digest, index)
     return manifest
+
+
+def _check_digest(source: BoundSource, raw: bytes, wanted: Digest | None) -> None:
+    if wanted is not None and not wanted.matches(raw):
+        raise DigestMismatch(f"{source.label}: manifest", expected=wanted, actual=Digest.of(raw))
 
 
 def last_known(name: Name, failure: FusefsError, cache: DiskCache, recalled: dict[Name, str] | None = None) -> Manifest:

@@ -180,7 +180,7 @@ class BlobFetch:
             listed = self._remote_list()
             if len(listed[0]) <= _SHORT:
                 self._foreseen = listed
-        self.whole_first = not self._has_sealed() and not self.choice.counts(listed)
+        self._learned(listed, sealed=self._has_sealed())
 
     def remote_list(self) -> Listed:
         """The chunk list that counts, or none with nobody's word.  Blocking on the network, unless it was foreseen.
@@ -189,8 +189,11 @@ class BlobFetch:
             SourceError, InvalidInput, BlobUnproved: see `_remote_list`.
         """
         listed, self._foreseen = self._foreseen or self._remote_list(), None
-        self.whole_first = not self.choice.counts(listed)
+        self._learned(listed)
         return listed
+
+    def _learned(self, listed: Listed, *, sealed: bool = False) -> None:
+        self.whole_first = self._settings.unproved == "wait" and not sealed and not self.choice.counts(listed)
 
     def _remote_list(self) -> Listed:
         """The chunk list from the first source whose word counts and that has one.  Blocking on the network.
@@ -300,6 +303,11 @@ class BlobFetch:
         self.retire(chunker)
         if not self.origins:
             self.quarantined = BlobQuarantined(f"{self.blob.digest}: its chunk list does not belong to it")
+
+    def supersede(self, chunker: Chunker) -> None:
+        """Another process has put something in the place of what `chunker` has open, which is used from now on."""
+        if self.chunker is chunker:
+            self.retire(chunker)
 
     def retire(self, chunker: Chunker) -> None:
         """Whoever comes next opens the blob anew; threads may still use `chunker`, so it is closed at the end."""

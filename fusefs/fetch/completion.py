@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.cache.blob.writeback import waits
-from fusefs.errors import CacheError, DigestMismatch, ReadTimeout
+from fusefs.errors import CacheError, DigestMismatch, ReadTimeout, Superseded
 from fusefs.fetch.bulk import fetch_all
 from fusefs.fetch.flight import Priority
 
@@ -42,13 +42,16 @@ class Completion:
         with fetch.use.lasting():
             for _ in range(_SEAL_TRIES):
                 chunker = await self._opener.open(fetch)
-                if not await self._all(fetch, chunker, priority):
-                    continue
-                if not chunker.complete and waits(chunker):
-                    await self._spills.now(fetch)
-                    chunker = await self._opener.open(fetch)
-                if chunker.sealed or await self._prover.seal(fetch, chunker):
-                    return
+                try:
+                    if not await self._all(fetch, chunker, priority):
+                        continue
+                    if not chunker.complete and waits(chunker):
+                        await self._spills.now(fetch)
+                        chunker = await self._opener.open(fetch)
+                    if chunker.sealed or await self._prover.seal(fetch, chunker):
+                        return
+                except Superseded:
+                    fetch.supersede(chunker)
         raise CacheError(f"{fetch.blob.digest}: could not be sealed")
 
     async def _all(self, fetch: BlobFetch, chunker: Chunker, priority: Priority) -> bool:

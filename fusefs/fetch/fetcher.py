@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.errors import DigestMismatch, FusefsError
+from fusefs.errors import DigestMismatch, FusefsError, Superseded
 from fusefs.fetch.backings import Backings
 from fusefs.fetch.blobfetch import BlobFetch
 from fusefs.fetch.claims import Claims
@@ -268,6 +268,9 @@ class Fetcher:
         killed = False
         try:
             mismatch = await self._landed(flights, chunker, before)
+        except Superseded:
+            fetch.supersede(chunker)
+            return
         except trio.Cancelled:
             killed = trio.current_time() < scope.deadline
             raise

@@ -32,6 +32,7 @@ class BlobFlights(dict[int, "Flight"]):
         host: whom it is asked of, for fairness among hosts: the same sources are one, mirrors included.
         use: who has something to do with its chunker.
         retired: chunkers whose list lied, for which no flight begins any more.
+        forsaken: all of the blob was on its way for readers who are gone, and nobody else wants it.
     """
 
     def __init__(self, blob: Digest) -> None:
@@ -41,6 +42,7 @@ class BlobFlights(dict[int, "Flight"]):
         self.host = ""
         self.use = Use()
         self.retired: list[Chunker] = []
+        self.forsaken = False
 
     def ask(self, origins: Failover) -> None:
         """From now on these are asked, in this order."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.cache.blob.sealing import seal
-from fusefs.errors import BlobQuarantined, CacheError, DigestMismatch, FusefsError
+from fusefs.errors import BlobQuarantined, CacheError, DigestMismatch, Forsaken, FusefsError, Superseded
 from fusefs.fetch.bulk import fetch_all
 from fusefs.fetch.flight import Priority, again
 from fusefs.system.cores import Cores
@@ -32,17 +32,30 @@ if TYPE_CHECKING:
     from fusefs.fetch.tasks import Tasks
     from fusefs.values.digest import Digest
 
+_LOOK_AGAIN = (BlobQuarantined, Superseded)
+"""Ends of a blob that comes as a whole after which there may be another way to it."""
+
 _STEP = 8
 """Chunks that the running hash reads back in one go; between steps others get their turn at the disk."""
 
 
 class _Whole:
-    """A blob on its way as a whole, and the deadlines of those who wait: progress moves them."""
+    """A blob on its way as a whole.
+
+    Attributes:
+        done: it is here, or there is an error.
+        error: why it is not here.
+        waiters: the deadlines of those who wait; progress moves them.
+        arriving: cancelled when they are gone; what has arrived is judged all the same.
+        forsaken: they are gone; who has come since, while it was judged, looks again.
+    """
 
     def __init__(self) -> None:
         self.done = trio.Event()
         self.error: BaseException | None = None
         self.waiters: set[trio.CancelScope] = set()
+        self.arriving = trio.CancelScope()
+        self.forsaken = False
 
     def progress(self, timeout: float) -> None:
         for scope in self.waiters:
@@ -110,6 +123,7 @@ class Prover:
         Raises:
             BlobQuarantined: the list lied; with another source left the blob starts again from there.
             DigestMismatch: a blob without a list is not what it should be; it was dropped.
+            Superseded: other files lie there by now; those that are open can be read, and no more.
             CacheError: the disk does not let us.
         """
         try:
@@ -123,7 +137,8 @@ class Prover:
     async def whole(self, fetch: BlobFetch, chunker: Chunker, scope: trio.CancelScope) -> None:
         """Wait until a blob without a list is here and proved; every bit of progress moves the deadline of `scope`.
 
-        That its list has turned out to lie is no failure where another way is left: look again.
+        That its list has turned out to lie, or that others have put something in its place, is no failure where another
+        way is left: look again.
 
         Raises:
             DigestMismatch: no source has it right.
@@ -133,23 +148,49 @@ class Prover:
         whole = self._wholes.get(digest)
         if whole is None:
             whole = self._wholes[digest] = _Whole()
+            fetch.flights.forsaken = False
             fetch.use.hold()
             self._tasks.start_soon(self._fetch_whole, fetch, chunker, whole)
         whole.waiters.add(scope)
+        killed = False
         try:
             await whole.done.wait()
+        except trio.Cancelled:
+            killed = trio.current_time() < scope.deadline
+            raise
         finally:
             whole.waiters.discard(scope)
-        if whole.error is not None and (fetch.quarantined or not isinstance(whole.error, BlobQuarantined)):
+            if killed and not whole.waiters:
+                self._forsake(fetch, chunker, whole)
+        if whole.error is not None and (fetch.quarantined or not isinstance(whole.error, _LOOK_AGAIN)):
             raise again(whole.error)
+
+    def _forsake(self, fetch: BlobFetch, chunker: Chunker, whole: _Whole) -> None:
+        """Who wanted all of a blob is gone before his time, and nobody else wants it: no more of it is fetched."""
+        if self._wholes.get(fetch.blob.digest) is not whole:
+            return
+        whole.forsaken = True
+        if chunker.complete:
+            return  # it is judged now, which takes no network; a blob that is complete is sealed
+        del self._wholes[fetch.blob.digest]  # who comes next begins anew
+        whole.arriving.cancel()  # before the flights land, or the error of one would be taken for its own
+        fetch.flights.forsaken = True
+        for flight in list(fetch.flights.values()):
+            if flight.chunker is chunker:
+                flight.foreseen = False  # nothing of such a blob is foreseen but all of it
+                if not flight.wanted and not flight.started:
+                    self._flights.land(flight, Forsaken(f"{flight.blob.short}…: its readers are gone"))
 
     async def _fetch_whole(self, fetch: BlobFetch, chunker: Chunker, whole: _Whole) -> None:
         try:
             await self._until_sealed(fetch, chunker, whole)
         except Exception as exc:  # told to those who wait
             whole.error = exc
+            if isinstance(exc, Superseded):
+                fetch.supersede(chunker)  # what it has open can never be sealed, and so never be served
         finally:
-            del self._wholes[fetch.blob.digest]
+            if self._wholes.get(fetch.blob.digest) is whole:
+                del self._wholes[fetch.blob.digest]
             whole.done.set()
             fetch.use.let_go()
 
@@ -158,7 +199,10 @@ class Prover:
         # Each source twice: wrong bytes once are an accident.  And once more for what the cache had wrong by itself.
         for _ in range(2 * len(fetch.origins) + 1):
             if not chunker.sealed:
-                await fetch_all(self._flights, fetch, chunker, Priority.READ_AHEAD)
+                with trio.CancelScope() as whole.arriving:
+                    await fetch_all(self._flights, fetch, chunker, Priority.READ_AHEAD)
+                if whole.forsaken and not chunker.complete:
+                    return
                 while await self._tasks.threads.run_long(chunker.prefix.advance, _STEP):
                     whole.progress(self._timeout)
             try:
@@ -168,4 +212,6 @@ class Prover:
                 self._tasks.report(exc)
                 error = exc
                 fetch.ask_next_first()
+                if whole.forsaken:
+                    return
         raise error

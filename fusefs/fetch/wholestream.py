@@ -126,7 +126,7 @@ class Streams:
         """See `Along.claim`."""
         of, chunker = stream.first.of, stream.first.chunker
         of.use.progress(self._timeout)
-        if chunker in of.retired or chunker.quarantined or chunker.sealed:
+        if chunker in of.retired or chunker.quarantined or chunker.sealed or of.forsaken:
             return Verdict.STOP
         flight = of.get(index)
         if chunker.present(index) or (flight is not None and (flight.started or flight.chunker is not chunker)):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.chunkmap import ARRIVED
+from fusefs.cache.blob.mapfile import ARRIVED
 from fusefs.errors import (
     CacheError,
     Cancelled,
@@ -163,12 +163,12 @@ class _Span:
             if index == stop:
                 break
             verdict = self.along.claim(index)
+            if verdict is Verdict.STOP and not (self.left and self.wanted()):
+                break
             if verdict is Verdict.TAKE:
                 bisect.insort(self.left, index)
             if index in self.left:
                 error = self._take(index, body, origin) or error
-            elif verdict is Verdict.STOP and not self.left:
-                break
             else:
                 self._drop(self.chunker.chunks[index].size, body)
         return error

@@ -103,20 +103,21 @@ class FuseOperations(pyfuse3.Operations):
         self.handles = 0
         self.natives = Natives("it was not asked for") if natives is None else natives
         self.file_system = self._fs = file_system
+        self._metadata = file_system.metadata
 
     def init(self) -> None:
         """Called while INIT is answered, before any other task runs again."""
         self.ready.set()
 
     def _attributes(self, attributes: Attributes) -> pyfuse3.EntryAttributes:
-        return _entry(attributes, self._fs.uid, self._fs.gid)
+        return _entry(attributes, self._metadata.uid, self._metadata.gid)
 
     @boundary
     async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Find an entry; that there is none is told in a form that the kernel keeps."""
-        await self._fs.look_for(parent_inode, name)
+        await self._metadata.look_for(parent_inode, name)
         try:
-            return self._attributes(self._fs.lookup(parent_inode, name))
+            return self._attributes(self._metadata.lookup(parent_inode, name))
         except NoSuchEntry:
             missing = pyfuse3.EntryAttributes()
             missing.entry_timeout = UNCHANGING
@@ -128,18 +129,18 @@ class FuseOperations(pyfuse3.Operations):
     @boundary
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Attributes of an inode."""
-        await self._fs.look(inode)
-        return self._attributes(self._fs.getattr(inode))
+        await self._metadata.look(inode)
+        return self._attributes(self._metadata.getattr(inode))
 
     @boundary
     async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
         """Where a symbolic link into the cache leads to (`--sealed symlink`)."""
-        return self._fs.readlink(inode)
+        return self._metadata.readlink(inode)
 
     @boundary
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """Open a file; its pages stay in the kernel, for content never changes."""
-        await self._fs.look(inode)
+        await self._metadata.look(inode)
         in_order = self.window is not None and await self._fs.is_read_in_order(inode)
         handle = self._fs.open(inode, flags)
         try:
@@ -185,8 +186,8 @@ class FuseOperations(pyfuse3.Operations):
     @boundary
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """List a folder with attributes, as far as the kernel's buffer goes."""
-        await self._fs.look_into(fh, start_id)
-        for name, attributes, next_id in self._fs.readdir(fh, start_id):
+        await self._metadata.look_into(fh, start_id)
+        for name, attributes, next_id in self._metadata.readdir(fh, start_id):
             if not pyfuse3.readdir_reply(token, name, self._attributes(attributes), next_id):
                 break
 
@@ -198,7 +199,7 @@ class FuseOperations(pyfuse3.Operations):
     @boundary
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
         """A full disk with exactly these files on it."""
-        statistics = self._fs.statfs()
+        statistics = self._metadata.statfs()
         data = pyfuse3.StatvfsData()
         data.f_bsize, data.f_frsize = BLOCK_SIZE, FRAGMENT_SIZE
         data.f_blocks, data.f_files = statistics.blocks, statistics.files
@@ -209,19 +210,19 @@ class FuseOperations(pyfuse3.Operations):
     @boundary
     async def access(self, inode: int, mode: int, ctx: pyfuse3.RequestContext) -> bool:
         """Asked only where the mount has no `default_permissions`."""
-        return self._fs.access(inode, mode)
+        return self._metadata.access(inode, mode)
 
     @boundary
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         """The value of an extended attribute."""
         if name.startswith(b"user."):  # the kernel asks for others before every write, and they are nowhere
-            await self._fs.look(inode)
-        return self._fs.getxattr(inode, name.decode(errors="surrogateescape"))
+            await self._metadata.look(inode)
+        return self._metadata.getxattr(inode, name.decode(errors="surrogateescape"))
 
     @boundary
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
         """Names of the extended attributes."""
-        return [name.encode() for name in self._fs.listxattr(inode)]
+        return [name.encode() for name in self._metadata.listxattr(inode)]
 
     async def _refuse(self, *_args: Any, **_kwargs: Any) -> Any:
         raise pyfuse3.FUSEError(errno.EROFS)

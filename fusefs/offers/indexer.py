@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fusefs.errors import Cancelled, ServeError
 from fusefs.offers.filehash import FileChanged, FileHash, FileHasher
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     """What is being hashed, bytes done and bytes in all of everything that was queued; from any thread."""
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 _TURN = 0.2
 """Seconds of hashing after which another model gets its turn; a piece is 4 MiB, some milliseconds."""
@@ -58,6 +60,17 @@ class NotYet(ServeError):
     def unwatch(self, callback: Callable[[], None]) -> None:
         """See the class."""
         self._queue.unwatch(self._group, callback)
+
+
+def hashed(ask: Callable[[], _T]) -> _T:
+    """What `ask` gives, as soon as what it needs is hashed.  Blocking."""
+    while True:
+        try:
+            return ask()
+        except NotYet as exc:
+            ready = threading.Event()
+            if exc.watch(ready.set):
+                ready.wait()
 
 
 class Indexer:
@@ -134,6 +147,12 @@ class Indexer:
         self._kept.drop(path)
         with self._lock:
             self._entries.pop(path, None)
+
+    def linked(self, entry: HashedFile) -> None:
+        """A file got one more name, and with it the ctime in `entry`; it need not be hashed again for that."""
+        with self._lock:
+            self._entries[entry.path] = entry
+        self._kept.save(entry)
 
     def wait_idle(self, timeout: float) -> bool:
         """Wait until everything that was queued is hashed; False when that takes longer than `timeout` seconds."""
@@ -248,4 +267,4 @@ class _Hashing:
         self._file.close()
 
 
-__all__ = ["FileChanged", "Indexer", "NotYet"]
+__all__ = ["FileChanged", "Indexer", "NotYet", "hashed"]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fusefs.artifacts.manifest import DOCKER_MANIFEST, OCI_MANIFEST, TITLE, Manifest
+from fusefs.artifacts.foldermanifest import folder_manifest
+from fusefs.artifacts.manifest import DOCKER_MANIFEST, OCI_MANIFEST, Manifest
 from fusefs.errors import InvalidManifest, ServeError
 from fusefs.offers.catalog import Document, Offer, Refused, StoredFile
 from fusefs.offers.closenames import unknown_name
 from fusefs.offers.folders import NAMESPACE
 from fusefs.offers.leftout import Reason
+from fusefs.values.chunks import Blob
 from fusefs.values.digest import Digest
 from fusefs.values.names import DEFAULT_TAG
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from fusefs.offers.kept import HashedFile
     from fusefs.offers.leftout import LeftOut
     from fusefs.values.chunks import ChunkList
-
-FILE_TYPE = "application/vnd.fusefs.file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +208,9 @@ def _model_of(files: dict[str, HashedFile]) -> _Model:
     by_digest: dict[Digest, list[HashedFile]] = {}
     for entry in files.values():
         by_digest.setdefault(entry.digest, []).append(entry)
-    layers = [_layer(name, entry) for name, entry in files.items()]
+    named = [(name, Blob(entry.digest, entry.stamp.size)) for name, entry in files.items()]
     manifest, former = (
-        Document(_json({"schemaVersion": 2, "mediaType": kind, "config": _config(layers), "layers": layers}), kind)
+        Document(folder_manifest(named, kind), kind)
         # The content is the same in both forms.  Docker's has a closed set of types for layers, so that tools refuse
         # it; it stays for who pinned its digest.
         for kind in (OCI_MANIFEST, DOCKER_MANIFEST)
@@ -221,28 +220,3 @@ def _model_of(files: dict[str, HashedFile]) -> _Model:
     except InvalidManifest as exc:
         raise ServeError(str(exc)) from exc
     return _Model(files, manifest, {manifest.digest: manifest, former.digest: former}, by_digest)
-
-
-def _config(layers: list[dict[str, Any]]) -> dict[str, Any]:
-    """A manifest must name a config: one of the files themselves, the model's own or the smallest.
-
-    A blob of its own would be no file of the mount, so that nobody would read it, and a cache that has every file
-    would still not be a store that can be served again.
-    """
-    own = next((layer for layer in layers if layer["name"] == "config.json"), None)
-    chosen = own or min((layer for layer in layers if layer["size"]), key=lambda x: x["size"], default=layers[0])
-    return {key: chosen[key] for key in ("mediaType", "digest", "size")}
-
-
-def _layer(name: str, entry: HashedFile) -> dict[str, Any]:
-    return {
-        "mediaType": FILE_TYPE,
-        "digest": str(entry.digest),
-        "size": entry.stamp.size,
-        "name": name,
-        "annotations": {TITLE: name},
-    }
-
-
-def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -62,6 +62,12 @@ def is_store(directory: Path) -> bool:
     return (directory / "manifests").is_dir() and (directory / "blobs").is_dir()
 
 
+def media_type_of(manifest: bytes) -> str:
+    """The media type of a manifest that has been parsed: what it says of itself, else Docker's."""
+    media_type = _head.decode(manifest).media_type
+    return media_type if _MEDIA_TYPE.fullmatch(media_type) else DOCKER_MANIFEST
+
+
 class StoreCatalog:
     """A Catalog over a store.  Nothing is hashed before somebody asks for it: the names say the digests."""
 
@@ -257,8 +263,7 @@ class StoreCatalog:
                 return known[1]
             raw = file.read(MAX_MANIFEST_SIZE + 1)
         Manifest.parse(raw)
-        media_type = _head.decode(raw).media_type
-        document = Document(raw, media_type if _MEDIA_TYPE.fullmatch(media_type) else DOCKER_MANIFEST)
+        document = Document(raw, media_type_of(raw))
         self._documents[path] = stamp, document
         return document
 

@@ -81,6 +81,10 @@ class BoundSource:
     def __hash__(self) -> int:
         return hash((self._source, self._name))
 
+    def under(self, name: Name) -> BoundSource:
+        """The same source, to be asked under another name."""
+        return BoundSource(self._source, name)
+
     @property
     def ignores_range(self) -> bool:
         """Whether it gives all of a blob where a part was asked for."""

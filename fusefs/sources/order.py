@@ -12,8 +12,11 @@ from fusefs.sources.modelstore import LocalStore
 from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.registry.registry import RegistrySource
 from fusefs.sources.retry import Retrying
+from fusefs.sources.tree.treesource import TreeSource
+from fusefs.sources.tree.web import WebFiles
 from fusefs.values.names import BaseUrl
 from fusefs.values.voucher import Proof, registry_of
+from fusefs.values.webtree import WebTree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,8 +59,13 @@ def open_sources(
     Raises:
         SourceError: the host of `name` cannot be part of a URL.
     """
-    keys = keys or KeyRing.default()
     circuits = circuits or Circuits(settings, several=bool(settings.mirrors))
+    if isinstance(name, WebTree):
+        files = WebFiles(name.scheme, name.host, settings, circuits)
+        trees: list[tuple[Source, Proof, str]] = [(LocalStore(store), Proof.STORE, "") for store in stores]
+        trees.append((TreeSource(files), Proof.REGISTRY, registry_of(name)))
+        return _retrying(trees, settings, counters)
+    keys = keys or KeyRing.default()
     registry = RegistrySource(name.scheme, name.host, settings, keys=keys, circuits=circuits)
     sources: list[tuple[Source, Proof, str]] = [(LocalStore(store), Proof.STORE, "") for store in stores]
     brief = replace(settings, stall=min(settings.stall, MIRROR_STALL), timeout=settings.timeout / _MIRROR_SHARE)
@@ -66,6 +74,10 @@ def open_sources(
         for mirror in _mirrors(settings, name)
     ]
     sources.append((registry, Proof.REGISTRY, registry_of(name)))
+    return _retrying(sources, settings, counters)
+
+
+def _retrying(sources: Sequence[tuple[Source, Proof, str]], settings: Settings, counters: Counters) -> list[Source]:
     several = len(sources) > 1
     return [
         Retrying(source, timeout=settings.timeout, counters=counters, several=several, proof=proof, who=who)

@@ -21,7 +21,7 @@ from fusefs.daemon.statuses import gather
 from fusefs.errors import CacheError, InvalidName
 from fusefs.system.files import disk_errors
 from fusefs.upkeep.holdings import SMALL, existing, look
-from fusefs.values.names import Name
+from fusefs.values.reference import parse_model
 from fusefs.values.report import Freed, GcReport
 
 if TYPE_CHECKING:
@@ -150,6 +150,9 @@ class _Collection:
         if all(one.digest in stays or one.digest in self.gone for one in blobs):
             if not self.options.dry_run:
                 self.holdings.cache.unlink(model.name)
+                for digest in model.blobs:
+                    if digest not in stays:
+                        self.holdings.cache.tables.remove(digest)
             self.forgotten.add(model.name.short)
             self._note((model.name.short,), 0, model.last_use)
 
@@ -269,5 +272,5 @@ def mounted_from(root: Path) -> set[tuple[str, str, str, str]]:
         if not mount.cache_dir or mount.cache_dir == str(root):
             for source in mount.sources:
                 with contextlib.suppress(InvalidName):
-                    found.add(Name.parse(source).key)
+                    found.add(parse_model(source).key)
     return found

@@ -121,6 +121,8 @@ def _remove(holdings: Holdings, model: Model) -> Removed | None:
         cache.unlink(model.name)
     except CacheError:
         return None
+    for digest in mine:
+        cache.tables.remove(digest)
     for digest in model.blobs:
         holdings.owners[digest].remove(model)
     return Removed(str(model.name), model.name.short, freed, blobs, len(model.blobs) - len(mine))

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from fusefs.artifacts.manifest import Manifest
-from fusefs.artifacts.ollama import snapshot_of
+from fusefs.artifacts.snapshots import snapshot_of
 from fusefs.cache.blob.verification import total, verify
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.documents.reader import mend

@@ -202,6 +202,11 @@ class Name:
         return self.host, self.namespace.replace("/", _JOINT) or _JOINT, self.model, self.tag
 
     @property
+    def folder(self) -> tuple[str, str]:
+        """Where its files lie in a mount of several: `<model>/<tag>`."""
+        return self.model, self.tag
+
+    @property
     def repository(self) -> str:
         """`<namespace>/<model>`, as in the URLs of a registry."""
         return f"{self.namespace}/{self.model}" if self.namespace else self.model

@@ -7,6 +7,7 @@ from typing import Self, TypeAlias
 
 from fusefs.errors import InvalidName
 from fusefs.values.names import Name
+from fusefs.values.webtree import WebTree
 
 _PATH_BEGINS = ("/", ".", "~")
 _FILE = "file://"
@@ -58,6 +59,16 @@ def is_local(text: str) -> bool:
     return is_path(text) or text.startswith(_FILE)
 
 
+def parse_model(text: str) -> Name:
+    """Read the name of a model, wherever that lives.
+
+    Raises:
+        InvalidName: a part of it is wrong.
+        InvalidDigest: what follows `@` is no digest.
+    """
+    return WebTree.read(text) or Name.parse(text)
+
+
 def parse_reference(text: str) -> Reference:
     """Read a SOURCE.
 
@@ -65,4 +76,4 @@ def parse_reference(text: str) -> Reference:
         InvalidName: a part of a name is wrong, or it is no path.
         InvalidDigest: what follows `@` is no digest.
     """
-    return LocalPath.parse(text) if is_local(text) else Name.parse(text)
+    return LocalPath.parse(text) if is_local(text) else parse_model(text)

@@ -61,8 +61,8 @@ def ollama_files_of(models: Sequence[Snapshot]) -> list[File]:
 
 def _folders_of(names: Sequence[Name]) -> list[str]:
     """`<model>/<tag>` for each name, with host and namespace for those that would share it."""
-    shared = Counter(name.path[2:] for name in names)
-    folders = ["/".join(name.path if shared[name.path[2:]] > 1 else name.path[2:]) for name in names]
+    shared = Counter(name.folder for name in names)
+    folders = ["/".join(name.path if shared[name.folder] > 1 else name.folder) for name in names]
     # A model called as another one's host would lie around it; full paths all have four parts and cannot.
     taken = set(folders)
     if any(str(above) in taken for folder in taken for above in PurePosixPath(folder).parents):

@@ -27,6 +27,9 @@ OTHERS = (
     "tests/faults/test_name_server.py",
     "tests/serve/test_serve_floods.py",
     "tests/fuzz/test_atheris.py",
+    "tests/programs/test_native.py",
+    "tests/cli/test_replace.py",
+    "tests/faults/test_wire.py",
 )
 """Every other attack whose tests count what they did."""
 

@@ -48,6 +48,9 @@ AREAS = {
     "moved_cache": "another cache in the place of ours",
     "serve_floods": "serve floods",
     "atheris": "fuzzing (inputs)",
+    "native": "passthrough: killed daemons, eviction and rot under files that the kernel reads",
+    "replace": "a mount takes the place of a dead one",
+    "wire": "threads that answer the kernel fail",
 }
 """What an area is called on the page about reliability."""
 

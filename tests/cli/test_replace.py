@@ -14,6 +14,8 @@ from fusefs.daemon.background import wait_end
 from tests.cli.conftest import ORDINARY, crash
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.cli.conftest import Shell
 
 
@@ -36,7 +38,7 @@ def mnt(fusefs: Shell, model: str) -> Path:
 
 
 def test_p12_a_dead_mount_is_replaced_in_one_command_while_it_is_in_use(
-    fusefs: Shell, mnt: Path, model: str, content: dict[str, bytes]
+    fusefs: Shell, mnt: Path, model: str, content: dict[str, bytes], record_property: Callable[[str, object], None]
 ) -> None:
     with (mnt / "sub/weights.bin").open("rb", buffering=0) as old:
         crash(status(fusefs, mnt)["pid"])
@@ -50,6 +52,8 @@ def test_p12_a_dead_mount_is_replaced_in_one_command_while_it_is_in_use(
     assert mounts_at(mnt) == 1
     fusefs("umount", mnt)
     assert mounts_at(mnt) == 0
+    record_property("faults.injected", 1)
+    record_property("faults.bytes_compared", sum(map(len, content.values())))
 
 
 def test_a_live_mount_is_replaced_and_its_daemon_has_ended_then(
@@ -85,7 +89,7 @@ def test_where_nothing_is_mounted_there_is_nothing_to_replace(fusefs: Shell, mod
 
 
 def test_several_dead_mounts_one_on_top_of_the_other_are_all_replaced(
-    fusefs: Shell, mnt: Path, model: str, content: dict[str, bytes]
+    fusefs: Shell, mnt: Path, model: str, content: dict[str, bytes], record_property: Callable[[str, object], None]
 ) -> None:
     crash(status(fusefs, mnt)["pid"])
     with open("/dev/fuse", "r+b", buffering=0) as device:
@@ -99,6 +103,8 @@ def test_several_dead_mounts_one_on_top_of_the_other_are_all_replaced(
     assert mounts_at(mnt) == 1
     assert {path: (mnt / path).read_bytes() for path in content} == content
     fusefs("umount", mnt)
+    record_property("faults.injected", 2)
+    record_property("faults.bytes_compared", sum(map(len, content.values())))
 
 
 def test_p11_what_is_not_ours_is_not_replaced(fusefs: Shell, model: str) -> None:

@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fusefs.artifacts.foldermanifest import folder_manifest
 from fusefs.errors import Cancelled, ModelNotFound, NotFound, SourceError
 from fusefs.sources.modelstore import LocalStore
 from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.registry.registry import RegistrySource
 from fusefs.sources.retry import Retrying
+from fusefs.sources.tree.treesource import TreeSource
+from fusefs.sources.tree.web import WebFiles
 from fusefs.values.chunkpack import pack
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
+from fusefs.values.reference import parse_model
 from fusefs.values.settings import Settings
 from fusefs.values.voucher import NOBODY
 from tests.certificate import make_certificate
+from tests.components import nginx
 from tests.faulty_registry import FaultyRegistry, Model
 from tests.reading import FakeClock, read_blob, read_body, read_range
 
@@ -46,9 +51,29 @@ class Made:
     blob: Blob
 
 
-@pytest.fixture(params=["registry", "tls", "redirecting", "oci", "local", "retrying-registry", "retrying-local"])
+KINDS = [
+    "registry",
+    "tls",
+    "redirecting",
+    "oci",
+    "local",
+    "tree",
+    "retrying-registry",
+    "retrying-local",
+    "retrying-tree",
+]
+
+
+@pytest.fixture(params=KINDS)
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Made]:
     kind = str(request.param).removeprefix("retrying-")
+    if kind == "tree":
+        made = _tree(request.getfixturevalue("web"))
+        if request.param != kind:
+            made.source = Retrying(made.source, timeout=10, counters=Counters(), clock=FakeClock())
+        with closing(made.source):
+            yield made
+        return
     with FaultyRegistry() as storage:
         certificate = make_certificate(tmp_path) if kind == "tls" else None
         with FaultyRegistry(
@@ -70,6 +95,29 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Made]:
                 source = Retrying(source, timeout=10, counters=Counters(), clock=FakeClock())
             with closing(source):
                 yield Made(source, name, model.manifest, model.blobs["model.gguf"])
+
+
+@pytest.fixture(scope="session")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an nginx that has the file and a Metalink with its pieces, which are the chunk list."""
+    root = tmp_path_factory.mktemp("web")
+    pieces = "".join(f"<hash>{Digest.of(DATA[c.start : c.stop]).hex}</hash>" for c in _list())
+    (root / "m").mkdir()
+    (root / "m/model.gguf").write_bytes(DATA)
+    (root / "m/m.meta4").write_text(
+        f'<metalink xmlns="urn:ietf:params:xml:ns:metalink"><file name="model.gguf"><size>{len(DATA)}</size>'
+        f'<hash type="sha-256">{Digest.of(DATA).hex}</hash>'
+        f'<pieces length="{CHUNK_SIZE}" type="sha-256">{pieces}</pieces></file></metalink>'
+    )
+    with nginx(tmp_path_factory.mktemp("nginx"), f"root {root};") as address:
+        yield address
+
+
+def _tree(address: str) -> Made:
+    name = parse_model(f"http://{address}/m/")
+    blob = Blob(Digest.of(DATA), len(DATA))
+    source = TreeSource(WebFiles(name.scheme, name.host, SETTINGS))
+    return Made(source, name, folder_manifest([("model.gguf", blob)]), blob)
 
 
 def _store(root: Path, model: Model) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fusefs.cache.blob import chunkmap
+from fusefs.cache.blob import mapfile
 from fusefs.commands import COMMANDS
 from fusefs.values import chunkpack, report, trace
 from fusefs.view.manual import about
@@ -79,6 +79,6 @@ def test_the_page_about_operations_names_every_field_of_the_json() -> None:
 
 def test_the_page_about_the_cache_has_the_formats_that_are_written() -> None:
     page = text("cache-format")
-    for module in (chunkmap, chunkpack, trace):
+    for module in (mapfile, chunkpack, trace):
         magic = module._MAGIC.decode().replace("\n", r"\n").replace("\0", r"\0")
         assert magic.removesuffix(r"\n") in page, magic

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-import fusefs.cache.blob.chunkmap
-from fusefs.cache.blob.chunkmap import Lock
+import fusefs.cache.blob.mapfile
+from fusefs.cache.blob.mapfile import Lock
 from fusefs.cache.blob.verification import total, verify
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.place import Place
@@ -309,7 +309,7 @@ def _can_lock(fd: int, at: int) -> bool:
 
 def boot(patch: pytest.MonkeyPatch, number: int) -> None:
     """From here on it is this boot."""
-    patch.setattr(fusefs.cache.blob.chunkmap, "boot_id", lambda: bytes([number]) * 16)
+    patch.setattr(fusefs.cache.blob.mapfile, "boot_id", lambda: bytes([number]) * 16)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeAlias
 
 import trio
 
-import fusefs.cache.blob.chunkmap
+import fusefs.cache.blob.mapfile
 from fusefs.daemon import mounting
 from fusefs.engine.options import MountOptions, PullOptions
 from fusefs.engine.pulling import pull
@@ -210,7 +210,7 @@ def _child(job: Job) -> None:
 
 def _do(job: Job) -> None:
     if job.what in ACTS:
-        setattr(fusefs.cache.blob.chunkmap, "boot_id", lambda: bytes([job.boot]) * 16)  # noqa: B010  # as a test patches it
+        setattr(fusefs.cache.blob.mapfile, "boot_id", lambda: bytes([job.boot]) * 16)  # noqa: B010  # as a test patches it
         trio.run(ACTS[job.what].scene, Stage(job.root))
         return
     names = (Name.parse(job.name),)

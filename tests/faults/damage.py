@@ -7,7 +7,7 @@ import os
 import random
 from typing import TYPE_CHECKING, Literal, get_args
 
-from fusefs.cache.blob.chunkmap import CLAIMED, PRESENT, peek
+from fusefs.cache.blob.mapfile import CLAIMED, PRESENT, peek
 from fusefs.values.chunks import Blob
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ HARMLESS_NOW: frozenset[Damage] = frozenset(
 )
 """What is noticed in the same boot, too.  Bytes that were proved in this boot are trusted until the next."""
 
-_STATES_AT = 128  # the header of a map, see fusefs.cache.blob.chunkmap
+_STATES_AT = 128  # the header of a map, see fusefs.cache.blob.mapfile
 
 
 def apply(kind: Damage, place: Place[Path], where: int) -> None:

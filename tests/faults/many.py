@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.chunkmap import chunk_lock
+from fusefs.cache.blob.mapfile import chunk_lock
 from fusefs.cache.space.quota import Limits
 from fusefs.daemon.mounting import start
 from fusefs.engine.options import MountOptions, PullOptions

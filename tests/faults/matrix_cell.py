@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from fusefs.cache.blob.chunkmap import ABSENT, peek
+from fusefs.cache.blob.mapfile import ABSENT, peek
 from fusefs.cache.place import Place
 from fusefs.daemon import mounting
 from fusefs.engine.engine import sole_error

@@ -9,7 +9,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.chunkmap import ABSENT, peek
+from fusefs.cache.blob.mapfile import ABSENT, peek
 from fusefs.cache.place import Place
 from fusefs.daemon.control import daemon_of
 from fusefs.fuse.mountpoint import mounted_at

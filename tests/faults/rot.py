@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pytest
 import trio
 
-from fusefs.cache.blob.chunkmap import ABSENT, peek
+from fusefs.cache.blob.mapfile import ABSENT, peek
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.place import Place
 from fusefs.errors import FusefsError

@@ -17,7 +17,7 @@ import trio
 import trio.testing
 
 import fusefs.cache.blob.chunker
-import fusefs.cache.blob.chunkmap
+import fusefs.cache.blob.mapfile
 from fusefs.cache.place import Place
 from fusefs.errors import FusefsError, NotFound, SourceError
 from fusefs.system.files import pwrite_all
@@ -137,7 +137,7 @@ class Machine:
         self._place = Place(root, Digest.of(DATA))
         self._spared: set[int] = set()
         self._asked: list[list[Chunk]] = []
-        patch.setattr(fusefs.cache.blob.chunkmap, "boot_id", lambda: self._boot.to_bytes(16, "little"))
+        patch.setattr(fusefs.cache.blob.mapfile, "boot_id", lambda: self._boot.to_bytes(16, "little"))
         patch.setattr(fusefs.cache.blob.chunker, "pwrite_all", self._pwrite)
 
     async def read(self, number: int, off: int, size: int) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 import trio
 
-from fusefs.cache.blob.chunkmap import ABSENT, peek
+from fusefs.cache.blob.mapfile import ABSENT, peek
 from fusefs.cache.place import Place
 from fusefs.fuse.mountpoint import mounted_at
 from fusefs.system.steps import Step

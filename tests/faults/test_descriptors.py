@@ -21,7 +21,7 @@ import pytest
 import trio
 
 import fusefs
-from fusefs.cache.blob.chunkmap import Lock, open_locked
+from fusefs.cache.blob.mapfile import Lock, open_locked
 from fusefs.cache.blob.sealing import quarantine
 from fusefs.cache.disk import DiskCache
 from fusefs.daemon import control, dump

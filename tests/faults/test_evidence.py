@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from fusefs.cache.blob.chunkmap import ABSENT
+from fusefs.cache.blob.mapfile import ABSENT
 from fusefs.cache.blob.slotfile import SLOT
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.place import Place

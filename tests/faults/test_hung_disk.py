@@ -94,8 +94,8 @@ async def ask_everything(file_system: FileSystem, handlers: FuseOperations, name
     """All that `ls -l`, `du`, `getfattr` and `fusefs status` ask of a file."""
     inode = (await handlers.lookup(ROOT_INODE, name.encode(), _CTX)).st_ino
     attributes = await handlers.getattr(inode, _CTX)
-    await file_system.look_into(ROOT_INODE, 0)
-    assert len(list(file_system.readdir(ROOT_INODE, 0))) == 4
+    await file_system.metadata.look_into(ROOT_INODE, 0)
+    assert len(list(file_system.metadata.readdir(ROOT_INODE, 0))) == 4
     await handlers.statfs(_CTX)
     handle = (await handlers.open(inode, os.O_RDONLY, _CTX)).fh
     await handlers.release(handle)
@@ -126,7 +126,7 @@ async def test_p6_no_handler_touches_a_file_on_the_event_loop(tmp_path: Path, he
             await trio.sleep(0.3)  # for so long nobody looks again
         with disk.watched():
             said = await ask_everything(file_system, handlers, "a")
-            inode = file_system.lookup(ROOT_INODE, b"a").inode
+            inode = file_system.metadata.lookup(ROOT_INODE, b"a").inode
             handle = (await handlers.open(inode, os.O_RDONLY, _CTX)).fh
             assert bytes(await handlers.read(handle, 0, 3_000)) == DATA[:3_000]
             assert bytes(await handlers.read(handle, 0, 3_000)) == DATA[:3_000]
@@ -151,7 +151,7 @@ async def test_p6_a_disk_that_hangs_keeps_nobody_who_looks_and_no_reader_of_what
                     said = await ask_everything(file_system, handlers, "a")
                 assert said["state"] == "absent", "nothing is known of it"
                 assert disk.waiting
-                inode = file_system.lookup(ROOT_INODE, b"b").inode
+                inode = file_system.metadata.lookup(ROOT_INODE, b"b").inode
                 handle = (await handlers.open(inode, os.O_RDONLY, _CTX)).fh
                 assert bytes(await handlers.read(handle, 100, 5_000)) == OTHER[100:5_100]
                 await handlers.release(handle)
@@ -190,9 +190,11 @@ async def test_p6_one_blob_whose_files_hang_keeps_one_thread_alone(tmp_path: Pat
         with mock.patch.object(world.cache, "states", states):
             try:
                 for _ in range(10):
-                    await handlers.getattr(file_system.lookup(ROOT_INODE, b"a").inode, _CTX)
+                    await handlers.getattr(file_system.metadata.lookup(ROOT_INODE, b"a").inode, _CTX)
                 assert world.fetcher.threads.busy == 1
-                said = await handlers.getxattr(file_system.lookup(ROOT_INODE, b"b").inode, b"user.fusefs.state", _CTX)
+                said = await handlers.getxattr(
+                    file_system.metadata.lookup(ROOT_INODE, b"b").inode, b"user.fusefs.state", _CTX
+                )
                 assert said == b"absent"
             finally:
                 hung.set()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 import trio
 
-from fusefs.cache.blob.chunkmap import _CONDEMNED_AT
+from fusefs.cache.blob.mapfile import CONDEMNED_AT
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.place import Place
 from fusefs.errors import FusefsError, TransportError
@@ -183,7 +183,7 @@ async def test_p1_a_list_of_an_older_cache_is_confirmed_by_the_registry(tmp_path
     assert DiskCache.open(tmp_path).voucher(BLOB) == UNKNOWN
     async with process(tmp_path, Scene(False, "right")) as fs:
         assert await read(fs, handle_of(fs), 0, 150) == DATA[:150]
-        assert fs.getxattr(fs.tree.files[0].inode, "user.fusefs.proof") == b"registry registry"
+        assert fs.metadata.getxattr(fs.tree.files[0].inode, "user.fusefs.proof") == b"registry registry"
 
 
 async def test_p5_what_an_older_cache_holds_is_read_without_the_registry(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ async def test_p1_what_was_proved_whole_once_is_bound_and_needs_nobody(tmp_path:
     Place(tmp_path, BLOB.digest).sealed.unlink()  # evicted: its list is kept, and as good as before
     async with process(tmp_path, Scene(True, "right, no list")) as fs:
         assert await read(fs, handle_of(fs), 0, 150) == DATA[:150]
-        assert fs.getxattr(fs.tree.files[0].inode, "user.fusefs.proof") == b"bound"
+        assert fs.metadata.getxattr(fs.tree.files[0].inode, "user.fusefs.proof") == b"bound"
     assert chunks == chunk_list(DATA, CHUNK)
 
 
@@ -223,7 +223,7 @@ async def test_p1_a_list_whose_verdict_was_cut_off_by_a_crash_is_not_served_by_a
     async with process(tmp_path, liar) as fs:
         assert await read(fs, handle_of(fs), 0, 150) == LIE[:150]
     with Place(tmp_path, BLOB.digest).map.open("r+b") as file:
-        file.seek(_CONDEMNED_AT)
+        file.seek(CONDEMNED_AT)
         file.write(b"\x01")
     async with process(tmp_path, honest) as fs:
         handle = handle_of(fs)
@@ -233,7 +233,7 @@ async def test_p1_a_list_whose_verdict_was_cut_off_by_a_crash_is_not_served_by_a
 
 
 async def _sealed(fs: FileSystem) -> None:
-    await until(lambda: fs.presence(fs.tree.files[0])[1] == "sealed")
+    await until(lambda: fs.metadata.presence(fs.tree.files[0])[1] == "sealed")
 
 
 @pytest.mark.logs(VERDICT)
@@ -255,7 +255,7 @@ async def test_p1_a_sealed_blob_with_the_registrys_list_is_hashed_whole_for_a_pi
 async def test_p1_lists_registry_takes_the_registrys_word_for_a_pinned_name(tmp_path: Path) -> None:
     async with process(tmp_path, Scene(True, "right", lists="registry")) as fs:
         assert await read(fs, handle_of(fs), 0, 150) == DATA[:150]
-        assert fs.getxattr(fs.tree.files[0].inode, "user.fusefs.proof") == b"registry registry"
+        assert fs.metadata.getxattr(fs.tree.files[0].inode, "user.fusefs.proof") == b"registry registry"
 
 
 @pytest.mark.logs(VERDICT)

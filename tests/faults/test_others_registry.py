@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from fusefs.artifacts.manifest import Manifest
-from fusefs.artifacts.ollama import snapshot_of
+from fusefs.artifacts.snapshots import snapshot_of
 from fusefs.cache.disk import DiskCache
 from fusefs.engine.forecast import Forecast
 from fusefs.fetch.fetcher import Fetcher

@@ -30,6 +30,7 @@ from tests.mounts import PATIENCE, start
 from tests.world import some_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 SMALL = some_bytes(8 * CHUNK)
@@ -93,7 +94,7 @@ STEPS = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("owner", "name"), STEPS, ids=[f"{owner.__name__}.{name}" for owner, name in STEPS])
 async def test_p11_whichever_call_of_a_thread_fails_the_mount_ends_and_nobody_hangs(
-    tmp_path: Path, owner: type, name: str
+    tmp_path: Path, owner: type, name: str, record_property: Callable[[str, object], None]
 ) -> None:
     """The first call of each kind, then the second, until the program is through before its turn."""
     for turn in range(1, 60):
@@ -112,6 +113,9 @@ async def test_p11_whichever_call_of_a_thread_fails_the_mount_ends_and_nobody_ha
         assert not said or "the connection to the kernel broke" in said
         if not fault.struck:
             assert code == 0
+            counted = {"rounds": turn, "injected": turn - 1, "bytes_compared": 2 * len(SMALL), "bytes_wrong": 0}
+            for what, count in counted.items():
+                record_property(f"faults.{what}", count)
             return
     pytest.fail("the fault never failed to strike")
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fusefs.artifacts.manifest import Manifest
-from fusefs.cache.blob.chunkmap import ABSENT, CLAIMED, ChunkMap, last_use, open_locked, peek
+from fusefs.cache.blob.chunkmap import ChunkMap
+from fusefs.cache.blob.mapfile import ABSENT, CLAIMED, last_use, open_locked, peek
 from fusefs.cache.documents.links import Links
 from fusefs.cache.documents.pins import Pins
 from fusefs.sources.registry.credentials import KeyRing

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 
-from fusefs.artifacts.manifest import DOCKER_MANIFEST, MAX_LAYERS, OCI_INDEX, TITLE, Manifest, choose_from_index
-from fusefs.artifacts.ollama import OLLAMA, snapshot_of
+from fusefs.artifacts.imageindex import choose_from_index
+from fusefs.artifacts.kitfile import paths_of
+from fusefs.artifacts.manifest import DOCKER_MANIFEST, MAX_LAYERS, OCI_INDEX, TITLE, Manifest
+from fusefs.artifacts.ollama import OLLAMA
 from fusefs.artifacts.paths import MAX_COMPONENT, MAX_DEPTH, MAX_PATH, check_path
+from fusefs.artifacts.snapshots import snapshot_of
 from fusefs.errors import InvalidInput, InvalidManifest
 from fusefs.values.chunklimits import MAX_BLOB_SIZE
 from fusefs.values.digest import Digest
 from fusefs.values.names import Name
 from fusefs.vfs.layout import layout_of
 from fusefs.vfs.tree import Tree
+from tests.artifacts import FAMILIES, kitops
 from tests.fuzz.target import NUMBERS, Target
 
 _NAMES = [Name.parse(text) for text in ("a", "b", "x/a", "h:1/x/a:t")]
@@ -56,7 +60,7 @@ def manifest(data: bytes) -> None:
 def index(data: bytes) -> None:
     """One digest, or none, or an error; and what is an index is no manifest."""
     try:
-        chosen = choose_from_index(data)
+        chosen = choose_from_index(data, "amd64")
     except InvalidManifest:
         return
     if chosen is None:
@@ -67,6 +71,13 @@ def index(data: bytes) -> None:
     except InvalidManifest:
         return
     raise AssertionError("an index that is a manifest")
+
+
+def kitfile(data: bytes) -> None:
+    """Paths by digest, and none of what is no Kitfile."""
+    for digest, path in paths_of(data).items():
+        assert isinstance(digest, str)
+        assert path
 
 
 def layer_name(data: bytes) -> None:
@@ -101,6 +112,10 @@ def _manifest_seeds() -> list[bytes]:
     return [json.dumps(document).encode() for document in documents]
 
 
+def _family_seeds() -> list[bytes]:
+    return [family().manifest for family in FAMILIES.values()]
+
+
 def _index_seeds() -> list[bytes]:
     one = layer(DOCKER_MANIFEST, 1, platform={"os": "linux", "architecture": "amd64"})
     return [json.dumps({"mediaType": OCI_INDEX, "manifests": some}).encode() for some in ([one], [one, one], [])]
@@ -127,7 +142,8 @@ _REFUSED = (
 _LAYER_NAMES = (b"model.gguf", b"a/b/c", "\u00e9/\u2026".encode(), b"x/" * 63 + b"x", *_REFUSED)
 
 TARGETS = (
-    Target("manifest", manifest, _manifest_seeds, _WORDS),
+    Target("manifest", manifest, lambda: [*_manifest_seeds(), *_family_seeds()], _WORDS),
+    Target("kitfile", kitfile, lambda: [kitops().blobs[0]], (b'"layerInfo":', b'"digest":', b'"path":', b'"parts":')),
     Target("index", index, _index_seeds, _WORDS),
     Target("layer-name", layer_name, lambda: _LAYER_NAMES, _PATHS, 5000),
 )

@@ -19,14 +19,21 @@ _MOST_OPEN = 6
 
 
 class Reader:
-    """One program."""
+    """One program.
+
+    Attributes:
+        opens: files that it opened.
+        compared: bytes.
+        wrong: what went wrong, for a person.
+        wrong_bytes: bytes of answers that were not right.
+    """
 
     def __init__(self, mount: Path, plain: Path, seed: int) -> None:
         self._random = random.Random(seed)
         self._mount = mount
         self._right = {path.name: path.read_bytes() for path in plain.iterdir()}
         self._open: list[tuple[str, int, mmap.mmap | None]] = []
-        self.opens = self.compared = 0
+        self.opens = self.compared = self.wrong_bytes = 0
         self.wrong: list[str] = []
 
     def step(self) -> None:
@@ -56,6 +63,7 @@ class Reader:
         self.compared += len(got)
         if got != right[off : off + size]:
             self.wrong.append(f"{name}: wrong bytes at {off}, {size} of them")
+            self.wrong_bytes += size
 
     def _close(self, one: tuple[str, int, mmap.mmap | None]) -> None:
         _, fd, mapped = one
@@ -76,7 +84,8 @@ def main() -> None:
     for _ in range(int(opens)):
         reader.step()
     reader.end()
-    print(json.dumps({"wrong": reader.wrong[:5], "opens": reader.opens, "compared": reader.compared}))
+    counted = {"opens": reader.opens, "compared": reader.compared, "wrong_bytes": reader.wrong_bytes}
+    print(json.dumps({"wrong": reader.wrong[:5], **counted}))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from tests.patience import eventually
 from tests.programs.world import REPOSITORY, Mounted, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.programs.world import World
 
@@ -163,7 +163,7 @@ def unwatched(world: World, name: str, *options: str, cache: Path) -> Iterator[M
 
 @pytest.mark.slow
 def test_p12_llama_cpp_goes_on_answering_when_the_daemon_is_killed(
-    world: World, server: str, models: Path, cache: Path
+    world: World, server: str, models: Path, cache: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """Also when its pages have left memory since, room is made in the cache, and the path has come back."""
     plain = models / "llama" / "model.gguf"
@@ -191,6 +191,8 @@ def test_p12_llama_cpp_goes_on_answering_when_the_daemon_is_killed(
         assert reader.answer() == first, "the old handle lives on beside the new mount"
         world.fusefs("umount", mounted.path)
         assert reader.answer() == first
+    for name, count in (("rounds", 5), ("injected", 1), ("bytes_compared", plain.stat().st_size), ("bytes_wrong", 0)):
+        record_property(f"faults.{name}", count)
 
 
 @pytest.mark.slow
@@ -208,7 +210,7 @@ def test_p12_is_not_promised_without_passthrough(world: World, server: str, cach
 
 
 def test_p12_pages_that_nobody_has_touched_are_right_after_the_daemon_has_died(
-    world: World, server: str, models: Path, cache: Path
+    world: World, server: str, models: Path, cache: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """The file is closed, only its mapping is left: the mount's daemon counts nobody, the kernel does."""
     plain = (models / "llama" / "model.gguf").read_bytes()
@@ -224,6 +226,8 @@ def test_p12_pages_that_nobody_has_touched_are_right_after_the_daemon_has_died(
         world.fusefs("umount", mounted.path)
         world.fusefs("gc", "--cache-size", "1MiB", "--cache-dir", cache, code=1)
         assert mapped.read() == plain
+        record_property("faults.injected", 1)
+        record_property("faults.bytes_compared", len(plain))
         mapped.close()
         world.fusefs("gc", "--cache-size", "1MiB", "--cache-dir", cache)
 
@@ -323,7 +327,7 @@ def test_where_it_is_on_status_says_what_it_does_not_count(world: World, server:
 
 
 def test_p2_rot_that_is_found_under_open_files_is_an_error_to_others_until_it_can_be_mended(
-    world: World, server: str, models: Path, cache: Path
+    world: World, server: str, models: Path, cache: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """The file stays as it is for who has it open; nobody else is given bytes that are known to be wrong."""
     plain = (models / "llama" / "model.gguf").read_bytes()
@@ -341,6 +345,8 @@ def test_p2_rot_that_is_found_under_open_files_is_an_error_to_others_until_it_ca
             assert os.pread(first.fileno(), 10, 0) == plain[:10]
         assert path.read_bytes() == plain, "answered by the daemon now, which fetches what has rotten"
         eventually("it is mended", lambda: bool(path.read_bytes()) and sealed.exists() and sealed.read_bytes() == plain)
+    record_property("faults.injected", 1)
+    record_property("faults.bytes_compared", len(plain))
 
 
 def test_p11_umount_ends_a_mount_whose_files_are_open_natively_and_they_live_on(
@@ -359,7 +365,9 @@ def test_p11_umount_ends_a_mount_whose_files_are_open_natively_and_they_live_on(
 
 
 @pytest.mark.slow
-def test_p12_ten_thousand_opens_amid_sealing_and_eviction_never_fail(world: World, tmp_path: Path) -> None:
+def test_p12_ten_thousand_opens_amid_sealing_and_eviction_never_fail(
+    world: World, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """The cache has room for half of the files: each is fetched, sealed, lent, evicted and fetched again."""
     plain = tmp_path / "models" / "many"
     plain.mkdir(parents=True)
@@ -387,6 +395,8 @@ def test_p12_ten_thousand_opens_amid_sealing_and_eviction_never_fail(world: Worl
         found = [json.loads(reader.communicate()[0]) for reader in readers]
         counters = mounted.status()["counters"]
         world.fusefs("umount", mounted.path)
+    for name, count in (("rounds", "opens"), ("bytes_compared", "compared"), ("bytes_wrong", "wrong_bytes")):
+        record_property(f"faults.{name}", sum(one[count] for one in found))
     assert [one["wrong"] for one in found] == [[]] * 8
     assert sum(one["opens"] for one in found) == 10_000
     assert 1000 < counters["opens_native"] < 9_900, "both kinds were opened, or it was hardly a trial"

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fusefs.artifacts.manifest import MAX_MANIFEST_SIZE, Manifest, choose_from_index
+from fusefs.artifacts.imageindex import is_index
+from fusefs.artifacts.manifest import MAX_MANIFEST_SIZE, Manifest
 from fusefs.errors import FusefsError, InvalidInput
 from fusefs.formats.header import MAX_HEADER, read_header
 from fusefs.serve.byteranges import requested_range
@@ -52,7 +53,7 @@ WORST: dict[str, tuple[Callable[[bytes], object], bytes, int]] = {
     "manifest, fewer layers": (Manifest.parse, filled(b'{"layers":[', b'{"digest":"%b"},' % (b"a" * 60)), 90),
     "manifest, annotations": (Manifest.parse, filled(b'{"layers":[{"digest":"","annotations":{', b'"a":"",'), 8),
     "manifest, unknown": (Manifest.parse, filled(b'{"x":[', b"[],"), 8),
-    "index, entries": (choose_from_index, filled(b'{"manifests":[', b'{"digest":""},'), 8),
+    "index, entries": (is_index, filled(b'{"manifests":[', b'{"digest":""},'), 8),
     "chunksums, a word": (lambda raw: ChunkList.parse(5000, raw), b"a" * (8 * MIB), 2),
     "chunksums, short words": (lambda raw: ChunkList.parse(5000, raw), b"a " * (4 * MIB), 12),
     "packed list, count": (lambda raw: unpack(raw, 5000), lists(HUGE), 1),

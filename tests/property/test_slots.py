@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import fusefs.cache.blob.chunkmap
-from fusefs.cache.blob.chunkmap import ABSENT, PRESENT
+import fusefs.cache.blob.mapfile
+from fusefs.cache.blob.mapfile import ABSENT, PRESENT
 from fusefs.cache.blob.sealing import seal
 from fusefs.cache.blob.slotfile import SlotFile
 from fusefs.cache.disk import DiskCache
@@ -134,7 +134,7 @@ class Blob:
     def _open(self) -> None:
         boot = bytes([self._boot]) * 16
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(fusefs.cache.blob.chunkmap, "boot_id", lambda: boot)
+            patch.setattr(fusefs.cache.blob.mapfile, "boot_id", lambda: boot)
             for _ in range(2):
                 self._chunkers.append(DiskCache.open(self.root).chunker(blob_of(DATA), CHUNKS))
 

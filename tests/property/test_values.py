@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fusefs.artifacts.manifest import Manifest, choose_from_index
+from fusefs.artifacts.imageindex import choose_from_index
+from fusefs.artifacts.manifest import Manifest
 from fusefs.errors import FusefsError, InvalidChunk, InvalidChunkList, InvalidManifest
 from fusefs.values.chunks import Chunk, ChunkList
 from fusefs.values.digest import Digest
@@ -184,7 +186,7 @@ def test_any_words_as_chunksums_give_a_list_or_an_error_of_ours(words: list[str]
 
 @given(st.binary(max_size=300))
 def test_any_bytes_as_a_manifest_give_one_or_an_error_of_ours(raw: bytes) -> None:
-    for parse in (Manifest.parse, choose_from_index):
+    for parse in (Manifest.parse, partial(choose_from_index, architecture="amd64")):
         try:
             parse(raw)
         except InvalidManifest:

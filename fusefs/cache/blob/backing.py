@@ -26,7 +26,7 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.chunkmap import PRESENT, Lock, chunk_lock, condemned, note_use, open_locked, peek
+from fusefs.cache.blob.mapfile import PRESENT, Lock, chunk_lock, condemned, note_use, open_locked, peek
 from fusefs.cache.blob.native import is_native, set_native
 from fusefs.system import locks
 from fusefs.system.leases import end_lease, try_lease

@@ -15,7 +15,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.chunkmap import PRESENT, peek
+from fusefs.cache.blob.mapfile import PRESENT, peek
 from fusefs.cache.blob.opening import open_chunker, pinned_list, pinned_voucher
 from fusefs.cache.blob.setup import BlobSetup
 from fusefs.cache.place import HeldPlace, Place

@@ -28,12 +28,12 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT
 from fusefs.cache.blob.direct import DirectFile
+from fusefs.cache.blob.mapfile import ABSENT, ARRIVED, CLAIMED, PRESENT
 from fusefs.cache.blob.prefix import PrefixHash
 from fusefs.cache.blob.readback import ReadBack
 from fusefs.cache.blob.stored import StoredBlob
-from fusefs.errors import CacheError, CacheFull, DigestMismatch, NoEvidence, SizeMismatch, UnexpectedEnd
+from fusefs.errors import CacheFull, DigestMismatch, NoEvidence, SizeMismatch, Superseded, UnexpectedEnd
 from fusefs.system.files import PIECE, disk_error, disk_errors, holds, pwrite_all, read_exactly
 from fusefs.system.steps import step
 from fusefs.values.digest import Digest
@@ -136,11 +136,12 @@ class Chunker(StoredBlob):
             DigestMismatch, UnexpectedEnd: the chunk stays absent.
             NoEvidence: so it does: its list decides, and has no digest of it, and the source proves nothing.
             CacheFull: it fits neither the buffer nor the disk.
+            Superseded: another process has bound another list to the marks.
         """
         chunk = self.chunks[index]
         if not self.chunks.complete and not self.map.speaks_of(self.chunks):
             # What is marked there counts as proved by a digest, which is not known here.
-            raise CacheError(f"{self.place.map}: another process has bound a chunk list to it; the blob is opened anew")
+            raise Superseded(f"{self.place.map}: another process has bound a chunk list to it")
         if self.chunks.voucher is not None and prove is None and self.listed and self.chunks.known(index) is None:
             raise self._no_evidence(chunk)  # before a byte of it is received: it could not be kept
         if chunk.size > buffer.size:

@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fusefs.cache.blob.chunker import Chunker
-from fusefs.cache.blob.chunkmap import ABSENT, CLAIMED, ChunkMap, Lock, condemned, open_locked
+from fusefs.cache.blob.chunkmap import ChunkMap
 from fusefs.cache.blob.data import open_data, open_regular
+from fusefs.cache.blob.mapfile import ABSENT, CLAIMED, Lock, condemned, in_use_otherwise, open_locked
 from fusefs.cache.blob.mapped import read_mapped
 from fusefs.cache.blob.sealing import put_aside
 from fusefs.cache.blob.slotfile import SlotFile
@@ -100,7 +101,7 @@ def _open(setup: BlobSetup, map_fd: int, *, doubt: bool) -> Chunker:
     try:
         with disk_errors(place.folder):
             _look_for_verdict(place, blob, map_fd)
-            if ChunkMap.in_use_otherwise(map_fd, blob, chunks):
+            if in_use_otherwise(map_fd, blob, chunks):
                 # What that list lets through would be written over what this one has proved: not into one file.
                 with contextlib.suppress(FileNotFoundError):
                     unlink_at(place.data)

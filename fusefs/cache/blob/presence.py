@@ -19,7 +19,7 @@ EXACT = 4096
 """Chunks; as many as a list of small ones may have."""
 
 _ON_DISK = bytes([0, 1, 1, 1]) + bytes(252)
-"""1 for each state of `fusefs.cache.blob.chunkmap` that stands for bytes on disk."""
+"""1 for each state of `fusefs.cache.blob.mapfile` that stands for bytes on disk."""
 
 
 def ranges_on_disk(size: int, starts: Starts, states: bytes) -> list[tuple[int, int]]:

@@ -13,16 +13,15 @@ A crash at any point leaves either `data` or the final name, and the map; nothin
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 from typing import TYPE_CHECKING
 
 from fusefs.cache.blob.backing import Repair, repair_of
-from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, Lock
+from fusefs.cache.blob.mapfile import ABSENT, ARRIVED, CLAIMED, PRESENT, Lock
 from fusefs.cache.blob.native import set_native
 from fusefs.cache.blob.standstill import standstill
-from fusefs.errors import BlobQuarantined, DigestMismatch, InvalidChunkList
+from fusefs.errors import BlobQuarantined, DigestMismatch, InvalidChunkList, Superseded
 from fusefs.system.features import REFUSED
 from fusefs.system.files import disk_errors, holds, make_folder, read_plain, sync_folder, write_atomically
 from fusefs.system.spot import open_at, remove_tree_at, rename_at, stat_at, unlink_at
@@ -48,6 +47,7 @@ def seal(chunker: Chunker) -> bool:
     Raises:
         BlobQuarantined: the chunk list lied.
         DigestMismatch: a blob without a list is not what its digest says; everything of it was dropped.
+        Superseded: another process has put other files in the place of those that are open.
         CacheFull, CacheError: the disk does not let us.
     """
     with disk_errors(chunker.place.map), chunker.seal_lock, chunker.map.locked(Lock.SEAL):
@@ -153,7 +153,7 @@ def reopen(chunker: Chunker) -> None:
 def _sealed_by_another(chunker: Chunker) -> bool:
     """True when another process has sealed this very file meanwhile."""
     place = chunker.place
-    if not _has_final_name(chunker):
+    if not _lies_at(chunker, place.sealed):
         return False
     try:
         if not chunker.chunks.complete or chunker.by_whole:
@@ -169,9 +169,10 @@ def _sealed_by_another(chunker: Chunker) -> bool:
     return True
 
 
-def _has_final_name(chunker: Chunker) -> bool:
+def _lies_at(chunker: Chunker, path: Spot) -> bool:
+    """Whether the file that is open is the one at `path`."""
     with contextlib.suppress(OSError):
-        return os.path.samestat(os.fstat(chunker.fd), stat_at(chunker.place.sealed))
+        return os.path.samestat(os.fstat(chunker.fd), stat_at(path))
     return False
 
 
@@ -274,6 +275,8 @@ def _finish(chunker: Chunker, known: tuple[int, ...]) -> bool:
         chunks.slots.forget()
         return False
     with chunker.map.locked(Lock.CHANGE):
+        if not chunker.sealed and not _lies_at(chunker, place.sealed) and not _lies_at(chunker, place.data):
+            raise Superseded(f"{place.data}: another process has replaced the data of this blob")
         if not chunks.complete:
             # Of the bytes that were hashed, and not out of the slots: rot there would be bound for ever.
             digests = chunks.slots.all_seen(len(chunks))
@@ -288,11 +291,9 @@ def _finish(chunker: Chunker, known: tuple[int, ...]) -> bool:
                 chunker.map.mark_all(PRESENT)
             _pin_bound(chunker, chunks)
         chunker.bound(chunks)
-        if not chunker.sealed and _has_final_name(chunker):
+        if not chunker.sealed and _lies_at(chunker, place.sealed):
             chunker.became_sealed()  # by another process, whose list is not there to be followed
         if not chunker.sealed:
-            if not os.path.samestat(os.fstat(chunker.fd), stat_at(place.data)):
-                raise OSError(errno.ESTALE, "somebody has replaced the data of this blob")
             with step("data read-only"), REFUSED:
                 os.fchmod(chunker.fd, 0o400)
             with step("data sealed"):

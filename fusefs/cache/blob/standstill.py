@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.chunkmap import chunk_lock
+from fusefs.cache.blob.mapfile import chunk_lock
 from fusefs.system import locks
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.chunkmap import ARRIVED, CLAIMED, PRESENT, SERVED
+from fusefs.cache.blob.mapfile import ARRIVED, CLAIMED, PRESENT, SERVED
 from fusefs.values.voucher import BOUND
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.chunkmap import CLAIMED, SERVED
+from fusefs.cache.blob.mapfile import CLAIMED, SERVED
 from fusefs.cache.blob.presence import bytes_on_disk
 from fusefs.cache.blob.state import PROVED, BlobState
 from fusefs.cache.blob.usage import Usage

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.chunkmap import ABSENT, doubt, peek
+from fusefs.cache.blob.mapfile import ABSENT, doubt, peek
 from fusefs.cache.blob.sealing import unseal
 from fusefs.errors import InvalidChunkList
 from fusefs.system.files import disk_errors, hexdigest_of, read_plain, remove_foreign

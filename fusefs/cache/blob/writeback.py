@@ -14,7 +14,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.chunkmap import SERVED, chunk_lock
+from fusefs.cache.blob.mapfile import SERVED, chunk_lock
 from fusefs.cache.blob.sealing import unseal
 from fusefs.errors import CacheFull
 from fusefs.system import locks

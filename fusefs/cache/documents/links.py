@@ -31,6 +31,7 @@ from fusefs.system.steps import step
 from fusefs.values.digest import Digest
 from fusefs.values.filenames import part_of, portable
 from fusefs.values.names import Name
+from fusefs.values.webtree import WebTree, name_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,7 +69,7 @@ class Links:
         Raises:
             InvalidName: otherwise.
         """
-        return Name.parse_qualified(text)
+        return WebTree.read(text) or Name.parse_qualified(text)
 
     def read(self, name: Name) -> bytes:
         """The manifest's bytes.
@@ -160,7 +161,7 @@ class Links:
         """Every link, in order; files whose path is no name are passed over."""
         for parts in sorted({tuple(map(part_of, parts)) for parts in self._below(self.root, _PARTS)}):
             with contextlib.suppress(InvalidName):
-                yield Name.from_path(*parts)
+                yield name_at(*parts)
 
     def _below(self, folder: Where, depth: int) -> list[tuple[str, ...]]:
         """The parts of every path that is `depth` names long; links are not followed.

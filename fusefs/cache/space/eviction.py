@@ -32,7 +32,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fusefs.cache.blob.backing import alone, is_read_past_us
-from fusefs.cache.blob.chunkmap import ABSENT, CLAIMED, PRESENT, Lock, chunk_lock, last_use, open_locked
+from fusefs.cache.blob.mapfile import ABSENT, CLAIMED, PRESENT, Lock, chunk_lock, last_use, open_locked
 from fusefs.cache.blob.native import set_native
 from fusefs.cache.blob.sealing import reopen
 from fusefs.cache.blob.usage import order

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fusefs.cache.blob.backing import is_read_past_us
-from fusefs.cache.blob.chunkmap import ABSENT, Lock
+from fusefs.cache.blob.mapfile import ABSENT, Lock
 from fusefs.cache.blob.presence import bytes_on_disk
 from fusefs.cache.space.eviction import has_holes
 from fusefs.system import locks

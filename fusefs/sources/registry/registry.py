@@ -12,7 +12,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusefs.artifacts.manifest import ACCEPT, MAX_MANIFEST_SIZE, choose_from_index
+from fusefs.artifacts.imageindex import check_media_type
+from fusefs.artifacts.manifest import ACCEPT, MAX_MANIFEST_SIZE
 from fusefs.errors import (
     DigestMismatch,
     InvalidManifest,
@@ -30,7 +31,6 @@ from fusefs.sources.rangebody import RangeBody
 from fusefs.sources.registry.auth import Authenticator
 from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.registry.lists import RegistryLists
-from fusefs.sources.registry.mediatype import check_media_type
 from fusefs.sources.registry.responses import check_document, check_encoding, check_status, error_of, given_range
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
@@ -126,14 +126,8 @@ class RegistrySource:
         self._lock = threading.Lock()
 
     def manifest(self, name: Name) -> bytes:
-        """See `Source.manifest`.  An index of exactly one manifest is followed, unless the name pins a digest."""
-        raw = self._manifest(name, name.digest)
-        inner = choose_from_index(raw)
-        if inner is None:
-            return raw
-        if name.digest is not None:
-            raise InvalidManifest(f"{name.digest} is an index; name its manifest instead: @{inner}")
-        return self._manifest(name, inner, blobs=False)
+        """See `Source.manifest`."""
+        return self._manifest(name, name.digest)
 
     def chunk_list(self, name: Name, blob: Blob) -> ChunkList | None:
         """See `Source.chunk_list`."""
@@ -256,10 +250,10 @@ class RegistrySource:
             response.discard()
         raise AssertionError("the last turn returns or raises")
 
-    def _manifest(self, name: Name, digest: Digest | None, *, blobs: bool = True) -> bytes:
+    def _manifest(self, name: Name, digest: Digest | None) -> bytes:
         repository = f"/v2/{name.repository}"
         paths = [f"{repository}/manifests/{digest or name.tag}"]
-        if digest is not None and blobs:  # where Ollama's registry has it; others have it among the manifests
+        if digest is not None:  # where Ollama's registry has it; others have it among the manifests
             paths.insert(0 if name.host == DEFAULT_HOST else 1, f"{repository}/blobs/{digest}")
         try:
             raw = self._first(name, paths)
@@ -281,7 +275,9 @@ class RegistrySource:
                 check_encoding(response)
                 body = response.read(MAX_MANIFEST_SIZE + 1)
                 check_document(response, body, "the manifest")
-                check_media_type(response, body)
+                if len(body) > MAX_MANIFEST_SIZE:
+                    raise InvalidManifest(f"invalid manifest: at most {MAX_MANIFEST_SIZE} bytes are accepted")
+                check_media_type(body, response.headers.get("Content-Type", ""))
                 return body
             finally:
                 response.close()

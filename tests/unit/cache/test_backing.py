@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.cache.blob.chunkmap import ABSENT, Lock
+from fusefs.cache.blob.mapfile import ABSENT, Lock
 from fusefs.cache.blob.native import is_native
 from fusefs.cache.blob.sealing import seal, unseal
 from fusefs.cache.blob.verification import verify

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fusefs.cache.blob.chunkmap import PRESENT
+from fusefs.cache.blob.mapfile import PRESENT
 from fusefs.cache.blob.sealing import seal
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.guard import FOLDERS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.chunkmap import _STATES_AT, PRESENT
+from fusefs.cache.blob.mapfile import PRESENT, STATES_AT
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.place import Place
 from fusefs.fetch.blobfetch import BlobFetch
@@ -28,7 +28,7 @@ def test_p6_a_partial_blob_of_a_million_chunks_is_looked_at_without_its_list(tmp
     chunks = ChunkList.from_packed(blob.size, range(0, blob.size, MIB), bytes(32 * COUNT))
     cache.chunker(blob, chunks, BOUND).close()
     with open(Place(tmp_path, blob.digest).map, "r+b") as file:
-        file.seek(_STATES_AT + 7)
+        file.seek(STATES_AT + 7)
         file.write(bytes([PRESENT]) * 3)
     fetch = BlobFetch(blob, DiskCache.open(tmp_path), SETTINGS, lambda _: None)
     fetch.sight.look()

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
 
+from fusefs.cache.blob.sealing import seal
 from fusefs.cache.disk import DiskCache
 from fusefs.errors import BlobQuarantined, ReadTimeout, SourceError
+from fusefs.fetch import bulk, proving
 from fusefs.fetch.flight import Priority
 from fusefs.system import cores
 from tests.chunkers import blob_of, corrupt, fill, opened, place_of, reboot
-from tests.fake_source import FakeSource, chunk_list, fail
+from tests.fake_source import FakeSource, chunk_list, fail, flip
 from tests.world import quiet, running, some_bytes, until
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from fusefs.cache.blob.chunker import Chunker
 
 DATA = some_bytes(10_500)
 
@@ -251,3 +256,104 @@ async def test_the_running_hash_follows_a_pull_whatever_runs_beside_it(
         assert chunker is not None
         await until(lambda: chunker.prefix.index >= 4)
         assert not chunker.complete
+
+
+@pytest.mark.logs("does not match its digest")
+async def test_p4_what_has_come_wrong_as_a_whole_is_fetched_again(tmp_path: Path) -> None:
+    """The sources change places, so the accident may happen to each of them."""
+    source = FakeSource()
+    source.faults += [flip, None, None]
+    async with running(tmp_path, DATA, source=source, listed=False) as world:
+        await world.read(0, len(DATA))
+        assert source.bytes_asked == 2 * len(DATA)
+
+
+@pytest.mark.parametrize("ignores_range", [False, True], ids=["ranges", "one stream"])
+async def test_what_comes_as_a_whole_for_a_reader_that_is_gone_comes_no_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ignores_range: bool
+) -> None:
+    """As long as another one waits for it, all of it comes; the next one who wants it has the rest."""
+    monkeypatch.setattr(bulk, "_ALL_AHEAD", 6_000)  # more is asked for as these arrive
+    source = FakeSource()
+    source.ignores_range = ignores_range
+    async with running(tmp_path, DATA, source=source, listed=False, timeout=60.0, span_size=1000) as world:
+        source.gate.clear()
+        async with trio.open_nursery() as nursery:
+            killed = [trio.CancelScope(), trio.CancelScope()]
+
+            async def reader(scope: trio.CancelScope) -> None:
+                with scope:
+                    await world.file.read(0, 10)
+
+            for scope in killed:
+                nursery.start_soon(reader, scope)
+            await until(lambda: len(source.asked) > 0 and not world.fetcher.threads.busy)
+            killed[0].cancel()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert len(world.fetch.flights) == 6, "somebody waits for it still"
+            killed[1].cancel()
+            await until(lambda: killed[1].cancelled_caught)
+            assert all(flight.started for flight in world.fetch.flights.values()), "what has not begun does not begin"
+            begun = len(world.fetch.flights)
+        source.gate.set()
+        await until(lambda: not world.fetch.flights)
+        await quiet(world)
+        assert world.file.present <= 1000 * begun < len(DATA)
+        assert world.file.state == "partial" or not world.file.present
+        asked = len(source.asked)
+        await world.read(0, len(DATA))
+        await world.sealed()
+        assert not ignores_range or len(source.asked) <= asked + 4, "the stream takes along what passes, as ever"
+
+
+@pytest.mark.logs("does not match its digest")
+@pytest.mark.parametrize("another", [False, True], ids=["nobody", "another"])
+async def test_what_is_found_wrong_when_its_reader_is_gone_is_fetched_again_for_another_one_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, another: bool
+) -> None:
+    source = FakeSource()
+    source.faults.append(flip)
+    begun, held = threading.Event(), threading.Event()
+
+    def held_up(chunker: Chunker) -> bool:
+        begun.set()
+        held.wait()
+        return seal(chunker)
+
+    monkeypatch.setattr(proving, "seal", held_up)
+    async with running(tmp_path, DATA, source=source, listed=False, timeout=60.0) as world:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.file.read, 0, 10)
+            await until(begun.is_set)
+            nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            if another:
+                nursery.start_soon(world.read, 0, len(DATA))
+                await trio.testing.wait_all_tasks_blocked()
+            held.set()
+        await quiet(world)
+        assert source.bytes_asked == (2 if another else 1) * len(DATA)
+        await world.read(0, len(DATA))
+        assert source.bytes_asked == 2 * len(DATA)
+
+
+async def test_a_reader_who_comes_as_another_one_is_killed_has_all_of_a_blob_without_a_list(tmp_path: Path) -> None:
+    """What was dropped with the dead is wanted again at once, by him, and what a worker is about to give up, too."""
+    async with running(tmp_path, DATA, listed=False, timeout=60.0, span_size=1000) as world:
+        world.source.gate.clear()
+        async with trio.open_nursery() as nursery:
+            killed = trio.CancelScope()
+
+            async def one_after_the_other() -> None:
+                with killed:
+                    await world.file.read(0, 10)
+                await world.read(0, len(DATA))  # in the same moment
+
+            nursery.start_soon(one_after_the_other)
+            await until(lambda: len(world.source.asked) > 0 and not world.fetcher.threads.busy)
+            killed.cancel()
+            await until(lambda: killed.cancelled_caught)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(world.fetch.flights) == 11
+            world.source.gate.set()
+        await world.sealed()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.cache.blob.chunkmap import PRESENT
+from fusefs.cache.blob.mapfile import PRESENT
 from fusefs.cache.memory.buffer import Buffer
 from fusefs.errors import (
     CacheError,

@@ -64,7 +64,7 @@ async def test_p2_there_is_no_await_from_an_answer_to_its_reply(tmp_path: Path, 
         tree = Tree([File("blob", Slice.whole(world.blob), 0)])
         file_system = FileSystem(tree, lambda _: world.file, Counters(), look=world.fetcher.look)
         handlers = FuseOperations(file_system)
-        handle = file_system.open(file_system.lookup(ROOT_INODE, b"blob").inode, 0)
+        handle = file_system.open(file_system.metadata.lookup(ROOT_INODE, b"blob").inode, 0)
         if sealed:
             await world.read(0, len(DATA))
             await world.sealed()

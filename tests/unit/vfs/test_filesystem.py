@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 
 import pytest
 import trio
@@ -11,16 +10,12 @@ import trio
 from fusefs.errors import (
     IsAFolder,
     NoSuchAttribute,
-    NoSuchEntry,
-    NoSuchNamespace,
-    NotAFolder,
     ReadOnly,
     TransportError,
     UnexpectedEnd,
 )
 from fusefs.values import metrics
 from fusefs.values.counters import Counters
-from fusefs.values.digest import Digest
 from fusefs.values.snapshot import File, Slice
 from fusefs.vfs.filesystem import FileSystem
 from fusefs.vfs.tree import ROOT_INODE, Tree
@@ -37,49 +32,8 @@ def _counted(contents: dict[str, bytes | FakeBlobFile]) -> tuple[FileSystem, Cou
 def _inode(file_system: FileSystem, path: str) -> int:
     inode = ROOT_INODE
     for part in path.split("/"):
-        inode = file_system.lookup(inode, part.encode()).inode
+        inode = file_system.metadata.lookup(inode, part.encode()).inode
     return inode
-
-
-def test_lookup_walks_down_and_up() -> None:
-    fs = file_system_of({"a/b/c": b"x"})
-    folder = _inode(fs, "a/b")
-    assert fs.lookup(folder, b"..").inode == _inode(fs, "a")
-    assert fs.lookup(folder, b".").inode == folder
-    assert fs.lookup(ROOT_INODE, b"..").inode == ROOT_INODE
-    with pytest.raises(NoSuchEntry):
-        fs.lookup(folder, b"d")
-    with pytest.raises(NotAFolder):
-        fs.lookup(_inode(fs, "a/b/c"), b"d")
-    with pytest.raises(NoSuchEntry):
-        fs.lookup(ROOT_INODE, b"\xff")
-
-
-def test_attributes_of_files_and_folders() -> None:
-    fs = file_system_of({"a/b": FakeBlobFile(DATA, present=513, state="partial"), "c": b"12"})
-    model = fs.getattr(_inode(fs, "a/b"))
-    assert (model.size, model.blocks, model.mode) == (len(DATA), 2, stat.S_IFREG | 0o644)
-    assert fs.getattr(_inode(fs, "c")).blocks == 1
-    folder = fs.getattr(ROOT_INODE)
-    assert (folder.mode, folder.links, folder.size) == (stat.S_IFDIR | 0o755, 3, 0)
-
-
-def test_only_what_is_sealed_is_valid_for_ever() -> None:
-    for state in ("absent", "partial", "quarantined", "unproved"):
-        fs = file_system_of({"x": FakeBlobFile(DATA, present=len(DATA), state=state)})
-        assert fs.getattr(_inode(fs, "x")).valid_for == 1.0
-    fs = file_system_of({"x": FakeBlobFile(DATA)})
-    assert fs.getattr(_inode(fs, "x")).valid_for > 86400
-
-
-def test_readdir_offsets_are_stable_and_can_be_resumed_anywhere() -> None:
-    fs = file_system_of({f"{number:03}": b"" for number in range(50)})
-    everything = list(fs.readdir(ROOT_INODE, 0))
-    assert [name for name, _, _ in everything] == [b".", b"..", *(b"%03d" % number for number in range(50))]
-    for position in range(len(everything)):
-        assert list(fs.readdir(ROOT_INODE, position)) == everything[position:]
-        assert everything[position][2] == position + 1
-    assert list(fs.readdir(ROOT_INODE, 1000)) == []
 
 
 def test_open_for_anything_but_reading_is_refused() -> None:
@@ -153,48 +107,6 @@ async def test_p2_a_short_answer_is_an_error() -> None:
         await fs.read(_inode(fs, "x"), 5, 10)
 
 
-def test_statfs_counts_bytes_and_inodes() -> None:
-    fs = file_system_of({"a/x": FakeBlobFile(DATA), "y": b"z" * 10_000})
-    assert (fs.statfs().blocks, fs.statfs().files) == (-(-(len(DATA) + 10_000) // 4096), 4)
-
-
-def test_access() -> None:
-    fs = file_system_of({"a/x": b"x"})
-    assert fs.access(_inode(fs, "a/x"), os.R_OK)
-    assert not fs.access(_inode(fs, "a/x"), os.X_OK)
-    assert fs.access(_inode(fs, "a"), os.R_OK | os.X_OK)
-    with pytest.raises(ReadOnly):
-        fs.access(_inode(fs, "a"), os.W_OK)
-
-
-def test_extended_attributes() -> None:
-    fs = file_system_of({"x": FakeBlobFile(DATA, present=3, state="partial"), "inline": b"{}"})
-    values = {name: fs.getxattr(_inode(fs, "x"), name) for name in fs.listxattr(_inode(fs, "x"))}
-    assert values == {
-        "user.fusefs.digest": str(Digest.of(DATA)).encode(),
-        "user.fusefs.state": b"partial",
-        "user.fusefs.present": b"3",
-        "user.fusefs.proof": b"bound",
-    }
-    assert fs.getxattr(_inode(fs, "inline"), "user.fusefs.state") == b"sealed"
-    assert fs.getxattr(_inode(fs, "inline"), "user.fusefs.digest") == str(Digest.of(b"{}")).encode()
-    assert fs.listxattr(ROOT_INODE) == ()
-    for inode, name in ((_inode(fs, "x"), "user.none"), (ROOT_INODE, "user.fusefs.state")):
-        with pytest.raises(NoSuchAttribute):
-            fs.getxattr(inode, name)
-    for name in ("security.selinux", "system.posix_acl_access", "trusted.x"):
-        with pytest.raises(NoSuchNamespace):
-            fs.getxattr(_inode(fs, "x"), name)
-
-
-def test_a_tree_without_blobs_needs_none() -> None:
-    def open_blob(blob: object) -> FakeBlobFile:
-        raise AssertionError(blob)
-
-    fs = FileSystem(Tree([File("x", b"1")]), open_blob, Counters())
-    assert fs.getattr(_inode(fs, "x")).size == 1
-
-
 async def test_p1_a_part_of_a_blob_is_a_file_of_its_own_size_and_bytes() -> None:
     """What a tar holds, for example: a read never leaves the part, and nothing is said of its neighbours."""
     blob = FakeBlobFile(bytes(range(200)), present=120, state="partial")
@@ -202,7 +114,7 @@ async def test_p1_a_part_of_a_blob_is_a_file_of_its_own_size_and_bytes() -> None
     fs = FileSystem(Tree(File(path, part) for path, part in parts.items()), lambda _: blob, Counters())
     for path, part in parts.items():
         inode = _inode(fs, path)
-        attributes = fs.getattr(inode)
+        attributes = fs.metadata.getattr(inode)
         assert attributes.size == part.size
         handle = fs.open(inode, os.O_RDONLY)
         assert bytes(await fs.read(handle, 0, 1000)) == blob.data[part.off : part.off + part.size]
@@ -212,12 +124,12 @@ async def test_p1_a_part_of_a_blob_is_a_file_of_its_own_size_and_bytes() -> None
         )
         assert bytes(await fs.read(handle, part.size, 10)) == b""
         with pytest.raises(NoSuchAttribute, match="no digest of its own"):
-            fs.getxattr(inode, "user.fusefs.digest")
+            fs.metadata.getxattr(inode, "user.fusefs.digest")
     nodes = {node.path: node for node in fs.tree.files}
-    assert fs.presence(nodes["first"]) == (50, "partial")
-    assert fs.presence(nodes["second"]) == (70, "partial")
-    assert fs.presence(nodes["last"]) == (0, "absent")
-    assert fs.presence_by_part(nodes["second"], 2) == [1.0, 0.4]
+    assert fs.metadata.presence(nodes["first"]) == (50, "partial")
+    assert fs.metadata.presence(nodes["second"]) == (70, "partial")
+    assert fs.metadata.presence(nodes["last"]) == (0, "absent")
+    assert fs.metadata.presence_by_part(nodes["second"], 2) == [1.0, 0.4]
     assert fs.inodes_of(blob.blob) == [node.inode for node in fs.tree.files]
     assert fs.tree.size == 200, "the blob counts once"
 

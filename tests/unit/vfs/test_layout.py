@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from fusefs.artifacts import paths as paths_module
 from fusefs.artifacts.manifest import Manifest
-from fusefs.artifacts.ollama import FILE, OLLAMA, snapshot_of
+from fusefs.artifacts.ollama import FILE, OLLAMA
 from fusefs.artifacts.paths import check_path
+from fusefs.artifacts.snapshots import snapshot_of
 from fusefs.errors import InvalidManifest, InvalidName
 from fusefs.values.digest import Digest
 from fusefs.values.names import Name

@@ -65,18 +65,18 @@ def test_stat_of_an_absent_blob_is_two_looks_at_the_cache(cache: DiskCache, look
     for _ in range(3):
         looks.clear()
         sight.look()
-        assert fs.lookup(ROOT_INODE, b"blob").blocks == 0
+        assert fs.metadata.lookup(ROOT_INODE, b"blob").blocks == 0
         assert [look.split()[0] for look in looks] == ["stat", "open"]
 
 
 def test_a_blob_that_another_process_has_sealed_is_seen_at_the_next_stat(cache: DiskCache) -> None:
     fs, sight = shown(cache)
-    before = fs.lookup(ROOT_INODE, b"blob")
+    before = fs.metadata.lookup(ROOT_INODE, b"blob")
     content = fs.tree.files[0].content
     assert not isinstance(content, bytes)
     cache.put(content.blob.digest, Bytes(DATA), len(DATA))
     sight.look()
-    after = fs.lookup(ROOT_INODE, b"blob")
+    after = fs.metadata.lookup(ROOT_INODE, b"blob")
     assert (before.blocks, after.blocks) == (0, 1)
     assert (before.size, before.inode, before.mtime_ns) == (after.size, after.inode, after.mtime_ns), "P3"
     assert before.valid_for < 10 < after.valid_for

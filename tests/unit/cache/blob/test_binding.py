@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.cache.blob.chunkmap import ABSENT, PRESENT
+from fusefs.cache.blob.mapfile import ABSENT, PRESENT
 from fusefs.cache.blob.sealing import seal, unseal
 from fusefs.cache.blob.slotfile import SLOT
 from fusefs.cache.blob.verification import verify

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT, ChunkMap, peek
+from fusefs.cache.blob.chunkmap import ChunkMap
+from fusefs.cache.blob.mapfile import ABSENT, ARRIVED, CLAIMED, PRESENT, peek
 from fusefs.cache.blob.presence import ranges_on_disk
 from fusefs.cache.disk import DiskCache
 from fusefs.errors import CacheError

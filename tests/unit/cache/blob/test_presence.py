@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, CLAIMED, PRESENT
+from fusefs.cache.blob.mapfile import ABSENT, ARRIVED, CLAIMED, PRESENT
 from fusefs.cache.blob.presence import EXACT, about, bytes_on_disk, fractions, ranges_on_disk
 
 STATES = st.lists(st.sampled_from((ABSENT, PRESENT, CLAIMED, ARRIVED)), min_size=1, max_size=60).map(bytes)

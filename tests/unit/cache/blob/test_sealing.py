@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, peek
+from fusefs.cache.blob.mapfile import ABSENT, ARRIVED, peek
 from fusefs.cache.blob.sealing import seal
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.memory.buffer import Buffer

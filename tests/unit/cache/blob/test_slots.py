@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.cache.blob.chunkmap import ABSENT, ARRIVED, PRESENT, peek
+from fusefs.cache.blob.mapfile import ABSENT, ARRIVED, PRESENT, peek
 from fusefs.cache.blob.sealing import seal
 from fusefs.cache.blob.slotfile import SLOT
 from fusefs.cache.blob.writeback import write_back

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.cache.blob.chunkmap import ARRIVED
+from fusefs.cache.blob.mapfile import ARRIVED
 from fusefs.cache.blob.sealing import seal
 from fusefs.cache.blob.verification import total, verify
 from fusefs.cache.disk import DiskCache

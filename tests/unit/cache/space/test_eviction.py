@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from fusefs.cache.blob.chunkmap import ABSENT, PRESENT
+from fusefs.cache.blob.mapfile import ABSENT, PRESENT
 from fusefs.cache.blob.sealing import seal
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.space.eviction import evict, evict_chunks, scan, used

@@ -1,0 +1,117 @@
+"""Files: what a TreeSource asks of a web server or a bucket.  Blocking; from any thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from fusefs.errors import SourceChanged
+
+if TYPE_CHECKING:
+    from fusefs.sources.base import Body
+    from fusefs.values.chunks import Blob, Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a server said of a file: when any of it differs, it is another file.
+
+    Attributes:
+        size: in bytes.
+        etag: or the version of an object; empty where the server has none.
+        modified: as it came; empty where the server does not say.
+    """
+
+    size: int
+    etag: str = ""
+    modified: str = ""
+
+    def check(self, now: Seen, where: str, source: str) -> None:
+        """Return when this is still the file that it was.
+
+        Raises:
+            SourceChanged: its bytes must not stand beside those that were read before.
+        """
+        if now.size != self.size:
+            what = f"had {self.size} bytes and has {now.size}"
+        elif self.etag and now.etag:
+            if self.etag.removeprefix("W/") == now.etag.removeprefix("W/"):  # a proxy that compresses weakens it
+                return
+            what = f"had the ETag {self.etag[:80]} and has {now.etag[:80]}"
+        elif self.modified and now.modified and self.modified != now.modified:
+            what = f"was of {self.modified[:40]} and is of {now.modified[:40]}"
+        else:
+            return
+        raise SourceChanged(
+            f"{where} has changed since it was listed ({what}); mount it again when its list of digests is right",
+            source=source,
+        )
+
+
+class Files(Protocol):
+    """Places are absolute; `at` makes them.
+
+    Attributes:
+        label: what to call the server in messages.
+        host: as its origin is called in messages.
+    """
+
+    label: str
+    host: str
+
+    def at(self, folder: str, path: str) -> str:
+        """The place of a file that a list names: a path beside it (`folder` ends with a slash), or an absolute URL.
+
+        Raises:
+            SourceError: there is no such place.
+        """
+
+    def fetch(self, place: str, limit: int) -> bytes:
+        """A small file whole; at most `limit` bytes of it.
+
+        Raises:
+            NotFound: there is none.
+            SourceError: it cannot be had.
+        """
+
+    def look(self, place: str) -> Seen:
+        """What the server says of a file.
+
+        Raises:
+            NotFound, SourceError: as `fetch`.
+        """
+
+    def open(self, place: str, blob: Blob, chunk: Chunk, seen: Seen | None) -> tuple[Body, Seen]:
+        """Begin to read a range of a file that has the size of `blob`.
+
+        Args:
+            place: of the file.
+            blob: what it is.
+            chunk: the range, which lies inside.
+            seen: what was said of the file before, if it was asked for.
+
+        Raises:
+            SourceChanged: it is another file by now.
+            NotFound, SourceError: as `fetch`.
+        """
+
+
+class FilesControl(Protocol):
+    """The part of `Files` that is about its connections."""
+
+    @property
+    def ignores_range(self) -> bool:
+        """See `Remote.ignores_range`."""
+
+    def refresh(self) -> None:
+        """See `Remote.refresh`."""
+
+    def in_flight(self) -> list[str]:
+        """See `Remote.in_flight`."""
+
+    def close(self) -> None:
+        """See `Source.close`."""
+
+
+class RemoteFiles(Files, FilesControl, Protocol):
+    """Both."""

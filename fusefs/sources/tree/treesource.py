@@ -1,0 +1,201 @@
+"""TreeSource: files and a list of their digests as a Source, whose document is made here.
+
+The document is the manifest of a folder with the paths, digests and sizes of the list: the same files give the same
+bytes wherever they lie, so that its digest pins them, and a cache that has it needs no network.  Sizes that a list
+does not have are asked for, file by file.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from fusefs.artifacts.foldermanifest import folder_manifest
+from fusefs.artifacts.listedfile import MAX_LIST_SIZE, ListedFile
+from fusefs.artifacts.metalink import parse_metalink
+from fusefs.artifacts.sums import parse_sums
+from fusefs.errors import Cancelled, InvalidChunkList, ModelNotFound, NotFound, SourceError
+from fusefs.values.chunks import Blob, ChunkList
+from fusefs.values.digest import Digest
+from fusefs.values.webtree import WebTree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fusefs.sources.base import Body
+    from fusefs.sources.tree.treeserver import RemoteFiles, Seen
+    from fusefs.values.chunks import Chunk
+    from fusefs.values.names import Name
+
+_AT_ONCE = 8
+"""Files whose size is asked for at once."""
+
+_EMPTY = Digest.of(b"")
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """What a name consists of now.
+
+    Attributes:
+        document: the manifest.
+        files: by digest; of several with the same content the first.
+        places: where each lies.
+    """
+
+    document: bytes
+    files: dict[Digest, ListedFile]
+    places: dict[Digest, tuple[str, ...]]
+
+
+class TreeSource:
+    """A Source and a Remote over `files`."""
+
+    def __init__(self, files: RemoteFiles) -> None:
+        self.label = files.label
+        self.host = files.host
+        self._files = files
+        self._listings: dict[WebTree, _Listing] = {}
+        self._seen: dict[str, Seen] = {}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+
+    def manifest(self, name: Name) -> bytes:
+        """See `Source.manifest`."""
+        listing = self._look(_tree(name))
+        if name.digest is not None and not name.digest.matches(listing.document):
+            raise ModelNotFound(
+                f"{name.short} is another model by now: its document has the digest {Digest.of(listing.document)}",
+                source=self.label,
+            )
+        return listing.document
+
+    def chunk_list(self, name: Name, blob: Blob) -> ChunkList | None:
+        """See `Source.chunk_list`: the pieces of a Metalink."""
+        file = self._listing(_tree(name)).files.get(blob.digest)
+        if file is None or file.pieces is None or file.size != blob.size:
+            return None
+        try:
+            return ChunkList.uniform(blob.size, file.pieces.size).with_digests(file.pieces.digests)
+        except InvalidChunkList:
+            return None  # pieces too small or too large for a list
+
+    def open_range(self, name: Name, blob: Blob, chunk: Chunk) -> Body:
+        """See `Source.open_range`.  Of several places the first that has the file counts."""
+        if chunk.end >= blob.size:
+            raise SourceError(f"bytes {chunk} lie behind the end of a blob of {blob.size}", source=self.label)
+        places = self._listing(_tree(name)).places.get(blob.digest)
+        if not places:
+            raise NotFound(f"{name.short} does not list {blob.digest} any more", source=self.label)
+        for place in places:
+            try:
+                body, seen = self._files.open(place, blob, chunk, self._seen.get(place))
+            except SourceError:
+                if place == places[-1]:
+                    raise
+                continue
+            with self._lock:
+                self._seen.setdefault(place, seen)
+            return body
+        raise AssertionError("the last place returns or raises")
+
+    def close(self) -> None:
+        """See `Source.close`."""
+        self._closed.set()
+        self._files.close()
+
+    @property
+    def ignores_range(self) -> bool:
+        """See `Remote.ignores_range`."""
+        return self._files.ignores_range
+
+    def refresh(self) -> None:
+        """See `Remote.refresh`.  What has changed is believed from now on, as far as its digests allow."""
+        self._files.refresh()
+        with self._lock:
+            self._seen.clear()
+            self._listings.clear()
+
+    def in_flight(self) -> list[str]:
+        """See `Remote.in_flight`."""
+        return self._files.in_flight()
+
+    # ---- what there is
+
+    def _listing(self, name: WebTree) -> _Listing:
+        """As it was when it was asked for last; a manifest out of a cache was never asked for."""
+        if self._closed.is_set():
+            raise Cancelled("the source is closed")
+        listing = self._listings.get(name)
+        return listing if listing is not None else self._look(name)
+
+    def _look(self, name: WebTree) -> _Listing:
+        if self._closed.is_set():
+            raise Cancelled("the source is closed")
+        folder = name.model[: name.model.rindex("/") + 1] if "/" in name.model else "/"
+        files = self._sized(folder, self._listed(name))
+        named = [(file.path, Blob(file.digest, file.size or 0)) for file in files]
+        by_digest: dict[Digest, ListedFile] = {}
+        places: dict[Digest, tuple[str, ...]] = {}
+        for file in files:
+            if by_digest.setdefault(file.digest, file) is file:
+                places[file.digest] = self._places(folder, file)
+        listing = _Listing(folder_manifest(named), by_digest, places)
+        with self._lock:
+            self._listings[name] = listing
+        return listing
+
+    def _listed(self, name: WebTree) -> tuple[ListedFile, ...]:
+        """The files, as the first list that is there has them.
+
+        Raises:
+            ModelNotFound: there is none.
+        """
+        if name.file_digest is not None:
+            return (ListedFile(name.leaf, name.file_digest),)
+        lists = [name.leaf] if name.lists else ["SHA256SUMS", *([f"{name.folder[0]}.meta4"] if name.folder[0] else [])]
+        folder = name.model[: name.model.rindex("/") + 1] if "/" in name.model else ""
+        for one in lists:
+            try:
+                if not folder:
+                    break
+                raw = self._files.fetch(self._files.at(folder, one), MAX_LIST_SIZE + 1)
+            except NotFound:
+                continue
+            return _parser_of(one)(raw, f"{self.label}{folder}{one}")
+        hint = "" if name.lists else f"; for a model of a registry leave out the slash: {name.url.rstrip('/')}"
+        raise ModelNotFound(f"{folder or name.model} has no {' and no '.join(lists)}{hint}", source=self.label)
+
+    def _places(self, folder: str, file: ListedFile) -> tuple[str, ...]:
+        web = [url for url in file.urls if url.startswith(("https://", "http://"))]
+        return tuple(self._files.at(folder, path) for path in web or [file.path])
+
+    def _sized(self, folder: str, files: tuple[ListedFile, ...]) -> list[ListedFile]:
+        """The files with their sizes."""
+
+        def sized(file: ListedFile) -> ListedFile:
+            if file.size is not None:
+                return file
+            if file.digest == _EMPTY:
+                return replace(file, size=0)
+            place = self._places(folder, file)[0]
+            seen = self._files.look(place)
+            with self._lock:
+                self._seen[place] = seen
+            return replace(file, size=seen.size)
+
+        if sum(file.size is None for file in files) < 2:
+            return [sized(file) for file in files]
+        with ThreadPoolExecutor(_AT_ONCE, "sizes") as pool:
+            return list(pool.map(sized, files))
+
+
+def _tree(name: Name) -> WebTree:
+    assert isinstance(name, WebTree)
+    return name
+
+
+def _parser_of(leaf: str) -> Callable[[bytes, str], tuple[ListedFile, ...]]:
+    return parse_metalink if leaf.lower().endswith((".meta4", ".metalink")) else parse_sums

@@ -1,0 +1,140 @@
+"""Folders of files behind a web server that knows nothing of models: lazy, verified, and never two versions at once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.components import nginx
+from tests.programs.models import MIB, random_bytes
+from tests.programs.world import shell
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.programs.world import World
+
+WEIGHTS = random_bytes(3 * MIB + 5, 81)
+FILES = {"config.json": b'{"a": 1}', "sub dir/weights+1.bin": WEIGHTS, "none": b""}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What is served."""
+    root = tmp_path / "served/models/Tiny"
+    for path, data in FILES.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(data)
+    shell("find . -type f -print0 | xargs -0 sha256sum >../sums && mv ../sums SHA256SUMS", root)
+    return root
+
+
+def check(path: Path) -> None:
+    assert {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()} == FILES
+
+
+def test_p7_a_folder_with_sha256sums_is_a_model_and_stays_one_without_a_network(
+    world: World, folder: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    with nginx(tmp_path / "nginx", f"root {folder.parents[1]};") as address:
+        name = f"http://{address}/models/Tiny/"
+        with world.mount(name, cache=cache) as mounted:
+            check(mounted.path)
+            mounted.wait_sealed()
+    with world.mount(name, cache=cache, logs="cached before|is in trouble") as mounted:
+        check(mounted.path)
+    assert f"{name}" in world.fusefs("ls", "--cache-dir", cache).stdout
+
+
+def test_a_single_file_is_a_model_by_its_digest(world: World, folder: Path, tmp_path: Path) -> None:
+    with nginx(tmp_path / "nginx", f"root {folder.parents[1]};") as address:
+        url = f"http://{address}/models/Tiny/sub%20dir/weights+1.bin"
+        with world.mount(url, options=("--sha256", hashlib.sha256(WEIGHTS).hexdigest())) as mounted:
+            assert (mounted.path / "weights+1.bin").read_bytes() == WEIGHTS
+        mnt = tmp_path / "mnt"
+        mnt.mkdir()
+        said = world.fusefs("mount", f"{url}#sha256={'0' * 64}", mnt, "--timeout", "5s", "--cache-dir", tmp_path / "c")
+        with pytest.raises(OSError, match="Input/output error"):
+            (mnt / "weights+1.bin").read_bytes()
+        world.fusefs("umount", mnt)
+        assert not said.stderr
+
+
+def test_p2_a_file_that_is_replaced_amid_reading_is_an_error_and_no_mixture(
+    world: World, folder: Path, tmp_path: Path
+) -> None:
+    """The chunk list would refuse the new bytes anyway; without one nothing else would, until the file is whole."""
+    large = folder / "large.bin"
+    size = 72 * MIB
+    large.write_bytes(b"a" * size)
+    shell("sha256sum large.bin >SHA256SUMS", folder)
+    with (
+        nginx(tmp_path / "nginx", f"root {folder.parents[1]}; limit_rate 20m;") as address,
+        world.mount(
+            f"http://{address}/models/Tiny/", options=("--unproved", "allow", "--timeout", "10s"), logs="has changed"
+        ) as mounted,
+    ):
+        with open(mounted.path / "large.bin", "rb", buffering=0) as file:
+            assert file.read(4096) == b"a" * 4096
+            (folder / "new").write_bytes(b"b" * size)
+            os.replace(folder / "new", large)
+            with pytest.raises(OSError, match="Input/output error"):
+                os.pread(file.fileno(), 4096, size - 8192)
+        with open(mounted.path / "large.bin", "rb") as file:
+            assert file.read(4096) == b"a" * 4096
+
+
+METALINK = """<?xml version="1.0" encoding="UTF-8"?>
+<metalink xmlns="urn:ietf:params:xml:ns:metalink"><file name="weights.bin"><size>{size}</size>
+<hash type="sha-256">{digest}</hash><pieces length="1048576" type="sha-256">{pieces}</pieces>
+<url priority="2">http://{address}/gone</url><url priority="5">http://{address}/mirror/weights</url></file></metalink>
+"""
+
+
+def test_p4_the_pieces_of_a_metalink_are_the_chunk_list(world: World, folder: Path, tmp_path: Path) -> None:
+    content = random_bytes(MIB, 82) * 66
+    root = folder.parents[1]
+    (root / "mirror").mkdir()
+    (root / "mirror/weights").write_bytes(content)
+    pieces = [hashlib.sha256(content[off : off + MIB]).hexdigest() for off in range(0, len(content), MIB)]
+    with nginx(tmp_path / "nginx", f"root {root};") as address:
+        (folder / "Tiny.meta4").write_text(
+            METALINK.format(
+                size=len(content),
+                digest=hashlib.sha256(content).hexdigest(),
+                pieces="".join(f"<hash>{piece}</hash>" for piece in pieces),
+                address=address,
+            )
+        )
+        (folder / "SHA256SUMS").unlink()
+        with world.mount(f"http://{address}/models/Tiny/") as mounted:
+            with open(mounted.path / "weights.bin", "rb") as file:
+                file.seek(60 * MIB)
+                assert file.read(10) == content[60 * MIB : 60 * MIB + 10]
+            assert mounted.counter("bytes_fetched") < len(content) // 2
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "has no SHA256SUMS and no Tiny.meta4"),
+        (b"rubbish\n", "SHA256SUMS, line 1: want"),
+        (b"0" * 64 + b"  ../etc/passwd\n", "line 1: invalid name"),
+        (b"<!DOCTYPE html><title>Login</title>", "line 1: want"),
+    ],
+    ids=["none", "rubbish", "outside", "page"],
+)
+def test_what_is_no_list_is_one_line(
+    world: World, folder: Path, tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    (folder / "SHA256SUMS").unlink()
+    if content is not None:
+        (folder / "SHA256SUMS").write_bytes(content)
+    with nginx(tmp_path / "nginx", f"root {folder.parents[1]};") as address:
+        failed = world.fusefs("pull", f"http://{address}/models/Tiny/", code=1)
+    assert failed.stderr.count("\n") == 1
+    assert said in failed.stderr
