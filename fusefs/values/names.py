@@ -221,7 +221,7 @@ class Name:
     def short(self) -> str:
         """As a person would write it: the defaults left out, the tag kept."""
         text = f"{self.model}:{self.tag}"
-        if self.host != DEFAULT_HOST or "/" in self.namespace:
+        if self.host != DEFAULT_HOST or _not_ollamas(self.repository.split("/"), self.tag):
             return f"{'' if self._shows_host else 'oci://'}{self.host}/{self.repository}:{self.tag}"
         return text if self.namespace == DEFAULT_NAMESPACE else f"{self.namespace}/{text}"
 
@@ -299,7 +299,7 @@ def _refuse_password(scheme: str, rest: str) -> None:
     if at and ("/" in behind or "@" in behind or (scheme and "/" not in before and not digest)):
         raise InvalidName(
             "a user and a password have no place in a name, where every process sees them: "
-            "`docker login HOST` keeps them, and the name is written without"
+            "`fusefs login HOST` keeps them, and the name is written without"
         )
 
 

@@ -29,6 +29,8 @@ TEN = "a/b.c/d_e/f__g/h-i/j---k/0/1a/a1/z"
         ("registry.example.org/flat", "https", "registry.example.org", "flat", "latest"),
         ("[fd00::1]/flat:v1", "https", "[fd00::1]", "flat", "v1"),
         ("a/b/c/d:v1", "https", "a", "b/c/d", "v1"),
+        ("registry.ollama.ai/a.b/c:v1", "https", "registry.ollama.ai", "a.b/c", "v1"),
+        ("registry.ollama.ai/a/b:" + "t" * 100, "https", "registry.ollama.ai", "a/b", "t" * 100),
         ("h/n.n/m", "https", "h", "n.n/m", "latest"),
         ("oci://h/a/b:" + "T" * 128, "https", "h", "a/b", "T" * 128),
         ("h/a/b:" + "t" * 128, "https", "h", "a/b", "t" * 128),

@@ -1,6 +1,4 @@
-"""One suite for every Source: registries (in the clear, over TLS, redirecting, with tokens and deep names on this very
-machine), a local store, and retrying ones.
-"""
+"""One suite for every Source: registries (in the clear, over TLS, redirecting, of deep names), a store, web folders."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,9 @@ from fusefs.cache.blob.chunkmap import ChunkMap
 from fusefs.cache.blob.mapfile import ABSENT, CLAIMED, last_use, open_locked, peek
 from fusefs.cache.documents.links import Links
 from fusefs.cache.documents.pins import Pins
+from fusefs.errors import InvalidSetting
 from fusefs.sources.registry.credentials import KeyRing
+from fusefs.sources.registry.dockerconfig import entry_of
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
 from tests.fuzz.manifests import TARGETS as MANIFESTS
@@ -108,15 +111,19 @@ def pin(data: bytes) -> None:
 
 
 def docker_config(data: bytes) -> None:
-    """A secret that may stand in a header, or none."""
-    keys = KeyRing(folder() / "no-key", written("config.json", data))
-    for host in ("registry.example", "registry.example:5000", "127.0.0.1:5000"):
-        with _unlogged():
-            secret = keys.password_for(host).secret
-        if secret is not None:
-            assert secret.value.isascii()
-            assert secret.value.isprintable()
-            base64.b64decode(secret.value.removeprefix("Basic "), validate=True).decode()
+    """What may stand in a header, or nothing; and helpers that are programs' names.  None is started here."""
+    for host in ("registry.example", "registry.example:5000", "docker.io"):
+        try:
+            login = entry_of(data, host, "ns/repository")
+        except InvalidSetting as exc:
+            assert str(exc).startswith("it is no JSON")  # most bytes are none
+            continue
+        assert login.found is not bool(login.lack)
+        assert b":" in login.pair or not login.pair
+        login.pair.decode()
+        assert login.token.isprintable()
+        assert login.lack.isprintable()
+        assert all(re.fullmatch(r"[\w.-]{1,64}", helper.name, re.ASCII) for helper in login.helpers)
 
 
 def key_file(data: bytes) -> None:
@@ -145,6 +152,13 @@ def _config_seeds() -> list[bytes]:
     documents: list[object] = [
         {"auths": {"registry.example": {"auth": auth}, "https://registry.example:5000/v1/": {"auth": ""}}},
         {"auths": {"127.0.0.1:5000": {"username": "user", "password": "word"}}, "credsStore": "x"},
+        {
+            "auths": {
+                "https://index.docker.io/v1/": {"identitytoken": "t"},
+                "registry.example/ns": {"registrytoken": "r"},
+            }
+        },
+        {"credHelpers": {"registry.example": "ecr-login", "docker.io": "../x"}},
         {},
     ]
     return [json.dumps(document).encode() for document in documents]

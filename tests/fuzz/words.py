@@ -23,6 +23,7 @@ def name(data: bytes) -> None:
         except InvalidInput:
             continue
         assert Name.parse(str(found)) == found
+        assert Name.parse(found.short).key == found.key
         assert Name.from_path(*found.path).key == found.key
         assert not {"", ".", ".."}.intersection(found.path)
         assert not any(char in part for part in found.path for char in "/\0\n")
@@ -79,13 +80,19 @@ _NAMES = (
     b"http://127.0.0.1:8080/local/a:latest",
     b"m@" + _DIGEST,
     b"h:1/n/m/t",
+    b"oci://ghcr.io/a/b.c/d__e/m:v1@" + _DIGEST,
+    b"docker://ai/smollm2:360M",
+    b"oci+http://h/flat",
+    b"h/+/m/t",
+    b"h/a+b/m/t",
 )
+_SIGNS = (b"://", b"@", b":", b"/", b"..", b"+")
 _SMALL = (_DIGEST, Digest.of(b"x").file_name.encode(), b"0-99", b"64MiB", b"1.5 GiB", b"300", b"5m", b"0.5h", b"2w")
 _RANGES = (b"bytes=0-99", b"bytes=-5", b"bytes=5-", b"bytes = , 0 - 1 ,", b"bytes=0-1,5-9", b'W/"x", "y"', b"*")
 _URLS = (b"https://registry.example", b"http://[::1]:5000", b"https+insecure://h:1")
 
 TARGETS = (
-    Target("name", name, lambda: _NAMES, (b"://", b"@", b":", b"/", b"..", b"https+insecure", _DIGEST), 1024),
+    Target("name", name, lambda: _NAMES, (*_SIGNS, b"https+insecure", b"oci", b"docker.io/", _DIGEST), 1024),
     Target("base-url", base_url, lambda: _URLS, (b"@", b":65536", b"[", b"]", b"://"), 512),
     Target("small-value", small_value, lambda: _SMALL, (b"sha256:", "٣".encode(), "\u212a".encode(), *NUMBERS), 256),
     Target("range-header", range_header, lambda: _RANGES, (b"bytes", b"=", b"-", b" , ", *NUMBERS), 512),

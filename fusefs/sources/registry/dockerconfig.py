@@ -26,6 +26,7 @@ IDENTITY_USER = "<token>"
 
 _MAX_NAME = 60
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
 _VERSIONS = ("", "v1", "v2")
 
 
@@ -141,7 +142,8 @@ def _entry(entry: dict[str, Any], host: str) -> Login:
     if isinstance(identity, str) and identity:
         return Login(identity=identity)
     if isinstance(token, str) and token:
-        return Login(token=token)
+        # It stands in a header as it is.
+        return Login(token=token) if _TOKEN.fullmatch(token) else Login(lack=f"has a token for {host} that is none")
     if isinstance(auth, str) and auth:
         try:
             pair = base64.b64decode(auth, validate=True)

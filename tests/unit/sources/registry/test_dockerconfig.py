@@ -97,7 +97,9 @@ def test_p10_what_is_no_such_file_is_said_without_its_content(content: bytes) ->
     assert "hidden" not in str(caught.value)
 
 
-@pytest.mark.parametrize("odd", [1, None, [], "x", {"auth": 1}, {"auth": "!"}, {"identitytoken": 7}, {"username": 1}])
+@pytest.mark.parametrize(
+    "odd", [1, None, [], "x", {"auth": 1}, {"auth": "!"}, {"identitytoken": 7}, {"registrytoken": "a\r\nX: y"}]
+)
 def test_p10_entries_of_other_kinds_are_none(odd: object) -> None:
     login = entry_of(json.dumps({"auths": {"h": odd}, "credHelpers": odd, "credsStore": [odd]}).encode(), "h")
     assert not login.found

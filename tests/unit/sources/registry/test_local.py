@@ -86,3 +86,9 @@ def test_a_server_that_comes_later_is_looked_at_then(tmp_path: Path) -> None:
             with pytest.raises(SourceError):
                 source.manifest(_named(model))
             assert tlsprobe.speaks_tls("127.0.0.1", int(registry.host.rpartition(":")[2])) is None
+
+
+def test_docker_hub_answers_at_another_host_than_it_is_called(tmp_path: Path) -> None:
+    name = Name.parse("docker://ai/smollm2")
+    with closing(_source(name, tmp_path)) as source:
+        assert (source.label, source.host) == ("docker.io", "registry-1.docker.io")
