@@ -12,6 +12,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fusefs.artifacts.imageindex import check_media_type
 from fusefs.artifacts.manifest import ACCEPT, MAX_MANIFEST_SIZE
 from fusefs.errors import (
     DigestMismatch,
@@ -276,6 +277,7 @@ class RegistrySource:
                 check_document(response, body, "the manifest")
                 if len(body) > MAX_MANIFEST_SIZE:
                     raise InvalidManifest(f"invalid manifest: at most {MAX_MANIFEST_SIZE} bytes are accepted")
+                check_media_type(body, response.headers.get("Content-Type", ""))
                 return body
             finally:
                 response.close()
