@@ -143,7 +143,7 @@ class Wire:
         self.handler.end_headers()
 
     def _piece(self, answer: Answer, data: bytes) -> None:
-        if not data:
+        if not data or self.handler.command == "HEAD":
             return
         answer.on_sent(len(data))  # before the client can have it, so that a test may look at once
         self.handler.wfile.write(b"%x\r\n%b\r\n" % (len(data), data) if answer.chunked else data)

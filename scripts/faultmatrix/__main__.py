@@ -62,6 +62,8 @@ def _run(arguments: argparse.Namespace, collector: Collector) -> int | pytest.Ex
     options = ["-m", "", "-q", "--no-header", "--no-summary", "--tb=short", "-p", "no:cacheprovider"]
     options += ["--hypothesis-profile=ci", "-o", "faulthandler_timeout=0"]  # the load lasts as long as it shall
     os.environ["FUSEFS_LOAD_SECONDS"] = str(arguments.load)
+    if arguments.all:
+        os.environ["FUSEFS_FAULTS_ALL"] = "1"  # tests/faults/test_matrix.py: every cell of every kind of place
     if arguments.only:
         options += ["-k", arguments.only]
     tests = [MATRIX, *(OTHERS if arguments.all else ()), *arguments.more]

@@ -9,14 +9,14 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tests.faults.matrix import HOWS, NONE, ROWS, WHERES, Cell
+from tests.faults.matrix import HOWS, KINDS, NONE, WHERES, Cell, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from scripts.faultmatrix.collect import Collector
-    from tests.faults.matrix import Row, Where
+    from tests.faults.matrix import Kind, Row, Where
 
 GREEN, RED, SENSELESS, UNPLAYED = "✓", "✗", NONE.value, "·"
 
@@ -26,6 +26,12 @@ _HEADS: dict[Where, str] = {
     "third": "every third",
     "list": "chunk list",
     "manifest": "manifest",
+}
+
+_KINDS: dict[Kind, str] = {
+    "ollama": "A REGISTRY LIKE OLLAMA'S",
+    "oci": "A REGISTRY WITH A PUBLISHED LIST",
+    "bucket": "A BUCKET OF S3",
 }
 
 AREAS = {
@@ -64,29 +70,33 @@ LEGEND = (
 
 
 def lines(cells: Mapping[str, bool]) -> Iterator[str]:
-    """The table, at most 120 columns wide."""
-    title = max(len(row.title) for row in ROWS)
-    yield f"{'':{title}} " + " ".join(f"{head:^11}" for head in _HEADS.values())
-    yield f"{'fault':{title}} " + " ".join(f"{'r   m   p':^11}" for _ in WHERES) + "  ends in"
-    for row in ROWS:
-        groups = (f"{'   '.join(marks(row, where, cells)):^11}" for where in WHERES)
-        yield f"{row.title:{title}} " + " ".join(groups) + f"  {ends(row)}"
+    """The tables, one for each kind of place, at most 120 columns wide."""
+    title = max(len(row.title) for kind in KINDS for row in rows(kind))
+    for kind in KINDS:
+        yield f"{_KINDS[kind]:{title}} " + " ".join(f"{head:^11}" for head in _HEADS.values())
+        yield f"{'fault':{title}} " + " ".join(f"{'r   m   p':^11}" for _ in WHERES) + "  ends in"
+        for row in rows(kind):
+            groups = (f"{'   '.join(marks(row, where, cells, kind)):^11}" for where in WHERES)
+            yield f"{row.title:{title}} " + " ".join(groups) + f"  {ends(row)}"
+        yield ""
 
 
 def markdown(cells: Mapping[str, bool]) -> Iterator[str]:
     """The same as Markdown."""
-    yield "| fault | " + " | ".join(_HEADS.values()) + " | ends in |"
-    yield "|---|" + "---|" * (len(WHERES) + 1)
-    for row in ROWS:
-        groups = (" ".join(marks(row, where, cells)) for where in WHERES)
-        yield f"| {row.title} | " + " | ".join(groups) + f" | {ends(row)} |"
+    for kind in KINDS:
+        yield f"| {_KINDS[kind]} | " + " | ".join(_HEADS.values()) + " | ends in |"
+        yield "|---|" + "---|" * (len(WHERES) + 1)
+        for row in rows(kind):
+            groups = (" ".join(marks(row, where, cells, kind)) for where in WHERES)
+            yield f"| {row.title} | " + " | ".join(groups) + f" | {ends(row)} |"
+        yield ""
 
 
-def marks(row: Row, where: Where, cells: Mapping[str, bool]) -> list[str]:
+def marks(row: Row, where: Where, cells: Mapping[str, bool], kind: Kind = "ollama") -> list[str]:
     """One mark for each way to read."""
     if row.outcome(where) is NONE:
         return [SENSELESS for _ in HOWS]
-    known = (cells.get(str(Cell(row, where, how))) for how in HOWS)
+    known = (cells.get(str(Cell(row, where, how, kind))) for how in HOWS)
     return [UNPLAYED if green is None else GREEN if green else RED for green in known]
 
 

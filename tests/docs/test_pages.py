@@ -82,3 +82,22 @@ def test_the_page_about_the_cache_has_the_formats_that_are_written() -> None:
     for module in (mapfile, chunkpack, trace):
         magic = module._MAGIC.decode().replace("\n", r"\n").replace("\0", r"\0")
         assert magic.removesuffix(r"\n") in page, magic
+
+
+def _places(page: str, heading: str) -> list[list[str]]:
+    """The rows of the first table below a heading."""
+    table = page[page.index(f"\n## {heading}\n") :].partition("\n|---")[2].partition("\n\n")[0]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.splitlines()[1:]]
+
+
+def test_each_place_where_models_live_has_a_test_that_exists_or_says_that_there_is_none() -> None:
+    rows = _places(text("sources"), "What works today")
+    assert len(rows) > 15
+    for place, command, how, test in rows:
+        if not test:
+            assert how == "not tested here", place
+            continue
+        named = re.fullmatch(r"`(tests/\S+\.py)` `(test_\w+)`", test)
+        assert named, place
+        assert re.search(rf"^(async )?def {named[2]}\(", (TOP / named[1]).read_text(), re.MULTILINE), test
+        assert "`fusefs mount " in command or command == "the same" or how.startswith("not yet"), place

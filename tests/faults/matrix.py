@@ -1,9 +1,9 @@
 """The fault matrix as one table: what a server does wrong, where, how somebody reads, and what must come of it.
 
-A cell is a row (a fault in one form) x where it strikes x how the reader reads.  What every cell must hold besides its
-own outcome is in `tests.faults.matrix_cell`: it ends in time, the fault did happen, no wrong byte reaches the reader or
-is marked in the cache, and once the fault is gone the same mount (or the next pull) gives the right bytes without
-fetching again what was right.
+A cell is a row (a fault in one form) x where it strikes x how the reader reads x what kind of place the model lies at.
+What every cell must hold besides its own outcome is in `tests.faults.matrix_cell`: it ends in time, the fault did
+happen, no wrong byte reaches the reader or is marked in the cache, and once the fault is gone the same mount (or the
+next pull) gives the right bytes without fetching again what was right.
 
 Cells that make no sense have no outcome (`NONE`), for one of these reasons and no other:
     only a Range can be answered with 200, another range, or bytes behind a signed URL; lists and manifests have none
@@ -20,7 +20,7 @@ Why some outcomes are what they are:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -38,6 +38,12 @@ Form = Literal["once", "always"]
 
 WHERES: tuple[Where, ...] = get_args(Where)
 HOWS: tuple[How, ...] = get_args(How)
+
+Kind = Literal["ollama", "oci", "bucket"]
+"""Where the model lies: a registry with Ollama's `chunksums`; a registry whose list somebody has published, with blobs
+behind a redirect; a bucket of S3 with `SHA256SUMS` (the manifest) and a list beside the file."""
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Outcome(Enum):
@@ -100,6 +106,7 @@ class Cell:
     row: Row
     where: Where
     how: How
+    kind: Kind = "ollama"
 
     @property
     def outcome(self) -> Outcome:
@@ -109,20 +116,36 @@ class Cell:
     @property
     def fast(self) -> bool:
         """Whether it stands for its row in the default run."""
-        return self.row.title in DEFAULT_RUN and self.how == "read" and self.where == _first_place(self.row)
+        chosen = self.row.title in (DEFAULT_RUN if self.kind == "ollama" else DEFAULT_ELSEWHERE)
+        return chosen and self.spare
+
+    @property
+    def spare(self) -> bool:
+        """Whether it stands for its row where few cells are played: a read at the first place that can be struck."""
+        return self.how == "read" and self.where == _first_place(self.row)
 
     def __str__(self) -> str:
         words = "".join(char if char.isalnum() else " " for char in self.row.title).split()
-        return f"{'-'.join(words)}-{self.where}-{self.how}"
+        return f"{'' if self.kind == 'ollama' else f'{self.kind}-'}{'-'.join(words)}-{self.where}-{self.how}"
 
 
 def cells() -> Iterator[Cell]:
     """Every cell that makes sense, row by row."""
-    for row in ROWS:
-        for where in WHERES:
-            if row.outcome(where) is not NONE:
-                for how in HOWS:
-                    yield Cell(row, where, how)
+    for kind in KINDS:
+        for row in rows(kind):
+            for where in WHERES:
+                if row.outcome(where) is not NONE:
+                    for how in HOWS:
+                        yield Cell(row, where, how, kind)
+
+
+def rows(kind: Kind) -> tuple[Row, ...]:
+    """The rows of one kind of place: those of `ROWS`, as far as they make sense there, and its own."""
+    if kind == "ollama":
+        return ROWS
+    others = OTHERS[kind]
+    found = (replace(row, **others.get(row.title, {})) for row in (*ROWS, *OWN_ROWS[kind]))
+    return tuple(row for row in found if any(row.outcome(where) is not NONE for where in WHERES))
 
 
 def _first_place(row: Row) -> Where:
@@ -230,3 +253,43 @@ DEFAULT_RUN = frozenset(
     }
 )
 """Rows of which one cell, a read at the first place where the fault can strike, is played in the default run."""
+
+DEFAULT_ELSEWHERE = frozenset({"wrong bytes, once", "object replaced, always"})
+"""The same of the other kinds of place."""
+
+OWN_ROWS: dict[Kind, tuple[Row, ...]] = {
+    "oci": (),
+    "bucket": (_always("object replaced", "replaced", EIO, NONE, NONE),),
+}
+"""Faults that no other kind of place has."""
+
+_WHOLE = {"chunk_list": RIGHT}
+_WAITED = {"tried": True}
+_NOWHERE = {"chunk": NONE, "chunk_list": NONE, "manifest": NONE}
+
+OTHERS: dict[Kind, dict[str, dict[str, Any]]] = {
+    # A published list that cannot be had for good, or is none, is told in one line, and the blob is proved whole.
+    "oci": dict.fromkeys(
+        (
+            *(f"{what}, always" for what in ("wrong bytes", "one flipped bit", "long body", "gzip surprise")),
+            *(f"{what}, always" for what in ("401", "416", "proxy says 407", "TLS failure")),
+            *(f"{what}, always" for what in ("list cut short", "list of other content")),
+        ),
+        _WHOLE,
+    ),
+    "bucket": {
+        # What is beside a file and may not be read is as good as not there.
+        **dict.fromkeys(("401, always", "416, always", "proxy says 407, always"), _WHOLE),
+        # The library tells of neither what it is, so that both are waited out.
+        **dict.fromkeys(("429, Retry-After: 3600, always", "TLS failure, always"), _WAITED),
+        # It has no other answer to a Range than its part, and the library takes none.
+        "200 for a Range, always": {"chunk": EIO, "tried": True},
+        # Sums that make another document are another model, at once; without their last newline they are the same.
+        "one flipped bit, once": {"manifest": NONE},
+        "wrong Content-Length, always": {"manifest": RIGHT},
+        # It has neither signed URLs, nor what a tag meant before.
+        **dict.fromkeys(("expired signed URL, once", "expired signed URL, always"), _NOWHERE),
+        "manifest changed between two requests, once": _NOWHERE,
+    },
+}
+"""What differs from `ROWS`, by title."""

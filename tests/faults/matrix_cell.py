@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -145,10 +146,13 @@ class Player:
             return
         async with self._mounted(self._patient):
             pass  # the cache knows the name from now on, so that a short `--timeout` is no matter to the next mount
+        if self._cell.where == "list":  # a mount looks for it at once, and must not have found it before
+            shutil.rmtree(self._place.folder, ignore_errors=True)
+            self._scene.strike()
         async with self._mounted(self._settings) as path:
             if self._cell.where != "list":
                 await self._good(path)
-            self._scene.strike()
+                self._scene.strike()
             with takes_at_most(T_ERROR):
                 async with trio.open_nursery() as nursery:
                     for index in self._scene.faulty:
@@ -314,6 +318,9 @@ class Player:
                 ("status 401", Unauthorized),
                 ("status 403", Unauthorized),
                 ("(407 ", Unauthorized),
+                ("status code: 407", Unauthorized),
+                ("necessary privileges", Unauthorized),
+                ("valid authentication", Unauthorized),
             ):
                 if text in said.problem:
                     raise kind(said.problem)

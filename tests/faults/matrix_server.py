@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from fusefs.values.chunks import ChunkList
+from fusefs.values.chunks import Blob, ChunkList
 from fusefs.values.digest import Digest
-from fusefs.values.names import Name
+from fusefs.values.reference import parse_model
 from tests.faulty_registry import FaultyRegistry
 from tests.wire_faults import KINDS
 from tests.world import some_bytes
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from fusefs.values.names import Name
     from tests.certificate import Certificate
     from tests.faults.matrix import Cell
 
@@ -36,11 +37,11 @@ FILE = "model.gguf"
 OUTAGE = 0.1
 """Seconds for which a server refuses connections in the form `once`."""
 
-_PLACES = {"first": (0,), "last": (len(CHUNKS) - 1,), "third": tuple(range(0, len(CHUNKS), 3))}
-_PROXIED = "registry.invalid"
+PLACES = {"first": (0,), "last": (len(CHUNKS) - 1,), "third": tuple(range(0, len(CHUNKS), 3))}
+PROXIED = "registry.invalid"
 """A host that only a proxy knows: a loopback address is never asked for from one."""
 
-_LISTED_WRONG = 4
+LISTED_WRONG = 4
 """The chunk whose digest has the flipped bit."""
 
 
@@ -64,20 +65,15 @@ class Scene:
         self._certificate = certificate
         self._servers: list[FaultyRegistry] = []
         self._timers: list[threading.Timer] = []
+        self._monkeypatch = monkeypatch
         does = cell.row.does
-        self._storage = self._start(FaultyRegistry()) if does == "expired" else None
-        self.registry = self._start(
-            FaultyRegistry(
-                token="secret" if does == "elsewhere" else None,
-                storage=self._storage,
-                content_location="signed" if self._storage else "absolute",
-            )
-        )
-        model = self._add(self.registry)
-        self.blob = model.blobs[FILE]
-        self.name = model.name
-        if does.endswith("proxy") or does.startswith("proxy"):
-            self.name = Name.parse(f"http://{_PROXIED}/{MODEL}")
+        self.proxied = "proxy" in does
+        self._storage = self._start_storage()
+        self.registry = self._start(self._server(token="secret" if does == "elsewhere" else None))
+        self.blob = Blob(Digest.of(DATA), len(DATA))
+        document = self._add(self.registry)
+        self.name = self._named(PROXIED if self.proxied else self.registry.host)
+        if self.proxied:
             for variable in ("no_proxy", "NO_PROXY", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
                 monkeypatch.delenv(variable, raising=False)
             monkeypatch.setenv("http_proxy", self.registry.url)
@@ -85,10 +81,10 @@ class Scene:
         monkeypatch.setenv("RES_OPTIONS", "timeout:1 attempts:1")
         if does in ("wrong-bytes", "flipped-bit"):
             # Of a manifest only one with a digest in its name can be told to be wrong: a tag is what the registry says.
-            self.name = self.name.pinned(Digest.of(model.manifest))
-        self.faulty = frozenset(_PLACES.get(cell.where, range(len(CHUNKS))))
+            self.name = self.name.pinned(Digest.of(document))
+        self.faulty = frozenset(PLACES.get(cell.where, range(len(CHUNKS))))
         if cell.where == "list" and does == "flipped-bit":
-            self.faulty = frozenset({_LISTED_WRONG})
+            self.faulty = frozenset({LISTED_WRONG})
 
     def __enter__(self) -> Self:
         return self
@@ -130,7 +126,7 @@ class Scene:
     @property
     def struck_everywhere(self) -> bool:
         """Whether it happened wherever it was to happen."""
-        once_each = self._cell.row.form == "once" and self._cell.where in _PLACES
+        once_each = self._cell.row.form == "once" and self._cell.where in PLACES
         if self._cell.row.does == "whole-for-range":
             once_each = False  # the first such answer brings everything: nobody asks for the others
         return self.injected >= (len(self.faulty) if once_each else 1)
@@ -150,8 +146,29 @@ class Scene:
         self._servers.append(server)
         return server
 
-    def _add(self, server: FaultyRegistry) -> Any:
-        return server.add_model(MODEL, {FILE: DATA}, chunk_size=CHUNK, config=None)
+    # What there is: another kind of place has other answers to these (`tests.faults.matrix_places`)
+
+    def _start_storage(self) -> FaultyRegistry | None:
+        """A server of its own that has the bytes, if there is one."""
+        return self._start(FaultyRegistry()) if self._cell.row.does == "expired" else None
+
+    def _server(self, **options: Any) -> FaultyRegistry:
+        """A server without a model."""
+        location: Any = "signed" if self._storage else "absolute"
+        return FaultyRegistry(storage=self._storage, content_location=location, **options)
+
+    def _add(self, server: FaultyRegistry, data: bytes = DATA) -> bytes:
+        """Have the model there.  Returns its manifest."""
+        return server.add_model(MODEL, {FILE: data}, chunk_size=CHUNK, config=None).manifest
+
+    def _named(self, host: str) -> Name:
+        """The model, by the name of its host."""
+        return parse_model(f"http://{host}/{MODEL}")
+
+    @property
+    def _struck(self) -> FaultyRegistry:
+        """Which server the fault strikes."""
+        return self.registry
 
     # How each fault is made
 
@@ -162,12 +179,12 @@ class Scene:
             return [f"/chunksums/{self.blob.digest}"]
         if self._cell.where == "manifest":
             return ["/manifests/"]
-        return [rf"{self.blob.digest}\S* bytes=\d+-{CHUNKS[i].end}$" for i in _PLACES[self._cell.where]]
+        return [rf"{self.blob.digest}\S* bytes=\d+-{CHUNKS[i].end}$" for i in PLACES[self._cell.where]]
 
     def _fault(self, kind: Any, *, server: FaultyRegistry | None = None, **options: Any) -> None:
         times = 1 if self._cell.row.form == "once" else None
         for match in self._matches:
-            (server or self.registry).fault(kind, match, times=times, **options)
+            (server or self._struck).fault(kind, match, times=times, **options)
 
     def _path(self) -> str:
         what = f"blobs/{self.blob.digest}"
@@ -180,7 +197,7 @@ class Scene:
     def _flipped_bit(self) -> None:
         at = None
         if self._cell.where == "list":  # a digit that becomes another one: the list looks as good as ever
-            line = _LISTED_WRONG * list_of(DATA).index(b"\n")
+            line = LISTED_WRONG * list_of(DATA).index(b"\n")
             text = list_of(DATA)
             at = next(i for i in range(text.index(b":", line + 8) + 1, len(text)) if text[i : i + 1].isdigit())
         self._fault("flipped-bit", at=at)
@@ -196,7 +213,10 @@ class Scene:
     @cached_property
     def elsewhere(self) -> FaultyRegistry:
         """Another server that has the same model and asks for no credentials."""
-        server = self._start(FaultyRegistry())
+        return self._another()
+
+    def _another(self, **options: Any) -> FaultyRegistry:
+        server = self._start(FaultyRegistry(**options))
         self._add(server)
         return server
 
@@ -205,9 +225,7 @@ class Scene:
 
     @cached_property
     def _tls(self) -> FaultyRegistry:
-        server = self._start(FaultyRegistry(certificate=self._certificate))
-        self._add(server)
-        return server
+        return self._another(certificate=self._certificate)
 
     def _untrusted(self) -> None:
         self._fault("redirect", to=self._tls.url + self._path())
@@ -229,15 +247,16 @@ class Scene:
         """The tag moves as soon as the manifest has been asked for, and again and again."""
 
         def move() -> None:
-            self.registry.add_model(MODEL, {FILE: NEWER}, chunk_size=CHUNK, config=None)
+            self._add(self.registry, NEWER)
 
         self.registry.fault("act", f"/(chunksums|blobs)/{self.blob.digest}", act=move)
 
     def _outage(self) -> None:
         def refuse() -> None:
-            self.registry.refuse()
+            server = self._struck
+            server.refuse()
             if self._cell.row.form == "once":
-                timer = threading.Timer(OUTAGE, self.registry.accept)
+                timer = threading.Timer(OUTAGE, server.accept)
                 self._timers.append(timer)
                 timer.start()
 

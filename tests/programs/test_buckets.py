@@ -73,6 +73,20 @@ def test_p2_an_object_that_is_replaced_between_two_ranges_is_an_error_and_no_mix
 
 
 @pytest.mark.slow
+def test_p4_a_chunk_list_beside_an_object_makes_it_lazy(world: World, bucket: Bucket, tmp_path: Path) -> None:
+    content = random_bytes(MIB, 93) * 66
+    (tmp_path / "large.bin").write_bytes(content)
+    bucket.put("listed/large.bin", content)
+    bucket.put("listed/large.bin.chunksums", world.fusefs("index", tmp_path / "large.bin").stdout.encode())
+    bucket.put("listed/SHA256SUMS", sums({"large.bin": content}))
+    with world.mount(f"s3://{bucket.name}/listed", env=bucket.env) as mounted:
+        with open(mounted.path / "large.bin", "rb") as file:
+            file.seek(60 * MIB)
+            assert file.read(10) == content[60 * MIB : 60 * MIB + 10]
+        assert mounted.counter("bytes_fetched") < len(content) // 2
+
+
+@pytest.mark.slow
 def test_a_single_object_is_a_model_by_its_digest(world: World, bucket: Bucket, model: str) -> None:
     name = f"{model}/config.json#sha256={hashlib.sha256(FILES['config.json']).hexdigest()}"
     with world.mount(name, env=bucket.env) as mounted:

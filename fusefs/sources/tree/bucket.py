@@ -145,6 +145,8 @@ class BucketFiles:
         if "169.254." in text or "metadata.google" in text:
             return Unauthorized(f"no credentials were found; {CREDENTIALS[self._scheme]} ({text})", source=self.label)
         status = _STATUS.search(text)
+        if status and status[1] == "407":  # a proxy's: the library has no error of its own for it
+            return Unauthorized(text, source=self.label)
         if status and status[1].startswith("4") and status[1] not in ("408", "429"):
             return SourceError(text, source=self.label)
         return TransportError(text, source=self.label)

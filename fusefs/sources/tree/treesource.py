@@ -8,6 +8,7 @@ does not have are asked for, file by file.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from fusefs.artifacts.foldermanifest import folder_manifest
 from fusefs.artifacts.listedfile import MAX_LIST_SIZE, ListedFile, checked_name
 from fusefs.artifacts.metalink import parse_metalink
 from fusefs.artifacts.sums import parse_sums
-from fusefs.errors import Cancelled, InvalidChunkList, ModelNotFound, NotFound, SourceError
+from fusefs.errors import Cancelled, InvalidChunkList, ModelNotFound, NotFound, SourceError, Unauthorized
 from fusefs.values.chunks import Blob, ChunkList
 from fusefs.values.digest import Digest
 from fusefs.values.webtree import WebTree
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from fusefs.sources.tree.treeserver import RemoteFiles, Seen
     from fusefs.values.chunks import Chunk
     from fusefs.values.names import Name
+
+log = logging.getLogger(__name__)
 
 _AT_ONCE = 8
 """Files whose size is asked for at once."""
@@ -87,7 +90,13 @@ class TreeSource:
                 return ChunkList.uniform(blob.size, file.pieces.size).with_digests(file.pieces.digests)
         try:
             raw = self._files.fetch(listing.places[blob.digest][0] + CHUNKSUMS, MAX_LIST_SIZE + 1)
-        except NotFound:
+        except SourceError as exc:
+            # A bucket whose objects nobody may list says "forbidden" of one that is not there (S3 without ListBucket),
+            # and so do many web servers.  Whether the file itself may be had, its own request will tell.
+            if exc.temporary:
+                raise
+            if not isinstance(exc, NotFound | Unauthorized):
+                log.warning("%s: the chunk list of %s is not used: %s", self.label, file.path, exc)
             return None
         return ChunkList.parse(blob.size, [raw])
 

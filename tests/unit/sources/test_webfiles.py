@@ -149,3 +149,25 @@ def test_a_file_without_a_length_cannot_be_listed(made: Made) -> None:
     with closing(source), pytest.raises(SourceError, match="does not say how long it is"):
         source.manifest(name)
     server.stop()
+
+
+@pytest.mark.parametrize("status", [403, 401, 410])
+def test_a_list_beside_a_file_that_may_not_be_read_is_as_good_as_none(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """S3 without the right to list answers 403 for what is not there."""
+
+    def handle(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(status if request.path.endswith(".chunksums") else 200)
+        request.send_header("Content-Length", "0" if request.path.endswith(".chunksums") else str(len(OLD)))
+        request.end_headers()
+
+    server = LoopbackServer(handle)
+    server.start()
+    try:
+        name = parse_model(f"http://127.0.0.1:{server.port}/m.bin#sha256={BLOB.digest.hex}")
+        with closing(TreeSource(WebFiles(name.scheme, name.host, Settings(timeout=10, stall=5)))) as source:
+            assert source.chunk_list(name, BLOB) is None
+    finally:
+        server.stop()
+    assert ("is not used" in caplog.text) is (status == 410)
