@@ -1,7 +1,8 @@
 """Landings: chunks of one span that are over, on their way from the worker's thread to the event loop.
 
-A chunk's lock is given back as soon as it is over.  But every call from a thread wakes the event loop, which costs it
-more than what is to be done about a chunk.  So what somebody waits for is handed over at once, and the rest with it, or together after a while, or when the span ends.
+A chunk's lock is given back as soon as the chunk is over.  But every call from a thread wakes the event loop, which
+costs it more than what is to be done about a chunk.  So what somebody waits for is handed over at once, and the rest
+with it, or together after a while, or when the span ends.
 
 No wake-up is lost.  The worker adds a chunk, and then looks whether anybody waits for it.  Who waits counts himself
 first, and then has handed over what was added (`Flight.wait`).  One of the two sees the other.

@@ -177,6 +177,12 @@ def _lies_at(chunker: Chunker, path: Spot) -> bool:
     return False
 
 
+def _superseded(place: HeldPlace) -> Superseded:
+    if not exists_at(place.data):
+        return Superseded(f"{place.data}: {os.strerror(errno.ENOENT)}: it was removed while it was in use")
+    return Superseded(f"{place.data}: another process has replaced the data of this blob")
+
+
 def _judge(chunker: Chunker, actual: str) -> bool:
     """The whole blob does not match: say why."""
     blob = chunker.blob
@@ -277,9 +283,7 @@ def _finish(chunker: Chunker, known: tuple[int, ...]) -> bool:
         return False
     with chunker.map.locked(Lock.CHANGE):
         if not chunker.sealed and not _lies_at(chunker, place.sealed) and not _lies_at(chunker, place.data):
-            if not exists_at(place.data):
-                raise Superseded(f"{place.data}: {os.strerror(errno.ENOENT)}: it was removed while it was in use")
-            raise Superseded(f"{place.data}: another process has replaced the data of this blob")
+            raise _superseded(place)
         if not chunks.complete:
             # Of the bytes that were hashed, and not out of the slots: rot there would be bound for ever.
             digests = chunks.slots.all_seen(len(chunks))

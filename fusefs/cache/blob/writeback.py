@@ -68,7 +68,7 @@ def write_back(chunker: Chunker) -> bool:
 
 
 def _lacks_some(chunker: Chunker) -> bool:
-    """Whether a chunk is in memory and not on disk.  Another thread may have written them all, and the blob be sealed."""
+    """Whether a chunk is in memory alone.  Another thread may have written them all, and the blob be sealed since."""
     return any(chunker.map[index] not in SERVED for index, _ in chunker.memory.spill.chunks_of(chunker))
 
 
