@@ -52,10 +52,11 @@ class Made:
 
 
 KINDS = ["registry", "tls", "redirecting", "oci", "local", "tree", "bucket"]
-KINDS += ["retrying-registry", "retrying-local", "retrying-tree", "retrying-bucket"]
+KINDS += ["retrying-registry", "retrying-local", "retrying-tree"]
+SLOW_KINDS = [pytest.param("retrying-bucket", marks=pytest.mark.slow)]
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, *SLOW_KINDS])
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Made]:
     kind = str(request.param).removeprefix("retrying-")
     if kind in ("tree", "bucket"):

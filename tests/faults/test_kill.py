@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 
     from tests.programs.world import World
 
-ROUNDS = [5, pytest.param(50, marks=pytest.mark.slow)]
 
-
-@pytest.mark.parametrize("rounds", ROUNDS)
+@pytest.mark.slow
+@pytest.mark.parametrize("rounds", [5, 50])
 def test_p5_kill_of_the_daemon_amid_cold_reads_loses_and_repeats_nothing(
     world: World, large: bytes, rounds: int, record_property: Callable[[str, object], None]
 ) -> None:

@@ -28,7 +28,8 @@ SMALL = some_bytes(300_000, seed=5)
 ALWAYS = ("--verify", "always")
 
 
-@pytest.mark.parametrize("online", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("online", [True, False])
 def test_p5_verify_always_hashes_again_in_the_same_boot(world: World, online: bool, record_property: Record) -> None:
     cache = world.root / "cache"
     with FaultyRegistry() as registry:
