@@ -112,6 +112,7 @@ def _record(record_property: Callable[[str, object], None], rounds: int, compare
     record_property("faults.bytes_refetched", 0)
 
 
+@pytest.mark.slow
 def test_p11_after_a_kill_readers_get_an_error_and_umount_cleans_up(world: World, large: bytes) -> None:
     """ENOTCONN for who reads, SIGBUS for who has it mapped, never an empty folder; then a new mount works."""
     touch = """

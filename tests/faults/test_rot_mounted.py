@@ -102,6 +102,7 @@ def test_p10_a_link_to_a_secret_in_the_place_of_a_blob_is_neither_shown_nor_chan
         assert not os.path.lexists(sealed)
 
 
+@pytest.mark.slow
 def test_verify_always_and_symbolic_links_exclude_each_other(world: World) -> None:
     (world.root / "mnt").mkdir()
     options = ("--sealed", "symlink", "--cache-dir", world.root / "cache")
