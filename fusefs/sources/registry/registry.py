@@ -33,6 +33,7 @@ from fusefs.net.url import Url
 from fusefs.sources.rangebody import RangeBody
 from fusefs.sources.registry.auth import Authenticator
 from fusefs.sources.registry.credentials import KeyRing
+from fusefs.sources.registry.endpoint import ITSELF
 from fusefs.sources.registry.responses import check_document, check_encoding, check_status, error_of, given_range
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from fusefs.net.circuit import Circuits
     from fusefs.sources.registry.challenges import Challenge
+    from fusefs.sources.registry.endpoint import Endpoint
     from fusefs.values.names import Name
     from fusefs.values.settings import Settings
 
@@ -105,6 +107,7 @@ class RegistrySource:
         *,
         keys: KeyRing | None = None,
         circuits: Circuits | None = None,
+        endpoint: Endpoint = ITSELF,
     ) -> None:
         """Make one; nothing is connected yet.
 
@@ -114,11 +117,13 @@ class RegistrySource:
             settings: timeouts and the number of connections.
             keys: where credentials lie; where Ollama and Docker keep them by default.
             circuits: what is known of each host; without them each request is made.
+            endpoint: that of a mirror.
 
         Raises:
             SourceError: `host` cannot be part of a URL.
         """
-        self.label = host
+        self.label = host + endpoint.prefix
+        self._endpoint = endpoint
         served = _HUB_REGISTRY if host == DOCKER_HUB else host
         self._base = Url.parse(f"{'http' if scheme == 'http' else 'https'}://{served}")
         self._undecided = scheme == LOCAL  # whether TLS is spoken there
@@ -219,6 +224,11 @@ class RegistrySource:
                 self._auth = Authenticator(self._origin, self._transport, self._keys)
             self._undecided = False
 
+    @property
+    def url(self) -> str:
+        """What a mirror is told that it stands for."""
+        return f"{self._base.origin.scheme}://{self._base.origin}"
+
     def in_flight(self) -> list[str]:
         """See `Remote.in_flight`."""
         return self._transport.in_flight()
@@ -244,7 +254,8 @@ class RegistrySource:
         """
         if self._undecided:
             self._decide()
-        url = self._base.join(url) if isinstance(url, str) else url
+        url = self._endpoint.url(self._base, url) if isinstance(url, str) else url
+        headers = headers | self._endpoint.headers
         tried: set[Challenge] = set()
         for turn in range(_TURNS):
             secret = self._auth.current(repository)
@@ -300,7 +311,7 @@ class RegistrySource:
         place = self._places.get(key)
         if place is None:
             repository = name.repository
-            found = _Place(repository, self._base.join(f"/v2/{repository}/blobs/{blob.digest}"))
+            found = _Place(repository, self._endpoint.url(self._base, f"/v2/{repository}/blobs/{blob.digest}"))
             with self._lock:
                 if len(self._places) >= _MAX_PLACES:
                     self._places.clear()
