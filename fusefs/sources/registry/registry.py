@@ -135,6 +135,7 @@ class RegistrySource:
         self._keys = keys or KeyRing.default()
         self._auth = Authenticator(self._origin, self._transport, self._keys)
         self._places: dict[tuple[Name, Digest], _Place] = {}
+        self._told_whole = False
         self._ignoring = ""  # which host of this source ignores Range
         self._lock = threading.Lock()
 
@@ -239,7 +240,16 @@ class RegistrySource:
             before = self._ignoring
             if ignored or host == before:
                 self._ignoring = host if ignored else ""
-        if ignored and not before:
+        if not ignored or before or self._told_whole:
+            return
+        if self._endpoint.host:  # a cache does so for what it does not have yet, one file and not another
+            self._told_whole = True
+            log.warning(
+                "The mirror %s answers a request for a part of a file with all of it: while it does, it is used for "
+                "files that are wanted whole, and other parts come from the registry.",
+                self.label,
+            )
+        else:
             log.warning(
                 "%s answers a request for a part of a file with all of it (a server or a proxy that ignores Range): "
                 "each file is read in one stream from its front, and a read waits until the stream has come to it.",
