@@ -1,4 +1,4 @@
-"""Mirrors as people run them: a registry below a path, nginx as a slice cache, docker-registry as a pull-through cache."""
+"""Mirrors as people run them: below a path, nginx as a slice cache, docker-registry as a pull-through cache."""
 
 from __future__ import annotations
 
