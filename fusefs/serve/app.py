@@ -245,11 +245,11 @@ def _repository(request: Request) -> str:
 
 def _base(request: Request) -> str:
     """The server's URL as the client calls it; that it may call it so was looked at before."""
-    host = request.headers.get("host")
+    scheme, host = request.scope["scheme"], request.headers.get("host")
     if host:
-        return f"http://{host}"
+        return f"{scheme}://{host}"
     address, port = request.scope["server"]  # HTTP/1.0 without a Host
-    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+    return f"{scheme}://[{address}]:{port}" if ":" in address else f"{scheme}://{address}:{port}"
 
 
 def _reference(request: Request) -> str | Digest:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fusefs.values.digest import Digest
-from tests.components import MANIFEST_TYPE, OCI_MANIFEST_TYPE, OLLAMA_TYPE, fusefs_serve
+from tests.components import (
+    HTPASSWD,
+    MANIFEST_TYPE,
+    OCI_MANIFEST_TYPE,
+    OLLAMA_TYPE,
+    fusefs_serve,
+    make_certificate,
+)
 from tests.programs.world import run
 from tests.serve.world import Client, write_store, write_tree
 
@@ -102,3 +110,29 @@ def test_the_oci_form_of_a_store_stays_the_same_over_a_restart_and_in_an_export(
     assert (base / "blobs" / json.loads(seen[0])["config"]["digest"]).is_file()
     stored = (store / f"manifests/registry.ollama.ai/{NAME}/1b").read_bytes()
     assert (base / "manifests/1b").read_bytes() == stored
+
+
+@pytest.mark.slow
+def test_skopeo_and_curl_pull_over_tls_with_a_password(store: Path, tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path / "tls")
+    (tmp_path / "htpasswd").write_text(f"# people\n\n{HTPASSWD}")
+    options = ["--tls-cert", certificate.chain, "--tls-key", certificate.key, "--htpasswd", tmp_path / "htpasswd"]
+    (tmp_path / "authorities").mkdir()
+    (tmp_path / "authorities/ca.crt").write_bytes(certificate.authority.read_bytes())
+    with fusefs_serve(store, *map(str, options)) as address:
+        copy = ["skopeo", "copy", f"--src-cert-dir={tmp_path}/authorities"]
+        image = f"docker://{address}/{NAME}:1b"
+        run(*copy, "--src-creds=user:hidden", image, f"dir:{tmp_path}/copied")
+        for credentials in ("--src-creds=user:wrong", "--src-creds=nobody:hidden", "--src-no-creds"):
+            refused = subprocess.run(
+                [*copy, credentials, image, f"dir:{tmp_path}/refused"], capture_output=True, text=True, check=False
+            )
+            assert refused.returncode, credentials
+            assert "unauthorized" in refused.stderr
+        blob = f"{address}/v2/{NAME}/blobs/{Digest.of(LAYERS[OLLAMA_TYPE + 'model'])}"
+        curl = ["curl", "-sf", "--cacert", str(certificate.authority)]
+        part = run(*curl, "-u", "user:hidden", "-r", "0-3", f"https://{blob}")
+        assert part == "GGUF"
+        code = run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--cacert", curl[3], f"https://{address}/")
+        assert code == "401"
+    check_copy(tmp_path / "copied")
