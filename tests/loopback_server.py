@@ -133,6 +133,12 @@ def _handler_class(
             self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.do_GET()
 
+        def do_PUT(self) -> None:
+            self.do_POST()
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def log_message(self, *args: Any) -> None:
             pass
 

@@ -10,9 +10,11 @@ import msgspec
 
 from fusefs.artifacts.manifest import (
     DOCKER_LIST,
+    DOCKER_MANIFEST,
     MAX_MANIFEST_SIZE,
     MAX_OBJECTS,
     OCI_INDEX,
+    OCI_MANIFEST,
 )
 from fusefs.errors import InvalidDigest, InvalidManifest
 from fusefs.values.digest import Digest
@@ -22,6 +24,7 @@ _SHOWN = 8
 """Entries of an index that a message lists."""
 
 _INDEXES = (OCI_INDEX, DOCKER_LIST)
+_KNOWN = (*_INDEXES, DOCKER_MANIFEST, OCI_MANIFEST)
 _IMAGES = "application/vnd.oci.image.", "application/vnd.docker."
 _ATTESTATION = "attestation-manifest"
 
@@ -67,6 +70,24 @@ def is_index(raw: bytes) -> bool:
         InvalidManifest: it is no document, or it may be read as an index and as a manifest (CVE-2021-41190).
     """
     return bool(_read(raw).manifests)
+
+
+def check_media_type(raw: bytes, content_type: str) -> None:
+    """Compare what a document says that it is with what the registry said.
+
+    Servers of plain files say nothing of use (`application/octet-stream`), and are believed the document.
+
+    Raises:
+        InvalidManifest: they differ: another reader may take the document for something else (CVE-2021-41190).
+    """
+    said = content_type.partition(";")[0].strip().lower()
+    if said not in _KNOWN:
+        return
+    document = _read(raw)
+    is_one = bool(document.manifests) if not document.media_type else document.media_type in _INDEXES
+    if document.media_type not in ("", said) or is_one != (said in _INDEXES):
+        what = document.media_type[:80] or ("an index" if is_one else "a manifest")
+        raise InvalidManifest(f"invalid manifest: the registry calls it {said}, and it calls itself {what!a}")
 
 
 def choose_from_index(raw: bytes, architecture: str) -> Digest | None:

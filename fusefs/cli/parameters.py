@@ -11,6 +11,7 @@ import click
 
 from fusefs.errors import InvalidInput, InvalidName, InvalidSetting
 from fusefs.system.places import needed_cache_home
+from fusefs.values.listplace import ListPlace
 from fusefs.values.names import DOCKER_HUB, HUB_HOSTS, BaseUrl, Name, host_alone, without_user
 from fusefs.values.reference import Reference, is_local, is_path, parse_model, parse_reference
 from fusefs.values.settings import ABLATED, Settings, parse_age, parse_seconds, parse_size
@@ -69,6 +70,13 @@ def _parse_path(text: str) -> Path:
     return Path(text)
 
 
+def _parse_word(text: str) -> str:
+    """Anything; the command finds out what it is."""
+    if not text or "\0" in text:
+        raise InvalidSetting("an argument must not be empty")
+    return text
+
+
 def _parse_mountpoint(text: str) -> Path:
     """A path; a URL in its place is a source behind which the mount point was forgotten.  It may hold a password."""
     if "://" in text and not is_path(text):
@@ -76,15 +84,15 @@ def _parse_mountpoint(text: str) -> Path:
     return _parse_path(text)
 
 
-def check_both(sources: Sequence[Reference | BaseUrl], mountpoint: Path) -> None:
-    """The last word is the mount point; where one was forgotten, say which.
+def check_both(sources: Sequence[Reference | BaseUrl], mountpoint: Path, *, locked: bool = False) -> None:
+    """The last word is the mount point; where one was forgotten, say which.  With a lock there need be no source.
 
     Raises:
         click.UsageError: it was.
     """
     text = str(mountpoint)
     is_folder = is_path(text) or os.path.isdir(text)
-    if not sources:
+    if not sources and not (locked and is_folder):
         raise click.UsageError("Missing argument 'SOURCE...'" if is_folder else "Missing argument 'MOUNTPOINT'")
     if not is_folder and ":" in text:
         shown = without_user(text)[:80]
@@ -120,7 +128,9 @@ SECONDS = _Text("seconds", parse_seconds)
 AGE = _Text("age", parse_age)
 LISTEN = _Text("host:port", _parse_listen)
 REGISTRY = _Text("url", lambda text: str(BaseUrl.parse(text)))
+LIST_PLACE = _Text("place", lambda text: ListPlace.parse(text).text)
 PATH = _Text("path", _parse_path)
+WORD = _Text("word", _parse_word)
 MOUNTPOINT = _Text("path", _parse_mountpoint)
 
 _Command = Any  # click's decorators change the type of what they wrap
@@ -140,7 +150,7 @@ def choice_option(name: str, choices: Sequence[str], text: str) -> Callable[[_Co
     return click.option(name, type=click.Choice(choices), default=choices[0], show_default=True, help=text)
 
 
-sources_or_hosts_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE_OR_HOST)
+lockable_sources_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, type=SOURCE_OR_HOST)
 sources_argument = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE)
 sha256_option = click.option(
     "--sha256",
@@ -210,12 +220,29 @@ fetch_options = _together(
         "a tag and the digests still from the registry in the name; may be given several times.",
     ),
     click.option(
+        "--index-from",
+        "index_from",
+        type=LIST_PLACE,
+        metavar="PLACE",
+        multiple=True,
+        help="Where chunk lists are that the registry does not have, by the digest of the blob: a folder (./DIR), "
+        "a URL, or a repository (oci://host/namespace/name); may be given several times.",
+    ),
+    click.option(
         "--allow-private",
         is_flag=True,
         help="Follow redirects of a public registry to private addresses.",
     ),
 )
 
+
+lock_option = click.option(
+    "--lock",
+    "lock_file",
+    type=PATH,
+    metavar="FILE",
+    help="What the models must be made of, as `fusefs lock` wrote it; without a SOURCE all models of the lock.",
+)
 
 lists_option = click.option(
     "--lists",

@@ -9,11 +9,13 @@ from fusefs.commands.export import export
 from fusefs.commands.gc import gc
 from fusefs.commands.help import manual
 from fusefs.commands.index import index
+from fusefs.commands.lock import lock
 from fusefs.commands.login import login
 from fusefs.commands.logout import logout
 from fusefs.commands.ls import ls
 from fusefs.commands.mount import mount
 from fusefs.commands.pin import pin
+from fusefs.commands.publish import publish
 from fusefs.commands.pull import pull
 from fusefs.commands.rm import rm
 from fusefs.commands.serve import serve
@@ -36,6 +38,8 @@ COMMANDS = (
     serve,
     export,
     index,
+    publish,
+    lock,
     login,
     logout,
     manual,

@@ -8,6 +8,7 @@ import click
 
 from fusefs.cli.answers import warn
 from fusefs.cli.choice import folder_meant, only_models
+from fusefs.cli.locked import locked, read_lock
 from fusefs.cli.parameters import (
     PATH,
     cache_dir_of,
@@ -16,6 +17,7 @@ from fusefs.cli.parameters import (
     choice_option,
     fetch_options,
     lists_option,
+    lock_option,
     places_arguments,
     settings_of,
     sha256_option,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     "is allowed before that, or is refused.",
 )
 @lists_option
+@lock_option
 @choice_option(
     "--verify",
     ["boot", "always"],
@@ -92,7 +95,7 @@ def mount(sources: tuple[Reference | BaseUrl, ...], mountpoint: Path, **options:
     from fusefs.engine.options import MountOptions
     from fusefs.view.serving import HashingBar
 
-    check_both(sources, mountpoint)
+    check_both(sources, mountpoint, locked=options["lock_file"] is not None)
     if options["verify"] == "always" and options["sealed"] == "symlink":
         raise click.UsageError(
             "--verify always cannot hash reads through the links of --sealed symlink: leave one of them out"
@@ -105,7 +108,8 @@ def mount(sources: tuple[Reference | BaseUrl, ...], mountpoint: Path, **options:
         warn(line)
 
     settings = settings_of(options)
-    names = only_models(sources, settings)
+    lock = read_lock(options["lock_file"]) if options["lock_file"] else None
+    names = only_models(locked(sources, lock), settings)
     mount_options = MountOptions(
         names=names,
         mountpoint=mountpoint,
@@ -119,6 +123,7 @@ def mount(sources: tuple[Reference | BaseUrl, ...], mountpoint: Path, **options:
         replace=options["replace"],
         log_file=options["log_file"],
         verbose=options["verbose"],
+        lock=lock,
     )
     bar = None if options["verbose"] else progress
     try:

@@ -8,13 +8,15 @@ import click
 
 from fusefs.cli.answers import INTERRUPTED, finish, tell, warn, write_json
 from fusefs.cli.choice import only_models
+from fusefs.cli.locked import locked, read_lock
 from fusefs.cli.parameters import (
     cache_dir_of,
     cache_option,
     fetch_options,
+    lock_option,
+    lockable_sources_argument,
     settings_of,
     sha256_option,
-    sources_or_hosts_argument,
     verbose_option,
 )
 from fusefs.errors import FusefsError
@@ -28,10 +30,11 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Fetch models whole, and prove every byte.")
-@sources_or_hosts_argument
+@lockable_sources_argument
 @sha256_option
 @cache_option
 @fetch_options
+@lock_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end instead of progress.")
 @verbose_option
 def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
@@ -51,8 +54,11 @@ def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
 
     to_stderr(verbose=options["verbose"], quiet=True)
     settings = settings_of(options)
-    names = only_models(sources, settings, silent=options["as_json"])
-    wanted = PullOptions(names, cache_dir_of(options["cache_dir"]), options["stores"], settings, warn)
+    lock = read_lock(options["lock_file"]) if options["lock_file"] else None
+    if not sources and lock is None:
+        raise click.UsageError("Missing argument 'SOURCE...'")
+    names = only_models(locked(sources, lock), settings, silent=options["as_json"])
+    wanted = PullOptions(names, cache_dir_of(options["cache_dir"]), options["stores"], settings, warn, lock=lock)
     last: Sequence[Item] = ()
 
     def look(items: Sequence[Item]) -> None:

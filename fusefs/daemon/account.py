@@ -17,7 +17,7 @@ from fusefs.values.report import CELLS, FileReport, MountReport, encode
 from fusefs.values.wirereport import WireReport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from fusefs.daemon.watchdog import Watchdog
     from fusefs.engine.engine import Engine
@@ -35,6 +35,7 @@ class Account:
 
     Attributes:
         tuning: what became of the kernel's limits; None when they were not tried.
+        foretold: gives what will be read whole, a line a model.
         wiring: how requests of the kernel are answered; None before there is a mount.
     """
 
@@ -65,6 +66,7 @@ class Account:
         self._notes = tuple(notes)
         self.tuning: kernel.Tuning | None = None
         self.wiring: Wiring | None = None
+        self.foretold: Callable[[], list[str]] = list
 
     async def document(self) -> bytes:
         """The report as JSON; lets readers in between two files, of which there may be 65,536."""
@@ -93,7 +95,7 @@ class Account:
             or self._file_system.last_error
             or self._engine.fetcher.last_error
             or None,
-            notes=self._notes,
+            notes=(*self._notes, *self.foretold()),
             sources_state=self._engine.pool.states(),
             capabilities=capabilities,
             no_new_privileges=not may_gain,

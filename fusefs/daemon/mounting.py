@@ -25,8 +25,10 @@ from fusefs.daemon.signals import WATCHED, Handlers, obey
 from fusefs.daemon.statuses import probe
 from fusefs.daemon.watchdog import Watchdog
 from fusefs.engine.engine import Engine, sole_error
+from fusefs.engine.forecast import PATIENCE as FORECAST_PATIENCE
+from fusefs.engine.forecast import Forecast
 from fusefs.engine.local import LocalModels, LocalOpener
-from fusefs.engine.models import group_small, packed_lines, recalled_lines, warn_of_whole_reads
+from fusefs.engine.models import group_small, labels_of, packed_lines, recalled_lines
 from fusefs.engine.pool import check_stores
 from fusefs.errors import MountError
 from fusefs.fuse import kernel, session
@@ -198,7 +200,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Han
         )
         named = engine.offer(fetched)
         group_small(fetcher, fetched, options.settings, options.local.files)
-        await trio.to_thread.run_sync(warn_of_whole_reads, fetcher, fetched)
+        forecast = Forecast(fetcher, fetched, options.settings, labels_of(models))
 
         file_system = FileSystem(tree, _opener(fetcher, options), counters, look=looker(fetcher, options.local.files))
         fetcher.lied = lambda blob: nursery.start_soon(forget_pages, file_system.inodes_of(blob))
@@ -209,6 +211,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Han
         stack.callback(natives.end)
         notes = [*recalled_lines(recalled), *packed_lines(fetched)]
         mount = Account(options, file_system, engine, named, watchdog, natives, notes)
+        mount.foretold = forecast.lines
 
         ended = trio.Event()
         if options.replace:
@@ -229,6 +232,10 @@ async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Han
         await stack.enter_async_context(control.serving(nursery, options.mountpoint, mount.document))
         await _answers(options.mountpoint)
         log.info("Mounted %s at %s.", ", ".join(map(str, options.names)), options.mountpoint)
+        foretold = trio.Event()
+        nursery.start_soon(forecast.look, foretold)
+        with trio.move_on_after(FORECAST_PATIENCE):
+            await foretold.wait()
         ready()
         nursery.start_soon(_keep, engine.keeper)
         nursery.start_soon(watchdog.run)

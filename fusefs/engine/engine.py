@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from fusefs.engine.options import MountOptions, PullOptions
     from fusefs.values.chunks import Blob
+    from fusefs.values.lockfile import Lock
     from fusefs.values.names import Name
     from fusefs.values.snapshot import Snapshot
 
@@ -42,6 +43,7 @@ class Engine:
         fetcher: makes chunks present; it runs.
         counters: what happened so far.
         nursery: where tasks live that end before all of these are closed.
+        lock: what the models must be made of; None for whatever they are.
     """
 
     cache: DiskCache
@@ -50,6 +52,7 @@ class Engine:
     fetcher: Fetcher
     counters: Counters
     nursery: trio.Nursery
+    lock: Lock | None = None
 
     @classmethod
     @asynccontextmanager
@@ -88,7 +91,7 @@ class Engine:
             # Workers wait for their source and cannot be cancelled: closing the sources is what ends them.
             stack.push_async_callback(in_thread, pool.close)
             await nursery.start(fetcher.run)
-            yield cls(cache, pool, keeper, fetcher, counters, nursery)
+            yield cls(cache, pool, keeper, fetcher, counters, nursery, options.lock)
 
     async def resolve(
         self,
@@ -104,7 +107,7 @@ class Engine:
             self.pool,
             self.cache,
             self.keeper,
-            LayerOpener(self.fetcher, self.pool, self.cache),
+            LayerOpener(self.fetcher, self.pool, self.cache, self.lock),
             patience=patience,
             failed=failed,
             recalled=recalled,
@@ -115,8 +118,11 @@ class Engine:
 
         Returns:
             Every distinct blob, and the first of the names that has it.
+
+        Raises:
+            InvalidSetting: a model is not what the lock says.
         """
-        return origins(self.fetcher, models, self.pool)
+        return origins(self.fetcher, models, self.pool, self.lock)
 
 
 async def in_thread(work: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ layer, so that the next mount asks nobody.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -14,6 +15,7 @@ import trio
 from fusefs.artifacts.contents import Contents, Opened
 from fusefs.artifacts.diffids import diff_ids
 from fusefs.artifacts.snapshots import wants_config
+from fusefs.engine.offering import offer_blobs
 from fusefs.engine.unpacking import PackedLayer, UnpackedSource
 from fusefs.errors import DigestMismatch, FusefsError, InvalidManifest, InvalidPacking, InvalidTar
 from fusefs.fetch.blobreader import BlobReader
@@ -21,6 +23,8 @@ from fusefs.formats.tar import read_table
 from fusefs.sources.bound import BoundSource
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fusefs.artifacts.manifest import Layer, Manifest
     from fusefs.cache.disk import DiskCache
     from fusefs.engine.pool import SourcePool
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.values.chunks import Blob
     from fusefs.values.digest import Digest
+    from fusefs.values.lockfile import Lock
     from fusefs.values.names import Name
 
 log = logging.getLogger(__name__)
@@ -46,12 +51,14 @@ class LayerOpener:
         fetcher: has the bytes fetched and proved.
         pool: where they can be had.
         cache: keeps what was found.
+        lock: what the models must be made of.
     """
 
-    def __init__(self, fetcher: Fetcher, pool: SourcePool, cache: DiskCache) -> None:
+    def __init__(self, fetcher: Fetcher, pool: SourcePool, cache: DiskCache, lock: Lock | None = None) -> None:
         self._fetcher = fetcher
         self._pool = pool
         self._cache = cache
+        self._lock = lock
         self._turn = trio.CapacityLimiter(_AT_ONCE)
 
     async def contents(self, name: Name, manifest: Manifest) -> Contents:
@@ -67,7 +74,7 @@ class LayerOpener:
             raise InvalidManifest(f"{name.short}: invalid manifest: {why}")
         config = b""
         if wants_config(manifest) and manifest.config is not None:
-            config = await self._whole(name, manifest.config.blob)
+            config = await self._whole(name, manifest, manifest.config.blob)
         ids = diff_ids(manifest, config) if config or wanted else {}
         found: dict[Digest, Opened] = {}
         errors: list[FusefsError] = []
@@ -76,7 +83,7 @@ class LayerOpener:
             async def one(layer: Layer) -> None:
                 try:
                     async with self._turn:
-                        found[layer.blob.digest] = await self._opened(name, layer, ids.get(layer.blob.digest))
+                        found[layer.blob.digest] = await self._opened(name, manifest, layer, ids)
                 except FusefsError as exc:
                     errors.append(exc)
                     nursery.cancel_scope.cancel()
@@ -87,21 +94,24 @@ class LayerOpener:
             raise errors[0]
         return Contents(found, config)
 
-    async def _opened(self, name: Name, layer: Layer, unpacked: Digest | None) -> Opened:
+    async def _opened(self, name: Name, manifest: Manifest, layer: Layer, ids: Mapping[Digest, Digest]) -> Opened:
         kept = await trio.to_thread.run_sync(self._cache.tables.read, layer.blob)
         if kept is not None and (kept.table is not None) == layer.is_tar:
             if layer.packing:
                 self._offer(name, layer, kept.blob)
             return kept
-        fetch = await self._found(name, layer.blob)
+        fetch = await self._found(name, manifest, layer.blob)
         blob = layer.blob
         try:
             if layer.packing:
-                blob = await self._unpacked(name, layer, fetch, unpacked)
+                blob = await self._unpacked(name, layer, fetch, ids.get(layer.blob.digest))
                 fetch = self._offer(name, layer, blob)
                 await self._fetcher.look([blob])
-            elif await trio.to_thread.run_sync(fetch.is_read_whole_first):
-                _say(name, blob, "has no chunk list that proves it", "fetched")
+            else:
+                with suppress(FusefsError):  # trouble is told by the read
+                    await self._fetcher.foresee(fetch)
+                if fetch.whole_first:
+                    _say(name, blob, "has no chunk list that proves it", "fetched")
             reader = BlobReader(self._fetcher, fetch)
             return await trio.to_thread.run_sync(self._read, layer, blob, reader)
         except (InvalidTar, InvalidPacking) as exc:
@@ -136,17 +146,15 @@ class LayerOpener:
     def _packed(self, name: Name, layer: Layer) -> PackedLayer:
         return PackedLayer(layer, self._cache, [BoundSource(source, name) for source in self._pool.of(name)])
 
-    async def _whole(self, name: Name, blob: Blob) -> bytes:
+    async def _whole(self, name: Name, manifest: Manifest, blob: Blob) -> bytes:
         """All of a small blob."""
-        reader = BlobReader(self._fetcher, await self._found(name, blob))
+        reader = BlobReader(self._fetcher, await self._found(name, manifest, blob))
         return await trio.to_thread.run_sync(reader.read_at, 0, blob.size)
 
-    async def _found(self, name: Name, blob: Blob) -> BlobFetch:
-        fetch = self._fetcher.track(blob)
-        for source in self._pool.of(name):
-            fetch.add_origin(BoundSource(source, name))
+    async def _found(self, name: Name, manifest: Manifest, blob: Blob) -> BlobFetch:
+        offer_blobs(self._fetcher, self._pool, name, (manifest.digest, manifest.raw), [blob], self._lock)
         await self._fetcher.look([blob])
-        return fetch
+        return self._fetcher.track(blob)
 
 
 def _say(name: Name, blob: Blob, why: str, what: str) -> None:

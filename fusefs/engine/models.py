@@ -11,11 +11,11 @@ import trio
 
 from fusefs.artifacts.contents import Contents
 from fusefs.artifacts.snapshots import snapshot_of
+from fusefs.engine.offering import offer_blobs
 from fusefs.engine.resolve import ask, last_known, resolve
 from fusefs.errors import FusefsError, InvalidName, NotFound, SourceError
 from fusefs.fetch.load import most_ahead
 from fusefs.prefetch.siblings import SMALL, Siblings
-from fusefs.sources.bound import BoundSource
 from fusefs.vfs.layout import layout_of
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.values.chunks import Blob
     from fusefs.values.digest import Digest
+    from fusefs.values.lockfile import Lock
     from fusefs.values.names import Name
     from fusefs.values.settings import Settings
     from fusefs.values.snapshot import Snapshot
@@ -188,19 +189,24 @@ async def _resolve_until(
     return await trio.to_thread.run_sync(first, abandon_on_cancel=True)
 
 
-def origins(fetcher: Fetcher, models: Iterable[Snapshot], pool: SourcePool) -> dict[Blob, str]:
+def origins(
+    fetcher: Fetcher, models: Iterable[Snapshot], pool: SourcePool, lock: Lock | None = None
+) -> dict[Blob, str]:
     """Tell the fetcher where each blob of the models can be had.
 
     Returns:
         Every distinct blob, and the first of the names that has it.
+
+    Raises:
+        InvalidSetting: a model is not what the lock says.
     """
     named: dict[Blob, str] = {}
     for model in models:
-        having = [BoundSource(source, model.reference) for source in pool.of(model.reference)]
+        locked = lock.model(model.reference) if lock is not None else None
+        if locked is not None:
+            locked.check(model.blobs)
+        offer_blobs(fetcher, pool, model.reference, (model.digest, model.document), model.blobs, lock)
         for blob in model.blobs:
-            fetch = fetcher.track(blob)
-            for origin in having:
-                fetch.add_origin(origin)
             named.setdefault(blob, str(model.reference))
         for blob in model.made:  # who made it has told the fetcher how
             named.setdefault(blob, str(model.reference))
@@ -218,24 +224,6 @@ def group_small(fetcher: Fetcher, models: Iterable[Snapshot], settings: Settings
             if blob.size <= SMALL:
                 fetch = fetcher.track(blob)
                 fetch.siblings = (*fetch.siblings, siblings)
-
-
-def warn_of_whole_reads(fetcher: Fetcher, models: Iterable[Snapshot]) -> None:
-    """Say of which models files are read whole first, because nobody is believed.  Blocking, but short."""
-    for model in models:
-        fetches = [fetcher.track(blob) for blob in model.blobs]
-        whole = [fetch for fetch in fetches if fetch.is_read_whole_first()]
-        if whole:
-            shared = any(fetch.of_several for fetch in whole)
-            log.warning(
-                "%s: files without a chunk list that is bound to their digest: %d; each is read whole before its first "
-                "byte is served (%s)",
-                model.reference,
-                len(whole),
-                "models of several registries share them: mount those apart"
-                if shared
-                else "--lists registry takes the registry's word for the lists",
-            )
 
 
 def labels_of(models: Sequence[Snapshot]) -> dict[Digest, str]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from fusefs.values.lockfile import Lock
     from fusefs.values.names import Name
     from fusefs.values.reference import Reference
     from fusefs.values.settings import Settings
@@ -36,6 +37,7 @@ class MountOptions:
         background: nothing holds the mount but who can see it; in the foreground whoever started it does.
         passthrough: let the kernel read by itself what is proved, where it can.
         replace: take the place of a mount of ours that is there.
+        lock: what the models must be made of; None for whatever they are.
     """
 
     names: tuple[Reference, ...]
@@ -52,6 +54,7 @@ class MountOptions:
     background: bool = False
     passthrough: bool = True
     replace: bool = False
+    lock: Lock | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class PullOptions:
         stores: local stores that are asked before the network.
         settings: see `Settings`.
         warn: told what a person should know although it works.
+        larger_than: blobs of at most so many bytes are left out.
+        lock: as in `MountOptions`.
     """
 
     names: tuple[Name, ...]
@@ -71,3 +76,5 @@ class PullOptions:
     stores: tuple[Path, ...]
     settings: Settings
     warn: Callable[[str], None] = lambda _: None
+    larger_than: int = -1
+    lock: Lock | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.errors import CacheError
 from fusefs.net.circuit import Circuits
+from fusefs.sources.listplaces import open_list_places
 from fusefs.sources.order import open_sources
 from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.retry import Retrying
@@ -35,6 +36,7 @@ class SourcePool:
         self._open: dict[tuple[str, str, str], list[Source]] = {}
         self._circuits = Circuits(settings, several=bool(settings.mirrors))
         self._keys = KeyRing.default()
+        self._lists: list[Source] | None = None
         self._lock = threading.Lock()
 
     def of(self, name: Name) -> list[Source]:
@@ -55,6 +57,15 @@ class SourcePool:
     def stores_of(self, name: Name) -> list[Source]:
         """Those among them that need no network."""
         return self.of(name)[: len(self._stores)]
+
+    def list_places(self) -> list[Source]:
+        """Where chunk lists are besides, in order."""
+        with self._lock:
+            if self._lists is None:
+                self._lists = open_list_places(
+                    self._settings, keys=self._keys, counters=self._counters, circuits=self._circuits
+                )
+            return self._lists
 
     def close(self) -> None:
         """Close every source.  Idempotent."""
@@ -103,7 +114,7 @@ class SourcePool:
 
     def _all(self) -> list[Source]:
         with self._lock:
-            return [source for sources in self._open.values() for source in sources]
+            return [source for sources in self._open.values() for source in sources] + (self._lists or [])
 
 
 def check_stores(stores: Iterable[Path]) -> tuple[Path, ...]:

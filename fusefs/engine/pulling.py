@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.values.chunks import Blob
     from fusefs.values.names import Name
+    from fusefs.values.snapshot import Snapshot
 
     Show = Callable[[Sequence[Item]], None]
     """Told the newest state of all items, a few times a second."""
+
+    Then = Callable[[Engine, Sequence[Snapshot]], None]
+    """What is to be done with the models when all of them is here and proved; blocking."""
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +42,13 @@ AT_ONCE = 4
 """Blobs under way at once: a model of many small files must not wait for one round trip after the other."""
 
 
-def pull(options: PullOptions, show: Show) -> PullReport:
+def pull(options: PullOptions, show: Show, then: Then | None = None) -> PullReport:
     """Fetch and prove everything.  Blocking.
+
+    Args:
+        options: what, and where to.
+        show: see `Show`.
+        then: see `Then`; not called when something failed.
 
     Returns:
         What became of each blob; what could not be had is in there, too.
@@ -50,7 +59,7 @@ def pull(options: PullOptions, show: Show) -> PullReport:
     """
     options = replace(options, stores=check_stores(options.stores))
     try:
-        report = trio.run(_run, options, show)
+        report = trio.run(_run, options, show, then)
     except BaseExceptionGroup as group:
         raise sole_error(group) from group
     if report is None:
@@ -58,12 +67,12 @@ def pull(options: PullOptions, show: Show) -> PullReport:
     return report
 
 
-async def _run(options: PullOptions, show: Show) -> PullReport | None:
+async def _run(options: PullOptions, show: Show, then: Then | None) -> PullReport | None:
     report = None
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_on_signal, signals, nursery.cancel_scope)
-            report = await _pull(options, show)
+            report = await _pull(options, show, then)
             nursery.cancel_scope.cancel()
     return report
 
@@ -74,7 +83,7 @@ async def _end_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -
         return
 
 
-async def _pull(options: PullOptions, show: Show) -> PullReport:
+async def _pull(options: PullOptions, show: Show, then: Then | None) -> PullReport:
     began = trio.current_time()
     async with Engine.running(options) as engine:
         if engine.cache.features.complaint:
@@ -85,7 +94,8 @@ async def _pull(options: PullOptions, show: Show) -> PullReport:
         await trio.to_thread.run_sync(engine.keeper.work)
         for text in engine.keeper.lost:
             options.warn(text)
-        fetcher, blobs = engine.fetcher, engine.offer(models)
+        fetcher, offered = engine.fetcher, engine.offer(models)
+        blobs = [blob for blob in offered if blob.size > options.larger_than]
         _check_room(blobs, options.settings.cache_size)
         engine.cache.quota.wanted.update(blob.digest for blob in blobs)  # no part of it makes room for another
 
@@ -97,6 +107,8 @@ async def _pull(options: PullOptions, show: Show) -> PullReport:
         engine.nursery.start_soon(_work, fetcher, jobs, show, done)
         await done.wait()
         files = tuple(job.item for job in jobs)
+        if then is not None and not failed and all(item.state == "sealed" for item in files):
+            await trio.to_thread.run_sync(then, engine, models)
         seconds = trio.current_time() - began
         problems, notes = _problems(options.names, failed), tuple(recalled_lines(recalled))
         return PullReport(_texts(options.names), files, engine.counters.snapshot(), seconds, problems, notes)

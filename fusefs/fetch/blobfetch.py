@@ -10,14 +10,15 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from fusefs.cache.blob.sealing import put_liar_aside
-from fusefs.errors import BlobQuarantined, BlobUnproved, FusefsError, NotCached
+from fusefs.cache.blob.sealing import put_liar_aside, quarantine
+from fusefs.errors import BlobQuarantined, BlobUnproved, CacheError, FusefsError, NotCached
 from fusefs.fetch.flight import BlobFlights
 from fusefs.fetch.left import Left
-from fusefs.fetch.lists import find_list
+from fusefs.fetch.listchoice import ListChoice
 from fusefs.fetch.load import prefetch_of
 from fusefs.fetch.sight import Sight
 from fusefs.prefetch.pieces import reads_long_pieces
+from fusefs.sources.failover import Failover
 from fusefs.values.chunks import ChunkList
 from fusefs.values.voucher import BOUND, NOBODY, UNKNOWN, Proof
 
@@ -29,18 +30,18 @@ if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
     from fusefs.fetch.foresight import Foresight
+    from fusefs.fetch.listchoice import Listed
     from fusefs.prefetch.siblings import Siblings
     from fusefs.sources.bound import BoundSource
-    from fusefs.sources.failover import Failover
     from fusefs.values.chunks import Blob
     from fusefs.values.settings import Settings
     from fusefs.values.trace import Trace
-    from fusefs.values.voucher import Voucher
-
-    Listed = tuple[ChunkList, Voucher]
-    """A chunk list, and who stands behind it."""
 
 log = logging.getLogger(__name__)
+
+
+_SHORT = 1 << 14
+"""Chunks of a list that is kept in memory until its blob is opened: 640 KiB of it."""
 
 
 class BlobFetch:
@@ -60,6 +61,8 @@ class BlobFetch:
         sight: what can be said of it without opening it.
         quarantined: why no byte of it is served any more.
         lies: how many lists by which it was served have turned out to be wrong.
+        choice: by which chunk list it is served.
+        whole_first: no byte of it is served before the whole is proved; None as long as that is not known.
         siblings: of each model in which it is a small file, the small files; none where nothing is fetched ahead.
     """
 
@@ -79,57 +82,25 @@ class BlobFetch:
         self.siblings: tuple[Siblings, ...] = ()
         self._was_open = False
         self._opened_in: Left | None = None
-        self._pinned_name = ""
         self._caught_lying = caught_lying
         self._cache = cache
         self._settings = settings
         single = blob.size <= settings.single_chunk_limit and blob.digest.is_sha256
         self.sight = Sight(blob, cache, lambda: self.chunker, self._unlisted, single=single)
         self._list: Listed | None = None
-        self._listed_by: BoundSource | None = None
-        self._registries: set[str] = set()
-        self._own_word: set[Voucher] = set()
+        self.choice = ListChoice(blob, settings)
+        self.whole_first: bool | None = None
+        self._foreseen: Listed | None = None
 
     def add_origin(self, origin: BoundSource) -> None:
         """The blob can be had there, too."""
         self.flights.ask(self.origins.plus(origin))
-        self._registries.add(origin.registry)
-        self._own_word.add(origin.voucher)
-        self._pinned_name = origin.pinned or self._pinned_name
+        self.choice.add_origin(origin)
 
     @property
     def origins(self) -> Failover:
         """Where it can be had; those whose list lied come out."""
         return self.flights.origins
-
-    @property
-    def of_several(self) -> bool:
-        """Whether models of several registries have it."""
-        return len(self._registries) > 1
-
-    @property
-    def bound_only(self) -> bool:
-        """Whether only a list that is bound to the blob's digest may decide what is served.
-
-        Of several names the strictest counts: one that pins a digest believes nobody, whoever else shows the blob.
-        With names at several registries none is believed: each may speak for its own models alone.
-        """
-        if self.of_several:
-            return True
-        if self._settings.lists is not None:
-            return self._settings.lists == "bound"
-        return bool(self._pinned_name)
-
-    def _is_anothers(self, voucher: Voucher) -> bool:
-        """Whether it is the word of a registry that the cache was told by for other names, not of this name's."""
-        return voucher.proof == Proof.REGISTRY and voucher != UNKNOWN and voucher not in self._own_word
-
-    def is_read_whole_first(self) -> bool:
-        """Whether it is served only when all of it is proved, for want of a bound list.  Blocking, but short."""
-        settings = self._settings
-        if not self.bound_only or settings.unproved != "wait" or self.blob.size <= settings.single_chunk_limit:
-            return False
-        return not self._cache.voucher(self.blob).decides(bound_only=True)
 
     def ask_next_first(self) -> None:
         """Who was asked first is asked last from now on."""
@@ -189,16 +160,42 @@ class BlobFetch:
         self._list = None  # what `ls` has seen may be in quarantine by now
         if blob.size <= self._settings.single_chunk_limit and blob.digest.is_sha256:
             return ChunkList.single(blob), BOUND
-        pinned = self._pinned()
+        pinned = self.choice.of_cache(self._pinned())
         # A sealed blob is proved on its first use, by its list or as a whole, with no help from the network.
         if self._has_sealed():
             return pinned or (self._unlisted(), NOBODY)
         # An older cache did not keep whose list it is: perhaps a mirror's, so the registry is asked once more.
         # Another registry's word is as little, so long as its own can be asked.
-        asked_again = pinned is not None and (pinned[1] == UNKNOWN or self._is_anothers(pinned[1]))
-        return None if pinned is None or (asked_again and not self.bound_only) else pinned
+        asked_again = pinned is not None and (pinned[1] == UNKNOWN or self.choice.is_anothers(pinned[1]))
+        return None if pinned is None or (asked_again and not self.choice.bound_only) else pinned
+
+    def foresee(self) -> None:
+        """Find out whether there is a list that counts; a short one is kept for who opens the blob.  Blocking.
+
+        Raises:
+            FusefsError: it cannot be known now.
+        """
+        listed = self.local_list()
+        if listed is None:
+            listed = self._remote_list()
+            if len(listed[0]) <= _SHORT:
+                self._foreseen = listed
+        self._learned(listed, sealed=self._has_sealed())
 
     def remote_list(self) -> Listed:
+        """The chunk list that counts, or none with nobody's word.  Blocking on the network, unless it was foreseen.
+
+        Raises:
+            SourceError, InvalidInput, BlobUnproved: see `_remote_list`.
+        """
+        listed, self._foreseen = self._foreseen or self._remote_list(), None
+        self._learned(listed)
+        return listed
+
+    def _learned(self, listed: Listed, *, sealed: bool = False) -> None:
+        self.whole_first = self._settings.unproved == "wait" and not sealed and not self.choice.counts(listed)
+
+    def _remote_list(self) -> Listed:
         """The chunk list from the first source whose word counts and that has one.  Blocking on the network.
 
         Raises:
@@ -206,31 +203,18 @@ class BlobFetch:
                 fault, or whoever causes it, choose the weaker check.
             BlobUnproved: there is no list, and `--unproved=refuse`.
         """
-        pinned = self._pinned()
-        listed = None if self.bound_only else self._ask_for_list(in_vain=pinned is not None)
+        pinned = self.choice.of_cache(self._pinned())
+        listed = self.choice.ask(self.origins, in_vain=pinned is not None)
         if listed is not None:
             return listed
         if pinned is not None:
             log.info("%s: no source confirms the chunk list in the cache (%s)", self.blob.digest, pinned[1])
             return pinned
-        lacking = self._lacking
+        lacking = self.choice.lacking
         if self._settings.unproved == "refuse":
             raise BlobUnproved(f"{self.blob.digest}: {lacking}; see --unproved")
         log.info("%s: %s", self.blob.digest, lacking)
         return self._unlisted(), NOBODY
-
-    @property
-    def _lacking(self) -> str:
-        """Why nothing can be proved before the whole, and what could be done about it."""
-        if not self.bound_only:
-            return f"no source has its chunk list; --unproved={self._settings.unproved}"
-        if self.of_several:
-            return f"models of several registries have it; --unproved={self._settings.unproved}"
-        who = f"{self._pinned_name} is pinned by digest" if self._settings.lists is None else "--lists bound"
-        return (
-            f"{who}, and no chunk list in the cache is bound to this blob; --unproved={self._settings.unproved}"
-            " (--lists registry takes the registry's word for its list)"
-        )
 
     def open_chunker(self, listed: Listed) -> Chunker:
         """Open the blob in the cache.  Blocking, but short.
@@ -244,7 +228,7 @@ class BlobFetch:
         self._list = None  # the chunker has it from here on; and what turns out to be a lie now is not used again
         chunker = self._cache.chunker(self.blob, *listed, doubt=doubt, readers=self.readers)
         self._opened_in = Left.by(chunker)
-        bound_only = self.bound_only or self._is_anothers(chunker.voucher)
+        bound_only = self.choice.bound_only or self.choice.is_anothers(chunker.voucher)
         chunker.serve_by(bound_only=bound_only, unproved=self._settings.unproved == "allow")
         if chunker.full is not None and not chunker.sealed and chunker.by_whole:
             # It can only be proved as a whole, and for that it must lie somewhere; the next read looks for room again.
@@ -281,22 +265,6 @@ class BlobFetch:
         except NotCached:
             return False
 
-    def _ask_for_list(self, *, in_vain: bool) -> Listed | None:
-        """The first usable list; None when every source whose word counts says that it keeps none.
-
-        With `in_vain` there is another way, and with mirrors there may be: trouble is not waited out.
-        """
-        whole_will_do = in_vain or (self.origins.mirrored and self._settings.unproved == "wait")
-        found = find_list(self.origins, self.blob, self._is_possible, whole_will_do=whole_will_do)
-        if found is None:
-            return None
-        chunks, self._listed_by = found
-        return chunks, chunks.voucher or self._listed_by.voucher
-
-    def _is_possible(self, chunks: ChunkList) -> bool:
-        """A list of one chunk has the blob's own digest, if it has any, or it is a lie on the face of it."""
-        return len(chunks) != 1 or chunks.known(0) in (None, self.blob.digest.raw)
-
     def other_list(self, chunker: Chunker, seen: str) -> Listed | None:
         """The list that the sources have by now, if it is another one than that of `chunker`, and in the right.
 
@@ -304,29 +272,18 @@ class BlobFetch:
 
         Args:
             chunker: whose list rejects a chunk.
-            seen: the digest of the rejected bytes: only a list that has it is believed instead, or one bad answer
-                would cost all that is present.
+            seen: the digest of the rejected bytes.
         """
         if self.blob.size <= self._settings.single_chunk_limit:
             return None  # its own digest is its list
-        if self.bound_only or chunker.voucher.proof == Proof.BOUND:
-            return None  # nobody's word counts against what was proved, or at all
-
-        def fits(chunks: ChunkList) -> bool:
-            if not chunks.complete or chunks == chunker.chunks or not self._is_possible(chunks):
-                return False
-            return any(str(chunks.digest(i)) == seen for i in range(len(chunks)))
-
-        try:
-            found = find_list(self.origins, self.blob, fits)
-        except FusefsError:
-            return None
-        if found is None:
-            return None
-        chunks, origin = found
-        self.origins.lied(self._listed_by if self._listed_by != origin else None, self.blob.digest)
-        self._listed_by = origin
-        return chunks, origin.voucher
+        found = self.choice.ask_for_other(self.origins, chunker.chunks, chunker.voucher, seen)
+        if found is None and not chunker.present_bytes and self.choice.from_place(chunker.voucher):
+            # Not one chunk of all that came is of this list: it is another blob's.  To prove the whole instead is safe.
+            with contextlib.suppress(CacheError):
+                quarantine(chunker)
+                self.choice.distrust()
+                return self._unlisted(), NOBODY
+        return found
 
     def distrust(self, chunker: Chunker) -> None:
         """The list of `chunker` lied.  With another source left, start again from there; else nothing is served.
@@ -335,10 +292,11 @@ class BlobFetch:
         """
         if self.chunker is not chunker:
             return
-        if self._listed_by is not None and self._listed_by in self.origins:
-            self.origins.lied(self._listed_by, self.blob.digest)
-            self.flights.ask(self.origins.without(self._listed_by))
-        self._listed_by = None
+        liar = self.choice.by
+        if liar is not None and liar in self.origins:
+            self.origins.lied(liar, self.blob.digest)
+            self.flights.ask(self.origins.without(liar))
+        self.choice.distrust()
         if not chunker.by_whole:
             self.lies += 1
             self._caught_lying(self.blob)

@@ -234,6 +234,14 @@ class Fetcher:
         """
         return await self._opener.open(fetch)
 
+    async def foresee(self, fetch: BlobFetch) -> None:
+        """Have `BlobFetch.whole_first` known, and whatever list there is at hand, before somebody reads.
+
+        Raises:
+            FusefsError: it cannot be known now.
+        """
+        await self._opener.foresee(fetch)
+
     async def backing(self, fetch: BlobFetch) -> Lent | None:
         """The sealed file of a blob for the kernel to read without us; None when it is not to be had now."""
         return await self._backings.take(fetch) if self.tasks.may_start else None

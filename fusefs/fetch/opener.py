@@ -15,8 +15,9 @@ from fusefs.fetch.flight import again
 if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.errors import DigestMismatch
-    from fusefs.fetch.blobfetch import BlobFetch, Listed
+    from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.fetch.idle import IdleBlobs
+    from fusefs.fetch.listchoice import Listed
     from fusefs.fetch.prefetcher import Prefetcher
     from fusefs.fetch.proving import Prover
     from fusefs.fetch.threads import CacheThreads
@@ -90,6 +91,16 @@ class Opener:
             assert fetch.chunker is not None
             return fetch.chunker
 
+    async def foresee(self, fetch: BlobFetch) -> None:
+        """Have it known whether a list counts, before somebody needs the blob.
+
+        Raises:
+            FusefsError: it cannot be known now.
+        """
+        async with self._lock(fetch):
+            if fetch.chunker is None and fetch.whole_first is None:
+                await trio.to_thread.run_sync(fetch.foresee, limiter=self._asking_of(fetch))
+
     async def _open(self, fetch: BlobFetch, listed: Listed) -> Chunker:
         opened = await self._idle.patiently(partial(self._threads.run_to_end, _open, fetch, listed))
         chunker, convicted = opened
@@ -139,7 +150,8 @@ class Opener:
             return False
         async with self._lock(fetch):
             if fetch.chunker is chunker:
-                log.warning("%s: its chunk list was wrong; %s has another one by now", fetch.blob.digest, listed[1].who)
+                if listed[1].who:
+                    log.warning("%s: its chunk list was wrong; %s has another one", fetch.blob.digest, listed[1].who)
                 fetch.retire(chunker)
                 await self._open(fetch, listed)
         return True

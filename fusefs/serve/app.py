@@ -16,8 +16,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from fusefs.artifacts.listartifact import blob_of
 from fusefs.artifacts.manifest import OCI_INDEX
-from fusefs.errors import Cancelled, FusefsError, InvalidDigest, InvalidName
+from fusefs.errors import Cancelled, FusefsError, InvalidDigest, InvalidName, ServeError
 from fusefs.offers.catalog import Document, Refused
 from fusefs.offers.indexer import FileChanged, NotYet
 from fusefs.serve.accept import wants_oci
@@ -63,6 +64,7 @@ def make_app(catalog: Catalog) -> Starlette:
         Route(f"{repository}/blobs/{{digest}}", registry.blob),
         Route(f"{repository}/chunksums/{{digest}}", registry.chunksums),
         Route(f"{repository}/referrers/{{digest}}", registry.referrers),
+        Route("/chunksums/{title}", registry.list_of_any),
     ]
     handlers = {HTTPException: registry.on_http_error, FusefsError: registry.on_fusefs_error}
     app = Starlette(routes=routes, exception_handlers=handlers)
@@ -136,6 +138,34 @@ class Registry:
         """`/v2/<repository>/chunksums/<digest>`."""
         repository, digest = _repository(request), Digest.parse(request.path_params["digest"])
         chunks = await when_known(self._catalog.chunk_list, repository, digest, limiter=self._slow)
+        return await self._text(request, repository, digest, chunks)
+
+    async def list_of_any(self, request: Request) -> Response:
+        """`/chunksums/sha256-<hex>.chunksums`: the list of a blob of any model, for copies of it that others have."""
+        digest = blob_of(request.path_params["title"])
+        if digest is None:
+            raise HTTPException(404)
+        repository, chunks = await trio.to_thread.run_sync(self._any_list, digest, limiter=self._slow)
+        return await self._text(request, repository, digest, chunks)
+
+    def _any_list(self, digest: Digest) -> tuple[str, ChunkList]:
+        """As far as it is known by now: to hash all models for somebody's question would take hours.
+
+        Raises:
+            NotYet: it may be one of a model that is being hashed.
+            Refused: no model has the blob.
+        """
+        later: NotYet | None = None
+        for repository in self._catalog.repositories():
+            try:
+                return repository, self._catalog.chunk_list(repository, digest)
+            except NotYet as exc:
+                later = exc
+            except ServeError:
+                continue
+        raise later or Refused("BLOB_UNKNOWN", f"no model here has a blob {digest}")
+
+    async def _text(self, request: Request, repository: str, digest: Digest, chunks: ChunkList) -> Response:
         headers = {
             "Content-Location": f"/v2/{repository}/blobs/{digest}",
             # A client of HTTP/1.0 (a proxy, often) knows no chunked body: without a length it waits for the end.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from fusefs.values.chunks import Blob, Chunk, ChunkList
+    from fusefs.values.digest import Digest
     from fusefs.values.evidence import Evidence
     from fusefs.values.names import Name
 
@@ -116,3 +117,11 @@ class Remote(Protocol):
 
     def in_flight(self) -> list[str]:
         """One line a request under way: host, path, bytes so far, age.  No query: a signed URL is a secret."""
+
+
+@runtime_checkable
+class ListKeeper(Protocol):
+    """What a Source can do besides that keeps the texts of chunk lists by their digests."""
+
+    def stored_list(self, name: Name, blob: Blob, text: Digest) -> ChunkList | None:
+        """The chunk list of a blob whose text has the digest `text`, checked; None when it is not there."""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from fusefs.sources.base import ListKeeper
 from fusefs.values.voucher import Proof, Voucher, registry_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fusefs.sources.backoff import Patience
     from fusefs.sources.base import Body, Remote, Source
     from fusefs.sources.distrust import Standing
     from fusefs.values.chunks import Blob, Chunk, ChunkList
+    from fusefs.values.digest import Digest
     from fusefs.values.names import Name
+
+NO_TEXTS: Mapping[Digest, Digest] = MappingProxyType({})
 
 
 @runtime_checkable
@@ -40,7 +47,21 @@ class BoundSource:
         pinned: what a person calls the model, where its name pins the digest; else empty.
     """
 
-    def __init__(self, source: Source, name: Name) -> None:
+    def __init__(
+        self,
+        source: Source,
+        name: Name,
+        manifest: Digest | None = None,
+        texts: Mapping[Digest, Digest] = NO_TEXTS,
+    ) -> None:
+        """Bind them.
+
+        Args:
+            source: who is asked.
+            name: of the model.
+            manifest: the digest of its manifest, beside which somebody may have put chunk lists.
+            texts: of blobs of which the manifest itself names the list: the digest of the list's text.
+        """
         self.label = source.label
         self.registry = registry_of(name)
         self.pinned = name.short if name.digest is not None else ""
@@ -51,6 +72,8 @@ class BoundSource:
         self.decides = self.voucher.proof > Proof.NONE
         self._source = source
         self._name = name
+        self._asked = name if manifest is None else name.pinned(manifest)
+        self._texts = texts
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, BoundSource) and (self._source, self._name) == (other._source, other._name)
@@ -73,7 +96,11 @@ class BoundSource:
 
     def chunk_list(self, blob: Blob) -> ChunkList | None:
         """See `Index.chunk_list`."""
-        return self._source.chunk_list(self._name, blob)
+        text = self._texts.get(blob.digest)
+        chunks = None
+        if text is not None and isinstance(self._source, ListKeeper):
+            chunks = self._source.stored_list(self._name, blob, text)
+        return chunks if chunks is not None else self._source.chunk_list(self._asked, blob)
 
     def open_range(self, blob: Blob, chunk: Chunk) -> Body:
         """See `Origin.open_range`."""

@@ -62,9 +62,11 @@ class Failover:
         """The same, the first one being asked last."""
         return Failover((*self._sources[1:], *self._sources[:1]))
 
-    def that_decide(self) -> Failover:
-        """Those whose word on lists and tags counts."""
-        return Failover([source for source in self._sources if source.decides])
+    def that_decide(self, *, bound_only: bool = False) -> Failover:
+        """Those whose word on lists and tags counts; on lists also where a registry's does not (`bound_only`)."""
+        return Failover(
+            [one for one in self._sources if one.decides and (not bound_only or one.voucher.decides(bound_only=True))]
+        )
 
     @property
     def label(self) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fusefs.errors import Cancelled, FusefsError, HostResting, RangeIgnored
 from fusefs.net.clock import SystemClock
 from fusefs.sources.backoff import Patience
-from fusefs.sources.base import Evidenced, Remote
+from fusefs.sources.base import Evidenced, ListKeeper, Remote
 from fusefs.sources.distrust import Standing
 from fusefs.values import metrics
 from fusefs.values.chunks import Blob, Chunk, ChunkList
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fusefs.net.clock import Clock
     from fusefs.sources.base import Body, Source
     from fusefs.values.counters import Counters
+    from fusefs.values.digest import Digest
     from fusefs.values.evidence import Evidence
     from fusefs.values.names import Name
 
@@ -106,6 +107,12 @@ class Retrying:
     def chunk_list(self, name: Name, blob: Blob) -> ChunkList | None:
         """See `Source.chunk_list`."""
         return self._tried(self._patience(self._timeout, self._stopped), self._source.chunk_list, name, blob)
+
+    def stored_list(self, name: Name, blob: Blob, text: Digest) -> ChunkList | None:
+        """See `ListKeeper.stored_list`."""
+        if not isinstance(self._source, ListKeeper):
+            return None
+        return self._tried(self._patience(self._timeout, self._stopped), self._source.stored_list, name, blob, text)
 
     def open_range(self, name: Name, blob: Blob, chunk: Chunk) -> Body:
         """See `Source.open_range`.  The first request is made here, so that "not found" is known at once."""

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 _NO_SLOTS = NoSlots()
 
+_FORMATTED = 4096
+"""Lines of text whose digests are written out together."""
+
 _new, _set = object.__new__, object.__setattr__
 
 
@@ -316,8 +319,14 @@ class ChunkList:
         return index
 
     def format(self) -> Iterator[str]:
-        """The chunksums text, a line at a time, newline included."""
-        return (f"{self.digest(i)} {self[i]}\n" for i in range(len(self)))
+        """The chunksums text of a complete list, a line at a time, newline included."""
+        assert self._digests is not None
+        # Not by way of a Digest and a Chunk each: of 2^20 lines that takes seconds.
+        for first in range(0, len(self), _FORMATTED):
+            starts = [*self._starts[first : first + _FORMATTED + 1], self.size]
+            hexes = bytes(self._digests[32 * first : 32 * (first + _FORMATTED)]).hex()
+            for i in range(len(hexes) // 64):
+                yield f"sha256:{hexes[64 * i : 64 * i + 64]} {starts[i]}-{starts[i + 1] - 1}\n"
 
 
 def _grid(size: int, chunk_size: int) -> range:

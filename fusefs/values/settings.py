@@ -41,6 +41,7 @@ class Settings:
         keep_free: bytes that the cache leaves free on its disk (`--keep-free`); None for a twentieth of it, at most
             2 GiB.
         mirrors: base URLs of registries that have the same models, asked before the one in the name (`--mirror`).
+        index_from: where chunk lists are besides, as `ListPlace` reads it (`--index-from`).
         allow_private: follow redirects of a public registry to private addresses (`--allow-private`).
         single_chunk_limit: a blob up to this size is its own only chunk (what Ollama's registry does).
         unlisted_chunk_size: bytes of a chunk of a blob that has no list; the digests are ours.
@@ -60,6 +61,7 @@ class Settings:
     cache_size: int | None = None
     keep_free: int | None = None
     mirrors: tuple[str, ...] = ()
+    index_from: tuple[str, ...] = ()
     allow_private: bool = False
     single_chunk_limit: int = 64 * MIB
     unlisted_chunk_size: int = 8 * MIB

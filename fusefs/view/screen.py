@@ -45,7 +45,7 @@ def screen(started: float, *, silent: bool = False, out: TextIO | None = None) -
     out = out or sys.stdout
     if silent:
         return Silent()
-    return Picture(started) if moves(out) else Lines(started, out)
+    return Picture(started, out) if moves(out) else Lines(started, out)
 
 
 class Silent:
@@ -98,10 +98,10 @@ class Lines:
 class Picture:
     """A line for each item at work and a bar for all of them, redrawn in place."""
 
-    def __init__(self, started: float) -> None:
+    def __init__(self, started: float, out: TextIO) -> None:
         from rich.console import Console
 
-        self._console = Console(highlight=False)
+        self._console = Console(file=out, highlight=False)
         self._tally = Tally(started)
         self._live: Live | None = None
 

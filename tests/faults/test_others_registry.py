@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from fusefs.artifacts.manifest import Manifest
 from fusefs.artifacts.snapshots import snapshot_of
 from fusefs.cache.disk import DiskCache
-from fusefs.engine.models import warn_of_whole_reads
+from fusefs.engine.forecast import Forecast
 from fusefs.fetch.fetcher import Fetcher
 from fusefs.sources.bound import BoundSource
 from fusefs.sources.order import open_sources
@@ -127,7 +128,7 @@ def test_p10_what_came_in_the_clear_is_not_the_word_of_the_host_over_tls(registr
 
 
 @pytest.mark.logs("is read whole before")
-def test_the_one_line_names_the_way_out_that_there_is(
+async def test_the_one_line_names_the_way_out_that_there_is(
     tmp_path: Path, registry: FaultyRegistry, evil: FaultyRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`--lists registry` would not help where models of two registries have the blob."""
@@ -136,7 +137,10 @@ def test_the_one_line_names_the_way_out_that_there_is(
     for made in (model, others):
         for source in open_sources(made.name, stores=(), settings=SETTINGS, counters=fetcher.counters):
             fetcher.track(model.blobs["model.gguf"]).add_origin(BoundSource(source, made.name))
-    warn_of_whole_reads(fetcher, [snapshot_of(model.name, Manifest.parse(model.manifest), 0)])
+    snapshot = snapshot_of(model.name, Manifest.parse(model.manifest), 0)
+    forecast = Forecast(fetcher, [snapshot], SETTINGS, {model.blobs["model.gguf"].digest: "model.gguf"})
+    await forecast.look(trio.Event())
+    assert f"model.gguf ({len(DATA) / 1024:.1f} KiB) is read whole before its first byte is served" in caplog.text
     assert "mount those apart" in caplog.text
     assert "--lists" not in caplog.text
     fetcher.close()

@@ -56,8 +56,14 @@ def test_a_model_pushed_as_ollama_does_has_files_named_by_media_type(world: Worl
 
 
 def test_unproved_wait_gives_no_byte_before_the_whole_blob_is_proved(world: World, registry: str) -> None:
-    with world.mount(f"http://{registry}/library/large:latest") as mounted:
+    source, logs = f"http://{registry}/library/large:latest", "is read whole before its first byte"
+    with world.mount(source, logs=logs) as mounted:
         file = mounted.path / "model.gguf"
+        (note,) = mounted.status()["notes"]
+        assert note == (
+            f"{source}: model.gguf (70.0 MiB) is read whole before its first byte is served; it has no chunk list: "
+            f"`fusefs publish {source}` puts one beside the model"
+        )
         assert file.stat().st_size == len(LARGE.content)
         with file.open("rb", buffering=0) as stream:
             assert os.pread(stream.fileno(), 4096, 60 * MIB) == LARGE.content[60 * MIB :][:4096]
@@ -65,6 +71,7 @@ def test_unproved_wait_gives_no_byte_before_the_whole_blob_is_proved(world: Worl
         mounted.wait_sealed("model.gguf")
         assert hashlib.sha256(file.read_bytes()).hexdigest() == LARGE.digest.partition(":")[2]
         assert mounted.counter("bytes_fetched") == len(LARGE.content), "nothing is fetched twice"
+        assert mounted.status()["notes"] == [], "what is here is not read any more"
 
 
 @pytest.mark.slow

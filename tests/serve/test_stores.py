@@ -243,3 +243,17 @@ def test_an_empty_store_is_served_and_fills(tmp_path: Path) -> None:
         assert running.client.get("/v2/_catalog").json() == {"repositories": []}
         write_store(tmp_path / "s", "library/m/latest", {MODEL: b"x"})
         assert running.client.get("/v2/library/m/manifests/latest").status == 200
+
+
+def test_the_list_of_any_blob_is_given_by_its_digest_and_of_no_other(tmp_path: Path) -> None:
+    write_store(tmp_path / "s", "library/m/latest", {MODEL: WEIGHTS})
+    write_store(tmp_path / "s", "library/n/latest", {LICENSE: b"free"})
+    with serving(tmp_path / "s", tmp_path / "index") as running:
+        get = running.client.get
+        digest = Digest.of(WEIGHTS)
+        get(f"/v2/library/m/chunksums/{digest}")
+        answer = get(f"/chunksums/{digest.file_name}.chunksums")
+        assert answer.status == 200
+        assert answer.body == get(f"/v2/library/m/chunksums/{digest}").body
+        for path in (f"{Digest.of(b'x').file_name}.chunksums", f"{digest}", "passwd", f"{digest.file_name}.chunksums/"):
+            assert get(f"/chunksums/{path}").status == 404

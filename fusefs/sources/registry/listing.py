@@ -7,13 +7,13 @@ Source: OCI distribution-spec 1.1, "Content Discovery", and Docker's registry AP
 from __future__ import annotations
 
 import json
-import re
 import time
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fusefs.errors import InvalidInput, NotFound, SourceError
+from fusefs.sources.registry.listpages import next_page
 from fusefs.sources.registry.registry import RegistrySource
 from fusefs.sources.registry.responses import check_document, check_encoding, check_status
 from fusefs.values.names import Name
@@ -36,7 +36,6 @@ _MAX_DOCUMENT = 1 << 20
 _PATIENCE = 10.0
 """Seconds after which no more tags are asked for: a registry of a thousand models must not keep a person waiting."""
 
-_NEXT = re.compile(r'<([^<>]{1,8192})>[^,<>]{0,200};\s{0,9}rel="?next"?', re.IGNORECASE)
 _NO_CATALOG = frozenset((400, 403, 404, 405, 410, 501))
 
 
@@ -125,15 +124,12 @@ def _pages(source: RegistrySource, repository: str, path: str, field: str) -> It
             body = response.read(_MAX_DOCUMENT + 1)
             check_document(response, body, "a list")
             yield from _texts(body, field, response.source)
-            link = _NEXT.search(response.headers.get("Link", "")[:_MAX_DOCUMENT])
-            if link is None:
-                return
-            following = response.url.join(link[1])
+            following = next_page(response, path)
         finally:
             response.close()
-        if following.origin != response.url.origin or not following.path.startswith(path):
+        if following is None:
             return
-        target = following.target
+        target = following
 
 
 def _texts(body: bytes, field: str, source: str) -> list[str]:

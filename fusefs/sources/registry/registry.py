@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fusefs.artifacts.imageindex import check_media_type
 from fusefs.artifacts.manifest import ACCEPT, MAX_MANIFEST_SIZE
 from fusefs.errors import (
     DigestMismatch,
-    InvalidChunkList,
-    InvalidInput,
     InvalidManifest,
     ModelNotFound,
     NotFound,
     PrivateAddress,
     SourceError,
     TransportError,
-    WrongResponse,
 )
 from fusefs.net.origin import PORTS
 from fusefs.net.tlsprobe import speaks_tls
@@ -33,6 +30,7 @@ from fusefs.net.url import Url
 from fusefs.sources.rangebody import RangeBody
 from fusefs.sources.registry.auth import Authenticator
 from fusefs.sources.registry.credentials import KeyRing
+from fusefs.sources.registry.registrylists import RegistryLists
 from fusefs.sources.registry.responses import check_document, check_encoding, check_status, error_of, given_range
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
@@ -40,17 +38,12 @@ from fusefs.values.names import DEFAULT_HOST, DOCKER_HUB
 from fusefs.values.schemes import LOCAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from fusefs.net.circuit import Circuits
     from fusefs.sources.registry.challenges import Challenge
     from fusefs.values.names import Name
     from fusefs.values.settings import Settings
 
 log = logging.getLogger(__name__)
-
-_NO_ENDPOINT = frozenset((400, 403, 404, 405, 406, 410, 501))
-"""What registries without `chunksums` answer; whether the blob itself may be had, its own request will tell."""
 
 _EXPIRED = frozenset((400, 401, 403, 404, 410))
 """What storage answers to a signed URL that is not good any more."""
@@ -62,8 +55,6 @@ _MAX_PLACES = 4096
 
 _HUB_REGISTRY = "registry-1.docker.io"
 """The host that answers for Docker Hub, which nobody calls so."""
-
-_FRONT_OF_WORD = re.compile(rb"sha256[:-][0-9A-Fa-f]{0,64}|[0-9]+(?:-[0-9]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +120,8 @@ class RegistrySource:
         self._transport = Transport(settings, insecure_host=insecure, named=named, circuits=circuits)
         self._keys = keys or KeyRing.default()
         self._auth = Authenticator(self._origin, self._transport, self._keys)
-        self._places: dict[tuple[Name, Digest], _Place] = {}
+        self._places: dict[tuple[str, Digest], _Place] = {}
+        self._lists = RegistryLists(self, self._list_location)
         self._ignoring = ""  # which host of this source ignores Range
         self._lock = threading.Lock()
 
@@ -138,27 +130,12 @@ class RegistrySource:
         return self._manifest(name, name.digest)
 
     def chunk_list(self, name: Name, blob: Blob) -> ChunkList | None:
-        """See `Source.chunk_list`.  Read whole and checked before anything is fetched by it."""
-        response = self.ask(name.repository, f"/v2/{name.repository}/chunksums/{blob.digest}", {})
-        try:
-            if response.status in _NO_ENDPOINT:
-                response.discard()
-                return None
-            check_status(response)
-            check_encoding(response)
-            if response.elsewhere:
-                # Who has the bytes, and may have others, must not say which are right.
-                log.warning("%s: the chunk list of %s is another host's, and not used", self.label, blob.digest)
-                response.discard()
-                return None
-            chunks = _parse(blob, response)
-            location = response.headers.get("Content-Location")
-            if location:
-                with contextlib.suppress(SourceError):  # the blob's own URL will do
-                    self._remember(self._place(name, blob), response.url.join(location), sent=response.public)
-            return chunks
-        finally:
-            response.close()
+        """See `Source.chunk_list`."""
+        return self._lists.chunk_list(name, blob)
+
+    def stored_list(self, name: Name, blob: Blob, text: Digest) -> ChunkList | None:
+        """See `ListKeeper.stored_list`."""
+        return self._lists.stored_list(name.repository, blob, text)
 
     def open_range(self, name: Name, blob: Blob, chunk: Chunk) -> RangeBody:
         """See `Source.open_range`."""
@@ -200,6 +177,7 @@ class RegistrySource:
         """See `Remote.refresh`."""
         self._auth.forget()
         self._transport.refresh()
+        self._lists.forget()
         with self._lock:
             self._places.clear()
             self._ignoring = ""
@@ -236,8 +214,16 @@ class RegistrySource:
                 host,
             )
 
-    def ask(self, repository: str, url: Url | str, headers: dict[str, str]) -> Response:
-        """GET from the registry itself, with authorization; a 401 is answered in each way that it offers.
+    def ask(
+        self,
+        repository: str,
+        url: Url | str,
+        headers: dict[str, str],
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
+    ) -> Response:
+        """Ask the registry itself, with authorization; a 401 is answered in each way that it offers.
 
         Raises:
             Unauthorized: it is answered in none; the text says what was asked for and where we looked.
@@ -248,7 +234,8 @@ class RegistrySource:
         tried: set[Challenge] = set()
         for turn in range(_TURNS):
             secret = self._auth.current(repository)
-            response = self._transport.get(url, headers, authorization=secret)
+            secret = secret if url.origin == self._origin else None
+            response = self._transport.get(url, headers, authorization=secret, method=method, body=body)
             if response.status != 401 or response.url.origin != self._origin:
                 return response
             wanted = response.all("WWW-Authenticate")
@@ -290,22 +277,30 @@ class RegistrySource:
                 check_document(response, body, "the manifest")
                 if len(body) > MAX_MANIFEST_SIZE:
                     raise InvalidManifest(f"invalid manifest: at most {MAX_MANIFEST_SIZE} bytes are accepted")
+                check_media_type(body, response.headers.get("Content-Type", ""))
                 return body
             finally:
                 response.close()
         raise AssertionError("no paths")
 
     def _place(self, name: Name, blob: Blob) -> _Place:
-        key = (name, blob.digest)
+        repository = name.repository
+        key = (repository, blob.digest)
         place = self._places.get(key)
         if place is None:
-            repository = name.repository
             found = _Place(repository, self._base.join(f"/v2/{repository}/blobs/{blob.digest}"))
             with self._lock:
                 if len(self._places) >= _MAX_PLACES:
                     self._places.clear()
                 place = self._places.setdefault(key, found)
         return place
+
+    def _list_location(self, name: Name, blob: Blob, response: Response) -> None:
+        """The answer with a chunk list may say where the bytes are."""
+        location = response.headers.get("Content-Location")
+        if location:
+            with contextlib.suppress(SourceError):  # the blob's own URL will do
+                self._remember(self._place(name, blob), response.url.join(location), sent=response.public)
 
     def _remember(self, place: _Place, url: Url, *, sent: bool) -> None:
         """Keep where the bytes of a blob were found; `sent` when a public host says so."""
@@ -340,34 +335,3 @@ class RegistrySource:
             response.discard()  # a cache before the registry may have kept a redirect for too long
             response = self.ask(place.repository, place.url, headers)
         return response
-
-
-def _parse(blob: Blob, response: Response) -> ChunkList:
-    """The list, with memory bounded whatever comes.
-
-    Raises:
-        WrongResponse: it may be the front part of a good list, so it is worth asking again.
-        InvalidInput: something in it is wrong, whatever might have followed.
-    """
-    tail, ended = b"", False
-
-    def pieces() -> Iterator[bytes]:
-        nonlocal tail, ended
-        for piece in response.pieces():
-            tail = (tail + piece)[-256:]
-            yield piece
-        ended = True
-
-    try:
-        return ChunkList.parse(blob.size, pieces())
-    except InvalidInput as exc:
-        if ended and _looks_cut(tail, exc):
-            message = f"the chunk list of {blob.digest.short} is incomplete: {exc}"
-            raise WrongResponse(message, source=response.source) from exc
-        raise
-
-
-def _looks_cut(tail: bytes, error: InvalidInput) -> bool:
-    """Whether a list that ended in `tail` and was refused with `error` might only have ended too early."""
-    last = (tail.split() or [b""])[-1]
-    return isinstance(error, InvalidChunkList) or b"sha256:".startswith(last) or bool(_FRONT_OF_WORD.fullmatch(last))

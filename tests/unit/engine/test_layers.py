@@ -50,6 +50,9 @@ class Pool:
         del name
         return [self.source]
 
+    def list_places(self) -> list[FakeSource]:
+        return []
+
 
 def manifest_of(*layers: bytes) -> Manifest:
     builder = Builder((CONFIG, b"{}"))

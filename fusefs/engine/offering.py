@@ -1,0 +1,52 @@
+"""Offering: tells the fetcher where the blobs of one model can be had, and by which chunk lists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fusefs.artifacts.listartifact import annotated
+from fusefs.sources.bound import BoundSource
+from fusefs.values.voucher import Proof, Voucher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fusefs.engine.pool import SourcePool
+    from fusefs.fetch.fetcher import Fetcher
+    from fusefs.values.chunks import Blob
+    from fusefs.values.digest import Digest
+    from fusefs.values.lockfile import Lock
+    from fusefs.values.names import Name
+
+
+def offer_blobs(
+    fetcher: Fetcher,
+    pool: SourcePool,
+    name: Name,
+    manifest: tuple[Digest, bytes],
+    blobs: Iterable[Blob],
+    lock: Lock | None = None,
+) -> None:
+    """Tell the fetcher of blobs of one model; of the same ones again does no harm.
+
+    Args:
+        fetcher: who is told.
+        pool: where they can be had.
+        name: of the model.
+        manifest: its digest, and its bytes.
+        blobs: some of the model.
+        lock: what the model must be made of.
+    """
+    digest, raw = manifest
+    texts = annotated(raw)
+    having = [BoundSource(source, name, digest, texts) for source in pool.of(name)]
+    places = [BoundSource(place, name) for place in pool.list_places()]
+    locked = lock.model(name) if lock is not None else None
+    for blob in blobs:
+        fetch = fetcher.track(blob)
+        for origin in having:
+            fetch.add_origin(origin)
+        for place in places:
+            fetch.choice.add_place(place)
+        if lock is not None and locked is not None and blob.digest in locked.lists:
+            fetch.choice.lock(locked.lists[blob.digest], Voucher(Proof.STORE, lock.file))

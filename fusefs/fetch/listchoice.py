@@ -1,0 +1,202 @@
+"""ListChoice: by which chunk list one blob is served: who is asked for it, and whose word counts.  Blocking.
+
+Knows the models that have the blob, and what a person said of lists.  Knows neither the cache nor when a list is
+wanted.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from fusefs.errors import FusefsError
+from fusefs.fetch.lists import find_list
+from fusefs.sources.failover import Failover
+from fusefs.values.lockfile import list_digest
+from fusefs.values.voucher import UNKNOWN, Proof
+
+if TYPE_CHECKING:
+    from fusefs.sources.bound import BoundSource
+    from fusefs.values.chunks import Blob, ChunkList
+    from fusefs.values.digest import Digest
+    from fusefs.values.names import Name
+    from fusefs.values.settings import Settings
+    from fusefs.values.voucher import Voucher
+
+    Listed = tuple[ChunkList, Voucher]
+    """A chunk list, and who stands behind it."""
+
+log = logging.getLogger(__name__)
+
+
+class ListChoice:
+    """Of one blob.
+
+    Attributes:
+        by: who gave the list that is used; None when nobody did, or it was the cache.
+    """
+
+    def __init__(self, blob: Blob, settings: Settings) -> None:
+        self.by: BoundSource | None = None
+        self._blob = blob
+        self._settings = settings
+        self._registries: set[str] = set()
+        self._own_word: set[Voucher] = set()
+        self._pinned_name = ""
+        self._places = Failover()
+        self._locked: tuple[Digest, Voucher] | None = None
+
+    def add_origin(self, origin: BoundSource) -> None:
+        """A model there has the blob."""
+        self._registries.add(origin.registry)
+        self._own_word.add(origin.voucher)
+        self._pinned_name = origin.pinned or self._pinned_name
+
+    def add_place(self, place: BoundSource) -> None:
+        """The list may be there, where the origins have none."""
+        self._places = self._places.plus(place)
+        self._own_word.add(place.voucher)
+
+    def lock(self, digest: Digest, voucher: Voucher) -> None:
+        """A person has said which list it is (`list_digest`): that one and no other, wherever it comes from."""
+        self._locked = digest, voucher
+        self._own_word.add(voucher)
+
+    def distrust(self) -> None:
+        """Who gave the list is not asked any more, if it gives lists alone."""
+        if self.by is not None:
+            self._places = self._places.without(self.by)
+        self.by = None
+
+    def from_place(self, voucher: Voucher) -> bool:
+        """Whether a list with this voucher came from where there need be no bytes, and no lock stands behind it."""
+        named = voucher.proof == Proof.STORE or any(place.voucher == voucher for place in self._places)
+        return named and self._locked is None
+
+    @property
+    def of_several(self) -> bool:
+        """Whether models of several registries have the blob."""
+        return len(self._registries) > 1
+
+    @property
+    def bound_only(self) -> bool:
+        """Whether only a list that is bound to the blob's digest may decide what is served.
+
+        Of several names the strictest counts: one that pins a digest believes nobody, whoever else shows the blob.
+        With names at several registries none is believed: each may speak for its own models alone.
+        """
+        if self.of_several:
+            return True
+        if self._settings.lists is not None:
+            return self._settings.lists == "bound"
+        return bool(self._pinned_name)
+
+    def is_anothers(self, voucher: Voucher) -> bool:
+        """Whether it is the word of a registry that the cache was told by for other names, not of this name's."""
+        return voucher.proof == Proof.REGISTRY and voucher != UNKNOWN and voucher not in self._own_word
+
+    @property
+    def lacking(self) -> str:
+        """Why nothing can be proved before the whole, and what could be done about it."""
+        if self._locked is not None:
+            return f"no source has the chunk list in the lock; --unproved={self._settings.unproved}"
+        if not self.bound_only:
+            return f"no source has its chunk list; --unproved={self._settings.unproved}"
+        if self.of_several:
+            return f"models of several registries have it; --unproved={self._settings.unproved}"
+        who = f"{self._pinned_name} is pinned by digest" if self._settings.lists is None else "--lists bound"
+        return (
+            f"{who}, and no chunk list in the cache is bound to this blob; --unproved={self._settings.unproved}"
+            " (--lists registry takes the registry's word for its list)"
+        )
+
+    def remedy(self, name: Name) -> str:
+        """Why no list counts, and the one thing that would change it, for a person who mounts `name`."""
+        if self._locked is not None:
+            return f"the list in the lock is nowhere to be had: `fusefs publish {name}` puts it beside the model"
+        if self.of_several:
+            return "models of several registries share it, and none is believed: mount those apart"
+        if self.bound_only and self._pinned_name:
+            return (
+                "a name with a digest believes no registry's chunk list: --lists registry takes its word, "
+                f"`fusefs lock {name}` keeps it"
+            )
+        if self.bound_only:
+            return "no chunk list is bound to its digest: --lists registry takes the registry's word"
+        return f"it has no chunk list: `fusefs publish {name}` puts one beside the model"
+
+    def counts(self, listed: Listed) -> bool:
+        """Whether chunks may be served by a list before the whole is proved."""
+        chunks, voucher = listed
+        if chunks.unlisted:
+            return False
+        return voucher.decides(bound_only=self.bound_only or self.is_anothers(voucher))
+
+    def of_cache(self, pinned: Listed | None) -> Listed | None:
+        """The list that the cache has, if it may be used at all: with a lock the one in there, or a proved one."""
+        if pinned is None or self._locked is None or pinned[1].proof == Proof.BOUND:
+            return pinned
+        return (pinned[0], self._locked[1]) if self._is_locked(pinned[0]) else None
+
+    def ask(self, origins: Failover, *, in_vain: bool) -> Listed | None:
+        """The first usable list; None when everybody whose word counts says that he keeps none.
+
+        With `in_vain` there is another way, and with mirrors there may be: trouble is not waited out.
+
+        Raises:
+            SourceError, InvalidInput: no list, and not for lack of one.
+        """
+        fits, whole_will_do = self._is_possible, in_vain
+        if self._locked is not None:
+            fits = self._is_locked
+        elif origins.mirrored and self._settings.unproved == "wait":
+            whole_will_do = True
+        # Who is not believed is not asked: his list would be of no use.  The lock's is right whoever has it.
+        bound_only = self.bound_only and self._locked is None
+        for places, whole in ((origins, whole_will_do), (self._places, True)):
+            asked = places.that_decide(bound_only=bound_only)
+            found = find_list(asked, self._blob, fits, whole_will_do=whole) if asked else None
+            if found is not None:
+                chunks, self.by = found
+                return chunks, self._locked[1] if self._locked else chunks.voucher or self.by.voucher
+        return None
+
+    def ask_for_other(self, origins: Failover, chunks: ChunkList, voucher: Voucher, seen: str) -> Listed | None:
+        """The list that the sources have by now, if it is another one than `chunks`, and in the right.
+
+        Args:
+            origins: who is asked.
+            chunks: the list that rejects a chunk.
+            voucher: whose it is.
+            seen: the digest of the rejected bytes: only a list that has it is believed instead, or one bad answer
+                would cost all that is present.
+        """
+        if self.bound_only or voucher.proof == Proof.BOUND or self._locked is not None:
+            return None  # nobody's word counts against what was proved, or at all
+
+        def fits(other: ChunkList) -> bool:
+            if not other.complete or other == chunks or not self._is_possible(other):
+                return False
+            return any(str(other.digest(i)) == seen for i in range(len(other)))
+
+        try:
+            found = find_list(origins, self._blob, fits)
+        except FusefsError:
+            return None
+        if found is None:
+            return None
+        other, origin = found
+        origins.lied(self.by if self.by != origin else None, self._blob.digest)
+        self.by = origin
+        return other, origin.voucher
+
+    def _is_possible(self, chunks: ChunkList) -> bool:
+        """A list of one chunk has the blob's own digest, if it has any, or it is a lie on the face of it."""
+        return len(chunks) != 1 or chunks.known(0) in (None, self._blob.digest.raw)
+
+    def _is_locked(self, chunks: ChunkList) -> bool:
+        assert self._locked is not None
+        if chunks.complete and list_digest(chunks) == self._locked[0]:
+            return True
+        log.warning("%s: a chunk list that is not the one in the lock is not used", self._blob.digest)
+        return False
