@@ -120,10 +120,12 @@ def test_an_unknown_certificate_is_one_line_that_says_so(world: World, tls: str,
     assert "certificate" in done.stderr
 
 
+@pytest.mark.slow
 def test_ssl_cert_file_names_an_authority_to_trust(world: World, tls: str, certificate: Certificate) -> None:
     read_all(world, f"https://{tls}/{NAME}", env={"SSL_CERT_FILE": str(certificate.authority)})
 
 
+@pytest.mark.slow
 def test_a_trusted_certificate_of_another_host_is_refused(
     world: World, static: str, certificate: Certificate, tmp_path: Path
 ) -> None:
