@@ -78,8 +78,10 @@ def serve(
     try:
         from fusefs.offers.leftout import Allowed
         from fusefs.serve.lines import tls_of
-        from fusefs.serve.passwords import Passwords
         from fusefs.serve.server import Server
+
+        if htpasswd is not None:  # who asks for no passwords needs nothing that hashes them
+            from fusefs.serve.passwords import Passwords
     except ModuleNotFoundError as exc:
         package = (exc.name or "").partition(".")[0]
         if package not in ("starlette", "h11", "bcrypt"):
