@@ -64,6 +64,7 @@ def model_of(registry: FaultyRegistry, sizes: dict[str, int]) -> str:
     return f"{registry.url}/library/m:latest"
 
 
+@pytest.mark.slow
 def test_p10_a_list_of_a_million_one_byte_chunks_counts_as_none_and_costs_nobody_anything(
     world: World, record_property: Record
 ) -> None:
