@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
 import sys
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,7 @@ class Bucket:
         obstore.put(self.store, key, data)
 
 
-@contextmanager
+@contextlib.contextmanager
 def seaweed(root: Path) -> Iterator[Bucket]:
     """Run SeaweedFS as small as it can be; the first object makes its bucket."""
     root.mkdir(parents=True, exist_ok=True)
@@ -78,11 +79,19 @@ def seaweed(root: Path) -> Iterator[Bucket]:
 
 
 def _free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in held]
-    for one in held:
-        one.close()
-    return ports
+    """Ports below those that the kernel gives to whoever asks it for a free one, as all other tests do.
+
+    Else one of them may be another test's before SeaweedFS, which takes a while, is there.
+    """
+    found: list[int] = []
+    with contextlib.ExitStack() as stack:
+        for port in random.sample(range(20_000, 32_000), 1000):
+            with contextlib.suppress(OSError):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+                found.append(port)
+                if len(found) == count:
+                    return found
+    raise AssertionError("no ports are free")
 
 
 def _answers(url: str) -> bool:

@@ -121,12 +121,13 @@ def fusefs_serve_process(directory: Path, *options: str, listen: str = "127.0.0.
 
 
 @contextmanager
-def docker_registry(root: Path, *, auth: Mapping[str, Any] | None = None) -> Iterator[str]:
+def docker_registry(root: Path, *, auth: Mapping[str, Any] | None = None, caches: str = "") -> Iterator[str]:
     """Run Debian's docker-registry with file-system storage under `root`.  Yields `host:port`.
 
     Args:
         root: a folder.
         auth: what its configuration says under that name: `htpasswd` or `token`.
+        caches: the `host:port` of a registry of which it is a pull-through cache.
     """
     root.mkdir(parents=True, exist_ok=True)
     config = {
@@ -135,6 +136,7 @@ def docker_registry(root: Path, *, auth: Mapping[str, Any] | None = None) -> Ite
         "storage": {"filesystem": {"rootdirectory": str(root / "storage")}, "delete": {"enabled": True}},
         "http": {"addr": "127.0.0.1:0"},
         **({"auth": auth} if auth else {}),
+        **({"proxy": {"remoteurl": f"http://{caches}"}} if caches else {}),
     }
     path = root / "config.yml"
     path.write_text(json.dumps(config))  # JSON is YAML
@@ -195,8 +197,12 @@ def skopeo_push(layout: Path, address: str, name: str, *, user: str = "") -> Non
 
 
 @contextmanager
-def nginx(root: Path, server: str, *, certificate: Certificate | None = None, host: str = "127.0.0.1") -> Iterator[str]:
+def nginx(
+    root: Path, server: str, *, certificate: Certificate | None = None, host: str = "127.0.0.1", around: str = ""
+) -> Iterator[str]:
     """Run nginx with one server block, whose body is `server`, on a free port.  Yields `host:port`.
+
+    What `around` says of caches and logs stands before that block.
 
     The listening socket is ours and is inherited, the way that nginx hands it to a new version of itself: the port
     cannot be taken by somebody else in between, and connections wait in its queue until nginx is up.
@@ -218,6 +224,7 @@ def nginx(root: Path, server: str, *, certificate: Certificate | None = None, ho
         events {{ worker_connections 256; }}
         http {{
             access_log off; log_format ranges '$uri $http_range'; {temporary}
+            {around}
             server {{ listen {host}:{port} {"ssl" if certificate else ""}; {tls} {server} }}
         }}
         """

@@ -42,14 +42,8 @@ def files_of(manifest: Manifest, mtime_ns: int) -> list[File]:
         InvalidManifest: a name that is no relative path, a duplicate, or a file that is also a folder.
     """
     paths = Paths()
-    layers = [layer for layer in manifest.layers if layer.media_type != OLLAMA + "embed"]
-    # Names that a layer brings are settled first, so that one that we make up never takes the place of one of them.
-    for layer in layers:
-        if layer.name:
-            paths.add(layer.name)
     files = [
-        File(layer.name or made_up, Slice.whole(layer.blob), layer.mtime_ns or mtime_ns)
-        for layer, made_up in _made_up(layers, paths)
+        File(path, Slice.whole(layer.blob), layer.mtime_ns or mtime_ns) for layer, path in named_layers(manifest, paths)
     ]
     if any(layer.media_type != FILE for layer in manifest.layers):
         if manifest.config is not None and paths.try_add("config.json"):
@@ -57,6 +51,20 @@ def files_of(manifest: Manifest, mtime_ns: int) -> list[File]:
         if paths.try_add("manifest.json"):
             files.append(File("manifest.json", manifest.raw, mtime_ns))
     return files
+
+
+def named_layers(manifest: Manifest, paths: Paths) -> list[tuple[Layer, str]]:
+    """The layers that are files, each with its path, which is taken in `paths`.
+
+    Raises:
+        InvalidManifest: see `files_of`.
+    """
+    layers = [layer for layer in manifest.layers if layer.media_type != OLLAMA + "embed"]
+    # Names that a layer brings are settled first, so that one that we make up never takes the place of one of them.
+    for layer in layers:
+        if layer.name:
+            paths.add(layer.name)
+    return [(layer, layer.name or made_up) for layer, made_up in _made_up(layers, paths)]
 
 
 def _made_up(layers: Iterable[Layer], paths: Paths) -> Iterator[tuple[Layer, str]]:

@@ -12,6 +12,7 @@ import click
 from fusefs.errors import InvalidInput, InvalidName, InvalidSetting
 from fusefs.system.places import needed_cache_home
 from fusefs.values.listplace import ListPlace
+from fusefs.values.mirror import Mirror
 from fusefs.values.names import DOCKER_HUB, HUB_HOSTS, BaseUrl, Name, host_alone, without_user
 from fusefs.values.reference import Reference, is_local, is_path, parse_model, parse_reference
 from fusefs.values.settings import ABLATED, Settings, parse_age, parse_seconds, parse_size
@@ -127,7 +128,7 @@ SIZE = _Text("size", parse_size)
 SECONDS = _Text("seconds", parse_seconds)
 AGE = _Text("age", parse_age)
 LISTEN = _Text("host:port", _parse_listen)
-REGISTRY = _Text("url", lambda text: str(BaseUrl.parse(text)))
+MIRROR = _Text("url", lambda text: str(Mirror.parse(text)))
 LIST_PLACE = _Text("place", lambda text: ListPlace.parse(text).text)
 PATH = _Text("path", _parse_path)
 WORD = _Text("word", _parse_word)
@@ -213,11 +214,12 @@ fetch_options = _together(
     click.option(
         "--mirror",
         "mirrors",
-        type=REGISTRY,
+        type=MIRROR,
         metavar="URL",
         multiple=True,
-        help="Another registry with the same blobs, https://host[:port]: bytes come from it first, the meaning of "
-        "a tag and the digests still from the registry in the name; may be given several times.",
+        help="Another registry with the same blobs, or a cache, https://host[:port][/path]: bytes come from it "
+        "first, the meaning of a tag and the digests still from the registry in the name; may be given several times, "
+        "asked in that order.",
     ),
     click.option(
         "--index-from",

@@ -12,8 +12,9 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from fusefs.errors import CacheError, FusefsError, InvalidPacking, NotFound, SourceError
+from fusefs.errors import CacheError, InvalidPacking, NotFound, SourceError
 from fusefs.formats.unpack import PIECE, most_of, unpacked
+from fusefs.sources.failover import Failover
 from fusefs.system.files import disk_errors, open_inside
 from fusefs.values.chunks import Blob, Chunk
 
@@ -41,7 +42,7 @@ class PackedLayer:
     def __init__(self, layer: Layer, cache: DiskCache, sources: Sequence[BoundSource]) -> None:
         self.layer = layer
         self._cache = cache
-        self._sources = sources
+        self._origins = Failover(sources)
 
     def pieces(self) -> Iterator[bytes]:
         """The decompressed bytes.
@@ -61,19 +62,21 @@ class PackedLayer:
         if size == blob.size:
             yield from self._of_cache(blob)
             return
-        error: FusefsError = NotFound(f"no source has the layer {blob.digest.short}")
-        for source in self._sources:
+        turns = self._origins.turns(blob.digest)
+        for source in turns.round():
             try:
                 body = source.open_range(blob, Chunk(0, blob.size - 1))
             except SourceError as exc:
-                error = exc
+                turns.failed(exc)
                 continue
             with closing(body):
                 buffer = memoryview(bytearray(PIECE))
                 while got := body.readinto(buffer):
                     yield bytes(buffer[:got])
             return
-        raise error
+        if turns.errors:
+            turns.pause(None)
+        raise NotFound(f"no source has the layer {blob.digest.short}")
 
     def _of_cache(self, blob: Blob) -> Iterator[bytes]:
         sealed = self._cache.place(blob.digest).sealed

@@ -39,7 +39,7 @@ class Completion:
         Raises:
             FusefsError: why it cannot be had or proved.
         """
-        with fetch.use.lasting():
+        with fetch.use.lasting(), fetch.flights.wanted_entirely():
             for _ in range(_SEAL_TRIES):
                 chunker = await self._opener.open(fetch)
                 try:

@@ -18,7 +18,7 @@ from fusefs.errors import CacheError, Forsaken, StreamTaken
 from fusefs.fetch.flight import Priority
 from fusefs.fetch.landings import Landings
 from fusefs.fetch.shares import Shares
-from fusefs.fetch.spans import plan, runs, span_limit
+from fusefs.fetch.spans import plan, span_limit
 from fusefs.fetch.wholestream import Streams, WholeStream
 from fusefs.fetch.worker import fetch_span
 from fusefs.system.files import PIECE
@@ -207,12 +207,8 @@ class Dispatcher:
 
     def _landed(self, worker: Worker, over: Sequence[Over]) -> None:
         """Chunks of a span are over (on the event loop)."""
-        chunker, size, indices = over[0][0].chunker, 0, []
-        for flight, error in over:
-            indices.append(flight.index)
-            size += chunker.chunks.size_of(flight.index) if error is None else 0
-        for run in runs(sorted(indices)):
-            chunker.unlock(run.start, len(run))
+        sizes = over[0][0].chunker.chunks
+        size = sum(sizes.size_of(flight.index) for flight, error in over if error is None)
         if size:
             now = trio.current_time()
             self._flights.rate.add(size, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from fusefs.fetch.use import Use
 from fusefs.sources.failover import Failover
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.values.digest import Digest
@@ -34,6 +35,7 @@ class BlobFlights(dict[int, "Flight"]):
         host: whom it is asked of, for fairness among hosts: the same sources are one, mirrors included.
         use: who has something to do with its chunker.
         retired: chunkers whose list lied, for which no flight begins any more.
+        completing: how many want all of the blob, and not only parts that somebody reads.
         forsaken: all of the blob was on its way for readers who are gone, and nobody else wants it.
     """
 
@@ -44,7 +46,17 @@ class BlobFlights(dict[int, "Flight"]):
         self.host = ""
         self.use = Use()
         self.retired: list[Chunker] = []
+        self.completing = 0
         self.forsaken = False
+
+    @contextlib.contextmanager
+    def wanted_entirely(self) -> Iterator[None]:
+        """While this lasts, all of the blob is wanted."""
+        self.completing += 1
+        try:
+            yield
+        finally:
+            self.completing -= 1
 
     def ask(self, origins: Failover) -> None:
         """From now on these are asked, in this order."""
@@ -111,6 +123,11 @@ class Flight:
     def wanted(self) -> bool:
         """Whether anybody wants it still; a worker asks, too."""
         return self.readers > 0 or self.foreseen
+
+    @property
+    def entire(self) -> bool:
+        """Whether all of the blob is wanted with it; a worker asks, too."""
+        return self.of.completing > 0 or self.chunker.by_whole
 
     def land(self, error: BaseException | None = None) -> None:
         """Wake everybody: the chunk is here, or `error` says why it is not."""

@@ -1,7 +1,8 @@
 """Landings: chunks of one span that are over, on their way from the worker's thread to the event loop.
 
-Every call from a thread wakes the event loop, which costs it more than what is to be done about a chunk.  So what
-somebody waits for is handed over at once, and the rest with it, or together after a while, or when the span ends.
+A chunk's lock is given back as soon as the chunk is over.  But every call from a thread wakes the event loop, which
+costs it more than what is to be done about a chunk.  So what somebody waits for is handed over at once, and the rest
+with it, or together after a while, or when the span ends.
 
 No wake-up is lost.  The worker adds a chunk, and then looks whether anybody waits for it.  Who waits counts himself
 first, and then has handed over what was added (`Flight.wait`).  One of the two sees the other.
@@ -55,6 +56,9 @@ class Landings:
         Failures come with the end of the span, which is handed over anyway.
         """
         flight = self._flights[index]
+        # Here, and not with the landing: what is on disk may go again at once, and on a small disk it has to.  The
+        # flight stays in its table until then, so that nobody of this process takes the lock meanwhile.
+        flight.chunker.unlock(index)
         flight.hand_over = self.hand_over
         self._over.append((flight, error))
         # No look at who waits before this line.

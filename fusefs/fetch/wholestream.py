@@ -34,6 +34,9 @@ class Verdict(enum.Enum):
 class Along(Protocol):
     """What a worker with a stream asks; blocking, from its thread."""
 
+    def entire(self) -> bool:
+        """Whether all of the blob is wanted."""
+
     def begin(self) -> bool:
         """Whether the stream is this worker's to take; another one may have it."""
 
@@ -43,6 +46,10 @@ class Along(Protocol):
 
 class Alone:
     """For a worker that nobody else works beside: it takes its own chunks and no others."""
+
+    def entire(self) -> bool:
+        """See `Along.entire`."""
+        return True
 
     def begin(self) -> bool:
         """See `Along.begin`."""
@@ -66,6 +73,10 @@ class WholeStream:
         self.flights = flights
         self._streams = streams
         streams.workers[first.blob] = streams.workers.get(first.blob, 0) + 1
+
+    def entire(self) -> bool:
+        """See `Along.entire`."""
+        return self.first.entire
 
     def begin(self) -> bool:
         """See `Along.begin`."""
@@ -98,7 +109,7 @@ class Streams:
         """Whether a worker for this flight would get what no stream brings: of such a source, one worker a blob."""
         if flight.blob not in self.workers:
             return True
-        return flight.blob not in self._streams and not flight.of.origins.ignores_range
+        return flight.blob not in self._streams and not flight.of.origins.ignores_range(entire=flight.entire)
 
     def end(self, stream: WholeStream) -> None:
         """The worker is done."""

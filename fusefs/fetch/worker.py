@@ -67,7 +67,7 @@ def fetch_span(
     is asked between two chunks, and before another request.  The worker owns `buffer`, whatever memory that goes on
     with, until this returns.
     """
-    turns = origins.turns(chunker.blob.digest)
+    turns = origins.turns(chunker.blob.digest, entire=along.entire)
     work = _Span(chunker, list(span), buffer, counters, landed, pulse or Pulse(), along, turns, wanted)
     error: BaseException | None = None
     try:
@@ -153,6 +153,8 @@ class _Span:
         Raises:
             StreamTaken: another worker does that, and brings what is left here, too.
         """
+        if self.turns.put_off():
+            return None  # it gives the connection up, and with it what is on its way
         if not self.along.begin():
             raise StreamTaken("another request takes the whole file", source=origin.label)
         error: FusefsError | None = None

@@ -92,8 +92,8 @@ class Catalog(Protocol):
     def tags(self, repository: str) -> list[str]:
         """The tags of one, sorted."""
 
-    def manifest(self, repository: str, reference: str | Digest) -> Document:
-        """The manifest with this tag or digest."""
+    def manifest(self, repository: str, reference: str | Digest, *, oci: bool = False) -> Document:
+        """The manifest with this digest, or with this tag; `oci`: of a tag its OCI form, where it has one."""
 
     def blobs(self, repository: str, digest: Digest) -> list[Document | StoredFile]:
         """Where the bytes of `digest` are: at least one place, the first that can still be opened counts."""

@@ -2,7 +2,7 @@
 
     v2/index.html                                   that this is a registry, for a server that knows of no `/v2/`
     v2/_catalog, v2/<repository>/tags/list          what is there
-    v2/<repository>/manifests/<tag>, …/<digest>     the same bytes twice
+    v2/<repository>/manifests/<tag>, …/<digest>     the same bytes twice; by digest also the OCI form
     v2/<repository>/blobs/<digest>
     v2/<repository>/chunksums/<digest>              the chunk list of a blob of more than one chunk
 
@@ -25,6 +25,7 @@ from fusefs.errors import ServeError
 from fusefs.offers.indexer import hashed
 from fusefs.offers.store import media_type_of
 from fusefs.offers.treefiles import Placed
+from fusefs.offers.twoforms import TwoForms
 from fusefs.offers.webserver import headers_json, nginx_conf
 from fusefs.system.files import read_plain
 from fusefs.values.digest import Digest
@@ -121,7 +122,11 @@ def _export(model: Exportable, indexer: Indexer, files: TreeFiles, done: Exporte
             # Another run may have other chunks: a list is replaced, not added.
             text = "".join(entry.chunks.format()).encode()
             done.files[files.replace(f"{base}/chunksums/{blob.digest}", text)] += 1
-    raw = model.manifest.raw
+    raw, forms = model.manifest.raw, TwoForms.of(model.manifest)
+    if forms.config is not None:
+        # By digest alone: a file cannot see who asks, and Ollama's client needs its own form behind the tag.
+        done.files[files.add(f"{base}/blobs/{forms.config.digest}", forms.config.raw)] += 1
+        done.files[files.add(f"{base}/manifests/{forms.oci.digest}", forms.oci.raw)] += 1
     done.files[files.add(f"{base}/manifests/{model.manifest.digest}", raw)] += 1
     done.files[files.replace(f"{base}/manifests/{model.tag}", raw)] += 1
     done.models.append(f"{model.repository}:{model.tag}")

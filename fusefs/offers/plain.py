@@ -104,8 +104,8 @@ class PlainCatalog:
         self._folder(repository)
         return [DEFAULT_TAG]
 
-    def manifest(self, repository: str, reference: str | Digest) -> Document:
-        """See Catalog."""
+    def manifest(self, repository: str, reference: str | Digest, *, oci: bool = False) -> Document:  # noqa: ARG002
+        """See Catalog.  A tag means the OCI form, whoever asks: a folder has no older one that clients wait for."""
         model = self._refresh(*self._folder(repository))
         if isinstance(reference, str):
             if reference.lower() == DEFAULT_TAG:

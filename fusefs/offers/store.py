@@ -21,6 +21,7 @@ from fusefs.errors import FusefsError, InvalidManifest, InvalidName, ServeError
 from fusefs.offers.catalog import Document, Offer, Refused, StoredFile
 from fusefs.offers.closenames import unknown_name
 from fusefs.offers.leftout import Reason
+from fusefs.offers.twoforms import TwoForms
 from fusefs.values.chunkpack import MAX_PACKED_SIZE, unpack
 from fusefs.values.digest import Digest
 from fusefs.values.filenames import part_of
@@ -79,15 +80,15 @@ class StoreCatalog:
         self._left_out = left_out
         self._said: set[Path] = set()
         self._lock = threading.Lock()
-        self._documents: dict[Path, tuple[Stamp, Document]] = {}
+        self._documents: dict[Path, tuple[Stamp, TwoForms]] = {}
         self._lists: OrderedDict[Path, tuple[Stamp, ChunkList | None]] = OrderedDict()
         self._distrusted: set[Path] = set()
 
     def prepare(self) -> None:
         """Look at what the names lead to, without reading a blob: what will be refused is known from the start."""
         for link in self._links():
-            for document in self._manifests([link]):
-                for blob in Manifest.parse(document.raw).blobs():
+            for forms in self._manifests([link]):
+                for blob in Manifest.parse(forms.stored.raw).blobs():
                     path = self._directory / "blobs" / blob.digest.file_name
                     if path.exists() and self._closed(path.resolve()):
                         name = str(path.relative_to(self._directory))
@@ -111,16 +112,16 @@ class StoreCatalog:
         """See Catalog."""
         return sorted({name.tag for name, _ in self._links_of(repository)})
 
-    def manifest(self, repository: str, reference: str | Digest) -> Document:
+    def manifest(self, repository: str, reference: str | Digest, *, oci: bool = False) -> Document:
         """See Catalog."""
         links = self._links_of(repository)
         if isinstance(reference, Digest):
-            for document in self._manifests(links):
-                if document.digest == reference:
+            for forms in self._manifests(links):
+                if document := forms.manifest(reference):
                     return document
         else:
-            for document in self._manifests([link for link in links if link[0].tag.lower() == reference.lower()]):
-                return document
+            for forms in self._manifests([link for link in links if link[0].tag.lower() == reference.lower()]):
+                return forms.oci if oci else forms.stored
         raise Refused("MANIFEST_UNKNOWN", f"{repository} has no manifest {reference}")
 
     def blobs(self, repository: str, digest: Digest) -> list[Document | StoredFile]:
@@ -129,8 +130,8 @@ class StoreCatalog:
         try:
             path = self._blob(repository, digest)
         except Refused:
-            for document in self._manifests(links):
-                if document.digest == digest:
+            for forms in self._manifests(links):
+                if document := forms.blob(digest):
                     return [document]
             raise
         stamp = self._roots.stamp(path)
@@ -239,7 +240,7 @@ class StoreCatalog:
                 return links
         raise unknown_name(repository, self.repositories())
 
-    def _manifests(self, links: list[tuple[Name, Path]]) -> Iterator[Document]:
+    def _manifests(self, links: list[tuple[Name, Path]]) -> Iterator[TwoForms]:
         for _, path in links:
             try:
                 yield self._read_manifest(path)
@@ -249,7 +250,7 @@ class StoreCatalog:
                 text = f"The manifest {path} is not served: {exc}."
                 self._left_out.add(reason, name, text, level=logging.WARNING)
 
-    def _read_manifest(self, path: Path) -> Document:
+    def _read_manifest(self, path: Path) -> TwoForms:
         """The same object as long as the file is the same: what many clients are sent is in memory once."""
         real = path.resolve()
         if not self._roots.has(real):
@@ -263,9 +264,9 @@ class StoreCatalog:
                 return known[1]
             raw = file.read(MAX_MANIFEST_SIZE + 1)
         Manifest.parse(raw)
-        document = Document(raw, media_type_of(raw))
-        self._documents[path] = stamp, document
-        return document
+        forms = TwoForms.of(Document(raw, media_type_of(raw)))
+        self._documents[path] = stamp, forms
+        return forms
 
 
 class _Closed(ServeError):

@@ -5,8 +5,10 @@ FileSource: Docker registry HTTP API V2, OCI distribution-spec 1.1, Ollama's `se
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import trio
 from starlette.applications import Starlette
@@ -15,9 +17,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from fusefs.artifacts.listartifact import blob_of
+from fusefs.artifacts.manifest import OCI_INDEX
 from fusefs.errors import Cancelled, FusefsError, InvalidDigest, InvalidName, ServeError
 from fusefs.offers.catalog import Document, Refused
 from fusefs.offers.indexer import FileChanged, NotYet
+from fusefs.serve.accept import wants_oci
 from fusefs.serve.body import FileResponse, OpenFile, TextResponse
 from fusefs.serve.byteranges import Unsatisfiable, matches, requested_range
 from fusefs.serve.paging import page_of
@@ -59,6 +63,7 @@ def make_app(catalog: Catalog) -> Starlette:
         Route(f"{repository}/manifests/{{reference}}", registry.manifest),
         Route(f"{repository}/blobs/{{digest}}", registry.blob),
         Route(f"{repository}/chunksums/{{digest}}", registry.chunksums),
+        Route(f"{repository}/referrers/{{digest}}", registry.referrers),
         Route("/chunksums/{title}", registry.list_of_any),
     ]
     handlers = {HTTPException: registry.on_http_error, FusefsError: registry.on_fusefs_error}
@@ -101,8 +106,20 @@ class Registry:
     async def manifest(self, request: Request) -> Response:
         """`/v2/<repository>/manifests/<tag or digest>`."""
         repository, reference = _repository(request), _reference(request)
-        document = await when_known(self._catalog.manifest, repository, reference, limiter=self._slow)
-        return _document(request, document)
+        wanted = partial(self._catalog.manifest, oci=wants_oci(request.headers.getlist("accept")))
+        document = await when_known(wanted, repository, reference, limiter=self._slow)
+        answer = _document(request, document)
+        answer.headers["Vary"] = "Accept"
+        return answer
+
+    async def referrers(self, request: Request) -> Response:
+        """`/v2/<repository>/referrers/<digest>`: nothing; whoever knows of an empty list asks for no fallback."""
+        repository, _ = _repository(request), Digest.parse(request.path_params["digest"])
+        await trio.to_thread.run_sync(self._catalog.tags, repository)  # refuses what is not here
+        headers = {"Content-Type": OCI_INDEX}
+        if "artifactType" in request.query_params:
+            headers["OCI-Filters-Applied"] = "artifactType"
+        return JSONResponse({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}, headers=headers)
 
     async def blob(self, request: Request) -> Response:
         """`/v2/<repository>/blobs/<digest>`."""
@@ -195,6 +212,9 @@ class Registry:
         headers |= {"Content-Type": "application/octet-stream", "Content-Length": str(chunk.size if chunk else size)}
         if chunk is not None:
             headers["Content-Range"] = f"bytes {chunk}/{size}"
+        else:
+            # Ollama's client takes the bytes from where this leads, and from nowhere else.
+            headers["Location"] = quote(request.url.path, safe="/:")
         wanted = chunk or (Chunk(0, size - 1) if size else None)
         source = self._proved(file, place, wanted, digest)
         return FileResponse(source, wanted, 200 if chunk is None else 206, headers)
@@ -255,11 +275,11 @@ def _repository(request: Request) -> str:
 
 def _base(request: Request) -> str:
     """The server's URL as the client calls it; that it may call it so was looked at before."""
-    host = request.headers.get("host")
+    scheme, host = request.scope["scheme"], request.headers.get("host")
     if host:
-        return f"http://{host}"
+        return f"{scheme}://{host}"
     address, port = request.scope["server"]  # HTTP/1.0 without a Host
-    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+    return f"{scheme}://[{address}]:{port}" if ":" in address else f"{scheme}://{address}:{port}"
 
 
 def _reference(request: Request) -> str | Digest:

@@ -8,11 +8,10 @@ Source: RFC 9110, RFC 9112; ASGI 3.0.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
-import socket
-import struct
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote
@@ -20,15 +19,18 @@ from urllib.parse import unquote
 import h11
 import trio
 
+from fusefs.serve.lines import PlainLine, TlsLine, drop_at_close
 from fusefs.serve.seats import Owes
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
     from starlette.types import ASGIApp, Message
 
     from fusefs.serve.hosts import Hosts
     from fusefs.serve.limits import ClientLimits
+    from fusefs.serve.lines import Line
     from fusefs.serve.seats import Seat
 
 log = logging.getLogger(__name__)
@@ -39,8 +41,9 @@ _RECEIVED = 8192
 _DRAINED = 65536
 """Bytes of a request's body that are read and dropped so that the client gets to see the answer."""
 
-_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp]://([^/?#]*)([/?].*)?", re.DOTALL)
-_RESET = struct.pack("ii", 1, 0)  # linger for no time: close(2) drops what the kernel still has for the client
+_ABSOLUTE = {
+    scheme: re.compile(rb"(?i:%s)://([^/?#]*)([/?].*)?" % scheme.encode(), re.DOTALL) for scheme in ("http", "https")
+}
 
 
 class _Refused(Exception):
@@ -55,33 +58,51 @@ class _Refused(Exception):
 class Connection:
     """One connection; `serve` ends when it may be closed."""
 
-    def __init__(self, stream: trio.SocketStream, seat: Seat, app: ASGIApp, hosts: Hosts, limits: ClientLimits) -> None:
-        self._socket = stream.socket
+    def __init__(
+        self,
+        stream: trio.SocketStream,
+        seat: Seat,
+        app: ASGIApp,
+        hosts: Hosts,
+        limits: ClientLimits,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._stream = stream
+        self._line: Line = PlainLine(stream) if tls is None else TlsLine(stream, tls)
         self._seat = seat
         self._app = app
         self._hosts = hosts
         self._limits = limits
-        self._local: str = self._socket.getsockname()[0]
-        self._port: int = self._socket.getsockname()[1]
+        self._local: str = stream.socket.getsockname()[0]
+        self._port: int = stream.socket.getsockname()[1]
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
         self._pace_left = limits.pace_time
         self._pace_taken = 0
         self._without_body = False
         self._received = False
+        self._begun = False
 
     async def serve(self) -> None:
         """Answer one request after the other until the client or a limit ends it."""
         with self._seat.scope:
             self._seat.mark(Owes.HEADERS)
             deadline = trio.current_time() + self._limits.head_time
-            while await self._serve_one(deadline):
+            while await self._begins(deadline) and await self._serve_one(deadline):
                 self._http.start_next_cycle()
                 self._seat.mark(Owes.ASKING)
                 deadline = trio.current_time() + self._limits.idle_time
         if self._seat.scope.cancelled_caught and self._seat.owes is Owes.TAKING:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            drop_at_close(self._stream)
 
     # ---- requests
+
+    async def _begins(self, deadline: float) -> bool:
+        """Whether TLS, where it is spoken, comes about in time; nothing is left to do before later requests."""
+        if not self._begun:
+            with trio.move_on_at(deadline), contextlib.suppress(OSError):
+                await self._line.begin()
+                self._begun = True
+        return self._begun
 
     async def _serve_one(self, deadline: float) -> bool:
         """Answer the next request; False when there is none, or none may follow."""
@@ -128,7 +149,7 @@ class Connection:
 
     async def _receive_some(self) -> bytes:
         try:
-            return await self._socket.recv(_RECEIVED)
+            return await self._line.receive(_RECEIVED)
         except OSError:
             return b""  # reset by the client: the same to us as an end
 
@@ -146,7 +167,7 @@ class Connection:
             "asgi": {"spec_version": "2.1", "version": "3.0"},
             "http_version": request.http_version.decode(),
             "method": request.method.decode(),
-            "scheme": "http",
+            "scheme": self._line.scheme,
             "path": unquote(path.decode("latin-1")),
             "raw_path": path,
             "query_string": query,
@@ -163,9 +184,9 @@ class Connection:
                 self._check_host(value)
         if request.target.startswith(b"/"):
             return request.target
-        match = _ABSOLUTE.fullmatch(request.target)
+        match = _ABSOLUTE[self._line.scheme].fullmatch(request.target)
         if match is None:
-            raise _Refused(400, "BAD_REQUEST", "want a path, or an absolute http:// URL")
+            raise _Refused(400, "BAD_REQUEST", f"want a path, or an absolute {self._line.scheme}:// URL")
         self._check_host(match[1])
         path = match[2] or b"/"
         return path if path.startswith(b"/") else b"/" + path
@@ -240,11 +261,11 @@ class Connection:
         """Let the client read the end of the answer: closing with its bytes unread would reset the connection."""
         self._seat.mark(Owes.HEADERS)
         left = _DRAINED
-        try:
-            self._socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            return  # it has gone already
         with trio.move_on_after(self._limits.linger_time):
+            try:
+                await self._line.finish()
+            except OSError:
+                return  # it has gone already
             while left > 0 and (data := await self._receive_some()):
                 left -= len(data)
 
@@ -257,7 +278,7 @@ class Connection:
             count = 0
             with trio.move_on_after(self._pace_left):
                 try:
-                    count = await self._socket.send(view)
+                    count = await self._line.send(view)
                 except OSError:
                     await self._give_up()
             view = view[count:]

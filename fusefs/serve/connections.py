@@ -13,6 +13,7 @@ from fusefs.serve.seats import Seats
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Callable
 
     from starlette.types import ASGIApp
@@ -38,6 +39,7 @@ async def serve_connections(
     limits: ClientLimits,
     stop: trio.Event,
     ready: Callable[[], None],
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Serve `app` on a bound socket until `stop` is set; within `_GRACE` seconds after that all is closed."""
     listening.listen(_WAITING)
@@ -46,7 +48,7 @@ async def serve_connections(
 
     async def serve_one(stream: trio.SocketStream) -> None:
         with stream.socket:
-            await _serve_stream(stream, seats, app, hosts, limits)
+            await _serve_stream(stream, seats, app, hosts, limits, tls)
 
     accept = trio.CancelScope()
     async with trio.open_nursery() as helpers:
@@ -61,7 +63,12 @@ async def serve_connections(
 
 
 async def _serve_stream(
-    stream: trio.SocketStream, seats: Seats, app: ASGIApp, hosts: Hosts, limits: ClientLimits
+    stream: trio.SocketStream,
+    seats: Seats,
+    app: ASGIApp,
+    hosts: Hosts,
+    limits: ClientLimits,
+    tls: ssl.SSLContext | None,
 ) -> None:
     try:
         seat = seats.take(stream.socket.getpeername()[0])
@@ -69,10 +76,11 @@ async def _serve_stream(
         return  # reset before it was accepted
     if seat is None:
         with contextlib.suppress(OSError):
-            await stream.socket.send(_FULL)  # a fresh connection has room for it
+            if tls is None:  # a word that is not TLS would only puzzle, and TLS is work for whom there is no room
+                await stream.socket.send(_FULL)  # a fresh connection has room for it
         return
     try:
-        await Connection(stream, seat, app, hosts, limits).serve()
+        await Connection(stream, seat, app, hosts, limits, tls).serve()
     except Exception:
         # One connection must not end the others; what can go wrong with a client is handled, so that this is a bug.
         log.exception("A connection failed.")

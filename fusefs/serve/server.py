@@ -18,16 +18,21 @@ from fusefs.offers.kept import KeptDigests
 from fusefs.offers.leftout import Allowed, LeftOut
 from fusefs.serve.app import make_app
 from fusefs.serve.connections import serve_connections
+from fusefs.serve.entry import Guard
 from fusefs.serve.hosts import Hosts
 from fusefs.serve.limits import ClientLimits
 from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from starlette.types import ASGIApp
+
     from fusefs.offers.catalog import Offer
     from fusefs.offers.indexer import Progress
+    from fusefs.serve.passwords import Passwords
 
 
 class Server:
@@ -54,6 +59,8 @@ class Server:
         warn: Callable[[str], None] | None = None,
         progress: Progress | None = None,
         index_dir: Path | None = None,
+        tls: ssl.SSLContext | None = None,
+        passwords: Passwords | None = None,
     ) -> None:
         """Take the address.
 
@@ -69,6 +76,8 @@ class Server:
             warn: called with each line that the person should see; from any thread.
             progress: called while files are hashed: of which model, bytes done, bytes in all; from any thread.
             index_dir: where digests are kept; None for the user's cache directory, where there is one.
+            tls: what TLS is spoken with; None for plain HTTP.
+            passwords: who may read; None for everybody.
 
         Raises:
             ServeError: the directory cannot be served, or the address cannot be had.
@@ -90,10 +99,13 @@ class Server:
         self.offers: list[Offer] = []
         self._socket = _bound(host, port)
         address, port = self._socket.getsockname()[:2]
-        self.url = _url(host, port)
+        self._tls = tls
+        self._passwords = passwords
+        scheme = "http" if tls is None else "https"
+        self.url = _url(scheme, host, port)
         # 0.0.0.0 is no address to call from elsewhere.
         unspecified = ipaddress.ip_address(address.partition("%")[0]).is_unspecified
-        self.public_url = _url(os.uname().nodename, port) if unspecified else self.url
+        self.public_url = _url(scheme, os.uname().nodename, port) if unspecified else self.url
         self._stop = threading.Event()
         self._looked = threading.Event()
         self._token: trio.lowlevel.TrioToken | None = None
@@ -111,8 +123,8 @@ class Server:
             self.offers = self._catalog.offers()
             if line := self.left_out.line():
                 self._warn(line)
-            if not _is_loopback(self._socket):
-                self._warn(f"whoever can reach {self.url} may read all that is served: there is no authentication")
+            if not _is_loopback(self._socket) and (line := self._exposure()):
+                self._warn(line)
             try:
                 trio.run(self._serve, on_ready)
             finally:
@@ -130,6 +142,13 @@ class Server:
     def wait_hashed(self, timeout: float) -> bool:
         """Wait until everything is hashed; False when that takes longer than `timeout` seconds."""
         return self._looked.wait(timeout) and self.indexer.wait_idle(timeout)
+
+    def _exposure(self) -> str:
+        """What is not protected beyond loopback; empty where all is."""
+        if self._passwords is None:
+            plain = "" if self._tls else ", and what is sent can be read on the way (--tls-cert)"
+            return f"whoever can reach {self.url} may read all that is served (--htpasswd){plain}"
+        return "" if self._tls else "passwords and files can be read on the way: use --tls-cert and --tls-key"
 
     async def _serve(self, on_ready: Callable[[str], None]) -> None:
         stop = trio.Event()
@@ -154,8 +173,11 @@ class Server:
                 nursery.start_soon(self._stop_on, signals)
             # A thread of its own, that nobody waits for: to look at a hundred thousand files takes seconds.
             threading.Thread(target=self._hash_soon, name="hash-soon", daemon=True).start()
+            app: ASGIApp = make_app(self._catalog)
+            if self._passwords is not None:
+                app = Guard(app, self._passwords)
             await serve_connections(
-                make_app(self._catalog), self._socket, self._hosts, self._limits, stop, lambda: on_ready(self.url)
+                app, self._socket, self._hosts, self._limits, stop, lambda: on_ready(self.url), self._tls
             )
             nursery.cancel_scope.cancel()
 
@@ -171,8 +193,8 @@ class Server:
             self.stop()
 
 
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _url(scheme: str, host: str, port: int) -> str:
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _say_nothing(_line: str) -> None:

@@ -1,4 +1,4 @@
-"""Standing: for which blobs one source has been caught with wrong content, and is not asked any more."""
+"""Standing: for which blobs one source has been caught with wrong content, or gives them as a whole alone."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 ASIDE = 3600.0
 """Seconds that a source stays aside for a blob: one that was repaired comes back without anybody's doing."""
 
+WHOLE = 60.0
+"""Seconds for which a mirror is known to give a blob as a whole alone: by then it may have what it was filling."""
+
 _MAX_BLOBS = 4096
 
 
@@ -27,6 +30,7 @@ class Standing:
         self._label = label
         self._clock = clock or SystemClock()
         self._until: dict[Digest, float] = {}
+        self._whole: dict[Digest, float] = {}
         self._reason = ""
         self._lock = threading.Lock()
 
@@ -45,6 +49,18 @@ class Standing:
         """Whether it must not be asked for this blob."""
         with self._lock:
             return self._aside(digest)
+
+    def set_whole(self, digest: Digest) -> None:
+        """It gave all of this blob where a part was asked for."""
+        with self._lock:
+            if len(self._whole) >= _MAX_BLOBS:
+                self._whole.clear()
+            self._whole[digest] = self._clock.now() + WHOLE
+
+    def whole(self, digest: Digest) -> bool:
+        """Whether it did that a short time ago."""
+        with self._lock:
+            return self._clock.now() < self._whole.get(digest, 0.0)
 
     def forgive(self, digest: Digest | None = None) -> None:
         """It may be asked again, for one blob or for all."""

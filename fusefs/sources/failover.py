@@ -9,6 +9,9 @@ because all others have been asked.  Otherwise trouble that may pass at any of t
 of them again, until `--timeout` is over: a mirror that restarts is found again although the registry behind it cannot
 be reached.
 
+Streams: a mirror that gives all of a blob where a part is asked for, as a cache does that has to fetch the blob first,
+is asked for a part after all others: it helps who wants all of the blob, and whoever can have it nowhere else.
+
 Blame: a source that had a chunk wrong twice is blocked for the blob as soon as another source has that chunk right.
 Not before: when all of them fail the same digest, it is the chunk list that is wrong.
 """
@@ -78,10 +81,9 @@ class Failover:
         """Whether some give bytes alone."""
         return not all(source.decides for source in self._sources)
 
-    @property
-    def ignores_range(self) -> bool:
-        """Whether some give all of a blob where a part was asked for."""
-        return any(source.ignores_range for source in self._sources)
+    def ignores_range(self, *, entire: bool) -> bool:
+        """Whether a part of a blob would come with all of it; with `entire` all of it is wanted."""
+        return any(source.ignores_range for source in self._sources if entire or source.decides)
 
     def patience(self, longest: float = float("inf"), share: float = 1.0) -> Patience | None:
         """How long to go on asking these: seconds, and a part of `--timeout`, at most.
@@ -94,9 +96,11 @@ class Failover:
                 return patience
         return None
 
-    def turns(self, digest: Digest | None = None, told: Told = lambda *_: None) -> Turns:
-        """Begin to ask them something, of the blob `digest` if it is of one."""
-        return Turns(self._sources, digest, told)
+    def turns(
+        self, digest: Digest | None = None, told: Told = lambda *_: None, entire: Callable[[], bool] = lambda: True
+    ) -> Turns:
+        """Begin to ask them something, of the blob `digest` if it is of one; `entire` when all of that is wanted."""
+        return Turns(self._sources, digest, told, entire)
 
     def lied(self, liar: BoundSource | None, digest: Digest) -> None:
         """The list of `liar` was wrong: it is blocked, and those that failed it were right."""
@@ -117,11 +121,15 @@ class Turns:
         errors: why the round that was the last failed, one for each source that could not help.
     """
 
-    def __init__(self, sources: Sequence[BoundSource], digest: Digest | None, told: Told) -> None:
+    def __init__(
+        self, sources: Sequence[BoundSource], digest: Digest | None, told: Told, entire: Callable[[], bool]
+    ) -> None:
         self.errors: list[FusefsError] = []
         self._sources = sources
         self._digest = digest
         self._told = told
+        self._entire = entire
+        self._put_off: list[BoundSource] = []
         self._asked: BoundSource | None = None
         self._error: FusefsError | None = None
         self._gained = False
@@ -137,8 +145,9 @@ class Turns:
             Cancelled: while it waited.
         """
         while True:
-            self.errors, self._gained = [], False
-            for source in self._order() if len(self._sources) > 1 else self._sources:
+            failed: dict[BoundSource, FusefsError] = {}
+            self._gained = False
+            for source in self._each() if len(self._sources) > 1 else self._sources:
                 self._asked = source
                 for _ in range(_TRIES):
                     self._error = None
@@ -146,8 +155,9 @@ class Turns:
                     if not isinstance(self._error, _WRONG):
                         break
                 if self._error is not None:
-                    self.errors.append(self._error)
+                    failed[source] = self._error
                     self._told(source, self._error, source is self._sources[-1])
+            self.errors = [failed[source] for source in self._sources if source in failed]
             if once or not self.errors:
                 return
             if self._gained and patience is not None:
@@ -161,6 +171,21 @@ class Turns:
     def failed(self, error: FusefsError) -> None:
         """The source whose turn it is could not help."""
         self._error = error
+
+    def put_off(self) -> bool:
+        """The source whose turn it is gives all of the blob for a part of it.
+
+        Returns:
+            Whether others come first, so that it shall be left; in this round it is asked again after them.
+        """
+        source, digest = self._asked, self._digest
+        if source is None or source.decides or digest is None or source.standing is None:
+            return False
+        source.standing.set_whole(digest)
+        if source in self._put_off or self._entire():
+            return False
+        self._put_off.append(source)
+        return True
 
     def wrong(self, chunk: int) -> None:
         """The source whose turn it is has a chunk wrong."""
@@ -185,6 +210,19 @@ class Turns:
         if patience is None:
             raise failure
         patience.pause(failure)
+
+    def _each(self) -> Iterator[BoundSource]:
+        """In the order of this round; those that are put off, before it or while it lasts, come last."""
+        self._put_off = []
+        for source in self._order():
+            if self._gives_whole(source) and not self._entire():
+                self._put_off.append(source)
+            else:
+                yield source
+        yield from self._put_off
+
+    def _gives_whole(self, source: BoundSource) -> bool:
+        return self._digest is not None and source.standing is not None and source.standing.whole(self._digest)
 
     def _order(self) -> Sequence[BoundSource]:
         usable = [source for source in self._sources if not self._is_blocked(source)] or self._sources

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fusefs.errors import MissingExtra
 from fusefs.net.circuit import Circuits
-from fusefs.net.origin import WebOrigin
 from fusefs.net.url import Url
 from fusefs.sources.modelstore import LocalStore
 from fusefs.sources.registry.credentials import KeyRing
+from fusefs.sources.registry.endpoint import Endpoint
 from fusefs.sources.registry.registry import RegistrySource
 from fusefs.sources.retry import Retrying
 from fusefs.sources.tree.treesource import TreeSource
 from fusefs.sources.tree.web import WebFiles
-from fusefs.values.names import BaseUrl
+from fusefs.values.mirror import Mirror
 from fusefs.values.voucher import Proof, registry_of
 from fusefs.values.webtree import BUCKETS, WebTree
 
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from fusefs.net.origin import WebOrigin
     from fusefs.sources.base import Source
     from fusefs.sources.tree.treeserver import RemoteFiles
     from fusefs.values.counters import Counters
     from fusefs.values.names import Name
     from fusefs.values.settings import Settings
+
+log = logging.getLogger(__name__)
 
 MIRROR_STALL = 3.0
 """Seconds without a byte from a mirror before the next source is asked: two SYNs, and many round trips."""
@@ -48,7 +52,7 @@ def open_sources(
     """Local stores first, then the mirrors, then the registry of `name`; each tries again by itself.
 
     Whoever opens them closes them.  A source serves every model of its scheme and host; a mirror is asked for
-    `<namespace>/<model>` whatever the host in the name.
+    `<namespace>/<model>` whatever the host in the name, and told that host besides.
 
     Args:
         name: of a model.
@@ -63,6 +67,9 @@ def open_sources(
     """
     circuits = circuits or Circuits(settings, several=bool(settings.mirrors))
     if isinstance(name, WebTree):
+        if settings.mirrors:
+            what = "a bucket" if name.scheme in BUCKETS else "a web server"
+            log.warning("--mirror is for registries and does not apply to %s, which is %s.", registry_of(name), what)
         files = _files_of(name, settings, circuits)
         trees: list[tuple[Source, Proof, str]] = [(LocalStore(store), Proof.STORE, "") for store in stores]
         trees.append((TreeSource(files), Proof.REGISTRY, registry_of(name)))
@@ -72,8 +79,8 @@ def open_sources(
     sources: list[tuple[Source, Proof, str]] = [(LocalStore(store), Proof.STORE, "") for store in stores]
     brief = replace(settings, stall=min(settings.stall, MIRROR_STALL), timeout=settings.timeout / _MIRROR_SHARE)
     sources += [
-        (RegistrySource(mirror.scheme, mirror.host, brief, keys=keys.passwords(), circuits=circuits), Proof.NONE, "")
-        for mirror in _mirrors(settings, name)
+        (_mirror(mirror, registry, brief, keys.passwords(), circuits), Proof.NONE, "")
+        for mirror in _mirrors(settings, registry)
     ]
     sources.append((registry, Proof.REGISTRY, registry_of(name)))
     return _retrying(sources, settings, counters)
@@ -105,12 +112,20 @@ def _files_of(name: WebTree, settings: Settings, circuits: Circuits) -> RemoteFi
     return BucketFiles(name.scheme, name.host, settings)
 
 
-def _mirrors(settings: Settings, name: Name) -> list[BaseUrl]:
+def _mirror(
+    mirror: Mirror, registry: RegistrySource, settings: Settings, keys: KeyRing, circuits: Circuits
+) -> RegistrySource:
+    base, endpoint = mirror.base, Endpoint(mirror.prefix, registry.label, registry.url)
+    return RegistrySource(base.scheme, base.host, settings, keys=keys, circuits=circuits, endpoint=endpoint)
+
+
+def _mirrors(settings: Settings, registry: RegistrySource) -> list[Mirror]:
     """Each once, and without the registry itself, which is asked last in any case."""
-    found = {_origin(mirror): mirror for mirror in map(BaseUrl.parse, settings.mirrors)}
-    found.pop(_origin(BaseUrl(name.scheme, name.host)), None)
+    found = {(_origin(mirror), mirror.prefix): mirror for mirror in map(Mirror.parse, settings.mirrors)}
+    found.pop((Url.parse(registry.url).origin, ""), None)
     return list(found.values())
 
 
-def _origin(url: BaseUrl) -> WebOrigin:
-    return Url.parse(f"{'http' if url.scheme == 'http' else 'https'}://{url.host}").origin
+def _origin(mirror: Mirror) -> WebOrigin:
+    base = mirror.base
+    return Url.parse(f"{'http' if base.scheme == 'http' else 'https'}://{base.host}").origin

@@ -40,7 +40,8 @@ class Settings:
         cache_size: bytes that all blobs of the cache may take on disk (`--cache-size`); None for no limit of ours.
         keep_free: bytes that the cache leaves free on its disk (`--keep-free`); None for a twentieth of it, at most
             2 GiB.
-        mirrors: base URLs of registries that have the same models, asked before the one in the name (`--mirror`).
+        mirrors: URLs (of `fusefs.values.mirror`) of registries that have the same blobs, asked before the one in the
+            name (`--mirror`).
         index_from: where chunk lists are besides, as `ListPlace` reads it (`--index-from`).
         allow_private: follow redirects of a public registry to private addresses (`--allow-private`).
         single_chunk_limit: a blob up to this size is its own only chunk (what Ollama's registry does).

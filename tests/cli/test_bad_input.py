@@ -89,6 +89,7 @@ def test_an_unknown_model(fusefs: Shell, model: str) -> None:
     assert "not found" in line
 
 
+@pytest.mark.slow
 def test_an_unreachable_host(fusefs: Shell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
@@ -103,6 +104,7 @@ def test_a_host_that_does_not_exist(fusefs: Shell) -> None:
     assert "no-such-host.invalid" in line
 
 
+@pytest.mark.slow
 def test_a_certificate_that_nobody_vouches_for(fusefs: Shell) -> None:
     with nginx(fusefs.root / "nginx", "return 404;", certificate=make_certificate(fusefs.root / "tls")) as address:
         line = fusefs.fails("mount", f"{address}/n/m", fusefs.folder("mnt"))
@@ -164,6 +166,7 @@ def test_p11_a_mount_point_that_is_stale_after_a_crash(fusefs: Shell, model: str
     fusefs("umount", mnt)
 
 
+@pytest.mark.slow
 @root_only
 def test_missing_dev_fuse(fusefs: Shell) -> None:
     hidden = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs none /dev && exec "$@"', "sh")
@@ -191,6 +194,7 @@ def test_missing_fusermount3(fusefs: Shell) -> None:
     assert "fuse3" in line
 
 
+@pytest.mark.slow
 @root_only
 def test_no_permission_for_the_mount_point(fusefs: Shell) -> None:
     mnt = fusefs.folder("mnt")
@@ -215,6 +219,7 @@ def _of_nobody(fusefs: Shell, name: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_umount_of_what_is_no_mount(fusefs: Shell) -> None:
     assert "is not mounted" in fusefs.fails("umount", fusefs.folder("mnt"))
     assert "does not exist" in fusefs.fails("umount", fusefs.root / "nowhere")
@@ -226,7 +231,8 @@ def test_status_of_what_is_no_mount(fusefs: Shell) -> None:
     assert "is not a fusefs mount" in fusefs.fails("status", fusefs.root, "--json")
 
 
-@pytest.mark.parametrize("command", one_soon(["mount", "pull", "verify"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["mount", "pull", "verify"])
 def test_a_cache_directory_that_is_a_file(fusefs: Shell, command: str) -> None:
     (fusefs.root / "cache.txt").touch()
     args: list[str | Path] = [] if command == "verify" else ["m"]
@@ -255,20 +261,24 @@ def test_a_cache_directory_of_somebody_else(fusefs: Shell) -> None:
     assert "--cache-dir" in line
 
 
+@pytest.mark.slow
 def test_a_store_that_is_none(fusefs: Shell) -> None:
     assert "no OLLAMA_MODELS directory" in fusefs.fails("pull", "m", "--store", fusefs.folder("store"))
 
 
+@pytest.mark.slow
 def test_a_log_file_that_cannot_be_written(fusefs: Shell) -> None:
     line = fusefs.fails("mount", "m", fusefs.folder("mnt"), "--log-file", fusefs.root / "no" / "log")
     assert "cannot be written" in line
 
 
+@pytest.mark.slow
 def test_index_of_what_cannot_be_read(fusefs: Shell) -> None:
     assert "No such file" in fusefs.fails("index", "nothing")
     assert str(fusefs.root) in fusefs.fails("index", fusefs.root)
 
 
+@pytest.mark.slow
 def test_serve_of_what_cannot_be_served(fusefs: Shell) -> None:
     assert "nowhere" in fusefs.fails("serve", fusefs.root / "nowhere")
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -276,6 +286,7 @@ def test_serve_of_what_cannot_be_served(fusefs: Shell) -> None:
         assert "choose another with --listen" in fusefs.fails("serve", fusefs.folder("models"), "--listen", address)
 
 
+@pytest.mark.slow
 def test_a_reader_of_our_output_that_has_seen_enough(fusefs: Shell) -> None:
     (fusefs.root / "file").write_bytes(bytes(1 << 20))
     done = subprocess.run(

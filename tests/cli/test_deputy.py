@@ -16,7 +16,6 @@ import pytest
 from fusefs.daemon.background import wait_end
 from tests.cli.conftest import REPOSITORY
 from tests.cli.ordinary import UID
-from tests.marks import one_soon
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Shell
@@ -109,7 +108,8 @@ os.kill(attacker, 9)
 EVIL = "\x1b[2J\x1b]52;c;AAAA\x07\r\n● /srv/of-root  pid 1\u202e\x9b\u2028\ue000"
 
 
-@pytest.mark.parametrize("device", one_soon(["holds", "has closed"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ["holds", "has closed"])
 def test_p11_status_of_root_shows_no_process_and_no_place_that_a_users_socket_names(device: str) -> None:
     """What another user's socket says is data: shown inert, beside the kernel's word for pid and mount point."""
     inside = 'mount -t tmpfs none /run; exec "$@"'
@@ -139,6 +139,7 @@ def test_p11_status_of_root_shows_no_process_and_no_place_that_a_users_socket_na
     assert not any(line.startswith("●") for line in others)
 
 
+@pytest.mark.slow
 def test_p11_a_storm_of_signals_leaves_the_mount_readable_and_sigterm_ends_it(
     fusefs: Shell, model: str, content: dict[str, bytes]
 ) -> None:

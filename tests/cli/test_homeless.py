@@ -53,6 +53,7 @@ def test_who_has_no_home_can_do_everything_with_a_cache_that_is_named(homeless: 
     assert not (homeless.root / "~").exists()
 
 
+@pytest.mark.slow
 def test_a_home_that_is_somebody_else_s_has_no_credentials_for_us_and_that_is_no_warning(
     homeless: Shell, model: str
 ) -> None:
@@ -68,7 +69,8 @@ def test_a_home_that_is_somebody_else_s_has_no_credentials_for_us_and_that_is_no
     assert "cannot be read" not in done.stderr
 
 
-@pytest.mark.parametrize("command", one_soon([["pull", "m"], ["ls"], ["gc"], ["verify"], ["pin", "m"], ["unpin", "m"]]))
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["pull", "m"], ["ls"], ["gc"], ["verify"], ["pin", "m"], ["unpin", "m"]])
 def test_a_default_that_is_needed_and_missing_is_one_line_that_names_the_option(
     homeless: Shell, command: list[str]
 ) -> None:

@@ -53,6 +53,7 @@ def test_a_locked_model_is_the_same_whatever_its_tag_means_by_now(fusefs: Shell,
         assert "not found" in fusefs.fails("pull", source, "--lock", lock, *fresh)
 
 
+@pytest.mark.slow
 def test_p10_a_lock_that_does_not_fit_is_one_line(fusefs: Shell, model: str, lock: Path) -> None:
     mountpoint = fusefs.folder("mnt")
     other = model.replace("/tiny", "/other")

@@ -22,7 +22,6 @@ from fusefs.values import metrics
 from fusefs.values.digest import Digest
 from tests.cli.conftest import FAKE_DEVICE, ORDINARY, crash
 from tests.components import Process
-from tests.marks import one_soon
 from tests.modes import is_on
 
 if TYPE_CHECKING:
@@ -146,7 +145,8 @@ def reader(mnt: Path) -> Iterator[subprocess.Popen[str]]:
         made.kill()
 
 
-@pytest.mark.parametrize("in_use", one_soon([True, False]))
+@pytest.mark.slow
+@pytest.mark.parametrize("in_use", [True, False])
 def test_p11_a_stopped_daemon_is_silent_to_status_and_ended_by_umount_in_seconds(
     request: pytest.FixtureRequest, fusefs: Shell, mnt: Path, ends: Callable[[float], bool], *, in_use: bool
 ) -> None:
@@ -183,6 +183,7 @@ class Busy:
         os.close(self._fd)
 
 
+@pytest.mark.slow
 def test_p11_a_daemon_that_died_is_cleaned_up_though_the_mount_is_in_use(fusefs: Shell, mnt: Path) -> None:
     with Busy(mnt):
         crash(status(fusefs, mnt)["pid"])
@@ -192,7 +193,8 @@ def test_p11_a_daemon_that_died_is_cleaned_up_though_the_mount_is_in_use(fusefs:
         assert not mounted(mnt)
 
 
-@pytest.mark.parametrize("number", one_soon([signal.SIGTERM, signal.SIGINT]))
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_p11_a_signal_ends_the_daemon_and_the_mount(
     fusefs: Shell, mnt: Path, ends: Callable[[float], bool], number: int
 ) -> None:
@@ -236,6 +238,7 @@ def _digest(fusefs: Shell, model: str) -> str:
     return str(Digest.of(manifest.read_bytes()))
 
 
+@pytest.mark.slow
 def test_in_the_foreground_systemd_is_told(fusefs: Shell, model: str) -> None:
     path = fusefs.folder("mnt")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:

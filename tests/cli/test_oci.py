@@ -56,21 +56,23 @@ def _read(fusefs: Shell, source: str, name: str = "mnt") -> None:
     fusefs("umount", mnt)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [
         "{address}/flat:v1",
-        pytest.param(f"oci://{{address}}/{DEEP}:{LONG}", marks=pytest.mark.slow),
-        pytest.param("oci+http://{address}/flat:v1", marks=pytest.mark.slow),
-        pytest.param("http://{address}/flat:v1", marks=pytest.mark.slow),
-        pytest.param("docker://{address}/team/model:v1", marks=pytest.mark.slow),
+        f"oci://{{address}}/{DEEP}:{LONG}",
+        "oci+http://{address}/flat:v1",
+        "http://{address}/flat:v1",
+        "docker://{address}/team/model:v1",
     ],
 )
 def test_a_model_has_the_name_that_skopeo_gave_it(fusefs: Shell, open_registry: str, source: str) -> None:
     _read(fusefs, source.format(address=open_registry))
 
 
-@pytest.mark.parametrize("pinned", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("pinned", [False, True])
 def test_a_mount_costs_three_round_trips_before_its_files_are_listed(fusefs: Shell, pinned: bool) -> None:
     """Challenge, token, manifest."""
     with FaultyRegistry(token="t") as registry:
@@ -195,6 +197,7 @@ def test_an_anonymous_token_does_for_what_is_public(fusefs: Shell, guarded: str,
     assert "it asks for Bearer: there is no " in fusefs.fails("pull", f"oci://{guarded}/private/deep/model:v1")
 
 
+@pytest.mark.slow
 def test_a_token_service_elsewhere_gets_the_password_when_the_person_says_so(
     fusefs: Shell, guarded: str, service: TokenServer
 ) -> None:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from tests.faulty_registry import FaultyRegistry
-from tests.marks import one_soon
 from tests.world import some_bytes
 
 if TYPE_CHECKING:
@@ -145,7 +144,8 @@ def screen_of(data: bytes, columns: int, rows: int) -> list[str]:
 # ---- streams that are closed or full
 
 
-@pytest.mark.parametrize("closed", one_soon([">&- 2>&- <&-", ">&-", "2>&-", "<&-", ">&- 2>&-"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [">&- 2>&- <&-", ">&-", "2>&-", "<&-", ">&- 2>&-"])
 def test_closed_streams_are_nobody_who_listens(
     fusefs: Shell, model: str, content: dict[str, bytes], closed: str
 ) -> None:
@@ -167,7 +167,8 @@ def test_the_first_files_that_are_opened_are_not_taken_for_the_closed_streams(fu
     assert (fusefs.root / "file").read_bytes() == b"x" * 10_000
 
 
-@pytest.mark.parametrize("command", one_soon(["ls", "ls --json", "verify", "index file", "pull MODEL", "--help"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["ls", "ls --json", "verify", "index file", "pull MODEL", "--help"])
 def test_a_full_device_is_named_as_the_output_that_it_is(fusefs: Shell, model: str, command: str) -> None:
     fusefs("pull", model)
     (fusefs.root / "file").write_bytes(b"x" * 10_000)
@@ -176,6 +177,7 @@ def test_a_full_device_is_named_as_the_output_that_it_is(fusefs: Shell, model: s
     assert done.stderr == b"fusefs: error: standard output: No space left on device\n"
 
 
+@pytest.mark.slow
 def test_a_full_stderr_does_not_change_the_exit_code(fusefs: Shell) -> None:
     assert shell(fusefs, "fusefs mont 2> /dev/full").returncode == 2
     assert shell(fusefs, "fusefs umount nowhere 2> /dev/full").returncode == 1
@@ -193,7 +195,7 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(fusefs: Shell, command: s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", one_soon(ENCODINGS), ids=["latin-1", "ascii", "posix"])
+@pytest.mark.parametrize("encoding", ENCODINGS, ids=["latin-1", "ascii", "posix"])
 def test_drawings_fall_back_to_what_the_encoding_has(fusefs: Shell, model: str, encoding: dict[str, str]) -> None:
     mnt = fusefs.folder("mnt-é")
     fusefs("mount", model, mnt)
@@ -277,7 +279,7 @@ def test_sigterm_ends_a_watch_and_shows_the_cursor(fusefs: Shell, model: str) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("env", one_soon([{"TERM": "dumb"}, {"NO_COLOR": "1"}]), ids=["dumb", "no colour"])
+@pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"NO_COLOR": "1"}], ids=["dumb", "no colour"])
 def test_a_dumb_terminal_gets_no_escapes_and_no_color_no_colours(
     fusefs: Shell, model: str, env: dict[str, str]
 ) -> None:
@@ -294,7 +296,7 @@ def test_a_dumb_terminal_gets_no_escapes_and_no_color_no_colours(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("columns", one_soon([40, 60]))
+@pytest.mark.parametrize("columns", [40, 60])
 def test_on_a_narrow_terminal_whole_columns_go_and_nothing_is_cut(fusefs: Shell, model: str, columns: int) -> None:
     mnt = fusefs.folder("m")
     fusefs("mount", model, mnt)

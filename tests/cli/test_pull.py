@@ -87,6 +87,7 @@ def test_p5_verify_drops_what_was_damaged_and_pull_mends_it(
     assert blob(fusefs, weights).read_bytes() == weights
 
 
+@pytest.mark.slow
 def test_verify_of_what_is_no_cache(fusefs: Shell) -> None:
     assert "does not exist" in fusefs.fails("verify", "--cache-dir", fusefs.root / "nowhere")
     assert not (fusefs.root / "nowhere").exists()
@@ -101,6 +102,7 @@ def test_index_prints_chunksums(fusefs: Shell) -> None:
     assert chunks.raw_digest(1) == hashlib.sha256(data[4096:8192]).digest()
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_quiet(fusefs: Shell, tmp_path: Path) -> None:
     command: list[str | Path] = [
         sys.executable,

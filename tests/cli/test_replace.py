@@ -113,6 +113,7 @@ def test_several_dead_mounts_one_on_top_of_the_other_are_all_replaced(
     record_property("faults.bytes_compared", sum(map(len, content.values())))
 
 
+@pytest.mark.slow
 def test_p11_what_is_not_ours_is_not_replaced(fusefs: Shell, model: str) -> None:
     path = fusefs.folder("mnt")
     subprocess.run(["mount", "-t", "tmpfs", "none", path], check=True)
@@ -120,6 +121,7 @@ def test_p11_what_is_not_ours_is_not_replaced(fusefs: Shell, model: str) -> None
     assert mounts_at(path) == 1
 
 
+@pytest.mark.slow
 def test_p10_a_mount_of_another_user_is_not_replaced(fusefs: Shell, mnt: Path, model: str) -> None:
     assert mounts_at(mnt) == 1
     line = fusefs.fails("mount", model, mnt, "--replace", prefix=ORDINARY)

@@ -76,6 +76,7 @@ def test_an_ordinary_user_copies_a_mount_changes_and_removes_the_copy_and_cannot
         assert "Read-only file system" in line
 
 
+@pytest.mark.slow
 def test_p11_the_daemon_of_an_ordinary_user_takes_its_mount_away_by_itself(user: Ordinary, model: str) -> None:
     """It needs fusermount3 for that, with root's rights: what the daemon gives up must not be in the way."""
     script = f"""
@@ -105,6 +106,7 @@ def test_nobody_looks_into_the_daemon_of_an_ordinary_user_not_even_himself(user:
     assert "Max core file size        0                    0" in said
 
 
+@pytest.mark.slow
 def test_what_a_daemon_of_root_starts_gains_nothing_and_it_dumps_no_core(fusefs: Shell, model: str) -> None:
     mnt = fusefs.folder("mnt")
     fusefs("mount", model, mnt)
@@ -120,7 +122,8 @@ def capabilities(task: Path) -> dict[str, int]:
     return {name: int(value, 16) for name, _, value in (line.partition(":") for line in lines) if name[:3] == "Cap"}
 
 
-@pytest.mark.parametrize("way", one_soon(["umount in use", "umount", "SIGTERM", "the system's umount"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["umount in use", "umount", "SIGTERM", "the system's umount"])
 def test_p11_no_thread_of_a_daemon_of_root_has_more_than_two_capabilities_and_every_way_to_unmount_works(
     fusefs: Shell, model: str, content: dict[str, bytes], way: str
 ) -> None:

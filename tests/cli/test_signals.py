@@ -18,7 +18,6 @@ import trio
 
 from fusefs.daemon.signals import WATCHED, Handlers, obey
 from tests.components import Process
-from tests.marks import one_soon
 from tests.patience import HANGS, eventually
 from tests.world import until
 
@@ -44,9 +43,8 @@ def pid_of(fusefs: Shell, mnt: Path) -> int:
     return int(json.loads(fusefs("status", mnt, "--json").stdout)["mounts"][0]["pid"])
 
 
-@pytest.mark.parametrize(
-    "gone", one_soon([lambda log: log.rename(f"{log}.1"), lambda log: log.unlink()]), ids=["moved", "gone"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("gone", [lambda log: log.rename(f"{log}.1"), lambda log: log.unlink()], ids=["moved", "gone"])
 def test_sighup_opens_the_log_anew(fusefs: Shell, mnt: Path, gone: Callable[[Path], None]) -> None:
     log, pid = fusefs.root / "log", pid_of(fusefs, mnt)
     gone(log)

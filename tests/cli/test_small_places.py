@@ -79,7 +79,8 @@ def assert_lived(done: subprocess.CompletedProcess[str], content: dict[str, byte
 REFUSALS = [("full", "No space left on device"), ("ro", "Read-only file system")]
 
 
-@pytest.mark.parametrize("how", one_soon(["full", "ro"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["full", "ro"])
 def test_p6_a_mount_needs_neither_dev_shm_nor_tmp(
     fusefs: Shell, model: str, content: dict[str, bytes], how: str
 ) -> None:
@@ -89,7 +90,8 @@ def test_p6_a_mount_needs_neither_dev_shm_nor_tmp(
     assert_lived(done, content)
 
 
-@pytest.mark.parametrize("how", one_soon(["full", "ro"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["full", "ro"])
 def test_p11_places_that_fill_up_or_become_read_only_under_a_mount_do_not_matter(
     fusefs: Shell, model: str, content: dict[str, bytes], how: str
 ) -> None:
@@ -111,7 +113,8 @@ def test_p10_a_runtime_directory_without_room_is_one_line_and_no_mount(
     assert done.stderr == f"fusefs: error: {line.format(why)}\n"
 
 
-@pytest.mark.parametrize(("how", "why"), one_soon(REFUSALS))
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "why"), REFUSALS)
 def test_p10_a_runtime_directory_without_room_for_one_more_socket_is_one_line_and_no_mount(
     fusefs: Shell, model: str, how: str, why: str
 ) -> None:

@@ -17,7 +17,6 @@ import pytest
 
 from fusefs.daemon.hardening import KEPT
 from tests.cli.conftest import REPOSITORY
-from tests.marks import one_soon
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Shell
@@ -108,11 +107,12 @@ def calls_of(sets: str) -> list[str]:
 LIBSECCOMP = ctypes.util.find_library("seccomp")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="only root's daemon has anything to give up")
 @pytest.mark.skipif(
     shutil.which("systemd-analyze") is None or LIBSECCOMP is None, reason="needs systemd-analyze, libseccomp"
 )
-@pytest.mark.parametrize("end", one_soon(["in use", "umount", "SIGTERM"]))
+@pytest.mark.parametrize("end", ["in use", "umount", "SIGTERM"])
 def test_p11_with_exactly_what_the_unit_allows_a_model_is_mounted_read_and_unmounted(
     fusefs: Shell, model: str, content: dict[str, bytes], end: str
 ) -> None:

@@ -28,6 +28,7 @@ from fusefs.values.voucher import NOBODY
 from tests.certificate import make_certificate
 from tests.components import nginx
 from tests.faulty_registry import FaultyRegistry, Model
+from tests.marks import one_soon
 from tests.reading import FakeClock, read_blob, read_body, read_range
 
 if TYPE_CHECKING:
@@ -52,10 +53,10 @@ class Made:
 
 
 KINDS = ["registry", "tls", "redirecting", "oci", "local", "tree", "bucket"]
-KINDS += ["retrying-registry", "retrying-local", "retrying-tree", "retrying-bucket"]
+RETRYING = one_soon(["retrying-registry", "retrying-local", "retrying-tree", "retrying-bucket"])
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, *RETRYING])
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Made]:
     kind = str(request.param).removeprefix("retrying-")
     if kind in ("tree", "bucket"):

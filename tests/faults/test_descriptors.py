@@ -440,7 +440,8 @@ def test_p6_a_pull_of_more_files_than_descriptors(world: Commands) -> None:
     assert all(cache.path(blob.digest).read_bytes() == contents[key] for key, blob in model.blobs.items())
 
 
-@pytest.mark.parametrize("limit", [64, pytest.param(1024, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [64, 1024])
 def test_p6_p9_a_mount_with_few_descriptors_reads_everything_and_holds_nobody_up(world: Commands, limit: int) -> None:
     count = 100 if limit == 64 else 400
     mountpoint, cache = world.root / "mnt", world.root / "cache"

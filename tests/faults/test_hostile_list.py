@@ -64,6 +64,7 @@ def model_of(registry: FaultyRegistry, sizes: dict[str, int]) -> str:
     return f"{registry.url}/library/m:latest"
 
 
+@pytest.mark.slow
 def test_p10_a_list_of_a_million_one_byte_chunks_counts_as_none_and_costs_nobody_anything(
     world: World, record_property: Record
 ) -> None:
@@ -72,7 +73,7 @@ def test_p10_a_list_of_a_million_one_byte_chunks_counts_as_none_and_costs_nobody
         name = model_of(registry, {"hostile.bin": size})
         text = lines([*range(1, count), size])
         registry.set_chunksums(Digest.of(b"hostile.bin"), text)
-        logs = "more than 5136 chunks for 68157440 bytes; it is not used, see --unproved|BLOB_UNKNOWN"
+        logs = "more than 5136 chunks for 68157440 bytes; it is not used, see --unproved|BLOB_UNKNOWN|is read whole"
         with world.mount(name, logs=logs) as mount:
             before = anonymous(mount)
             with takes_at_most():

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 
     from tests.programs.world import World
 
-ROUNDS = [5, pytest.param(50, marks=pytest.mark.slow)]
 
-
-@pytest.mark.parametrize("rounds", ROUNDS)
+@pytest.mark.slow
+@pytest.mark.parametrize("rounds", [5, 50])
 def test_p5_kill_of_the_daemon_amid_cold_reads_loses_and_repeats_nothing(
     world: World, large: bytes, rounds: int, record_property: Callable[[str, object], None]
 ) -> None:
@@ -113,6 +112,7 @@ def _record(record_property: Callable[[str, object], None], rounds: int, compare
     record_property("faults.bytes_refetched", 0)
 
 
+@pytest.mark.slow
 def test_p11_after_a_kill_readers_get_an_error_and_umount_cleans_up(world: World, large: bytes) -> None:
     """ENOTCONN for who reads, SIGBUS for who has it mapped, never an empty folder; then a new mount works."""
     touch = """

@@ -63,6 +63,72 @@ async def test_a_mirror_is_asked_instead_of_the_registry(
     assert not registry.asked(model.blobs["model.gguf"].digest), "but for its word on what is right"
 
 
+@pytest.fixture
+def whole_mirror() -> Iterator[FaultyRegistry]:
+    """A cache in front of a registry that answers with all of what it does not have yet."""
+    with FaultyRegistry(ranges=False) as made:
+        yield made
+
+
+GIVES_WHOLE = pytest.mark.logs("answers a request for a part of a file with all of it: while it does, it is used for")
+
+
+@GIVES_WHOLE
+async def test_p6_a_part_comes_from_the_registry_where_a_mirror_has_the_whole_alone(
+    tmp_path: Path, registry: FaultyRegistry, whole_mirror: FaultyRegistry
+) -> None:
+    model = model_of(registry, whole_mirror)
+    blob = model.blobs["model.gguf"]
+    async with wired(tmp_path, model.name, blob, DATA, mirrors=(whole_mirror.url,), stall=30.0) as world:
+        await world.read(3 * CHUNK, CHUNK)
+        assert registry.asked(blob.digest) == [(3 * CHUNK, 4 * CHUNK - 1)]
+        await world.read(7 * CHUNK, CHUNK)
+        assert len(whole_mirror.asked(blob.digest)) == 1, "it is known for a while, and not asked for each part"
+        assert world.counters.snapshot()["bytes_fetched"] == 2 * CHUNK
+
+
+@pytest.mark.slow
+@GIVES_WHOLE
+async def test_who_wants_all_of_a_file_has_it_in_one_stream_of_such_a_mirror(
+    tmp_path: Path, registry: FaultyRegistry, whole_mirror: FaultyRegistry
+) -> None:
+    model = model_of(registry, whole_mirror)
+    blob = model.blobs["model.gguf"]
+    async with wired(tmp_path, model.name, blob, DATA, mirrors=(whole_mirror.url,), stall=30.0) as world:
+        await world.read(3 * CHUNK, CHUNK)
+        await world.fetcher.complete(world.fetch)
+        assert len(registry.asked(blob.digest)) == 1, "the part that was read before"
+        assert world.file.state == "sealed"
+
+
+@pytest.mark.slow
+@GIVES_WHOLE
+async def test_p6_such_a_mirror_is_better_than_nothing_for_a_part(
+    tmp_path: Path, registry: FaultyRegistry, whole_mirror: FaultyRegistry
+) -> None:
+    model = model_of(registry, whole_mirror)
+    registry.fault("status", BYTES, times=None, status=404)
+    blob = model.blobs["model.gguf"]
+    async with wired(tmp_path, model.name, blob, DATA, mirrors=(whole_mirror.url,), stall=30.0) as world:
+        await world.read(3 * CHUNK, CHUNK)
+        await world.read()
+
+
+@pytest.mark.slow
+async def test_mirrors_are_asked_in_their_order_and_each_for_what_the_one_before_lacks(
+    tmp_path: Path, registry: FaultyRegistry, mirror: FaultyRegistry
+) -> None:
+    with FaultyRegistry() as first:
+        model = model_of(registry, mirror)
+        blob = model.blobs["model.gguf"]
+        urls = (f"{first.url}/some/where", mirror.url)
+        async with wired(tmp_path, model.name, blob, DATA, mirrors=urls) as world:
+            await world.read()
+        assert all(path.startswith("/some/where/v2/library/m/blobs/") for path in first.paths())
+        assert first.requests
+        assert not registry.asked(blob.digest)
+
+
 @pytest.mark.logs("does not match its digest|is blocked for")
 async def test_p1_wrong_bytes_put_a_mirror_aside_for_that_blob(
     tmp_path: Path, registry: FaultyRegistry, mirror: FaultyRegistry
@@ -136,7 +202,7 @@ DEAD: list[tuple[Kind, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.logs("chunk list of|ignores Range")
+@pytest.mark.logs("chunk list of|a part of a file with all of it")
 @pytest.mark.parametrize(
     ("kind", "options"), DEAD, ids=lambda value: str(value).translate({ord(c): None for c in "{}' "})
 )

@@ -183,6 +183,7 @@ def test_p7_without_the_server_what_is_absent_is_eio_in_time_until_it_is_back(wo
             assert 7 not in back.asked_chunks()
 
 
+@pytest.mark.slow
 def test_p11_umount_ends_reads_that_wait_for_a_silent_server(world: World, large: bytes) -> None:
     with PacedRegistry(large) as registry, killable(world, registry, world.root / "cache") as mount:
         mount.mount()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.programs.world import World
 
 
+@pytest.mark.slow
 def test_p9_two_mounts_and_a_pull_fetch_each_chunk_once_in_all(world: World, large: bytes) -> None:
     cache = world.root / "cache"
     with PacedRegistry(large) as registry, ExitStack() as stack:
@@ -44,6 +45,7 @@ def test_p9_two_mounts_and_a_pull_fetch_each_chunk_once_in_all(world: World, lar
             mount.wait_sealed("model.gguf")
 
 
+@pytest.mark.slow
 def test_p9_a_process_that_is_killed_amid_a_chunk_blocks_nobody(world: World, large: bytes) -> None:
     cache = world.root / "cache"
     with PacedRegistry(large) as registry, world.mount(registry.name, cache=cache) as survivor:

@@ -32,6 +32,7 @@ def drop_pages(path: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+@pytest.mark.slow
 def test_p2_a_model_larger_than_the_quota_is_read_right_by_many_at_once(world: World, large: bytes) -> None:
     with PacedRegistry(large) as registry:
         with world.mount(registry.name, options=("--cache-size", "24MiB", "--keep-free", "1")) as mount:

@@ -28,7 +28,8 @@ SMALL = some_bytes(300_000, seed=5)
 ALWAYS = ("--verify", "always")
 
 
-@pytest.mark.parametrize("online", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("online", [True, False])
 def test_p5_verify_always_hashes_again_in_the_same_boot(world: World, online: bool, record_property: Record) -> None:
     cache = world.root / "cache"
     with FaultyRegistry() as registry:
@@ -101,6 +102,7 @@ def test_p10_a_link_to_a_secret_in_the_place_of_a_blob_is_neither_shown_nor_chan
         assert not os.path.lexists(sealed)
 
 
+@pytest.mark.slow
 def test_verify_always_and_symbolic_links_exclude_each_other(world: World) -> None:
     (world.root / "mnt").mkdir()
     options = ("--sealed", "symlink", "--cache-dir", world.root / "cache")

@@ -75,7 +75,8 @@ def _served_soon(mount: Mounted, files: dict[Path, bytes], record: Record) -> No
     record("faults.bytes_wrong", 0)
 
 
-@pytest.mark.parametrize("readers", [100, pytest.param(1_100, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("readers", [100, 1_100])
 def test_p6_readers_of_a_dead_registry_hold_up_no_other_host(
     world: World, readers: int, record_property: Record
 ) -> None:

@@ -231,6 +231,7 @@ async def test_a_mount_that_is_gone_before_it_is_ready_is_an_error(tmp_path: Pat
         await serve(Unmounting(file_system_of({})), tmp_path, mount_options("test"))
 
 
+@pytest.mark.slow
 async def test_fifty_mounts_in_a_row_leave_nothing_behind(tmp_path: Path) -> None:
     descriptors = len(os.listdir("/proc/self/fd"))
     for number in range(50):

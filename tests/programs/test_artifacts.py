@@ -26,7 +26,6 @@ from tests.artifacts import (
     tar_of,
 )
 from tests.components import docker_registry
-from tests.marks import one_soon
 from tests.programs.world import run
 
 if TYPE_CHECKING:
@@ -57,6 +56,7 @@ def test_every_family_is_shown_as_its_files(world: World, registry: str) -> None
     assert all(f"families/{name}" in listed for name in FAMILIES)
 
 
+@pytest.mark.slow
 def test_p7_an_archive_is_shown_and_read_without_a_network(world: World, tmp_path: Path) -> None:
     artifact = modelpack()
     cache = tmp_path / "cache"
@@ -70,6 +70,7 @@ def test_p7_an_archive_is_shown_and_read_without_a_network(world: World, tmp_pat
         assert tree(mounted.path) == artifact.files
 
 
+@pytest.mark.slow
 def test_pin_verify_and_rm_know_a_model_with_an_archive(world: World, registry: str, tmp_path: Path) -> None:
     source, cache = f"http://{registry}/families/modelpack:v1", tmp_path / "cache"
     world.fusefs("pull", source, "--cache-dir", cache)
@@ -85,6 +86,7 @@ def test_pin_verify_and_rm_know_a_model_with_an_archive(world: World, registry: 
     assert not list((cache / "tables").iterdir())
 
 
+@pytest.mark.slow
 def test_files_of_an_archive_are_mapped_read_and_hashed_as_any_others(world: World, registry: str) -> None:
     del registry
     with docker_registry(world.root / "registry") as address:
@@ -110,6 +112,7 @@ def test_files_of_an_archive_are_mapped_read_and_hashed_as_any_others(world: Wor
             assert os.getxattr(mounted.path / "two.bin", "user.fusefs.state") == b"sealed"
 
 
+@pytest.mark.slow
 def test_an_index_leads_to_the_image_for_this_machine(world: World, registry: str) -> None:
     mine, other = modelcar(), modelpack()
     for one in (mine, other):
@@ -128,7 +131,8 @@ def test_an_index_leads_to_the_image_for_this_machine(world: World, registry: st
         assert tree(mounted.path) == mine.files
 
 
-@pytest.mark.parametrize("family", one_soon(list(PACKED)))
+@pytest.mark.slow
+@pytest.mark.parametrize("family", list(PACKED))
 def test_compressed_layers_are_made_whole_once_and_that_is_said(
     family: str, world: World, registry: str, tmp_path: Path
 ) -> None:
@@ -164,6 +168,7 @@ def test_what_skopeo_has_copied_is_shown_alike(world: World, registry: str, tmp_
             assert tree(mounted.path) == FAMILIES[name]().files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("files", "why"),
     [({"../up": b"x"}, "a component is '..'"), ({"/etc/passwd": b"x"}, "it is absolute")],

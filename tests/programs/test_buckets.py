@@ -53,6 +53,7 @@ def test_p7_a_prefix_with_sha256sums_is_a_model_and_stays_one_without_a_network(
     assert f"{model}/" in world.fusefs("ls", "--cache-dir", cache).stdout
 
 
+@pytest.mark.slow
 def test_p2_an_object_that_is_replaced_between_two_ranges_is_an_error_and_no_mixture(
     world: World, bucket: Bucket
 ) -> None:
@@ -108,12 +109,13 @@ def test_a_profile_is_read_as_the_sdks_read_it(world: World, bucket: Bucket, mod
     assert "yours" in failed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "env", "said"),
     [
-        pytest.param("s3://models/nothing/", {}, "no SHA256SUMS and no nothing.meta4", marks=pytest.mark.slow),
-        pytest.param("s3://models/org/Tiny", {"AWS_SECRET_ACCESS_KEY": "wrong"}, "403", marks=pytest.mark.slow),
-        pytest.param("s3://models/a?b", {}, "has a query", marks=pytest.mark.slow),
+        ("s3://models/nothing/", {}, "no SHA256SUMS and no nothing.meta4"),
+        ("s3://models/org/Tiny", {"AWS_SECRET_ACCESS_KEY": "wrong"}, "403"),
+        ("s3://models/a?b", {}, "has a query"),
     ],
     ids=["nothing", "key", "query"],
 )

@@ -34,6 +34,7 @@ def test_the_demo_shows_the_main_job(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_demo_shows_a_model_from_a_registry(tmp_path: Path, models: Path) -> None:
     with docker_registry(tmp_path / "registry") as address:
         push(address, "library/x", "latest", [OllamaLayer("model", (models / "llama" / "model.gguf").read_bytes())])
@@ -41,6 +42,7 @@ def test_the_demo_shows_a_model_from_a_registry(tmp_path: Path, models: Path) ->
     assert "general.architecture = llama" in shown
 
 
+@pytest.mark.slow
 def test_the_demo_says_that_a_registry_cannot_be_reached() -> None:
     done = subprocess.run(
         [DEMO, "http://127.0.0.1:1/library/x"], timeout=120, capture_output=True, text=True, check=False
@@ -49,6 +51,7 @@ def test_the_demo_says_that_a_registry_cannot_be_reached() -> None:
     assert "cannot be mounted from here" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_interrupted_demo_cleans_up(tmp_path: Path) -> None:
     with subprocess.Popen(
         [DEMO], env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, text=True, start_new_session=True

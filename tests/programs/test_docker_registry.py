@@ -55,6 +55,7 @@ def test_a_model_pushed_as_ollama_does_has_files_named_by_media_type(world: Worl
         assert mounted.counter("bytes_fetched") == total
 
 
+@pytest.mark.slow
 def test_unproved_wait_gives_no_byte_before_the_whole_blob_is_proved(world: World, registry: str) -> None:
     source, logs = f"http://{registry}/library/large:latest", "is read whole before its first byte"
     with world.mount(source, logs=logs) as mounted:

@@ -78,6 +78,7 @@ def test_rsync_by_checksum_finds_nothing_to_do(world: World, server: str, models
             (models / "one").rename(models / "tree" / "one")
 
 
+@pytest.mark.slow
 def test_du_counts_what_is_present(world: World, server: str) -> None:
     with world.mount(f"{server}/tensors:latest") as mounted:
         file = mounted.path / "model.safetensors"
@@ -108,6 +109,7 @@ def test_nothing_can_be_written(world: World, server: str) -> None:
             assert "Read-only file system" in done.stderr or "Permission denied" in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_eight_readers_at_once_fetch_each_byte_once(world: World, server: str, models: Path) -> None:
     plain = models / "minilm" / "model.safetensors"
     expected = run("sha256sum", "model.safetensors", cwd=plain.parent)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.marks import one_soon
 from tests.programs.models import MIB
 from tests.programs.world import run
 
@@ -81,7 +80,8 @@ def test_gguf_reads_one_tensor_right_and_not_the_others(world: World, server: st
     assert read == run(sys.executable, "-c", ONE_TENSOR, plain)
 
 
-@pytest.mark.parametrize("how", one_soon(["mmap", "read"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["mmap", "read"])
 def test_llama_cpp_generates_the_same_tokens(how: str, world: World, server: str, models: Path) -> None:
     expected = run(sys.executable, "-c", GENERATE, models / "llama" / "model.gguf", how)
     greedy, sampled = map(json.loads, expected.splitlines())

@@ -22,7 +22,6 @@ from tests.chunkers import corrupt
 from tests.cli.conftest import crash
 from tests.components import fusefs_serve
 from tests.conftest import fusefs_mounts
-from tests.marks import one_soon
 from tests.modes import is_on
 from tests.patience import eventually
 from tests.programs.world import REPOSITORY, Mounted, run
@@ -284,7 +283,8 @@ def test_p5_what_an_earlier_boot_has_sealed_is_native_when_it_is_proved_again(
         assert mounted.counter("bytes_fetched") == 0
 
 
-@pytest.mark.parametrize("how", one_soon(["plain", "direct"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["plain", "direct"])
 def test_every_way_to_read_gives_the_same_bytes(world: World, server: str, models: Path, cache: Path, how: str) -> None:
     plain = (models / "llama" / "model.gguf").read_bytes()
     with world.mount(f"{server}/llama:latest", cache=cache) as mounted:
@@ -302,15 +302,14 @@ def test_every_way_to_read_gives_the_same_bytes(world: World, server: str, model
             os.close(fd)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "env", "why"),
-    one_soon(
-        [
-            (("--no-passthrough",), {}, "--no-passthrough"),
-            (("--verify", "always"), {}, "--verify always"),
-            ((), {"FUSEFS_WITHOUT": "wire"}, "pyfuse3 alone answers the kernel"),
-        ]
-    ),
+    [
+        (("--no-passthrough",), {}, "--no-passthrough"),
+        (("--verify", "always"), {}, "--verify always"),
+        ((), {"FUSEFS_WITHOUT": "wire"}, "pyfuse3 alone answers the kernel"),
+    ],
 )
 def test_where_it_is_off_status_says_why_and_every_read_is_counted(
     world: World,
@@ -341,6 +340,7 @@ def test_where_it_is_on_status_says_what_it_does_not_count(world: World, server:
         assert mounted.counter("bytes_served") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.about("passthrough")
 def test_p2_rot_that_is_found_under_open_files_is_an_error_to_others_until_it_can_be_mended(
     world: World, server: str, models: Path, cache: Path, record_property: Callable[[str, object], None]

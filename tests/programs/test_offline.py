@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.components import fusefs_serve
-from tests.marks import one_soon
 from tests.programs.world import World, ollama_manifests, run
 
 if TYPE_CHECKING:
@@ -34,7 +33,8 @@ def filled(models: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str,
     return base, cache
 
 
-@pytest.mark.parametrize("name", one_soon(["minilm", "tree"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["minilm", "tree"])
 def test_p7_what_was_read_mounts_and_reads_without_the_network(
     name: str, world: World, filled: tuple[str, Path], models: Path
 ) -> None:
@@ -53,6 +53,7 @@ def test_p7_several_models_mount_without_the_network(world: World, filled: tuple
             run("diff", "-r", mounted.path / name / "latest", models / name)
 
 
+@pytest.mark.slow
 def test_a_filled_cache_is_a_store_for_another_cache(world: World, filled: tuple[str, Path], models: Path) -> None:
     base, cache = filled
     before = run("find", cache, "-type", "f", "-printf", "%P %s %T@\n")
@@ -63,6 +64,7 @@ def test_a_filled_cache_is_a_store_for_another_cache(world: World, filled: tuple
     assert run("find", cache, "-type", "f", "-printf", "%P %s %T@\n") == before, "a store is only read"
 
 
+@pytest.mark.slow
 def test_a_filled_cache_is_an_ollama_models_directory(filled: tuple[str, Path]) -> None:
     _, cache = filled
     documents = ollama_manifests(cache)

@@ -19,7 +19,6 @@ import pytest
 from tests.components import MANIFEST_TYPE, OllamaLayer, nginx, write_static_registry
 from tests.fake_source import chunk_list
 from tests.headers import entry, safetensors
-from tests.marks import one_soon
 from tests.patience import eventually
 from tests.programs.models import random_bytes
 from tests.programs.world import run
@@ -191,6 +190,7 @@ def test_the_metadata_of_a_gguf_file(world: World, served: dict[str, Served]) ->
         assert len(model.asked()) <= 1 + 2
 
 
+@pytest.mark.slow
 def test_in_order_all_of_it_in_large_requests(world: World, model: Served) -> None:
     with world.mount(model.source) as mounted:
         read_plain(mounted.path / "model.gguf", [(off, off + MIB) for off in range(0, len(DATA) - MIB, MIB)])
@@ -260,7 +260,8 @@ def test_an_access_trace_is_replayed_by_the_next_cold_mount(world: World, model:
         assert model.asked() <= first
 
 
-@pytest.mark.parametrize("number", one_soon(range(len(LIES))))
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(LIES)))
 def test_p2_a_mount_reads_right_whatever_the_header_says(world: World, served: dict[str, Served], number: int) -> None:
     data = LIES[number] + DATA[len(LIES[number]) : 66 * MIB]
     with world.mount(served[f"lie{number}"].source) as mounted:

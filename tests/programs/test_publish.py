@@ -86,6 +86,7 @@ def test_p1_a_published_list_makes_a_plain_registry_lazy(world: World, published
     reads_a_part(world, published.source())
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_pushed_again(world: World, published: Published) -> None:
     before = stored(published)
     options = ("--chunk-size", "2MiB", "--cache-dir", published.cache)
@@ -99,6 +100,7 @@ def stored(published: Published) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_the_artifact_is_found_by_its_tag_and_by_the_index_that_stands_for_referrers(published: Published) -> None:
     assert published.get(f"referrers/{published.model.replace('-', ':')}").status == 404, "or this tests nothing"
     tagged = published.get(f"manifests/{published.model}.chunksums")
@@ -111,6 +113,7 @@ def test_the_artifact_is_found_by_its_tag_and_by_the_index_that_stands_for_refer
     assert entry["artifactType"] == ARTIFACT_TYPE
 
 
+@pytest.mark.slow
 def test_what_others_put_into_the_index_stays(world: World, published: Published, tmp_path: Path) -> None:
     manifest = push(published.address, "team/shared", "latest", [LARGE, SYSTEM])
     other = {"mediaType": "application/x", "digest": f"sha256:{hashlib.sha256(manifest).hexdigest()}", "size": 1}
@@ -137,6 +140,7 @@ def test_a_registry_that_lost_the_tag_still_has_the_index(world: World, publishe
     reads_a_part(world, published.source("team/untagged"))
 
 
+@pytest.mark.slow
 def test_a_folder_of_lists_serves_a_copy_anywhere(world: World, published: Published) -> None:
     reads_a_part(world, published.source("plain/large"), "--index-from", published.lists)
 
@@ -155,6 +159,7 @@ def test_a_repository_of_lists_serves_a_copy_anywhere(world: World, published: P
     reads_a_part(world, published.source("plain/large"), "--index-from", place)
 
 
+@pytest.mark.slow
 def test_a_name_with_a_digest_believes_a_folder_and_no_registry(world: World, published: Published) -> None:
     pinned = f"{published.source('plain/large').removesuffix(':latest')}@{published.model.replace('-', ':')}"
     reads_a_part(world, pinned, "--index-from", published.lists)
@@ -171,6 +176,7 @@ def test_a_name_with_a_digest_reads_the_whole_where_the_list_is_the_registrys(
         assert mounted.counter("bytes_fetched") >= len(LARGE.content)
 
 
+@pytest.mark.slow
 def test_what_oras_attaches_is_read(world: World, published: Published, tmp_path: Path) -> None:
     manifest = push(published.address, "team/attached", "latest", [LARGE, SYSTEM])
     hex_ = hashlib.sha256(manifest).hexdigest()
@@ -188,6 +194,7 @@ def test_what_oras_attaches_is_read(world: World, published: Published, tmp_path
     reads_a_part(world, published.source("team/attached"))
 
 
+@pytest.mark.slow
 def test_oras_pulls_what_was_published(published: Published, tmp_path: Path) -> None:
     client = oras.provider.Registry(f"http://{published.address}", insecure=True)
     target = f"{published.address}/library/large:{published.model}.chunksums"
@@ -202,6 +209,7 @@ def test_what_a_whole_fetch_computed_is_offered_by_serve_to_the_next(world: Worl
         reads_a_part(world, f"http://{address}/plain/large:latest")
 
 
+@pytest.mark.slow
 def test_garbage_collection_keeps_the_lists(published: Published, tmp_path: Path) -> None:
     copy = tmp_path / "registry"
     shutil.copytree(published.cache.parent / "registry", copy)
@@ -214,6 +222,7 @@ def test_garbage_collection_keeps_the_lists(published: Published, tmp_path: Path
     assert (kept / text[:2] / text / "data").exists()
 
 
+@pytest.mark.slow
 def test_a_registry_that_takes_nothing_is_one_line(world: World, published: Published, tmp_path: Path) -> None:
     with nginx(
         tmp_path / "nginx", f"location / {{ limit_except GET {{ deny all; }} proxy_pass http://{published.address}; }}"
@@ -226,6 +235,7 @@ def test_a_registry_that_takes_nothing_is_one_line(world: World, published: Publ
     assert "403" in line
 
 
+@pytest.mark.slow
 def test_a_lock_pins_the_list_and_a_locked_list_counts_whoever_has_it(world: World, published: Published) -> None:
     lock = world.root / "lock"
     lock.write_text(world.fusefs("lock", published.source(), "--cache-dir", world.root / "locking").stdout)

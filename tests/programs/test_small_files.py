@@ -62,7 +62,8 @@ def test_the_next_files_are_asked_for_before_the_first_one_is_answered(world: Wo
         assert sorted(asked_for(registry)) == sorted(in_order), "each is asked for once"
 
 
-@pytest.mark.parametrize(("env", "most"), [({}, 1 + MOST_FILES), pytest.param(WITHOUT, 1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("env", "most"), [({}, 1 + MOST_FILES), (WITHOUT, 1)])
 def test_one_small_file_that_is_read_brings_a_window_and_nothing_without_the_policy(
     env: dict[str, str], most: int, world: World
 ) -> None:

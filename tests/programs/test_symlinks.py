@@ -51,6 +51,7 @@ def test_what_was_read_whole_is_a_link_that_outlives_the_daemon(world: World, na
         assert not any(path.is_symlink() for path in files_below(mounted.path)), "files are the default"
 
 
+@pytest.mark.slow
 def test_p5_what_was_proved_in_an_earlier_boot_is_a_file_until_it_is_hashed_again(
     world: World, name: str, models: Path
 ) -> None:

@@ -45,7 +45,7 @@ def test_p7_a_folder_with_sha256sums_is_a_model_and_stays_one_without_a_network(
         with world.mount(name, cache=cache) as mounted:
             check(mounted.path)
             mounted.wait_sealed()
-    with world.mount(name, cache=cache, logs="cached before|is in trouble") as mounted:
+    with world.mount(name, cache=cache, options=("--timeout", "2s"), logs="cached before|is in trouble") as mounted:
         check(mounted.path)
     assert f"{name}" in world.fusefs("ls", "--cache-dir", cache).stdout
 
@@ -65,6 +65,7 @@ def test_a_single_file_is_a_model_by_its_digest(world: World, folder: Path, tmp_
         assert not said.stderr
 
 
+@pytest.mark.slow
 def test_p2_a_file_that_is_replaced_amid_reading_is_an_error_and_no_mixture(
     world: World, folder: Path, tmp_path: Path
 ) -> None:
@@ -156,13 +157,14 @@ def test_every_command_that_takes_a_model_takes_a_folder_on_the_web(world: World
     assert name not in world.fusefs("ls", *options).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (None, "has no SHA256SUMS and no Tiny.meta4"),
         (b"rubbish\n", "SHA256SUMS, line 1: want"),
-        pytest.param(b"0" * 64 + b"  ../etc/passwd\n", "line 1: invalid name", marks=pytest.mark.slow),
-        pytest.param(b"<!DOCTYPE html><title>Login</title>", "line 1: want", marks=pytest.mark.slow),
+        (b"0" * 64 + b"  ../etc/passwd\n", "line 1: invalid name"),
+        (b"<!DOCTYPE html><title>Login</title>", "line 1: want"),
     ],
     ids=["none", "rubbish", "outside", "page"],
 )

@@ -179,6 +179,7 @@ def test_p10_a_client_that_does_not_take_its_answer_is_cut_off(models: Path) -> 
         assert len(body) < SIZE
 
 
+@pytest.mark.slow
 def test_a_slow_client_that_takes_enough_gets_all_of_its_answer(models: Path) -> None:
     """It waits ten times longer than the time in which a client must take something, but takes something in each."""
     limits = ClientLimits(pace_time=1.0, pace_bytes=64 << 10)

@@ -275,8 +275,8 @@ def test_p10_listening_beyond_loopback_says_that_nobody_is_asked(
     write_tree(tmp_path / "models" / "m", MODEL)
     _, err = said(tmp_path / "models", "--listen", "0.0.0.0:0")
     assert re.fullmatch(
-        r"fusefs: warning: whoever can reach http://0\.0\.0\.0:\d+ may read all that is served: there is no "
-        r"authentication\n",
+        r"fusefs: warning: whoever can reach http://0\.0\.0\.0:\d+ may read all that is served \(--htpasswd\), "
+        r"and what is sent can be read on the way \(--tls-cert\)\n",
         err,
     )
 

@@ -32,6 +32,7 @@ SMALL = noise(200_000, "small")
 ASK_SMALL = (
     f"GET /v2/local/m/blobs/{Digest.of(SMALL)} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
 )
+BODY = b"POST /v2/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999\r\n\r\n"
 ROUNDS = 20
 """Requests of the healthy client under each flood."""
 
@@ -135,14 +136,12 @@ SLOW = pytest.mark.slow
 FLOODS = [
     pytest.param(300, BLOB, 10, id="300 that do not read"),
     pytest.param(1200, BLOB, 30, id="1200 that do not read", marks=SLOW),
-    pytest.param(1200, b"GET /v2/ HTTP/1.1\r\nHost: loc", 1, id="1200 half requests of one"),
+    pytest.param(1200, b"GET /v2/ HTTP/1.1\r\nHost: loc", 1, id="1200 half requests of one", marks=SLOW),
     pytest.param(1200, b"GET /v2/ HTTP/1.1\r\nHost: loc", 30, id="1200 half requests of many", marks=SLOW),
     pytest.param(1200, b"", 30, id="1200 that do not ask", marks=SLOW),
     pytest.param(1200, b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 30, id="1200 that ask once", marks=SLOW),
     pytest.param(600, b"GET / HTTP/1.1\r\nX: " + b"x" * 15_000, 30, id="600 with long headers", marks=SLOW),
-    pytest.param(
-        600, b"POST /v2/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999\r\n\r\n", 30, id="600 bodies"
-    ),
+    pytest.param(600, BODY, 30, id="600 bodies", marks=SLOW),
 ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-EXTRAS = {"serve": {"starlette", "h11"}, "sign": {"cryptography"}}
+EXTRAS = {"serve": {"starlette", "h11", "bcrypt"}, "sign": {"cryptography"}}
 ADMITTED = [*PROJECT["dependencies"], *(line for extra in EXTRAS for line in PROJECT["optional-dependencies"][extra])]
 REQUIREMENTS = {found.name: found for found in map(Requirement, ADMITTED)}
 
@@ -66,10 +66,11 @@ def without(modules: str, *arguments: str | Path) -> subprocess.CompletedProcess
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("missing", ["starlette", "h11"])
+@pytest.mark.parametrize("missing", ["starlette", "h11", "bcrypt"])
 def test_serve_without_its_extra_says_in_one_line_what_to_install(tmp_path: Path, missing: str) -> None:
     (tmp_path / "f").write_bytes(b"f")
-    done = without(missing, "serve", tmp_path)
+    options = ["--htpasswd", str(tmp_path / "f")] if missing == "bcrypt" else []
+    done = without(missing, "serve", tmp_path, *options)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"fusefs: error: fusefs serve needs {missing}, which is not installed; run: pip install 'fusefs[serve]'\n"

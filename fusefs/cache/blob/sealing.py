@@ -13,6 +13,7 @@ A crash at any point leaves either `data` or the final name, and the map; nothin
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from fusefs.cache.blob.standstill import standstill
 from fusefs.errors import BlobQuarantined, DigestMismatch, InvalidChunkList, Superseded
 from fusefs.system.features import REFUSED
 from fusefs.system.files import disk_errors, holds, make_folder, read_plain, sync_folder, write_atomically
-from fusefs.system.spot import open_at, remove_tree_at, rename_at, stat_at, unlink_at
+from fusefs.system.spot import exists_at, open_at, remove_tree_at, rename_at, stat_at, unlink_at
 from fusefs.system.steps import step
 from fusefs.values.chunkpack import MAX_PACKED_SIZE, pack, unpack
 from fusefs.values.voucher import BOUND, Proof
@@ -47,7 +48,7 @@ def seal(chunker: Chunker) -> bool:
     Raises:
         BlobQuarantined: the chunk list lied.
         DigestMismatch: a blob without a list is not what its digest says; everything of it was dropped.
-        Superseded: another process has put other files in the place of those that are open.
+        Superseded: the files that are open were removed, or another process has put other ones in their place.
         CacheFull, CacheError: the disk does not let us.
     """
     with disk_errors(chunker.place.map), chunker.seal_lock, chunker.map.locked(Lock.SEAL):
@@ -176,6 +177,12 @@ def _lies_at(chunker: Chunker, path: Spot) -> bool:
     return False
 
 
+def _superseded(place: HeldPlace) -> Superseded:
+    if not exists_at(place.data):
+        return Superseded(f"{place.data}: {os.strerror(errno.ENOENT)}: it was removed while it was in use")
+    return Superseded(f"{place.data}: another process has replaced the data of this blob")
+
+
 def _judge(chunker: Chunker, actual: str) -> bool:
     """The whole blob does not match: say why."""
     blob = chunker.blob
@@ -276,7 +283,7 @@ def _finish(chunker: Chunker, known: tuple[int, ...]) -> bool:
         return False
     with chunker.map.locked(Lock.CHANGE):
         if not chunker.sealed and not _lies_at(chunker, place.sealed) and not _lies_at(chunker, place.data):
-            raise Superseded(f"{place.data}: another process has replaced the data of this blob")
+            raise _superseded(place)
         if not chunks.complete:
             # Of the bytes that were hashed, and not out of the slots: rot there would be bound for ever.
             digests = chunks.slots.all_seen(len(chunks))

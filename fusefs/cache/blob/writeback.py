@@ -49,7 +49,7 @@ def write_back(chunker: Chunker) -> bool:
         return True
     if lives_in_memory(chunker):
         raise chunker.full or CacheFull(f"{chunker.place.data}: cannot be written")
-    if chunker.sealed:
+    if chunker.sealed and _lacks_some(chunker):
         unseal(chunker)  # one of its chunks had rotten, and the disk did not let us repair it then
     with disk_errors(chunker.place.map):
         own = open_at(chunker.place.map, os.O_RDWR)
@@ -65,6 +65,11 @@ def write_back(chunker: Chunker) -> bool:
         finally:
             os.close(own)
     return not waits(chunker)
+
+
+def _lacks_some(chunker: Chunker) -> bool:
+    """Whether a chunk is in memory alone.  Another thread may have written them all, and the blob be sealed since."""
+    return any(chunker.map[index] not in SERVED for index, _ in chunker.memory.spill.chunks_of(chunker))
 
 
 def _write_one(chunker: Chunker, index: int, data: bytes) -> None:

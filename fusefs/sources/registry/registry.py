@@ -30,6 +30,7 @@ from fusefs.net.url import Url
 from fusefs.sources.rangebody import RangeBody
 from fusefs.sources.registry.auth import Authenticator
 from fusefs.sources.registry.credentials import KeyRing
+from fusefs.sources.registry.endpoint import ITSELF
 from fusefs.sources.registry.registrylists import RegistryLists
 from fusefs.sources.registry.responses import check_document, check_encoding, check_status, error_of, given_range
 from fusefs.values.chunks import Blob, Chunk, ChunkList
@@ -40,6 +41,7 @@ from fusefs.values.schemes import LOCAL
 if TYPE_CHECKING:
     from fusefs.net.circuit import Circuits
     from fusefs.sources.registry.challenges import Challenge
+    from fusefs.sources.registry.endpoint import Endpoint
     from fusefs.values.names import Name
     from fusefs.values.settings import Settings
 
@@ -96,6 +98,7 @@ class RegistrySource:
         *,
         keys: KeyRing | None = None,
         circuits: Circuits | None = None,
+        endpoint: Endpoint = ITSELF,
     ) -> None:
         """Make one; nothing is connected yet.
 
@@ -105,11 +108,13 @@ class RegistrySource:
             settings: timeouts and the number of connections.
             keys: where credentials lie; where Ollama and Docker keep them by default.
             circuits: what is known of each host; without them each request is made.
+            endpoint: that of a mirror.
 
         Raises:
             SourceError: `host` cannot be part of a URL.
         """
-        self.label = host
+        self.label = host + endpoint.prefix
+        self._endpoint = endpoint
         served = _HUB_REGISTRY if host == DOCKER_HUB else host
         self._base = Url.parse(f"{'http' if scheme == 'http' else 'https'}://{served}")
         self._undecided = scheme == LOCAL  # whether TLS is spoken there
@@ -122,6 +127,7 @@ class RegistrySource:
         self._auth = Authenticator(self._origin, self._transport, self._keys)
         self._places: dict[tuple[str, Digest], _Place] = {}
         self._lists = RegistryLists(self, self._list_location)
+        self._told_whole = False
         self._ignoring = ""  # which host of this source ignores Range
         self._lock = threading.Lock()
 
@@ -197,6 +203,11 @@ class RegistrySource:
                 self._auth = Authenticator(self._origin, self._transport, self._keys)
             self._undecided = False
 
+    @property
+    def url(self) -> str:
+        """What a mirror is told that it stands for."""
+        return f"{self._base.origin.scheme}://{self._base.origin}"
+
     def in_flight(self) -> list[str]:
         """See `Remote.in_flight`."""
         return self._transport.in_flight()
@@ -207,7 +218,16 @@ class RegistrySource:
             before = self._ignoring
             if ignored or host == before:
                 self._ignoring = host if ignored else ""
-        if ignored and not before:
+        if not ignored or before or self._told_whole:
+            return
+        if self._endpoint.host:  # a cache does so for what it does not have yet, one file and not another
+            self._told_whole = True
+            log.warning(
+                "The mirror %s answers a request for a part of a file with all of it: while it does, it is used for "
+                "files that are wanted whole, and other parts come from the registry.",
+                self.label,
+            )
+        else:
             log.warning(
                 "%s answers a request for a part of a file with all of it (a server or a proxy that ignores Range): "
                 "each file is read in one stream from its front, and a read waits until the stream has come to it.",
@@ -230,7 +250,8 @@ class RegistrySource:
         """
         if self._undecided:
             self._decide()
-        url = self._base.join(url) if isinstance(url, str) else url
+        url = self._endpoint.url(self._base, url) if isinstance(url, str) else url
+        headers = headers | self._endpoint.headers
         tried: set[Challenge] = set()
         for turn in range(_TURNS):
             secret = self._auth.current(repository)
@@ -288,7 +309,7 @@ class RegistrySource:
         key = (repository, blob.digest)
         place = self._places.get(key)
         if place is None:
-            found = _Place(repository, self._base.join(f"/v2/{repository}/blobs/{blob.digest}"))
+            found = _Place(repository, self._endpoint.url(self._base, f"/v2/{repository}/blobs/{blob.digest}"))
             with self._lock:
                 if len(self._places) >= _MAX_PLACES:
                     self._places.clear()

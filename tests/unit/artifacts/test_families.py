@@ -30,9 +30,9 @@ def snapshot(artifact: Artifact, mtime_ns: int = 0) -> Snapshot:
     contents = {Digest.of(blob): blob for blob in artifact.blobs}
     layers = {}
     for layer in manifest.layers:
-        data = contents[layer.blob.digest]
-        if layer.is_tar and not layer.packing:
-            layers[layer.blob.digest] = Opened(layer.blob, table_of(data))
+        digest = layer.blob.digest
+        if layer.is_tar and not layer.packing and digest not in layers:
+            layers[digest] = Opened(layer.blob, table_of(contents[digest]))
     config = artifact.blobs[0] if wants_config(manifest) else b""
     return snapshot_of(NAME, manifest, mtime_ns, Contents(layers, config))
 

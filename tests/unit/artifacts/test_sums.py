@@ -88,6 +88,7 @@ def test_a_list_without_end_is_not_read() -> None:
         parse_sums(b"#" * (MAX_LIST_SIZE + 1))
 
 
+@pytest.mark.slow
 def test_a_list_of_too_many_files_is_refused() -> None:
     with pytest.raises(InvalidManifest, match="more than 65536 files"):
         parse_sums("".join(f"{D}  {number}\n" for number in range(65_537)).encode())

@@ -30,6 +30,7 @@ def version(folder: Path, words: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_checkout_runs_its_own_code_in_homes_of_its_own(tmp_path: Path) -> None:
     old = product.checkout("old", version(tmp_path / "a", "the old one"), tmp_path / "homes")
     with product.measured(old):

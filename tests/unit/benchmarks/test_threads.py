@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from scripts.benchmarks.threads import ENDED, LOOP, OTHERS, WORKERS, counted
 
 PROGRAM = """
@@ -41,6 +43,7 @@ sys.stdin.readline()
 """
 
 
+@pytest.mark.slow
 def test_cpu_seconds_are_told_apart_by_kind_of_thread() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1

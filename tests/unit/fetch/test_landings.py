@@ -75,6 +75,21 @@ async def test_what_nobody_waits_for_wakes_nobody(tmp_path: Path, monkeypatch: p
         assert span.batches == [[0, 1, 2]], "the end of the span lands them"
 
 
+async def test_p8_the_lock_of_a_chunk_that_is_over_is_given_back_before_it_lands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what is on a small disk could not make room for what comes behind it in the same span."""
+    monkeypatch.setattr(landings, "_LATE", NEVER)
+    async with span_of_ten(tmp_path) as span:
+        mine = span.flights[0].chunker
+        assert mine.try_lock(0, 10)
+        with opened(tmp_path, DATA) as theirs:
+            await span.add(0, 1, 2)
+            assert not span.batches
+            assert theirs.try_lock(0, 3), "as eviction or another process takes them"
+            assert not theirs.try_lock(3), "what is on its way stays the worker's"
+
+
 async def test_what_somebody_waits_for_lands_at_once_and_takes_the_others_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fusefs.cache.blob.mapfile import PRESENT, STATES_AT
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.place import Place
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 COUNT = 1 << 20
 
 
+@pytest.mark.slow
 def test_p6_a_partial_blob_of_a_million_chunks_is_looked_at_without_its_list(tmp_path: Path) -> None:
     """The list has 40 MB: reading and hashing it kept the event loop from everybody for a quarter of a second."""
     blob = Blob(Digest.of(b"a terabyte"), COUNT * MIB)

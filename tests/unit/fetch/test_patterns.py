@@ -15,6 +15,7 @@ from fusefs.values.trace import Trace
 from tests.fake_source import FakeSource
 from tests.headers import entry, safetensors
 from tests.kernel_reads import Kernel
+from tests.marks import one_soon
 from tests.world import World, quiet, running, some_bytes, until
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def chunks_of(*spans: tuple[int, int]) -> set[int]:
     return {index for start, stop in spans for index in range(start // CHUNK, (stop - 1) // CHUNK + 1)}
 
 
-@pytest.mark.parametrize("data", [MODEL, NO_MODEL], ids=["model", "unknown"])
+@pytest.mark.parametrize("data", one_soon([MODEL, NO_MODEL]), ids=["model", "unknown"])
 async def test_in_order_all_is_asked_for_once_in_large_requests(tmp_path: Path, data: bytes) -> None:
     async with mounted(tmp_path, data) as world:
         await read_spans(world, (0, len(data)))
@@ -123,6 +124,7 @@ async def test_one_tensor_is_asked_for_whole_at_its_first_fault_and_nothing_behi
         assert max(asked(world)) * CHUNK < stop + 2 * STEP
 
 
+@pytest.mark.slow
 async def test_tensors_in_random_order_are_each_whole_at_once_and_no_chunk_more_than_without_hints(
     tmp_path: Path,
 ) -> None:
@@ -216,6 +218,7 @@ async def test_a_cold_load_is_recorded_and_the_next_one_is_replayed_ahead_of_its
     assert world.cache.trace(world.blob) == start, "the same load again changes nothing"
 
 
+@pytest.mark.slow
 async def test_a_record_of_what_is_not_wanted_this_time_costs_its_first_window(tmp_path: Path) -> None:
     await record(tmp_path, *TENSORS[:10])
     source = FakeSource()
@@ -226,6 +229,7 @@ async def test_a_record_of_what_is_not_wanted_this_time_costs_its_first_window(t
         assert chunks_of(*TENSORS[20:24]) <= set(asked(world))
 
 
+@pytest.mark.slow
 async def test_a_load_that_did_not_begin_cold_is_neither_recorded_nor_replayed(tmp_path: Path) -> None:
     async with mounted(tmp_path) as world:
         await read_spans(world, *TENSORS[:6])
@@ -240,6 +244,7 @@ async def test_a_load_that_did_not_begin_cold_is_neither_recorded_nor_replayed(t
     assert world.cache.trace(world.blob) == before
 
 
+@pytest.mark.slow
 async def test_a_record_is_kept_while_the_load_goes_on_and_when_the_file_is_closed(tmp_path: Path) -> None:
     async with mounted(tmp_path) as world:
         await read_spans(world, *TENSORS[5:10])
@@ -254,6 +259,7 @@ async def test_a_record_is_kept_while_the_load_goes_on_and_when_the_file_is_clos
         assert sum(stop - begin for begin, stop in released.ranges) >= 5 * EACH
 
 
+@pytest.mark.slow
 async def test_a_record_that_is_a_lie_does_no_harm(tmp_path: Path) -> None:
     """Whoever writes into the cache's folder decides what is fetched first, and nothing else."""
     async with mounted(tmp_path) as world:

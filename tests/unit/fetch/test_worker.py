@@ -171,6 +171,9 @@ class Streams:
         self._begins = begins
         self._stop = stop
 
+    def entire(self) -> bool:
+        return False
+
     def begin(self) -> bool:
         return self._begins
 

@@ -268,6 +268,7 @@ def test_the_work_grows_with_the_number_of_strings_and_not_with_their_length() -
     assert calls(lambda: read(long)) == work
 
 
+@pytest.mark.slow
 def test_no_header_makes_more_work_than_its_limits_allow() -> None:
     """The worst of each kind; the limit of strings counts for all arrays together."""
     half = gguf.MAX_STEPS // 2 + 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fusefs.prefetch.siblings import MOST_AHEAD, MOST_FILES, SMALL, Siblings
 from fusefs.values.chunks import Blob
 from fusefs.values.digest import Digest
@@ -64,6 +66,7 @@ def test_what_is_read_elsewhere_is_left_out() -> None:
     assert siblings.missed(here) == []
 
 
+@pytest.mark.slow
 def test_one_read_of_twenty_thousand_files_brings_a_few_and_only_who_reads_on_gets_more() -> None:
     names = [f"{i:05}" for i in range(20_000)]
     siblings = model(*names)

@@ -8,6 +8,7 @@ import pytest
 
 from fusefs.errors import DigestMismatch, FusefsError, InvalidChunkList, NotFound, RangeIgnored, SourceError
 from fusefs.sources.bound import BoundSource
+from fusefs.sources.distrust import WHOLE
 from fusefs.sources.failover import Failover
 from fusefs.sources.retry import Retrying
 from fusefs.values.counters import Counters
@@ -114,6 +115,48 @@ def test_all_are_asked_when_all_are_blocked(three: Failover) -> None:
         assert source.standing is not None
         source.standing.set_aside(BLOB, "wrong bytes")
     assert asked(three, {}, digest=BLOB) == ["a"]
+
+
+@pytest.fixture
+def mirrored(clock: FakeClock) -> Failover:
+    mirrors = [source_of(label, clock, proof=Proof.NONE) for label in "mn"]
+    return Failover([*mirrors, source_of("r", clock)])
+
+
+def put_off(failover: Failover, *whole: str, entire: bool = False) -> list[str]:
+    """One round for a part of BLOB in which `whole` give all of it, and the others nothing; a stream is taken."""
+    labels, turns = [], failover.turns(BLOB, entire=lambda: entire)
+    for source in turns.round():
+        labels.append(source.label)
+        if source.label not in whole:
+            turns.failed(TROUBLE)
+        elif not turns.put_off():
+            break
+    return labels
+
+
+def test_a_mirror_that_gives_whole_blobs_alone_is_asked_for_a_part_when_nobody_else_has_it(
+    mirrored: Failover, clock: FakeClock
+) -> None:
+    assert put_off(mirrored, "m") == ["m", "n", "r", "m"]
+    assert put_off(mirrored, "m") == ["n", "r", "m"], "it is known"
+    assert put_off(mirrored, "m", entire=True) == ["m"], "who wants all of it takes the stream"
+    assert asked(mirrored, {"m": TROUBLE}, digest=Digest.of(b"another")) == ["m", "n"], "for that blob alone"
+    clock.time += WHOLE
+    assert put_off(mirrored) == ["m", "n", "r"], "it may have the blob by now"
+
+
+def test_a_registry_that_ignores_range_is_not_put_off(mirrored: Failover) -> None:
+    assert put_off(mirrored, "r") == ["m", "n", "r"]
+
+
+def test_the_word_of_the_registry_counts_though_such_a_mirror_was_asked_after_it(mirrored: Failover) -> None:
+    answers: dict[str, FusefsError] = {"n": TROUBLE, "r": NotFound("no")}
+    turns = mirrored.turns(BLOB, entire=lambda: False)
+    for source in turns.round():
+        if source.label != "m" or not turns.put_off():
+            turns.failed(answers.get(source.label, TROUBLE))
+    assert turns.errors == [TROUBLE, TROUBLE, answers["r"]]
 
 
 def rounds(failover: Failover, errors: Iterable[FusefsError]) -> list[str]:

@@ -12,14 +12,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from fusefs.errors import InvalidSetting, ModelNotFound, StallTimeout, TransportError, Unauthorized, WrongResponse
+from fusefs.net.url import Url
 from fusefs.sources.distrust import ASIDE, Standing
 from fusefs.sources.order import open_sources
 from fusefs.sources.registry.credentials import KeyRing
+from fusefs.sources.registry.endpoint import Endpoint
 from fusefs.sources.retry import Retrying
+from fusefs.values.chunks import Chunk
 from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
+from fusefs.values.mirror import Mirror
 from fusefs.values.names import BaseUrl, Name
 from fusefs.values.settings import Settings
+from fusefs.values.webtree import WebTree
 from tests.fake_source import FakeSource
 from tests.faulty_registry import FaultyRegistry
 from tests.reading import FakeClock
@@ -45,7 +50,40 @@ NAME = Name.parse("http://127.0.0.1:1/library/m")
     ],
 )
 def test_a_mirror_is_a_scheme_and_a_host(text: str) -> None:
-    assert str(BaseUrl.parse(text)) == text
+    assert str(BaseUrl.parse(text)) == str(Mirror.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "prefix"),
+    [
+        ("https://h/", ""),
+        ("https://artifactory/api/docker/remote", "/api/docker/remote"),
+        ("http://127.0.0.1:80/a.b_c-d~/", "/a.b_c-d~"),
+        ("oci://[::1]:5000/v2/x", "/v2/x"),
+    ],
+)
+def test_a_mirror_may_lie_below_a_path(text: str, prefix: str) -> None:
+    assert Mirror.parse(text).prefix == prefix
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        *(
+            (text, r"want https://host\[:port\]\[/path\]")
+            for text in ("", "h", "h/a", "ftp://h/a", "https:///a", "h//a")
+        ),
+        *((f"https://h{path}", "want https://") for path in ("//", "/a//b", "/a/../b", "/.", "/a b", "/a?b", "/a#b")),
+        *((f"https://h/{path}", "want https://") for path in ("%2e", "\u0661", "a\n", "a\\b", "a" * 2000, "a/" * 20)),
+        *((f"https://h{path}/v2", "leave out /v2") for path in ("", "/a")),
+        ("https://user:hidden@h/a", "want https://"),
+    ],
+)
+def test_p10_what_is_no_mirror_is_told_in_one_line_without_a_secret(text: str, told: str) -> None:
+    with pytest.raises(InvalidSetting, match=told) as caught:
+        Mirror.parse(text)
+    assert "\n" not in str(caught.value)
+    assert "hidden" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -89,8 +127,8 @@ def test_mirrors_come_after_local_stores_and_before_the_registry(tmp_path: Path)
 
 
 def test_nobody_is_asked_twice() -> None:
-    sources = opened(NAME, "https://one", "https://one:443", "http://127.0.0.1:1")
-    assert [source.label for source in sources] == ["one:443", "127.0.0.1:1"]
+    sources = opened(NAME, "https://one", "https://one:443", "https://one/a", "https://one/a/", "http://127.0.0.1:1/")
+    assert [source.label for source in sources] == ["one:443", "one/a", "127.0.0.1:1"]
     for source in sources:
         source.close()
 
@@ -125,6 +163,45 @@ def test_p10_a_mirror_that_wants_the_password_of_the_registry_does_not_get_it(tm
         with closing(first), closing(last), pytest.raises(Unauthorized):
             first.manifest(NAME)
         assert not any("authorization" in request.headers for request in mirror.requests)
+
+
+def test_a_mirror_is_told_which_registry_it_stands_for(tmp_path: Path) -> None:
+    """By `ns`, as containerd tells it, and by the header of Dragonfly."""
+    with FaultyRegistry() as mirror:
+        blob = mirror.add_model("library/m:latest", {"model.gguf": b"data"}).blobs["model.gguf"]
+        first, last = opened(NAME, mirror.url, keys=KeyRing(tmp_path / "none", tmp_path / "none"))
+        with closing(first), closing(last), closing(first.open_range(NAME, blob, Chunk(0, 3))):
+            pass
+        (request,) = mirror.requests
+    assert request.path == f"/v2/library/m/blobs/{blob.digest}?ns=127.0.0.1%3A1"
+    assert request.headers["x-dragonfly-registry"] == "http://127.0.0.1:1"
+
+
+def test_p10_a_registry_is_told_nothing_of_the_kind(tmp_path: Path) -> None:
+    with FaultyRegistry() as registry:
+        model = registry.add_model("library/m:latest", {"model.gguf": b"data"})
+        (source,) = opened(model.name, keys=KeyRing(tmp_path / "none", tmp_path / "none"))
+        with closing(source):
+            source.manifest(model.name)
+        assert not any(
+            "?" in request.path or "x-dragonfly-registry" in request.headers for request in registry.requests
+        )
+
+
+def test_docker_hub_is_told_by_the_name_that_mirrors_know() -> None:
+    with ExitStack() as stack:
+        for source in (sources := opened(Name.parse("docker://a/b"), "https://m", "https://registry-1.docker.io")):
+            stack.enter_context(closing(source))
+    assert [source.label for source in sources] == ["m", "docker.io"]
+    assert Endpoint("/p", "docker.io", "x").url(Url.parse("https://m"), "/v2/?n=1").target == "/p/v2/?n=1&ns=docker.io"
+
+
+@pytest.mark.logs("--mirror is for registries and does not apply to h, which is a web server")
+def test_trees_have_no_mirrors_and_it_is_said(tmp_path: Path) -> None:
+    tree = WebTree.read("https://h/dir/")
+    assert tree is not None
+    (source,) = opened(tree, "https://m", keys=KeyRing(tmp_path / "none", tmp_path / "none"))
+    source.close()
 
 
 class Failing(FakeSource):

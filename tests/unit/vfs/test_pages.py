@@ -13,6 +13,7 @@ import trio
 
 from fusefs.values.settings import MIB
 from fusefs.vfs.answer import Answered
+from tests.marks import one_soon
 from tests.world import running, some_bytes, until
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ async def test_advice_runs_ahead_of_a_sequential_reader_and_never_overtakes_its_
         await until(lambda: resident(world.cache.path(world.blob.digest)) <= MIB)
 
 
-@pytest.mark.parametrize("by", ["the event loop", "threads"])
+@pytest.mark.parametrize("by", one_soon(["the event loop", "threads"]))
 async def test_the_second_copy_goes_though_a_reader_in_order_is_answered_in_another(tmp_path: Path, by: str) -> None:
     """As several threads do for long requests: any of them may be late, by more than a stream allows for."""
     rng = random.Random(5)

@@ -103,6 +103,7 @@ def test_many_blobs_are_built_in_few_calls_each_and_twice_as_many_in_twice_the_c
     assert calls(lambda: Tree(many)) < 2.1 * took
 
 
+@pytest.mark.slow
 def test_twenty_thousand_blobs_are_small() -> None:
     files = _blobs(20_000)
     tracemalloc.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,6 +76,7 @@ WORD = st.from_regex(r"\A[a-z]{1,12}\Z")
 CELLS = st.lists(st.lists(WORD, max_size=6).map(" ".join), min_size=3, max_size=3)
 
 
+@pytest.mark.slow
 @given(st.lists(CELLS, min_size=1, max_size=4), st.lists(WORD, min_size=1, max_size=30), st.integers(20, 130))
 def test_no_word_is_lost_at_any_width(rows: list[list[str]], words: list[str], columns: int) -> None:
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in [["h", "i", "j"], ["---", "--:", "---"], *rows])

@@ -14,12 +14,14 @@ import pytest
 
 from fusefs.cache.blob.mapfile import ABSENT, ARRIVED, peek
 from fusefs.cache.blob.sealing import seal
+from fusefs.cache.blob.writeback import write_back
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.memory.buffer import Buffer
 from fusefs.errors import BlobQuarantined, CacheError, DigestMismatch
 from fusefs.values.chunks import ChunkList
 from tests.chunkers import Bytes, blob_of, corrupt, fill, opened, place_of, reboot
 from tests.fake_source import chunk_list
+from tests.faults.disks import refusing
 from tests.world import some_bytes
 
 if TYPE_CHECKING:
@@ -252,6 +254,7 @@ from pathlib import Path
 from fusefs.cache.disk import DiskCache
 from tests.chunkers import blob_of
 from tests.fake_source import chunk_list
+from tests.faults.disks import refusing
 data = bytes(range(256)) * 4
 cache = DiskCache.open(Path(sys.argv[1]))
 chunker = cache.chunker(blob_of(data), chunk_list(data, 100))
@@ -343,3 +346,20 @@ def test_a_chunk_larger_than_its_buffer_is_streamed_and_marked_last(tmp_path: Pa
         fill(chunker, DATA, buffer=64)
         assert chunker.pread(0, 1000) == DATA
         assert seal(chunker)
+
+
+@pytest.mark.logs("are served from memory")
+def test_p8_who_comes_to_write_back_what_another_thread_has_written_leaves_the_seal(tmp_path: Path) -> None:
+    """Both have seen chunks wait in memory; one writes them, and the blob is sealed before the other begins."""
+    with opened(tmp_path, DATA) as chunker:
+        with refusing(errno.ENOSPC):
+            fill(chunker, DATA, 3)
+        fill(chunker, DATA, *(index for index in range(len(chunker.chunks)) if index != 3))
+        assert write_back(chunker)
+        assert seal(chunker)
+        assert write_back(chunker)
+        assert chunker.sealed
+        chunker.memory.spill.put(chunker, 3, DATA[300:400])  # marked by the other one, and not yet dropped here
+        assert write_back(chunker)
+        assert chunker.sealed
+    assert place_of(tmp_path, DATA).sealed.read_bytes() == DATA

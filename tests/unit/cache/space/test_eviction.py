@@ -262,6 +262,7 @@ def test_a_note_of_use_that_has_rotted_does_no_harm(tmp_path: Path) -> None:
 # Readers beside it
 
 
+@pytest.mark.slow
 async def test_p2_readers_beside_an_eviction_that_never_rests_get_right_bytes(tmp_path: Path) -> None:
     """All of it goes again and again, from under 8 readers who want all of it."""
     async with running(tmp_path, DATA, chunk_size=CHUNK, readahead_max=8 * CHUNK) as world:
