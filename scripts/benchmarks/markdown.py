@@ -24,12 +24,12 @@ SHORT = (
     (
         "B14",
         "warm, passthrough, mmap: throughput ÷ plain file",
-        "a complete file through a mapping (passthrough), throughput ÷ plain file",
+        "a complete file, mapped: throughput ÷ plain file",
     ),
     (
         "B15",
         "from the command to the first token of llama.cpp, cold: time ÷ download, then run",
-        "llama.cpp from `mount` to its first token, time ÷ download and then run",
+        "`mount` to first token, a small model: time ÷ download, then run",
     ),
 )
 """The rows that README shows, each with its measure in words for somebody who has not read the page."""
@@ -106,7 +106,9 @@ def short(report: Report) -> str:
         rows.append((row, words, value, goal, verdict))
     lines = [*picture(report), *_table(("row", "measure", "figure", "goal", ""), "llrrl", rows)]
     facts = report.machine
-    machine = ", ".join([facts.get("processor", "?"), f"{facts.get('cores', '?')} cores", facts.get("date", "?")])
+    machine = ", ".join(
+        [facts.get("processor", "?"), f"{facts.get('cores', '?')} cores", facts.get("date", "?").split()[0]]
+    )
     return "\n".join([*lines, "", f"{machine}; medians."]) + "\n"
 
 

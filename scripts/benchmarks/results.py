@@ -211,7 +211,8 @@ class Report:
 
 def _dates(first: str, last: str) -> str:
     """When runs were made, from the first to the last."""
-    return first if first == last else f"{first.partition(' to ')[0]} to {last}"
+    first = first.partition(" to ")[0]
+    return first if first == last else f"{first} to {last}"
 
 
 def figure(value: float) -> str:
