@@ -174,6 +174,22 @@ cache_option = click.option(
     help="Where fetched bytes are kept. [default: $FUSEFS_CACHE_DIR, else ~/.cache/fusefs]",
 )
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Log every step, and the traceback of a failure.")
+offer_options = _together(
+    click.option(
+        "--chunk-size",
+        type=SIZE,
+        metavar="SIZE",
+        default="1MiB",
+        show_default=True,
+        help="Bytes a chunk of the lists: a reader fetches and proves at least one.",
+    ),
+    click.option("--hidden", is_flag=True, help="Offer hidden files and folders, too."),
+    click.option(
+        "--private",
+        is_flag=True,
+        help="Offer files that others may not read, and files that are named like keys or passwords, too.",
+    ),
+)
 fetch_options = _together(
     click.option(
         "--store",

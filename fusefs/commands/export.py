@@ -11,10 +11,10 @@ from fusefs.cli.answers import say, warn
 from fusefs.cli.parameters import (
     PATH,
     PLACE,
-    SIZE,
     cache_dir_of,
     cache_option,
     fetch_options,
+    offer_options,
     settings_of,
     verbose_option,
 )
@@ -34,20 +34,7 @@ if TYPE_CHECKING:
 @click.argument("out", metavar="OUT", type=PATH)
 @cache_option
 @fetch_options
-@click.option(
-    "--chunk-size",
-    type=SIZE,
-    metavar="SIZE",
-    default="1MiB",
-    show_default=True,
-    help="Bytes a chunk of the lists: a reader fetches and proves at least one.",
-)
-@click.option("--hidden", is_flag=True, help="Export hidden files of a folder, too.")
-@click.option(
-    "--private",
-    is_flag=True,
-    help="Export files of a folder that others may not read, and files that are named like keys or passwords, too.",
-)
+@offer_options
 @click.option("--copy", is_flag=True, help="Copy every byte, so that OUT shares nothing with what was exported.")
 @verbose_option
 def export(source: Reference, out: Path, **options: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fusefs.cli.answers import say, warn
-from fusefs.cli.parameters import DEFAULT_LISTEN, LISTEN, PATH, SIZE, verbose_option
+from fusefs.cli.parameters import DEFAULT_LISTEN, LISTEN, PATH, offer_options, verbose_option
 from fusefs.errors import InvalidSetting, MissingExtra
 
 if TYPE_CHECKING:
@@ -20,20 +20,7 @@ if TYPE_CHECKING:
 @click.option(
     "--listen", type=LISTEN, metavar="HOST:PORT", default=DEFAULT_LISTEN, show_default=True, help="Where to listen."
 )
-@click.option(
-    "--chunk-size",
-    type=SIZE,
-    metavar="SIZE",
-    default="1MiB",
-    show_default=True,
-    help="Bytes a chunk: a reader fetches and proves at least one.",
-)
-@click.option("--hidden", is_flag=True, help="Serve hidden files and folders, too.")
-@click.option(
-    "--private",
-    is_flag=True,
-    help="Serve files that others may not read, and files that are named like keys or passwords, too.",
-)
+@offer_options
 @click.option(
     "--host",
     "names",
