@@ -57,8 +57,8 @@ def test_a_wrong_name_is_wrong_usage(fusefs: Shell, command: str, name: str, say
             (["mount", "m", "mnt", "--memory", "lots"], "invalid size 'lots'"),
             (["mount", "m", "mnt", "--memory", "0"], "at least one byte"),
             (["mount", "m", "mnt", "--layout", "cubist"], "'cubist' is not one of 'files', 'ollama'"),
-            (["mount", "m", "mnt", "--mirror", "http://h/v2"], "invalid registry URL 'http://h/v2'"),
-            (["pull", "m", "--mirror", "h:5000"], "invalid registry URL 'h:5000'"),
+            (["mount", "m", "mnt", "--mirror", "http://h/v2"], "invalid mirror URL 'http://h/v2'"),
+            (["pull", "m", "--mirror", "h:5000"], "invalid mirror URL 'h:5000'"),
             (["mount", "m"], "Missing argument 'MOUNTPOINT'"),
             (["mount", "http://127.0.0.1:1/local/x"], "Missing argument 'MOUNTPOINT'"),
             (["mount", "m", "http://u:secret@127.0.0.1:1/local/x"], "Missing argument 'MOUNTPOINT'"),
@@ -274,7 +274,7 @@ def test_a_log_file_that_cannot_be_written(fusefs: Shell) -> None:
 
 @pytest.mark.slow
 def test_index_of_what_cannot_be_read(fusefs: Shell) -> None:
-    assert "No such file" in fusefs.fails("index", "nothing")
+    assert "No such file" in fusefs.fails("index", "./nothing")
     assert str(fusefs.root) in fusefs.fails("index", fusefs.root)
 
 

@@ -185,8 +185,10 @@ def test_p2_every_single_call_fails(theatre: Theatre, name: str) -> None:
 def test_p2_the_disk_dies(theatre: Theatre, name: str) -> None:
     """From some call on nothing works any more; and each kind of call alone, from the first on, with each error."""
     counts = theatre.rehearse(name).counts
+    # The last calls of the rehearsal may not come about: how many chunks land together depends on the clock.
+    surely = round(0.9 * counts[""])
     for nth in range(1, counts[""], 12):
-        assert theatre.play(name, Fault("", nth, ERRORS[nth % len(ERRORS)], forever=True))
+        assert theatre.play(name, Fault("", nth, ERRORS[nth % len(ERRORS)], forever=True)) or nth > surely
     for kind in sorted(counts.keys() - NEVER_FAILS - {""}):
         for error in ERRORS:
             assert theatre.play(name, Fault(kind, 1, error, forever=True))
