@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import mmap
 import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +21,7 @@ from fusefs.values.voucher import NOBODY
 from tests.serve.world import noise, read_all, serving, write_store, write_tree
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from tests.serve.world import Running
 
@@ -70,6 +72,13 @@ def change_without_a_trace(path: Path, mapping: mmap.mmap, off: int) -> None:
     before = Stamp.of(os.stat(path))
     mapping[off] ^= 1
     assert Stamp.of(os.stat(path)) == before
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In memory: a disk writes pages back when it likes, and then the kernel sees the next write to one."""
+    with TemporaryDirectory(dir="/dev/shm", prefix="fusefs-tests-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
