@@ -248,6 +248,7 @@ def test_a_mount_point_that_is_no_text_is_exact_in_json_and_shown(fusefs: Shell,
 # ---- on a terminal
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_clean_screen_and_says_what_is_kept(fusefs: Shell) -> None:
     data = [some_bytes(1 << 20, seed=1), some_bytes(1 << 20, seed=2)]
     with FaultyRegistry() as registry:

@@ -102,6 +102,7 @@ def staged(world: World, root: Path) -> Iterator[Stage]:
         yield Stage(file, daemon, server)
 
 
+@pytest.mark.slow
 def test_p6_a_read_ends_in_time_when_no_name_is_resolved(
     world: World, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

@@ -83,6 +83,7 @@ def test_a_redirect_loop_is_an_error_in_time(world: World, static: str, tmp_path
             assert "redirect" in mounted.status()["last_error"]
 
 
+@pytest.mark.slow
 def test_p1_a_flipped_bit_on_the_server_is_eio_until_it_is_mended(world: World, tmp_path: Path) -> None:
     repository, tag = NAME.split(":")
     write_static_registry(tmp_path / "www", repository, tag, LAYERS)

@@ -171,6 +171,7 @@ def test_tensors_in_random_order_through_a_mapping(world: World, model: Served) 
     assert len(model.spans()) < len(fetched) / 1.5, "neighbours come together"
 
 
+@pytest.mark.slow
 def test_one_tensor_of_a_safetensors_file(world: World, model: Served) -> None:
     with world.mount(model.source) as mounted:
         run(sys.executable, "-c", ONE_TENSOR, mounted.path / "model.gguf")

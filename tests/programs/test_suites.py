@@ -162,6 +162,7 @@ def test_p2_fio_verifies_every_block_with_each_of_its_engines(
             assert mount.file("fio")["present"] == SIZE
 
 
+@pytest.mark.slow
 def test_p2_xfs_io_sees_on_the_mount_what_it_sees_on_a_disk(world: World, served: tuple[Path, str]) -> None:
     folder, source = served
     commands = [part for command in XFS_IO for part in ("-c", command)]
