@@ -11,12 +11,12 @@ import msgspec
 from fusefs.artifacts.manifest import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
-    MAX_MANIFEST_SIZE,
-    MAX_OBJECTS,
     OCI_INDEX,
     OCI_MANIFEST,
+    decode_document,
+    digest_in,
 )
-from fusefs.errors import InvalidDigest, InvalidManifest
+from fusefs.errors import InvalidManifest
 from fusefs.values.digest import Digest
 
 MAX_ENTRIES = 1000
@@ -125,7 +125,7 @@ def choose_from_index(raw: bytes, architecture: str) -> Digest | None:
             f"this is an index of an index ({_shown(chosen[0])}), which may go round in a circle; "
             "name a manifest in it by its digest"
         )
-    return _digest(chosen[0])
+    return digest_in(chosen[0].digest)
 
 
 def _may_be_meant(entry: _Entry) -> bool:
@@ -142,22 +142,8 @@ def _shown(entry: _Entry) -> str:
     return f"@{entry.digest}"[:80] + platform
 
 
-def _digest(entry: _Entry) -> Digest:
-    try:
-        return Digest.parse(entry.digest)
-    except InvalidDigest as exc:
-        raise InvalidManifest(f"invalid index: {exc}") from exc
-
-
 def _read(raw: bytes) -> _Index:
-    if len(raw) > MAX_MANIFEST_SIZE:
-        raise InvalidManifest(f"invalid manifest: {len(raw)} bytes, at most {MAX_MANIFEST_SIZE} are accepted")
-    if raw.count(b"{") > MAX_OBJECTS:
-        raise InvalidManifest(f"invalid manifest: more than {MAX_OBJECTS} objects")
-    try:
-        index = _index.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        raise InvalidManifest(f"invalid manifest: {str(exc)[:200]}") from exc
+    index = decode_document(raw, _index)
     if index.manifests and index.layers:
         raise InvalidManifest("invalid manifest: it has both layers and manifests, which may mean two things")
     # An empty `manifests` beside layers is a manifest; without layers it is an index of nothing.

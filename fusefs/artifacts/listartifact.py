@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fusefs.artifacts.manifest import OCI_INDEX, OCI_MANIFEST, TITLE
+from fusefs.artifacts.manifest import OCI_INDEX, OCI_MANIFEST, TITLE, decode_document, digest_in
 from fusefs.errors import InvalidDigest, InvalidManifest
 from fusefs.values.chunks import Blob
 from fusefs.values.digest import Digest
@@ -114,10 +114,10 @@ class ListArtifact:
             title = (layer.annotations or {}).get(TITLE)
             blob = blob_of(title) if isinstance(title, str) else None
             if blob is not None:
-                texts.setdefault(blob, _digest(layer))
+                texts.setdefault(blob, digest_in(layer.digest))
         if not texts:
             raise InvalidManifest("no chunk lists: no layer is called sha256-<hex>.chunksums")
-        subject = _digest(document.subject) if document.subject is not None else None
+        subject = digest_in(document.subject.digest) if document.subject is not None else None
         return cls(raw, Digest.of(raw), subject, texts)
 
     @classmethod
@@ -161,7 +161,7 @@ def media_type_of(raw: bytes) -> str:
     Raises:
         InvalidManifest: it is no JSON object.
     """
-    return _decode(raw, most=1 << 26).media_type or OCI_MANIFEST
+    return decode_document(raw, _decoder).media_type or OCI_MANIFEST
 
 
 def annotated(raw: bytes) -> Mapping[Digest, Digest]:
@@ -172,7 +172,7 @@ def annotated(raw: bytes) -> Mapping[Digest, Digest]:
     if ANNOTATION.encode() not in raw:
         return {}
     found: dict[Digest, Digest] = {}
-    for layer in _decode(raw, most=1 << 26).layers or ():
+    for layer in decode_document(raw, _decoder).layers or ():
         text = (layer.annotations or {}).get(ANNOTATION)
         try:
             if isinstance(text, str):
@@ -194,7 +194,9 @@ def referring(raw: bytes) -> Sequence[Digest]:
     document = _decode(raw)
     if document.manifests is None or document.layers is not None:
         raise InvalidManifest("not an index")
-    return [_digest(entry) for entry in document.manifests if entry.artifact_type == ARTIFACT_TYPE][:MAX_REFERRERS]
+    return [digest_in(entry.digest) for entry in document.manifests if entry.artifact_type == ARTIFACT_TYPE][
+        :MAX_REFERRERS
+    ]
 
 
 def with_referrer(raw: bytes | None, artifact: ListArtifact) -> bytes | None:
@@ -223,22 +225,8 @@ def with_referrer(raw: bytes | None, artifact: ListArtifact) -> bytes | None:
     return _encode(index)
 
 
-def _decode(raw: bytes, *, most: int = MAX_SIZE) -> _Document:
-    if len(raw) > most:
-        raise InvalidManifest(f"a manifest of {len(raw)} bytes, at most {most} are accepted")
-    if most == MAX_SIZE and raw.count(b"{") > _MAX_OBJECTS:
-        raise InvalidManifest(f"a manifest of more than {_MAX_OBJECTS} objects")
-    try:
-        return _decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        raise InvalidManifest(f"invalid manifest: {str(exc)[:200]}") from exc
-
-
-def _digest(entry: _Descriptor) -> Digest:
-    try:
-        return Digest.parse(entry.digest)
-    except InvalidDigest as exc:
-        raise InvalidManifest(f"invalid manifest: {exc}") from exc
+def _decode(raw: bytes) -> _Document:
+    return decode_document(raw, _decoder, size=MAX_SIZE, objects=_MAX_OBJECTS)
 
 
 def _encode(document: Mapping[str, Any]) -> bytes:

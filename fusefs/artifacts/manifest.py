@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 
@@ -19,6 +20,8 @@ from fusefs.errors import InvalidDigest, InvalidManifest
 from fusefs.values.chunklimits import MAX_BLOB_SIZE
 from fusefs.values.chunks import Blob
 from fusefs.values.digest import Digest
+
+T = TypeVar("T")
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -153,7 +156,7 @@ class Manifest:
         Raises:
             InvalidManifest: not JSON, no layers, an index, a bad digest or size, too many layers.
         """
-        document = _decode(raw)
+        document = decode_document(raw, _decoder)
         if document.manifests:
             if document.layers:
                 raise InvalidManifest("invalid manifest: it has both layers and manifests, which may mean two things")
@@ -175,20 +178,32 @@ class Manifest:
         return [layer.blob for layer in ((self.config, *self.layers) if self.config else self.layers)]
 
 
-def _decode(raw: bytes) -> _Document:
-    if len(raw) > MAX_MANIFEST_SIZE:
-        raise InvalidManifest(f"invalid manifest: {len(raw)} bytes, at most {MAX_MANIFEST_SIZE} are accepted")
-    if raw.count(b"{") > MAX_OBJECTS:
-        raise InvalidManifest(f"invalid manifest: more than {MAX_OBJECTS} objects")
+def decode_document(
+    raw: bytes, decoder: msgspec.json.Decoder[T], *, size: int = MAX_MANIFEST_SIZE, objects: int = MAX_OBJECTS
+) -> T:
+    """Read a document of a registry, of at most `size` bytes and `objects` JSON objects.
+
+    Raises:
+        InvalidManifest: it is larger, or no such document.
+    """
+    if len(raw) > size:
+        raise InvalidManifest(f"invalid manifest: {len(raw)} bytes, at most {size} are accepted")
+    if raw.count(b"{") > objects:
+        raise InvalidManifest(f"invalid manifest: more than {objects} objects")
     try:
-        return _decoder.decode(raw)
+        return decoder.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise InvalidManifest(f"invalid manifest: {str(exc)[:200]}") from exc
 
 
-def _digest(descriptor: _Descriptor) -> Digest:
+def digest_in(text: str) -> Digest:
+    """The digest of an entry of such a document.
+
+    Raises:
+        InvalidManifest: it is none.
+    """
     try:
-        return Digest.parse(descriptor.digest)
+        return Digest.parse(text)
     except InvalidDigest as exc:
         raise InvalidManifest(f"invalid manifest: {exc}") from exc
 
@@ -201,7 +216,7 @@ def _layer(descriptor: _Descriptor, *, image: bool = False) -> Layer:
     name = notes.filepath or notes.cnai or notes.title or metadata.name or descriptor.name
     # `oras push` calls each file a tar layer; what it has packed itself, a folder, it marks.
     raw = not image and descriptor.media_type.startswith(IMAGE_LAYERS) and bool(notes.title) and notes.unpack != "true"
-    blob = Blob(_digest(descriptor), descriptor.size)
+    blob = Blob(digest_in(descriptor.digest), descriptor.size)
     return Layer(descriptor.media_type, blob, name, nanoseconds(metadata.mtime), raw, notes.unpacked)
 
 

@@ -72,9 +72,11 @@ class LayerOpener:
         if len(wanted) > MAX_ARCHIVES:
             why = f"{len(wanted)} archives and compressed layers, at most {MAX_ARCHIVES} are looked into"
             raise InvalidManifest(f"{name.short}: invalid manifest: {why}")
-        config = b""
-        if wants_config(manifest) and manifest.config is not None:
-            config = await self._whole(name, manifest, manifest.config.blob)
+        config_blob = manifest.config.blob if wants_config(manifest) and manifest.config is not None else None
+        # All at once: of each by itself the manifest would be read as often as it names archives.
+        blobs = [*(layer.blob for layer in wanted.values()), *([config_blob] if config_blob else [])]
+        offer_blobs(self._fetcher, self._pool, name, (manifest.digest, manifest.raw), blobs, self._lock)
+        config = await self._whole(config_blob) if config_blob else b""
         ids = diff_ids(manifest, config) if config or wanted else {}
         found: dict[Digest, Opened] = {}
         errors: list[FusefsError] = []
@@ -83,7 +85,7 @@ class LayerOpener:
             async def one(layer: Layer) -> None:
                 try:
                     async with self._turn:
-                        found[layer.blob.digest] = await self._opened(name, manifest, layer, ids)
+                        found[layer.blob.digest] = await self._opened(name, layer, ids)
                 except FusefsError as exc:
                     errors.append(exc)
                     nursery.cancel_scope.cancel()
@@ -94,13 +96,13 @@ class LayerOpener:
             raise errors[0]
         return Contents(found, config)
 
-    async def _opened(self, name: Name, manifest: Manifest, layer: Layer, ids: Mapping[Digest, Digest]) -> Opened:
+    async def _opened(self, name: Name, layer: Layer, ids: Mapping[Digest, Digest]) -> Opened:
         kept = await trio.to_thread.run_sync(self._cache.tables.read, layer.blob)
         if kept is not None and (kept.table is not None) == layer.is_tar:
             if layer.packing:
                 self._offer(name, layer, kept.blob)
             return kept
-        fetch = await self._found(name, manifest, layer.blob)
+        fetch = await self._found(layer.blob)
         blob = layer.blob
         try:
             if layer.packing:
@@ -146,13 +148,12 @@ class LayerOpener:
     def _packed(self, name: Name, layer: Layer) -> PackedLayer:
         return PackedLayer(layer, self._cache, [BoundSource(source, name) for source in self._pool.of(name)])
 
-    async def _whole(self, name: Name, manifest: Manifest, blob: Blob) -> bytes:
+    async def _whole(self, blob: Blob) -> bytes:
         """All of a small blob."""
-        reader = BlobReader(self._fetcher, await self._found(name, manifest, blob))
+        reader = BlobReader(self._fetcher, await self._found(blob))
         return await trio.to_thread.run_sync(reader.read_at, 0, blob.size)
 
-    async def _found(self, name: Name, manifest: Manifest, blob: Blob) -> BlobFetch:
-        offer_blobs(self._fetcher, self._pool, name, (manifest.digest, manifest.raw), [blob], self._lock)
+    async def _found(self, blob: Blob) -> BlobFetch:
         await self._fetcher.look([blob])
         return self._fetcher.track(blob)
 

@@ -92,6 +92,27 @@ async def test_the_table_of_large_members_takes_a_chunk_for_each_and_not_what_li
         assert len(world.source.asked) <= 12
 
 
+@pytest.mark.logs("has no chunk list that proves it")
+async def test_a_manifest_of_many_archives_is_read_once_for_their_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the event loop, and a manifest may be large and name a thousand archives."""
+    read: list[bytes] = []
+
+    def annotated(raw: bytes) -> dict[Digest, Digest]:
+        read.append(raw)
+        return {}
+
+    monkeypatch.setattr("fusefs.engine.offering.annotated", annotated)
+    data = tar_of({"a": b"1"})
+    other = tar_of({"b": b"2"})
+    manifest = manifest_of(data, other)
+    async with opening(tmp_path, data) as (_, opener):
+        with pytest.raises(SourceError):  # the source has the first one alone
+            await opener.contents(NAME, manifest)
+    assert read == [manifest.raw]
+
+
 async def test_p7_a_table_that_was_read_once_needs_no_network(tmp_path: Path) -> None:
     data = tar_of({"a": b"1", "b/c": b"22"})
     manifest = manifest_of(data)
