@@ -228,8 +228,9 @@ class BlobFetch:
         self._list = None  # the chunker has it from here on; and what turns out to be a lie now is not used again
         chunker = self._cache.chunker(self.blob, *listed, doubt=doubt, readers=self.readers)
         self._opened_in = Left.by(chunker)
-        bound_only = self.choice.bound_only or self.choice.is_anothers(chunker.voucher)
-        chunker.serve_by(bound_only=bound_only, unproved=self._settings.unproved == "allow")
+        chunker.serve_by(
+            bound_only=self.choice.bound_only_of(chunker.voucher), unproved=self._settings.unproved == "allow"
+        )
         if chunker.full is not None and not chunker.sealed and chunker.by_whole:
             # It can only be proved as a whole, and for that it must lie somewhere; the next read looks for room again.
             chunker.close()

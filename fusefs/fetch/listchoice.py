@@ -95,6 +95,10 @@ class ListChoice:
         """Whether it is the word of a registry that the cache was told by for other names, not of this name's."""
         return voucher.proof == Proof.REGISTRY and voucher != UNKNOWN and voucher not in self._own_word
 
+    def bound_only_of(self, voucher: Voucher) -> bool:
+        """`bound_only`, of a list with this voucher."""
+        return self.bound_only or self.is_anothers(voucher)
+
     @property
     def lacking(self) -> str:
         """Why nothing can be proved before the whole, and what could be done about it."""
@@ -130,7 +134,7 @@ class ListChoice:
         chunks, voucher = listed
         if chunks.unlisted:
             return False
-        return voucher.decides(bound_only=self.bound_only or self.is_anothers(voucher))
+        return voucher.decides(bound_only=self.bound_only_of(voucher))
 
     def of_cache(self, pinned: Listed | None) -> Listed | None:
         """The list that the cache has, if it may be used at all: with a lock the one in there, or a proved one."""

@@ -86,3 +86,16 @@ async def test_of_a_name_with_a_digest_the_line_names_its_way_out(tmp_path: Path
             assert "--lists registry" in made.lines()[0]
             assert f"fusefs lock {name}" in made.lines()[0]
         assert not any("/chunksums/" in path for path in registry.paths())
+
+
+@pytest.mark.logs("read whole before")
+async def test_a_list_that_another_registry_has_left_in_the_cache_is_no_reason_to_say_nothing(tmp_path: Path) -> None:
+    with FaultyRegistry() as first, FaultyRegistry(chunksums=False) as second:
+        other = first.add_model("library/m:latest", {"a.gguf": FILES["0.gguf"]}, chunk_size=700)
+        async with forecast(tmp_path, other.name) as (engine, made):
+            assert made.lines() == []
+            fetch = engine.fetcher.track(other.blobs["a.gguf"])
+            await engine.fetcher.ensure(fetch, await engine.fetcher.open(fetch), [0], trio.CancelScope())
+        model = second.add_model("library/m:latest", {"a.gguf": FILES["0.gguf"]})
+        async with forecast(tmp_path, model.name) as (_, made):
+            assert "a.gguf (4.9 KiB) is read whole" in made.lines()[0]
