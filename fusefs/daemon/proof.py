@@ -78,9 +78,14 @@ def _serves(pid: int, minor: int) -> bool:
 
 
 def _may_serve(pid: int) -> bool:
-    """Whether /proc does not speak against it; an own daemon's descriptors may be hidden from its owner."""
+    """Whether /proc does not speak against it; an own daemon's descriptors may be hidden from its owner.
+
+    An ordinary user cannot list them; a daemon of root, which gave CAP_SYS_PTRACE up, can list but not look at them.
+    """
     try:
-        os.listdir(f"/proc/{pid}/fd")
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                os.readlink(f"/proc/{pid}/fd/{fd}")
     except PermissionError:
         return True
     except OSError:

@@ -41,6 +41,11 @@ def unmount(path: Path) -> None:
     with contextlib.ExitStack() as stack:
         if process is not None:
             stack.callback(process.close)
+        if not _is_there(mount):
+            # It ended meanwhile, and its number may be another mount's by now: that one's daemon is not to be signalled.
+            if process is not None:
+                wait_end(process.pidfd, PATIENCE)
+            return
         try:
             detach(mount.mountpoint, lazy=False)
         except Busy:

@@ -25,6 +25,7 @@ import pyfuse3
 import trio
 
 from fusefs.errors import MountError
+from fusefs.fuse.identity import identity
 from fusefs.fuse.kernel import MAX_BACKGROUND
 from fusefs.fuse.mountpoint import check_device, mounted_at
 from fusefs.fuse.wire.attach import attach, detach, most_pages
@@ -140,6 +141,7 @@ async def serve(
     if _Slot.taken:
         raise MountError("this process has a mount already; start another process for another mount")
     failures: list[Exception] = []
+    started = False
     with _connected(operations, mountpoint, options, wired=wired, threads=threads, handles=handles) as (wire, why_not):
         async with trio.open_nursery() as nursery:
             tasks = max_tasks or most_tasks(resource.getrlimit(resource.RLIMIT_AS)[0])
@@ -155,9 +157,10 @@ async def serve(
                 Wiring(0, interrupts=False, why_not=why_not) if wire is None else Wiring(wire.count, interrupts=True)
             )
             task_status.started(Session(mountpoint, there.minor if there else None, wiring))
+            started = True
     if failures:
         raise MountError(f"{mountpoint}: the connection to the kernel broke: {failures[0]}") from failures[0]
-    if not operations.ready.is_set():
+    if not started:
         raise MountError(f"{mountpoint}: unmounted before it was ready; mount it again")
 
 
@@ -184,7 +187,7 @@ def _connected(
             wire = _wire(operations, mountpoint, options, threads or lanes(), handles)
         except OSError as exc:
             why_not = exc.strerror or str(exc)
-    made = mounted_at(mountpoint)
+    made = identity(mountpoint)
     if wire is None:
         _mount(operations, str(mountpoint), options)
     _Slot.taken = True
@@ -197,7 +200,7 @@ def _connected(
             wire.close()
             pyfuse3.close(unmount=False)
             if made is not None:
-                detach(mountpoint, made.minor)
+                detach(mountpoint, made)
         _Slot.taken = False
 
 
@@ -211,7 +214,7 @@ def _wire(
     """
     pages = most_pages()
     fd = attach(mountpoint, options | {f"max_read={pages * 4096}"})
-    made = mounted_at(mountpoint)
+    made = identity(mountpoint)
     wire = Wire(operations, fd, pages=pages, count=threads, handles=handles)
     try:
         _mount(operations, wire.relay.path, set())
@@ -219,7 +222,7 @@ def _wire(
         wire.close()
         os.close(wire.relay.other_end)
         if made is not None:
-            detach(mountpoint, made.minor)
+            detach(mountpoint, made)
         raise OSError(errno.EIO, str(exc)) from exc
     return wire
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,18 @@ def test_a_live_mount_is_replaced_and_its_daemon_has_ended_then(
     assert status(fusefs, mnt)["pid"] != before
     assert {path: (mnt / path).read_bytes() for path in content} == content
     assert mounts_at(mnt) == 1
+    fusefs("umount", mnt)
+
+
+def test_p11_a_daemon_of_root_finds_the_daemon_that_it_replaces(fusefs: Shell, mnt: Path) -> None:
+    """It gave CAP_SYS_PTRACE up, so /proc does not show it another daemon's descriptors."""
+    look = "import sys, pathlib as p; from fusefs.fuse.mountpoint import mounted_at; from fusefs.daemon import proof;"
+    look += "print(proof.prove(mounted_at(p.Path(sys.argv[1]))).pid)"
+    few = ("setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace")
+    said = subprocess.run(
+        [*few, sys.executable, "-c", look, mnt], env=fusefs.env, capture_output=True, text=True, check=True, timeout=40
+    ).stdout
+    assert int(said) == status(fusefs, mnt)["pid"]
     fusefs("umount", mnt)
 
 

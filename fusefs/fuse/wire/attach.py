@@ -14,12 +14,15 @@ import stat
 import subprocess
 from typing import TYPE_CHECKING
 
-from fusefs.fuse.mountpoint import mounted_at
+from fusefs.fuse.identity import identity
+from fusefs.fuse.mountpoint import real_path
 from fusefs.fuse.wire.device import DEVICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from fusefs.fuse.identity import Identity
 
 _FLAGS = {"ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8}
 _DETACH = 2
@@ -60,18 +63,18 @@ def attach(mountpoint: Path, options: Iterable[str]) -> int:
     return fd
 
 
-def detach(mountpoint: Path, minor: int) -> None:
+def detach(mountpoint: Path, made: Identity) -> None:
     """Take the mount away, though files are open.  Its device must be closed; another mount there is left alone."""
-    there = mounted_at(mountpoint)
-    if there is None or there.minor != minor:
+    if identity(mountpoint) != made:
         return
+    where = real_path(mountpoint)
     if os.geteuid() == 0:
-        _libc().umount2(os.fsencode(there.mountpoint), _DETACH)
+        _libc().umount2(os.fsencode(where), _DETACH)
         return
     helper = shutil.which(_HELPER)
     if helper is not None:
         subprocess.run(  # noqa: S603 # no shell
-            [helper, "-u", "-q", "-z", "--", there.mountpoint], check=False, capture_output=True
+            [helper, "-u", "-q", "-z", "--", where], check=False, capture_output=True
         )
 
 
