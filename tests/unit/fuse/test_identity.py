@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-from fusefs.fuse.identity import identity
+from fusefs.fuse.identity import Identity, identity
 from fusefs.fuse.mountpoint import mounted_at
 from fusefs.fuse.wire.attach import detach
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def test_p11_a_mount_that_has_its_predecessors_number_is_left_alone(tmp_path: Path) -> None:
     """Two by turns until the kernel gives a number again, which it does at once unless others mount meanwhile."""
     assert identity(tmp_path) is None
-    seen = set()
+    seen: set[Identity] = set()
     try:
         for _ in range(50):
             subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path], check=True)
