@@ -42,7 +42,7 @@ def unmount(path: Path) -> None:
         if process is not None:
             stack.callback(process.close)
         if not _is_there(mount):
-            # It ended meanwhile, and its number may be another mount's by now: that one's daemon is not to be signalled.
+            # It ended meanwhile; its number may be another mount's by now, whose daemon is not to be signalled.
             if process is not None:
                 wait_end(process.pidfd, PATIENCE)
             return
