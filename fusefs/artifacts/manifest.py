@@ -39,6 +39,12 @@ MAX_LAYERS = 1 << 16
 MAX_OBJECTS = 4 * MAX_LAYERS
 """Braces that a manifest may open: an object costs ten times its text while it is decoded.  A layer has three."""
 
+FILE = "application/vnd.fusefs.file"
+"""A file of a plain folder; a model of nothing else is shown as that folder, with no file of ours in it."""
+
+HUB_TREE = "application/vnd.fusefs.hub.tree.v1+json"
+"""A tree of the Hugging Face Hub (`fusefs.artifacts.hubtree`); files that it keeps in git have the digests of git."""
+
 TITLE = "org.opencontainers.image.title"
 
 
@@ -141,6 +147,7 @@ class Manifest:
         config: the config blob, where there is one.
         layers: in the manifest's order; at least one.
         created_ns: when it was made, in nanoseconds; 0 where it does not say.
+        of_hub: it is a tree of the Hub, and the digests of some layers are those of git.
     """
 
     raw: bytes
@@ -148,6 +155,7 @@ class Manifest:
     config: Layer | None
     layers: tuple[Layer, ...]
     created_ns: int = 0
+    of_hub: bool = False
 
     @classmethod
     def parse(cls, raw: bytes) -> Manifest:
@@ -167,9 +175,10 @@ class Manifest:
             raise InvalidManifest(f"invalid manifest: {len(document.layers)} layers, at most {MAX_LAYERS} are accepted")
         config = _layer(document.config) if document.config is not None and document.config.digest else None
         image = config is not None and config.media_type in IMAGE_CONFIGS
-        layers = tuple(_layer(one, image=image) for one in document.layers)
+        of_hub = document.media_type == HUB_TREE
+        layers = tuple(_file_of_hub(one) if of_hub else _layer(one, image=image) for one in document.layers)
         created = nanoseconds((document.annotations or _NONE).created)
-        manifest = cls(raw, Digest.of(raw), config, layers, created)
+        manifest = cls(raw, Digest.of(raw), config, layers, created, of_hub)
         _check_sizes(manifest.blobs())
         return manifest
 
@@ -208,15 +217,27 @@ def digest_in(text: str) -> Digest:
         raise InvalidManifest(f"invalid manifest: {exc}") from exc
 
 
-def _layer(descriptor: _Descriptor, *, image: bool = False) -> Layer:
+def _file_of_hub(descriptor: _Descriptor) -> Layer:
+    try:
+        digest = Digest.from_text(descriptor.digest)
+    except InvalidDigest as exc:
+        raise InvalidManifest(f"invalid manifest: {exc}") from exc
+    return Layer(FILE, _blob(digest, descriptor), descriptor.name)
+
+
+def _blob(digest: Digest, descriptor: _Descriptor) -> Blob:
     if not 0 <= descriptor.size <= MAX_BLOB_SIZE:
         raise InvalidManifest(f"invalid manifest: a layer of {descriptor.size} bytes")
+    return Blob(digest, descriptor.size)
+
+
+def _layer(descriptor: _Descriptor, *, image: bool = False) -> Layer:
     notes = descriptor.annotations or _NONE
     metadata = _metadata_of(notes.metadata or notes.cnai_metadata)
     name = notes.filepath or notes.cnai or notes.title or metadata.name or descriptor.name
     # `oras push` calls each file a tar layer; what it has packed itself, a folder, it marks.
     raw = not image and descriptor.media_type.startswith(IMAGE_LAYERS) and bool(notes.title) and notes.unpack != "true"
-    blob = Blob(digest_in(descriptor.digest), descriptor.size)
+    blob = _blob(digest_in(descriptor.digest), descriptor)
     return Layer(descriptor.media_type, blob, name, nanoseconds(metadata.mtime), raw, notes.unpacked)
 
 
