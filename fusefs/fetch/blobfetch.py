@@ -159,11 +159,13 @@ class BlobFetch:
             if chunker.quarantined:  # its list lies here still, while whoever judged it is about to put it aside
                 put_liar_aside(chunker)
         self._list = None  # what `ls` has seen may be in quarantine by now
-        if blob.size <= self._settings.single_chunk_limit and blob.digest.is_sha256:
+        small = blob.size <= self._settings.single_chunk_limit
+        if small and blob.digest.is_sha256:
             return ChunkList.single(blob), BOUND
         pinned = self.choice.of_cache(self._pinned())
+        # Another digest proves a small blob as well, as a whole: nobody is asked for its parts.
         # A sealed blob is proved on its first use, by its list or as a whole, with no help from the network.
-        if self._has_sealed():
+        if small or self._has_sealed():
             return pinned or (self._unlisted(), NOBODY)
         # An older cache did not keep whose list it is: perhaps a mirror's, so the registry is asked once more.
         # Another registry's word is as little, so long as its own can be asked.
@@ -258,9 +260,7 @@ class BlobFetch:
         return True
 
     def _serve(self, chunker: Chunker) -> None:
-        chunker.serve_by(
-            bound_only=self.choice.bound_only_of(chunker.voucher), unproved=self._settings.unproved == "allow"
-        )
+        chunker.serve_by(bound_only=self.choice.bound_only_of(chunker.voucher), unproved=self._serves_unproved)
 
     def keep(self, trace: Trace) -> None:
         """Keep the record of a load for the next one, as far as the disk takes it.  Blocking, but short."""
@@ -281,6 +281,11 @@ class BlobFetch:
 
     def _unlisted(self) -> ChunkList:
         return ChunkList.uniform(self.blob.size, self._settings.unlisted_chunk_size)
+
+    @property
+    def _serves_unproved(self) -> bool:
+        """Whether bytes that nothing proves yet are served; never those of a small blob, which is soon whole."""
+        return self._settings.unproved == "allow" and self.blob.size > self._settings.single_chunk_limit
 
     def _has_sealed(self) -> bool:
         try:
