@@ -214,7 +214,7 @@ class BlobFetch:
             log.info("%s: no source confirms the chunk list in the cache (%s)", self.blob.digest, pinned[1])
             return pinned
         lacking = self.choice.lacking
-        if chunker.chunks.complete or self._settings.unproved == "refuse":
+        if self._settings.unproved == "refuse":
             raise BlobUnproved(f"{self.blob.digest}: {lacking}; see --unproved")
         log.info("%s: %s", self.blob.digest, lacking)
         return self._unlisted(), NOBODY
@@ -252,9 +252,9 @@ class BlobFetch:
         if chunker.chunks.complete or self._settings.unproved == "refuse":
             return False
         self.choice.give_up_evidence(str(exc))
-        self._serve(chunker)
-        if chunker.listed:
+        if self.choice.counts((chunker.chunks, chunker.voucher)):
             return False
+        self._serve(chunker)
         self.whole_first = chunker.by_whole
         log.warning("%s: it is fetched whole; %s", self.blob.digest, exc)
         return True

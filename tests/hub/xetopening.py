@@ -1,4 +1,4 @@
-"""Opening files of the scripted Hub as a source does, straight at the Xet store: bytes, evidence, and what was asked."""
+"""Opening files of the scripted Hub as a source does, straight at the Xet store: bytes and their evidence."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ WORD = Voucher(Proof.REGISTRY, "hub")
 SETTINGS = Settings(timeout=10, stall=5, single_chunk_limit=0, connections=4)
 
 _REPEATED = noise(700_000, 7)
-DATA = b"".join(
-    [noise(2_500_000), floats(300_000), _REPEATED, text(300_000), _REPEATED, noise(1_900_000, 2), b"end"]
-)
+DATA = b"".join([noise(2_500_000), floats(300_000), _REPEATED, text(300_000), _REPEATED, noise(1_900_000, 2), b"end"])
 """Packed in every way, with chunks that come twice; seven chunks of ours."""
 
 

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusefs.errors import InvalidXet, NoEvidence, NotFound, ResponseError, SourceError, WrongResponse
+from fusefs.errors import InvalidXet, NoEvidence, SourceError, WrongResponse
 from fusefs.net.url import Url
 from fusefs.sources.rangebody import RangeBody
 from fusefs.sources.registry.responses import check_encoding, check_status
@@ -202,4 +202,5 @@ def _sent(response: Response, part: Chunk) -> Chunk:
     elif response.status == 200 and size is not None and size >= part.stop:
         return Chunk(0, size - 1)
     got = f"a Content-Range of {header[:60]!r}" if response.status == 206 else f"status {response.status}"
-    raise WrongResponse(f"asked for bytes {part} of a xorb, got {got} with {length[:20] or '?'} bytes", source=response.source)
+    text = f"asked for bytes {part} of a xorb, got {got} with {length[:20] or '?'} bytes"
+    raise WrongResponse(text, source=response.source)

@@ -1,7 +1,7 @@
 """CasTokens: what the content servers (CAS) of Xet are shown, asked of the Hub once for all who need it.
 
-A token is for one repository at one commit and lives for a quarter of an hour.  The Hub counts requests for tokens among
-those to its API, so one is kept until shortly before its end, and who needs one that is being asked for waits for it.
+A token is for one repository at one commit and lives for a quarter of an hour.  The Hub counts requests for tokens
+among those to its API, so one is kept until shortly before its end, and who needs one that is being asked for waits.
 """
 
 from __future__ import annotations

@@ -195,9 +195,7 @@ class XetEvidence:
         voucher: whose word that hash is.
     """
 
-    def __init__(
-        self, place: XetPlace, proof: WindowProof, leaves: Leaves, proved: set[int], number: int
-    ) -> None:
+    def __init__(self, place: XetPlace, proof: WindowProof, leaves: Leaves, proved: set[int], number: int) -> None:
         self.voucher = place.voucher
         self._place = place
         self._proof = proof

@@ -61,7 +61,6 @@ class XetFiles:
             return None
         return ChunkList.evidenced(file.size, file.unit, voucher)
 
-
     def proved(self, file: XetFile, chunk: Chunk, voucher: Voucher) -> ProvedBody | None:
         """Begin to read a range of a file whose parts are to be proved; None where they cannot be.
 
