@@ -230,9 +230,7 @@ class BlobFetch:
         self._list = None  # the chunker has it from here on; and what turns out to be a lie now is not used again
         chunker = self._cache.chunker(self.blob, *listed, doubt=doubt, readers=self.readers)
         self._opened_in = Left.by(chunker)
-        chunker.serve_by(
-            bound_only=self.choice.bound_only_of(chunker.voucher), unproved=self._serves_unproved
-        )
+        chunker.serve_by(bound_only=self.choice.bound_only_of(chunker.voucher), unproved=self._serves_unproved)
         if chunker.full is not None and not chunker.sealed and chunker.by_whole:
             # It can only be proved as a whole, and for that it must lie somewhere; the next read looks for room again.
             chunker.close()
