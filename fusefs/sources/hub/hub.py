@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from fusefs.artifacts.listedfile import MAX_LIST_SIZE
-from fusefs.errors import Cancelled, ModelNotFound, NotFound, SourceError
+from fusefs.errors import Cancelled, FusefsError, ModelNotFound, NotFound, SourceError
 from fusefs.sources.hub.hubclient import HubClient
 from fusefs.sources.hub.hubfiles import HubFiles
-from fusefs.sources.hub.hublisting import list_tree
+from fusefs.sources.hub.hublisting import Listing
 from fusefs.sources.hub.hubtrees import HubTrees
 from fusefs.sources.tree.treesource import CHUNKSUMS
 from fusefs.values.chunks import Blob, Chunk, ChunkList
@@ -23,7 +24,7 @@ from fusefs.values.digest import Digest
 from fusefs.values.hubname import HubName
 
 if TYPE_CHECKING:
-    from fusefs.artifacts.hubtree import HubFile
+    from fusefs.artifacts.hubtree import HubFile, HubTree
     from fusefs.net.circuit import Circuits
     from fusefs.sources.base import Body
     from fusefs.sources.hub.hubtrees import KnownTree
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from fusefs.values.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_FRESH = 120.0
+"""Seconds for which an interrupted listing may go on: a branch leads elsewhere when somebody pushes to it."""
 
 
 class HubSource:
@@ -53,12 +57,14 @@ class HubSource:
         self._files = HubFiles(self._client)
         self._trees = HubTrees()
         self._timeout = settings.timeout
+        self._begun: dict[HubName, Listing] = {}
+        self._lock = threading.Lock()
         self._closed = threading.Event()
 
     def manifest(self, name: Name) -> bytes:
         """See `Source.manifest`: the document of the tree."""
         self._check_open()
-        tree = list_tree(self._client, _of_hub(name), self._timeout)
+        tree = self._listed(_of_hub(name))
         document = tree.document()
         digest = Digest.of(document)
         if name.digest not in (None, digest):
@@ -116,6 +122,26 @@ class HubSource:
     def in_flight(self) -> list[str]:
         """See `Remote.in_flight`."""
         return self._client.transport.in_flight()
+
+    def _listed(self, name: HubName) -> HubTree:
+        """What a name has now; a listing that the Hub interrupted a moment ago goes on."""
+        with self._lock:
+            listing = self._begun.get(name)
+            if listing is None or time.monotonic() - listing.began > _FRESH:
+                listing = self._begun[name] = Listing(self._client, name)
+        try:
+            tree = listing.tree(self._timeout)
+        except FusefsError as exc:
+            if exc.temporary:
+                raise
+            self._forget(name)
+            raise
+        self._forget(name)
+        return tree
+
+    def _forget(self, name: HubName) -> None:
+        with self._lock:
+            self._begun.pop(name, None)
 
     def _known(self, name: Name) -> KnownTree:
         """What a name leads to; a listing is asked for only where the document came from nowhere yet."""

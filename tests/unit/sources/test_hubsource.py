@@ -8,9 +8,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.hub.contents import noise
-from tests.hub.origin import edited
-from tests.hub.scriptedhub import ScriptedHub
 
 from fusefs.artifacts.hubtree import HubTree
 from fusefs.errors import FusefsError, InvalidManifest, ModelNotFound, SourceError, Unauthorized, WrongResponse
@@ -23,6 +20,9 @@ from fusefs.values.digest import Digest
 from fusefs.values.hubendpoint import HUGGING_FACE, HubEndpoint
 from fusefs.values.hubname import HubName
 from fusefs.values.settings import Settings
+from tests.hub.contents import noise
+from tests.hub.origin import edited
+from tests.hub.scriptedhub import ScriptedHub
 from tests.loopback_server import LoopbackServer
 from tests.reading import FakeClock, read_blob, read_range
 
