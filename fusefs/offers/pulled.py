@@ -46,7 +46,7 @@ def pulled_model(cache: Path, name: Name, indexer: Indexer) -> Exportable:
     entry = partial(_entry, indexer.roots.top / "blobs", indexer)
     document = Document(raw, media_type_of(raw))
     if manifest.commit:
-        document, entry = _as_folder(manifest, entry, indexer)
+        document, entry = _as_folder(manifest, entry)
     return Exportable(*_place_of(name), document, entry, lambda entry: indexer.roots.open(entry.path)[0])
 
 
@@ -57,9 +57,7 @@ def _place_of(name: Name) -> tuple[str, str]:
     return name.repository, name.tag
 
 
-def _as_folder(
-    manifest: Manifest, entry_of: partial[HashedFile], indexer: Indexer
-) -> tuple[Document, partial[HashedFile]]:
+def _as_folder(manifest: Manifest, entry_of: partial[HashedFile]) -> tuple[Document, partial[HashedFile]]:
     """A repository of the Hub as the folder that it is: a registry names all files by sha256."""
     files: list[tuple[str, Blob]] = []
     found: dict[Digest, HashedFile] = {}

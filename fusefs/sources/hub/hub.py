@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from fusefs.artifacts.listedfile import MAX_LIST_SIZE
-from fusefs.errors import Cancelled, ModelNotFound, NotFound, SourceError
+from fusefs.errors import Cancelled, FusefsError, ModelNotFound, NotFound, SourceError
 from fusefs.sources.hub.hubclient import HubClient
 from fusefs.sources.hub.hubfiles import HubFiles
-from fusefs.sources.hub.hublisting import list_tree
+from fusefs.sources.hub.hublisting import Listing
 from fusefs.sources.hub.hubtrees import HubTrees
+from fusefs.sources.hub.hubxet import HubXet
 from fusefs.sources.tree.treesource import CHUNKSUMS
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
 from fusefs.values.hubname import HubName
 
 if TYPE_CHECKING:
-    from fusefs.artifacts.hubtree import HubFile
+    from fusefs.artifacts.hubtree import HubFile, HubTree
     from fusefs.net.circuit import Circuits
     from fusefs.sources.base import Body
     from fusefs.sources.hub.hubtrees import KnownTree
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from fusefs.values.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_FRESH = 120.0
+"""Seconds for which an interrupted listing may go on: a branch leads elsewhere when somebody pushes to it."""
 
 
 class HubSource:
@@ -51,14 +56,17 @@ class HubSource:
         self._client = HubClient(hub, settings, circuits)
         self.label, self.host = self._client.label, self._client.host
         self._files = HubFiles(self._client)
+        self._xet = HubXet(self._client, self._files, settings)
         self._trees = HubTrees()
         self._timeout = settings.timeout
+        self._begun: dict[HubName, Listing] = {}
+        self._lock = threading.Lock()
         self._closed = threading.Event()
 
     def manifest(self, name: Name) -> bytes:
         """See `Source.manifest`: the document of the tree."""
         self._check_open()
-        tree = list_tree(self._client, _of_hub(name), self._timeout)
+        tree = self._listed(_of_hub(name))
         document = tree.document()
         digest = Digest.of(document)
         if name.digest not in (None, digest):
@@ -74,18 +82,22 @@ class HubSource:
         self._trees.learn(name, digest, document)
 
     def chunk_list(self, name: Name, blob: Blob) -> ChunkList | None:
-        """See `Source.chunk_list`: that of a file is beside it in the repository, as `<file>.chunksums`."""
+        """See `Source.chunk_list`: what is beside it as `<file>.chunksums`, else that the Xet store proves its parts."""
         self._check_open()
         known = self._known(name)
         file = known.by_blob.get(blob)
         beside = known.by_path.get(file.path + CHUNKSUMS) if file is not None else None
-        if beside is None or not 0 < beside.blob.size <= MAX_LIST_SIZE:
+        if file is None:
             return None
+        if beside is None or not 0 < beside.blob.size <= MAX_LIST_SIZE:
+            return self._xet.chunk_list(_of_hub(name), known.tree.commit, file)
         raw = self._whole(_of_hub(name), known, beside)
         if not beside.blob.digest.matches(raw):
             log.warning("%s: the chunk list %s is not used: it is not what the listing says", self.label, beside.path)
             return None
-        return ChunkList.parse(blob.size, [raw])
+        chunks = ChunkList.parse(blob.size, [raw])
+        self._xet.has_list(file)
+        return chunks
 
     def open_range(self, name: Name, blob: Blob, chunk: Chunk) -> Body:
         """See `Source.open_range`."""
@@ -96,11 +108,12 @@ class HubSource:
         file = known.by_blob.get(blob)
         if file is None:
             raise NotFound(f"{name.short} has no file {blob.digest} of {blob.size} bytes", source=self.label)
-        return self._files.open(_of_hub(name), known.tree.commit, file, chunk)
+        return self._xet.open(_of_hub(name), known.tree.commit, file, chunk)
 
     def close(self) -> None:
         """See `Source.close`."""
         self._closed.set()
+        self._xet.close()
         self._client.close()
 
     @property
@@ -112,10 +125,31 @@ class HubSource:
         """See `Remote.refresh`.  Trees stay: a commit is the same for ever."""
         self._client.refresh()
         self._files.forget()
+        self._xet.refresh()
 
     def in_flight(self) -> list[str]:
         """See `Remote.in_flight`."""
         return self._client.transport.in_flight()
+
+    def _listed(self, name: HubName) -> HubTree:
+        """What a name has now; a listing that the Hub interrupted a moment ago goes on."""
+        with self._lock:
+            listing = self._begun.get(name)
+            if listing is None or time.monotonic() - listing.began > _FRESH:
+                listing = self._begun[name] = Listing(self._client, name)
+        try:
+            tree = listing.tree(self._timeout)
+        except FusefsError as exc:
+            if exc.temporary:
+                raise
+            self._forget(name)
+            raise
+        self._forget(name)
+        return tree
+
+    def _forget(self, name: HubName) -> None:
+        with self._lock:
+            self._begun.pop(name, None)
 
     def _known(self, name: Name) -> KnownTree:
         """What a name leads to; a listing is asked for only where the document came from nowhere yet."""

@@ -35,7 +35,7 @@ def regular(path: str, size: int = 3, **more: Any) -> dict[str, Any]:
 
 
 def large(**more: Any) -> dict[str, Any]:
-    return RECORDED[1] | more
+    return {**RECORDED[1], **more}
 
 
 def test_a_recorded_page_becomes_files_with_the_digests_that_prove_them() -> None:
