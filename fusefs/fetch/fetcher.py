@@ -298,7 +298,8 @@ class Fetcher:
             try:
                 await flight.wait()
             except FusefsError as exc:
-                if flight.index in before and (exc.temporary or flight.chunker is not chunker):
+                old = exc.temporary or isinstance(exc, NoEvidence) or flight.chunker is not chunker
+                if old and flight.index in before:
                     continue
                 if not isinstance(exc, DigestMismatch):
                     raise

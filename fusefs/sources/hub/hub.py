@@ -82,7 +82,7 @@ class HubSource:
         self._trees.learn(name, digest, document)
 
     def chunk_list(self, name: Name, blob: Blob) -> ChunkList | None:
-        """See `Source.chunk_list`: what is beside it as `<file>.chunksums`, else that the Xet store proves its parts."""
+        """See `Source.chunk_list`: what is beside it as `<file>.chunksums`, else what the Xet store proves."""
         self._check_open()
         known = self._known(name)
         file = known.by_blob.get(blob)

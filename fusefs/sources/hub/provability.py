@@ -7,14 +7,18 @@ come out right, one that does not fit its bytes twice says as much of the proofs
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from fusefs.errors import NoEvidence
+from fusefs.xet.xethash import hash_text
 
 if TYPE_CHECKING:
     from fusefs.sources.hub.xetfile import XetFile
+
+log = logging.getLogger(__name__)
 
 _TRIES = 2
 _MOST = 4096
@@ -43,6 +47,8 @@ class Provability:
 
     def impossible(self, file: XetFile, error: NoEvidence) -> None:
         """They cannot."""
+        if file.hash not in self._without:
+            log.info("%s; %s", error, hash_text(file.hash))
         with self._lock:
             if len(self._without) >= _MOST:
                 self._without.clear()

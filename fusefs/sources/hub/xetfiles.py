@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from fusefs.errors import NoEvidence
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from fusefs.sources.hub.xetfile import XetFile
     from fusefs.values.settings import Settings
     from fusefs.values.voucher import Voucher
-
-log = logging.getLogger(__name__)
 
 
 class XetFiles:
@@ -57,7 +54,6 @@ class XetFiles:
             proof_of(self._cas, file, Chunk(0, file.unit - 1))
         except NoEvidence as exc:
             self._provability.impossible(file, exc)
-            log.info("%s", exc)
             return None
         return ChunkList.evidenced(file.size, file.unit, voucher)
 
@@ -77,9 +73,8 @@ class XetFiles:
         try:
             self._provability.check(file)
             return ProvedBody(XetPlace(self._cas, self._ahead, self._provability, file, voucher), chunk)
-        except NoEvidence as exc:
-            log.debug("%s", exc)  # who needs evidence will miss it
-            return None
+        except NoEvidence:
+            return None  # who needs evidence will miss it
 
     def open(self, file: XetFile, chunk: Chunk) -> XetBody:
         """Begin to read a range of a file, which lies inside, for whoever proves it otherwise.

@@ -48,7 +48,7 @@ class XorbReaders:
         self._uses = Counter(id(term.fetch) for term in self._terms)
         self._budget = _SLACK + _TIMES * sum(term.size for term in self._terms)
         self._open: OrderedDict[int, XorbReader] = OrderedDict()
-        self._kept: OrderedDict[int, list[bytes]] = OrderedDict()
+        self._kept: OrderedDict[int, tuple[int, list[bytes]]] = OrderedDict()
         self._coming: tuple[int, Future[RangeBody]] | None = None
         self._lock = threading.Lock()
         self._closed = False
@@ -86,33 +86,40 @@ class XorbReaders:
     def _of(self, number: int, term: Term) -> Iterator[Buffer]:
         """The chunks of one term."""
         fetch = term.fetch
-        if self._uses[id(fetch)] > 1 and (fetch.stop - fetch.first) * MAX_CHUNK <= _MOST_KEPT:
-            yield from self._all(number, fetch)[term.first - fetch.first : term.stop - fetch.first]
-            return
-        kept = self._kept.get(id(fetch))
-        if kept is not None:
-            yield from kept[term.first - fetch.first : term.stop - fetch.first]
-            return
-        reader = self._reader(number, fetch, term.first)
-        while reader.at < term.first:
-            reader.next()
-        while reader.at < term.stop:
-            yield reader.next()
-
-    def _all(self, number: int, fetch: XorbRange) -> list[bytes]:
-        """All chunks of a short range that several terms want."""
-        kept = self._kept.get(id(fetch))
+        kept = self._kept_of(fetch)
         if kept is None:
-            reader = self._reader(number, fetch, fetch.first)
-            kept = [bytes(reader.next()) for _ in range(fetch.stop - fetch.first)]
-            self._kept[id(fetch)] = kept
-            while sum(map(len, self._kept.values())) * MAX_CHUNK > _MOST_KEPT:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(id(fetch))
+            reader = self._reader(number, fetch, term.first)
+            while reader.at < term.stop:
+                yield reader.next()
+            return
+        for at in range(term.first - fetch.first, term.stop - fetch.first):
+            while at >= len(kept):
+                kept.append(bytes(self._reader(number, fetch, fetch.first + len(kept)).next()))
+            yield kept[at]
+
+    def _kept_of(self, fetch: XorbRange) -> list[bytes] | None:
+        """The chunks of a range as far as they have come, of a short one that several terms want; else None."""
+        found = self._kept.get(id(fetch))
+        if found is not None:
+            return found[1]
+        count = fetch.stop - fetch.first
+        if self._uses[id(fetch)] < 2 or count * MAX_CHUNK > _MOST_KEPT:
+            return None
+        while (count + sum(size for size, _ in self._kept.values())) * MAX_CHUNK > _MOST_KEPT:
+            self._kept.popitem(last=False)
+        kept: list[bytes] = []
+        self._kept[id(fetch)] = count, kept
         return kept
 
     def _reader(self, number: int, fetch: XorbRange, first: int) -> XorbReader:
-        """The reader of a range, at chunk `first` or in front of it."""
+        """The reader of a range, at chunk `first`."""
+        reader = self._opened(number, fetch, first)
+        while reader.at < first:
+            reader.next()
+        return reader
+
+    def _opened(self, number: int, fetch: XorbRange, first: int) -> XorbReader:
+        """The same, at that chunk or in front of it."""
         with self._lock:
             reader = self._open.get(id(fetch))
             if reader is not None:

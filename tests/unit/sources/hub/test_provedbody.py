@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from fusefs.sources.hub import provedbody
 from fusefs.values.chunks import Chunk
 from fusefs.values.settings import MIB
 from tests.hub.contents import noise
+from tests.hub.damage import confused, flipped
 from tests.hub.origin import edited
 from tests.hub.scriptedhub import ScriptedHub
 from tests.hub.xetopening import DATA, WORD, fill, opened
@@ -106,14 +108,8 @@ def test_what_is_read_ahead_for_a_proof_and_finds_no_room_is_read_again(
 def test_p1_no_other_byte_is_accepted(one: Opened, piece: int) -> None:
     found = random.Random(piece)
     for _ in range(12):
-        at = found.randrange(1 << 30)
-
-        def flip(body: bytes, at: int = at) -> bytes:
-            place = at % len(body)
-            return body[:place] + bytes([body[place] ^ 1 << at % 8]) + body[place + 1 :]
-
         start = MIB * found.randrange(7)
-        one.hub.change("xorb", flip, times=1)
+        one.hub.change("xorb", partial(flipped, found=found), times=1)
         try:
             one.read(start, min(SIZE, start + MIB * found.randrange(1, 4)), piece=piece)
         except (DigestMismatch, SourceError):
@@ -127,13 +123,8 @@ def test_p1_no_other_byte_is_accepted(one: Opened, piece: int) -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_p1_whatever_a_lying_server_sends_it_is_refused_or_right(one: Opened, seed: int) -> None:
     found = random.Random(seed)
-    for kind in ("xorb", "proof", "reconstruction", "token"):
-        at = found.randrange(1 << 30)
-
-        def damage(body: bytes, at: int = at) -> bytes:
-            place = at % len(body)
-            return body[:place] + bytes([body[place] ^ 1 << at % 8]) + body[place + 1 :]
-
+    for kind in ("xorb", "proof", "reconstruction"):
+        damage = edited(partial(confused, found=found)) if kind == "reconstruction" else partial(flipped, found=found)
         one.hub.change(kind, damage, times=found.randrange(1, 3))
         one.files.refresh()
         start = MIB * found.randrange(7)
