@@ -205,11 +205,12 @@ async def _made(document: Callable[[], Awaitable[bytes]], stream: trio.SocketStr
     import trio
 
     async def beat() -> None:
-        while True:
-            await trio.sleep(BEAT)
-            await stream.send_all(b" ")
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # found out by who sends it
+            while True:
+                await trio.sleep(BEAT)
+                await stream.send_all(b" ")
 
-    async with trio.open_nursery(strict_exception_groups=False) as nursery:
+    async with trio.open_nursery() as nursery:
         nursery.start_soon(beat)
         made = await document()
         nursery.cancel_scope.cancel()
