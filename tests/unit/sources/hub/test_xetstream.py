@@ -84,7 +84,7 @@ def test_p10_a_plan_that_asks_for_the_same_bytes_without_end_is_given_up(
 
 
 def test_a_range_that_breaks_is_gone_on_with_where_it_broke(plain: Opened) -> None:
-    plain.hub.fault("reset-amid", "xorb", at=1_000_000, times=3)
+    plain.hub.fault("short-body", "xorb", at=1_000_000, times=3)
     before = plain.hub.sent("xorb")
     _read(plain, 0, len(DATA))
     assert plain.hub.sent("xorb") - before < len(DATA) + 4 * 200_000, "nearly nothing comes twice"
