@@ -45,6 +45,7 @@ class ListChoice:
         self._pinned_name = ""
         self._places = Failover()
         self._locked: tuple[Digest, Voucher] | None = None
+        self._unproved_by = ""
 
     def add_origin(self, origin: BoundSource) -> None:
         """A model there has the blob."""
@@ -67,6 +68,10 @@ class ListChoice:
         if self.by is not None:
             self._places = self._places.without(self.by)
         self.by = None
+
+    def give_up_evidence(self, reason: str) -> None:
+        """Nobody proves some of the chunks by themselves, for this `reason`: the whole decides."""
+        self._unproved_by = reason
 
     def from_place(self, voucher: Voucher) -> bool:
         """Whether a list with this voucher came from where there need be no bytes, and no lock stands behind it."""
@@ -97,7 +102,7 @@ class ListChoice:
 
     def bound_only_of(self, voucher: Voucher) -> bool:
         """`bound_only`, of a list with this voucher."""
-        return self.bound_only or self.is_anothers(voucher)
+        return bool(self._unproved_by) or self.bound_only or self.is_anothers(voucher)
 
     @property
     def lacking(self) -> str:
@@ -116,6 +121,8 @@ class ListChoice:
 
     def remedy(self, name: Name) -> str:
         """Why no list counts, and the one thing that would change it, for a person who mounts `name`."""
+        if self._unproved_by:
+            return f"its parts cannot be proved by themselves: {self._unproved_by}"
         if self._locked is not None:
             return f"the list in the lock is nowhere to be had: `fusefs publish {name}` puts it beside the model"
         if self.of_several:
