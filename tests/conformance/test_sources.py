@@ -1,4 +1,4 @@
-"""One suite for every Source: registries (in the clear, over TLS, redirecting, of deep names), stores, folders, the Hub."""
+"""One suite for every Source: registries (in the clear, over TLS, redirecting, deep names), a store, folders, a Hub."""
 
 from __future__ import annotations
 
