@@ -269,6 +269,29 @@ def test_the_file_of_a_token_is_read_where_the_library_is_not_installed(
     assert "hf_file" not in repr(found)
 
 
+def test_p10_a_token_is_never_sent_in_the_clear_but_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_reader")
+    for url, shown in (
+        ("http://hub.example/x", False),
+        ("https://hub.example/x", True),
+        ("http://localhost:8/x", True),
+    ):
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        assert (find_token(HubEndpoint.parse(url)).secret is not None) == shown
+
+
+def test_p10_a_file_that_others_may_write_holds_no_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "hf").mkdir()
+    path = tmp_path / "hf/token"
+    path.write_text("hf_file")
+    for mode, used in ((0o644, True), (0o600, True), (0o620, False), (0o602, False)):
+        path.chmod(mode)
+        assert (find_token(HUGGING_FACE).secret is not None) == used
+    path.unlink()
+    path.mkdir()
+    assert "cannot be read" in find_token(HUGGING_FACE).where
+
+
 @pytest.mark.parametrize(
     ("options", "token", "kind", "said"),
     [
