@@ -469,6 +469,15 @@ def test_p10_pages_without_end_end(odd: Odd, monkeypatch: pytest.MonkeyPatch) ->
     assert len(odd.asked) < 30
 
 
+def test_p10_more_files_than_a_mount_takes_are_refused_as_that(odd: Odd, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd.link = lambda number: f'</api/x?cursor=c{number}>; rel="next"'
+    monkeypatch.setattr("fusefs.sources.hub.hublisting.MAX_LAYERS", 5)
+    source, name = at(odd)
+    with closing(source):
+        assert "more than 5 files" in refused(source, name, InvalidManifest)
+    assert len(odd.asked) < 10
+
+
 def test_p10_the_next_page_is_asked_of_the_same_hub_whatever_host_stands_there(odd: Odd) -> None:
     odd.link = lambda number: '<https://huggingface.co/api/x?cursor=c1>; rel="next"' if number == 2 else ""
     source, name = at(odd)
