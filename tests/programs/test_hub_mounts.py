@@ -9,6 +9,7 @@ import pytest
 
 from tests.hub.contents import noise
 from tests.hub.scriptedhub import ScriptedHub
+from tests.marks import one_soon
 from tests.programs.models import MIB
 from tests.programs.world import World
 
@@ -69,6 +70,7 @@ def test_p7_a_repository_is_mounted_and_stays_without_the_hub(
     assert len(hub.endpoint.requests) == asked
 
 
+@pytest.mark.slow
 def test_revisions_are_mounted_beside_each_other_and_share_what_is_the_same(
     world: World, hub: ScriptedHub, model: Repository
 ) -> None:
@@ -86,6 +88,7 @@ def test_revisions_are_mounted_beside_each_other_and_share_what_is_the_same(
     assert (hub.count("info"), hub.count("tree")) == asked, "a commit is the same for ever"
 
 
+@pytest.mark.slow
 def test_p4_pull_keeps_and_verify_proves_and_what_is_removed_is_gone(
     world: World, hub: ScriptedHub, model: Repository, tmp_path: Path
 ) -> None:
@@ -110,6 +113,7 @@ def test_p4_pull_keeps_and_verify_proves_and_what_is_removed_is_gone(
     assert not list((tmp_path / "cache/blobs").iterdir())
 
 
+@pytest.mark.slow
 def test_a_lock_is_the_same_bytes_for_ever(world: World, hub: ScriptedHub, model: Repository, tmp_path: Path) -> None:
     """The commit stands in it, because by the name of a branch nobody could ask for an old tree."""
     lock = tmp_path / "lock"
@@ -125,13 +129,18 @@ def test_a_lock_is_the_same_bytes_for_ever(world: World, hub: ScriptedHub, model
 
 @pytest.mark.parametrize(
     ("source", "said"),
-    [
-        ("hf://org/None", "it is private, or there is none of that name; if it is private, run `hf auth login` or set"),
-        ("hf://org/Tiny@v9", "it has no revision 'v9'"),
-        ("hf://org/Gated", "is gated: accept its conditions at"),
-        ("hf://org/Tiny/config.json", "names a file, and a source is the whole repository"),
-        ("hf://org/Tiny:Q4", "a revision of the Hub is written @Q4"),
-    ],
+    one_soon(
+        [
+            (
+                "hf://org/None",
+                "it is private, or there is none of that name; if it is private, run `hf auth login` or set",
+            ),
+            ("hf://org/Tiny@v9", "it has no revision 'v9'"),
+            ("hf://org/Gated", "is gated: accept its conditions at"),
+            ("hf://org/Tiny/config.json", "names a file, and a source is the whole repository"),
+            ("hf://org/Tiny:Q4", "a revision of the Hub is written @Q4"),
+        ]
+    ),
 )
 def test_what_cannot_be_mounted_is_told_in_one_line(
     world: World, hub: ScriptedHub, model: Repository, tmp_path: Path, source: str, said: str
@@ -145,6 +154,7 @@ def test_what_cannot_be_mounted_is_told_in_one_line(
     assert "*" * 64 not in "".join(p.read_text("latin-1") for p in (tmp_path / "cache").rglob("*") if p.is_file())
 
 
+@pytest.mark.slow
 def test_an_export_is_a_registry_whose_blobs_all_have_a_sha256(
     world: World, hub: ScriptedHub, model: Repository, tmp_path: Path
 ) -> None:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fusefs.artifacts.hubtree import HubTree
-from fusefs.errors import FusefsError, InvalidManifest, ModelNotFound, SourceError, Unauthorized, WrongResponse
+from fusefs.errors import (
+    FusefsError,
+    HostResting,
+    InvalidManifest,
+    ModelNotFound,
+    ResponseError,
+    SourceError,
+    Unauthorized,
+    WrongResponse,
+)
+from fusefs.net.circuit import Circuits
 from fusefs.net.secret import Secret
 from fusefs.sources.hub.hub import HubSource
 from fusefs.sources.hub.hubtoken import find_token
@@ -361,6 +371,27 @@ def test_a_limit_says_how_many_requests_are_allowed(hub: ScriptedHub, model: Rep
     text = refused(source, name_of(hub), SourceError)
     assert "at most 0 in 60 s for its 'api'" in text
     assert "more are allowed with a token" in text
+
+
+def test_a_limit_is_shown_and_nothing_is_asked_meanwhile(hub: ScriptedHub, model: Repository) -> None:
+    circuits = Circuits(Settings(timeout=300))
+    hub.rates.limit("resolvers", 1, 100.0)
+    with closing(HubSource(HubEndpoint.parse(hub.url), SETTINGS, circuits)) as source:
+        name = name_of(hub)
+        one, other = (file.blob for file in tree_of(source, name).files if not file.blob.digest.is_sha256)
+        read_blob(source, name, one)
+        with pytest.raises(ResponseError, match="at most 1 in 100 s for its 'resolvers'"):
+            read_blob(source, name, other)
+        asked = len(hub.endpoint.requests)
+        for _ in range(3):
+            with pytest.raises(HostResting, match="left alone"):
+                read_blob(source, name, other)
+        assert len(hub.endpoint.requests) == asked
+        assert "at most 1 in 100 s" in circuits.troubled()[source.host]
+        source.refresh()
+        circuits.forget()
+        hub.rates.limit("resolvers", 10, 100.0)
+        assert read_blob(source, name, other)
 
 
 # Lies
