@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import pytest
 
+from tests.components import fusefs_serve
 from tests.hub.contents import noise
 from tests.hub.scriptedhub import ScriptedHub
 from tests.marks import one_soon
@@ -15,7 +18,6 @@ from tests.programs.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.hub.repository import Repository
 
@@ -222,3 +224,34 @@ def test_p1_a_hub_that_lies_serves_no_byte(world: World, hub: ScriptedHub, model
         hub.clear_faults()
     with world.mount("hf://org/Tiny", cache=mounted.cache) as mounted:
         check(mounted.path)
+
+
+@pytest.mark.slow
+def test_p10_a_private_repository_is_mounted_by_a_token_that_nobody_sees(
+    world: World, hub: ScriptedHub, tmp_path: Path
+) -> None:
+    hub.add("org/Private", FILES, private=True, readers={"hf_unseen"}, xet=False)
+    (tmp_path / ".cache/huggingface").mkdir(parents=True)
+    token = tmp_path / ".cache/huggingface/token"
+    token.write_text("hf_unseen")
+    env = {"XDG_CACHE_HOME": ""}
+    with world.mount("hf://org/Private", env=env, options=("-v",)) as mounted:
+        check(mounted.path)
+        shown = json.dumps(mounted.status()) + Path("/proc/mounts").read_text()
+    assert hub.endpoint.authorizations == {"Bearer hf_unseen"}
+    assert hub.storage.authorizations == set()
+    token.unlink()
+    kept = "".join(path.read_text("latin-1") for path in tmp_path.rglob("*") if path.is_file())
+    assert "hf_unseen" not in shown + kept
+    with world.mount("hf://org/Private", cache=mounted.cache, logs="it is private, or there is none") as mounted:
+        check(mounted.path)
+
+
+@pytest.mark.slow
+def test_a_cache_that_has_repositories_is_served_without_them(
+    world: World, hub: ScriptedHub, model: Repository, tmp_path: Path
+) -> None:
+    """Their names are none of a registry; `fusefs export` makes models of them."""
+    world.fusefs("pull", "hf://org/Tiny", "--cache-dir", tmp_path / "cache")
+    with fusefs_serve(tmp_path / "cache") as address, urlopen(f"http://{address}/v2/_catalog") as answer:
+        assert json.load(answer) == {"repositories": []}
