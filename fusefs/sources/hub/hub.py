@@ -69,6 +69,8 @@ class HubSource:
         tree = self._listed(_of_hub(name))
         document = tree.document()
         digest = Digest.of(document)
+        if name.digest not in (None, digest) and name.digest == Digest.of(earlier := tree.without_xet().document()):
+            document, digest = earlier, name.digest
         if name.digest not in (None, digest):
             raise ModelNotFound(
                 f"{name.short} is another one by now: at commit {tree.commit} its document has the digest {digest}",

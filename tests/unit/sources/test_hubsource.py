@@ -162,6 +162,19 @@ def test_a_name_with_a_digest_is_that_document_or_nothing(
     assert source.manifest(pinned.at(commit)) == document
 
 
+def test_a_document_is_had_by_its_digest_after_the_hub_has_put_files_into_its_xet_store(
+    hub: ScriptedHub, source: HubSource
+) -> None:
+    """It does so with repositories of years ago; no file has changed, and nothing that is locked must end."""
+    hub.add("org/m", FILES)
+    hub.change("tree", edited(lambda entries: [entry.pop("xetHash", None) for entry in entries] and None), times=1)
+    before = source.manifest(name_of(hub))
+    after = source.manifest(name_of(hub))
+    assert before != after
+    for document in (before, after):
+        assert source.manifest(name_of(hub).pinned(Digest.of(document))) == document
+
+
 def test_p7_bytes_are_had_by_a_document_that_came_from_elsewhere(
     hub: ScriptedHub, model: Repository, source: HubSource
 ) -> None:
