@@ -87,8 +87,8 @@ def test_p10_a_signed_url_is_not_printed() -> None:
 def test_a_url_may_have_several_ranges_and_a_xorb_several_urls() -> None:
     xorbs = {
         A: [
-            {"url": "u1", "ranges": [fetched(0, 2, 0, 99_999), fetched(5, 9, 300_000, 399_999)]},
             {"url": "u2", "ranges": [fetched(20, 30, 900_000, 999_999)]},
+            {"url": "u1", "ranges": [fetched(0, 2, 0, 99_999), fetched(5, 9, 300_000, 399_999)]},
         ]
     }
     terms = [term(A, 21, 22, 10), term(A, 0, 2, 10), term(A, 6, 9, 10)]
@@ -122,8 +122,6 @@ WRONG: dict[str, dict[str, Any]] = {
     "neither version": {"xorbs": None},
     "both versions": {"fetch_info": V1["fetch_info"]},
     "no terms": {"terms": []},
-    "fewer bytes than were asked for": {"terms": TERMS[:2]},
-    "a gap at the start": {"offset_into_first_range": 100_001},
     "an offset behind the first term": {"offset_into_first_range": 263_873},
     "an offset below zero": {"offset_into_first_range": -1},
     "an offset that is text": {"offset_into_first_range": "0"},
@@ -153,12 +151,18 @@ WRONG: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_p10_what_cannot_be_is_refused(name: str) -> None:
     with pytest.raises(InvalidXet) as refused:
-        parsed({**V2, **WRONG[name]})
+        parsed({**V2, **WRONG[name]}, 1)
     assert str(refused.value).isprintable()
 
 
+@pytest.mark.parametrize("changed", [{"terms": TERMS[:2]}, {"offset_into_first_range": 100_001}])
+def test_p10_less_than_was_asked_for_is_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(InvalidXet, match=f"instead of {WANTED}"):
+        parsed({**V2, **changed})
+
+
 @pytest.mark.parametrize(
-    "raw", [b"", b"{}", b"[]", b"<html>", b"\xff", b"[" * 100_000, b" " * (MAX_RECONSTRUCTION + 1), b"{" * 300_000]
+    "raw", [RECORDED + b" " * MAX_RECONSTRUCTION, b"", b"{}", b"[]", b"<html>", b"\xff", b"[" * 100_000, b"{" * 300_000]
 )
 def test_p10_what_is_no_answer_is_refused(raw: bytes) -> None:
     with pytest.raises(InvalidXet):
