@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fusefs.errors import Cancelled
+
 if TYPE_CHECKING:
     from fusefs.sources.hub.xetstream import XetStream
     from fusefs.values.chunks import Buffer, Chunk
@@ -20,6 +22,8 @@ class XetBody:
 
     def readinto(self, buffer: memoryview) -> int:
         """See `Body.readinto`."""
+        if self._stream.closed:  # also with bytes left here
+            raise Cancelled("the range was closed")
         if not buffer or self._off == self.given.stop:
             return 0
         while not self._rest:

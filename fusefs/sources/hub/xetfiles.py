@@ -51,7 +51,7 @@ class XetFiles:
             return None
         try:
             self._provability.check(file)
-            proof_of(self._cas, file, Chunk(0, file.unit - 1))
+            proof_of(self._cas, file, Chunk(0, min(file.unit, file.size) - 1))
         except NoEvidence as exc:
             self._provability.impossible(file, exc)
             return None

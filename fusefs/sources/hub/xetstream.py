@@ -52,6 +52,11 @@ class XetStream:
         self._lock = threading.Lock()
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
     def begin(self, off: int | None = None) -> None:
         """Ask how it is put together, from where it is or from the chunk that begins at `off`.
 
