@@ -71,7 +71,8 @@ class Account:
     async def document(self) -> bytes:
         """The report as JSON; lets readers in between two files, of which there may be 65,536."""
         files = []
-        for some in _batches(self._file_system.tree.files):
+        shown = [node for node in self._file_system.tree.files if not node.shown_elsewhere]
+        for some in _batches(shown):
             await self._file_system.metadata.look_at(some)
             for node in some:
                 files.append(self._file(node))
