@@ -7,6 +7,7 @@ hashes them there, and is answered from that memory.  The kernel's page cache ke
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -18,7 +19,7 @@ from fusefs.errors import BlobQuarantined
 from fusefs.system.files import disk_errors, preadv_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from fusefs.values.chunks import Blob, ChunkList
@@ -99,6 +100,27 @@ class InPlace:
             data = self._proved.get(self, index) or self._read_chunk(index)
             parts.append(data[max(off - chunk.start, 0) : off + size - chunk.start])
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def hold(self) -> None:
+        """Have the file open from now on: whoever removes it or takes its name does not take its bytes.
+
+        Raises:
+            CacheError, ServeError: it cannot be opened.
+        """
+        self._enter()
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[int]:
+        """A descriptor of the file, which is not hashed for it.
+
+        Raises:
+            CacheError, ServeError: it cannot be opened.
+        """
+        fd = self._enter()
+        try:
+            yield fd
+        finally:
+            self._leave()
 
     def close_idle(self) -> None:
         """Give the descriptor back, unless somebody reads; the next read opens the file again."""
