@@ -15,14 +15,16 @@ from fusefs.engine.models import labels_of, recalled_lines
 from fusefs.engine.pool import check_stores
 from fusefs.errors import CacheFull, FusefsError
 from fusefs.fetch.flight import Priority
+from fusefs.system.files import reader_from
 from fusefs.values.report import Item, PullReport, SourceProblem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
+    from fusefs.cache.disk import DiskCache
     from fusefs.engine.options import PullOptions
     from fusefs.fetch.blobfetch import BlobFetch
-    from fusefs.fetch.fetcher import Fetcher
+    from fusefs.offers.inplace import InPlace
     from fusefs.values.chunks import Blob
     from fusefs.values.names import Name
     from fusefs.values.snapshot import Snapshot
@@ -95,16 +97,20 @@ async def _pull(options: PullOptions, show: Show, then: Then | None) -> PullRepo
         for text in engine.keeper.lost:
             options.warn(text)
         fetcher, offered = engine.fetcher, engine.offer(models)
-        blobs = [blob for blob in offered if blob.size > options.larger_than]
+        blobs = [blob for blob in offered if blob.size > options.larger_than and blob.digest not in options.leave]
         _check_room(blobs, options.settings.cache_size)
         engine.cache.quota.wanted.update(blob.digest for blob in blobs)  # no part of it makes room for another
 
         await fetcher.look(blobs, math.inf)
         labels = labels_of(models)
-        jobs = [_Job(fetcher.track(blob), labels.get(blob.digest, blob.digest.short)) for blob in blobs]
+        here = options.local.files
+        jobs = [
+            _Job(fetcher.track(blob), labels.get(blob.digest, blob.digest.short), here.get(blob.digest))
+            for blob in blobs
+        ]
         done = trio.Event()
         # Not awaited itself: when we are cancelled it may wait for a source, and it is we who close those.
-        engine.nursery.start_soon(_work, fetcher, jobs, show, done)
+        engine.nursery.start_soon(_work, engine, jobs, show, done)
         await done.wait()
         files = tuple(job.item for job in jobs)
         if then is not None and not failed and all(item.state == "sealed" for item in files):
@@ -145,8 +151,9 @@ def _check_room(blobs: Iterable[Blob], limit: int | None) -> None:
 class _Job:
     """One blob to pull, and what is shown of it."""
 
-    def __init__(self, fetch: BlobFetch, label: str) -> None:
+    def __init__(self, fetch: BlobFetch, label: str, here: InPlace | None = None) -> None:
         self.fetch = fetch
+        self.here = here
         self.item = Item(label=label, digest=str(fetch.blob.digest), size=fetch.blob.size)
         self.look()
 
@@ -158,13 +165,13 @@ class _Job:
             self.item.state = "proving"
 
 
-async def _work(fetcher: Fetcher, jobs: Sequence[_Job], show: Show, done: trio.Event) -> None:
+async def _work(engine: Engine, jobs: Sequence[_Job], show: Show, done: trio.Event) -> None:
     limit = trio.CapacityLimiter(AT_ONCE)
     items = [job.item for job in jobs]
 
     async def one(job: _Job) -> None:
         async with limit:
-            await _complete(fetcher, job)
+            await _complete(engine, job)
 
     async def all_of_them() -> None:
         async with trio.open_nursery() as nursery:
@@ -189,12 +196,16 @@ async def _redraw(jobs: Sequence[_Job], items: Sequence[Item], show: Show) -> No
         await trio.sleep(FRAME)
 
 
-async def _complete(fetcher: Fetcher, job: _Job) -> None:
+async def _complete(engine: Engine, job: _Job) -> None:
     """One blob; that it cannot be had is no reason to stop the others."""
+    fetcher = engine.fetcher
     job.item.state = "fetching"
     try:
         # An empty blob is proved by being empty; the cache keeps no file for it.
         await fetcher.look([job.fetch.blob], math.inf)
+        if job.fetch.state != "sealed" and job.here is not None:
+            await trio.to_thread.run_sync(_copy, engine.cache, job.here)
+            await fetcher.look([job.fetch.blob], math.inf)
         if job.fetch.state != "sealed":
             await fetcher.complete(job.fetch, Priority.READ_AHEAD)
     except FusefsError as exc:
@@ -202,3 +213,18 @@ async def _complete(fetcher: Fetcher, job: _Job) -> None:
         job.item.state, job.item.problem = "failed", str(exc)
     else:
         job.item.state, job.item.done = "sealed", job.item.size
+
+
+def _copy(cache: DiskCache, here: InPlace) -> None:
+    """Take a blob from another cache of this machine; one that cannot be had there is fetched."""
+
+    def read(buffer: memoryview) -> int:
+        trio.from_thread.check_cancelled()
+        return reader(buffer)
+
+    try:
+        with here.opened() as fd:
+            reader = reader_from(fd)
+            cache.put(here.blob.digest, read, here.blob.size)
+    except FusefsError as exc:
+        log.info("%s could not be taken from %s.", here.blob.digest, here.path, exc_info=exc)
