@@ -1,14 +1,16 @@
 r"""HubTree: which files a repository of the Hugging Face Hub has at one commit, out of the Hub's listing of it.
 
-The listing comes in pages of JSON; of what it says the tree keeps paths, sizes and hashes, so that the same commit gives
-the same document whoever lists it.  The document has the shape of a manifest, so that all that reads manifests reads it:
+The listing comes in pages of JSON; of what it says the tree keeps paths, sizes and hashes, so that the same commit
+gives the same document whoever lists it.  The document has the shape of a manifest, so that whoever reads manifests
+reads it:
 
     {"schemaVersion":2,"mediaType":"application/vnd.fusefs.hub.tree.v1+json","commit":"<40 hex>","layers":[
      {"name":"config.json","size":612,"digest":"git-sha1:<40 hex>"},
      {"name":"model.safetensors","size":90868376,"digest":"sha256:<64 hex>","oid":"<40 hex>","xetHash":"<64 hex>"}]}
 
 A file that the Hub keeps in git is named by git's hash of it (`sha1("blob <size>\0" + content)`); a large one by its
-sha256, which its pointer in git binds to the `oid`.  Everything here came from the network and is hostile until checked.
+sha256, which its pointer in git binds to the `oid`.  Everything here came from the network and is hostile until
+checked.
 """
 
 from __future__ import annotations
@@ -226,4 +228,6 @@ def _take(paths: Paths, path: str) -> None:
     try:
         paths.add(path)
     except InvalidManifest as exc:
-        raise InvalidManifest(str(exc).replace("layer name", "file name", 1)) from None
+        raise InvalidManifest(
+            str(exc).replace("layer name", "file name", 1).replace("two layers", "two files")
+        ) from None

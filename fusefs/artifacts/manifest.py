@@ -9,6 +9,7 @@ docs/annotations.md, oras-go's content/file.
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -60,6 +61,7 @@ IMAGE_LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.imag
 """What the media types of the layers of container images begin with."""
 
 _MAX_METADATA = 1 << 14
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class _Annotations(msgspec.Struct, frozen=True):
@@ -98,6 +100,7 @@ class _Document(msgspec.Struct, rename="camel", frozen=True):
     config: _Descriptor | None = None
     layers: list[_Descriptor] | None = None
     manifests: list[_Descriptor] | None = None
+    commit: str = ""
     annotations: _Annotations | None = None
 
 
@@ -147,7 +150,7 @@ class Manifest:
         config: the config blob, where there is one.
         layers: in the manifest's order; at least one.
         created_ns: when it was made, in nanoseconds; 0 where it does not say.
-        of_hub: it is a tree of the Hub, and the digests of some layers are those of git.
+        commit: of a tree of the Hub, whose files may have digests of git; empty of all others.
     """
 
     raw: bytes
@@ -155,7 +158,7 @@ class Manifest:
     config: Layer | None
     layers: tuple[Layer, ...]
     created_ns: int = 0
-    of_hub: bool = False
+    commit: str = ""
 
     @classmethod
     def parse(cls, raw: bytes) -> Manifest:
@@ -175,10 +178,10 @@ class Manifest:
             raise InvalidManifest(f"invalid manifest: {len(document.layers)} layers, at most {MAX_LAYERS} are accepted")
         config = _layer(document.config) if document.config is not None and document.config.digest else None
         image = config is not None and config.media_type in IMAGE_CONFIGS
-        of_hub = document.media_type == HUB_TREE
-        layers = tuple(_file_of_hub(one) if of_hub else _layer(one, image=image) for one in document.layers)
+        commit = _commit(document)
+        layers = tuple(_file_of_hub(one) if commit else _layer(one, image=image) for one in document.layers)
         created = nanoseconds((document.annotations or _NONE).created)
-        manifest = cls(raw, Digest.of(raw), config, layers, created, of_hub)
+        manifest = cls(raw, Digest.of(raw), config, layers, created, commit)
         _check_sizes(manifest.blobs())
         return manifest
 
@@ -215,6 +218,15 @@ def digest_in(text: str) -> Digest:
         return Digest.parse(text)
     except InvalidDigest as exc:
         raise InvalidManifest(f"invalid manifest: {exc}") from exc
+
+
+def _commit(document: _Document) -> str:
+    """That of a tree of the Hub."""
+    if document.media_type != HUB_TREE:
+        return ""
+    if not _COMMIT.fullmatch(document.commit):
+        raise InvalidManifest("invalid manifest: a tree of the Hub without its commit")
+    return document.commit
 
 
 def _file_of_hub(descriptor: _Descriptor) -> Layer:

@@ -42,7 +42,7 @@ def offer_blobs(
     texts = annotated(raw)
     for source in pool.of(name):
         if isinstance(source, Learner):
-            source.learn(name, raw)
+            source.learn(name, digest, raw)
     having = [BoundSource(source, name, digest, texts) for source in pool.of(name)]
     places = [BoundSource(place, name) for place in pool.list_places()]
     locked = lock.model(name) if lock is not None else None

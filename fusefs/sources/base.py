@@ -131,5 +131,5 @@ class ListKeeper(Protocol):
 class Learner(Protocol):
     """What a Source can do besides whose blobs are found by what the document of their model says."""
 
-    def learn(self, name: Name, document: bytes) -> None:
-        """The document of a model, wherever it came from: a cache may have it and the Source not.  Does not block."""
+    def learn(self, name: Name, digest: Digest, document: bytes) -> None:
+        """The document that a name has, wherever it came from: a cache may have it.  Does not block."""

@@ -114,10 +114,10 @@ class Retrying:
             return None
         return self._tried(self._patience(self._timeout, self._stopped), self._source.stored_list, name, blob, text)
 
-    def learn(self, name: Name, document: bytes) -> None:
+    def learn(self, name: Name, digest: Digest, document: bytes) -> None:
         """See `Learner.learn`."""
         if isinstance(self._source, Learner):
-            self._source.learn(name, document)
+            self._source.learn(name, digest, document)
 
     def open_range(self, name: Name, blob: Blob, chunk: Chunk) -> Body:
         """See `Source.open_range`.  The first request is made here, so that "not found" is known at once."""

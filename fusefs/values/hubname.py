@@ -114,7 +114,9 @@ class HubName(Name):
             raise InvalidName(f"{shown!r} names a file, and a source is the whole repository: write hf://{where}")
         for part in parts:
             if ":" in part and "@" not in text:
-                raise InvalidName(f"invalid source {shown!r}: a revision of the Hub is written @{part.partition(':')[2]}")
+                raise InvalidName(
+                    f"invalid source {shown!r}: a revision of the Hub is written @{part.partition(':')[2]}"
+                )
             if not _COMPONENT.fullmatch(part) or "--" in part or ".." in part:
                 raise InvalidName(f"invalid source {shown!r}: want hf://org/model[@revision], as on the Hub's page")
         tag, _, commit = revision.partition(":")
@@ -188,10 +190,8 @@ class HubName(Name):
         return replace(self, commit="" if self.tag == commit else commit)
 
     def _text(self, usual: str) -> str:
-        if self.hub != HUGGING_FACE:
-            text = f"hf+{self.hub}/{self.kind}/{self.repository}"
-        else:
-            text = f"hf://{self.in_url}"
+        elsewhere = self.hub != HUGGING_FACE
+        text = f"hf+{self.hub}/{self.kind}/{self.repository}" if elsewhere else f"hf://{self.in_url}"
         return text if self.tag == usual else f"{text}@{_written(self.tag)}"
 
     def __str__(self) -> str:
@@ -229,7 +229,7 @@ def _revision(text: str, shown: str) -> str:
     """
     if "/" in text and not _SPECIAL.fullmatch(text):
         raise InvalidName(
-            f"invalid source {shown!r}: a slash in a revision is written %2F, and a source is a whole repository, no file"
+            f"invalid source {shown!r}: a slash in a revision is written %2F, and a source is a repository, no file"
         )
     found = unquote(text)
     if not found or _NO_REVISION.search(found) or not found.isprintable():

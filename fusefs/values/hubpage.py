@@ -1,7 +1,7 @@
 """Pages of the Hub: the addresses that people copy from a browser, as the repositories that they are of.
 
-    https://huggingface.co/org/model                          a repository; also datasets/… and spaces/…
-    https://huggingface.co/org/model/tree/<revision>[/folder] at a revision; blob, resolve and raw name a file in it
+https://huggingface.co/org/model                          a repository; also datasets/… and spaces/…
+https://huggingface.co/org/model/tree/<revision>[/folder] at a revision; blob, resolve and raw name a file in it
 """
 
 from __future__ import annotations

@@ -100,7 +100,6 @@ class HubFiles:
             return None
         raise error_of(response)
 
-
     def _remember(self, file: HubFile, place: _Place) -> None:
         with self._lock:
             if len(self._places) >= _MAX_PLACES:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
 
-from fusefs.artifacts.hubtree import MAX_PAGE_SIZE, HubFile, HubTree, files_of_page
+from fusefs.artifacts.hubtree import MAX_PAGE_SIZE, HubTree, files_of_page
+from fusefs.artifacts.manifest import MAX_LAYERS
 from fusefs.errors import InvalidManifest, Masked, SourceError, WrongResponse
 from fusefs.sources.hub.huberrors import disabled, gated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from fusefs.artifacts.hubtree import HubFile
     from fusefs.net.transport import Response
     from fusefs.net.url import Url
     from fusefs.sources.hub.hubclient import HubClient
@@ -39,28 +40,63 @@ class _Info(msgspec.Struct, frozen=True):
 _info = msgspec.json.Decoder(_Info)
 
 
-def list_tree(client: HubClient, name: HubName, longest: float) -> HubTree:
-    """The files of a repository.  Blocking.
+class Listing:
+    """The listing of one repository, which goes on where it was interrupted.
 
-    Args:
-        client: of its Hub.
-        name: of it, with the revision.
-        longest: seconds for all of it.
+    The Hub answers so many requests in a while: whoever began anew each time might never come to an end.
 
-    Raises:
-        Unauthorized: it is gated, private or disabled, with what to do.
-        ModelNotFound: there is no such repository, or no such revision of it.
-        InvalidManifest: what the Hub says contradicts itself.
-        SourceError: it cannot be asked.
+    Attributes:
+        began: monotonic time; what the revision led to then may be old by now.
     """
-    until = time.monotonic() + longest
-    commit = name.fixed or _commit(client, name)
-    try:
-        return HubTree.of(commit, _files(client, name, commit, until))
-    except Masked:
-        raise gated(name, client.token, client.label) from None
-    except InvalidManifest as exc:
-        raise InvalidManifest(f"{name.short}: the listing of {client.label} is refused: {exc}") from exc
+
+    def __init__(self, client: HubClient, name: HubName) -> None:
+        self.began = time.monotonic()
+        self._client = client
+        self._name = name
+        self._commit = name.fixed
+        self._files: list[HubFile] = []
+        self._next: Url | None = None
+        self._seen: set[Url] = set()
+        self._lock = threading.Lock()
+
+    def tree(self, longest: float) -> HubTree:
+        """All of it.  Blocking.
+
+        Args:
+            longest: seconds for all of it.
+
+        Raises:
+            Unauthorized: it is gated, private or disabled, with what to do.
+            ModelNotFound: there is no such repository, or no such revision of it.
+            InvalidManifest: what the Hub says contradicts itself.
+            SourceError: it cannot be asked; if that is temporary, the next call goes on from there.
+        """
+        client, name = self._client, self._name
+        with self._lock:
+            try:
+                self._commit = self._commit or _commit(client, name)
+                self._go_on(self.began + longest)
+                return HubTree.of(self._commit, self._files)
+            except Masked:
+                raise gated(name, client.token, client.label) from None
+            except InvalidManifest as exc:
+                raise InvalidManifest(f"{name.short}: the listing of {client.label} is refused: {exc}") from exc
+
+    def _go_on(self, until: float) -> None:
+        client, name = self._client, self._name
+        path = f"/api/{name.kind}/{name.repository}/tree/{quote(self._commit, safe='')}"
+        url = self._next if self._seen else client.url(path).with_query("recursive=true&expand=false")
+        while url is not None:
+            if len(self._seen) >= MAX_PAGES or len(self._files) > MAX_LAYERS or time.monotonic() > until:
+                raise SourceError(
+                    f"{name.short}: its listing has no end ({len(self._files)} files)", source=client.label
+                )
+            raw, response = client.read(url, name, MAX_PAGE_SIZE, "a page of the listing")
+            self._files += files_of_page(raw)
+            self._seen.add(url)
+            url = self._next = _next(response, url)
+            if url in self._seen:
+                raise SourceError(f"{name.short}: its listing goes round in a circle", source=client.label)
 
 
 def _commit(client: HubClient, name: HubName) -> str:
@@ -77,21 +113,6 @@ def _commit(client: HubClient, name: HubName) -> str:
     if not _COMMIT.fullmatch(info.sha):
         raise WrongResponse(f"the commit of {name.short} is {info.sha[:60]!a}", source=response.source)
     return info.sha
-
-
-def _files(client: HubClient, name: HubName, commit: str, until: float) -> Iterator[HubFile]:
-    path = f"/api/{name.kind}/{name.repository}/tree/{quote(commit, safe='')}"
-    url: Url | None = client.url(path).with_query("recursive=true&expand=false")
-    seen: set[Url] = set()
-    while url is not None:
-        seen.add(url)
-        if len(seen) > MAX_PAGES or time.monotonic() > until:
-            raise SourceError(f"{name.short}: its listing has no end ({len(seen)} pages)", source=client.label)
-        raw, response = client.read(url, name, MAX_PAGE_SIZE, "a page of the listing")
-        yield from files_of_page(raw)
-        url = _next(response, url)
-        if url in seen:
-            raise SourceError(f"{name.short}: its listing goes round in a circle", source=client.label)
 
 
 def _next(response: Response, url: Url) -> Url | None:
