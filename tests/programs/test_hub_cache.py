@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from tests.hub.contents import floats, noise
 from tests.hub.scriptedhub import ScriptedHub
-
 from tests.programs.conftest import packaged_minilm
 from tests.programs.models import write_llama
 from tests.programs.world import World, run
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.hub.repository import Repository
-
     from tests.programs.world import Mounted
 
 FILES = {
@@ -147,6 +146,19 @@ def test_the_librarys_own_check_passes_on_a_mount(world: World, model: Repositor
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("model")
+def test_complete_files_may_be_links_into_our_cache_there_too(world: World) -> None:
+    cache = world.root / "cache"
+    world.fusefs("pull", "hf://acme/tiny", "--cache-dir", cache)
+    with world.mount("hf://acme/tiny", cache=cache, options=("--layout", "hf", "--sealed", "symlink")) as mounted:
+        found = json.loads(library(world, FIND, "main", **on(mounted)))
+        assert found["main"][1] == sorted(FILES)
+        (snapshot,) = (mounted.path / "models--acme--tiny/snapshots").iterdir()
+        assert files_below(snapshot) == FILES
+        assert (snapshot / "model.safetensors").resolve().parent == cache / "blobs"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("model")
 def test_a_program_that_may_ask_the_hub_uses_the_mount_as_well(world: World) -> None:
     with world.mount("hf://acme/tiny", options=("--layout", "hf")) as mounted:
         found = json.loads(library(world, FIND, "main", HF_HUB_CACHE=str(mounted.path)))
@@ -172,7 +184,8 @@ print(json.dumps([config.hidden_size, ids, sums]))
 def test_transformers_loads_a_real_model_by_its_name_from_a_mount(world: World, hub: ScriptedHub) -> None:
     files = files_below(packaged_minilm())
     hub.add("sentence-transformers/all-MiniLM-L6-v2", files)
-    with world.mount("hf://sentence-transformers/all-MiniLM-L6-v2", options=("--layout", "hf")) as mounted:
+    name = "hf://sentence-transformers/all-MiniLM-L6-v2"
+    with world.mount(name, options=("--layout", "hf"), logs="is read whole before") as mounted:
         lazily = library(world, TRANSFORMERS, **on(mounted))
     downloaded = library(world, TRANSFORMERS)
     assert lazily == downloaded
@@ -206,7 +219,7 @@ def test_llama_cpp_finds_and_loads_a_model_on_a_mount(world: World, hub: Scripte
     (plain / "refs/main").write_text("c")
     write_llama(plain / "snapshots/c/model-f16.gguf")
     hub.add("acme/llama", files_below(plain / "snapshots/c"))
-    with world.mount("hf://acme/llama", options=("--layout", "hf")) as mounted:
+    with world.mount("hf://acme/llama", options=("--layout", "hf"), logs="is read whole before") as mounted:
         assert library(world, LLAMA, **on(mounted)) == library(world, LLAMA, HF_HUB_CACHE=str(plain.parent))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from huggingface_hub import hf_hub_download, scan_cache_dir, snapshot_download, try_to_load_from_cache
+from huggingface_hub.utils._fixes import WeakFileLock
 
 from fusefs.errors import ServeError
 from fusefs.offers.hubwriter import HubWriter
 from fusefs.offers.treefiles import Placed
-from tests.patience import eventually
+from tests.patience import HANGS, eventually
 from tests.serve.hub import FIRST, tree_of, write_downloaded
 
 if TYPE_CHECKING:
@@ -120,19 +120,16 @@ def test_p9_a_blob_that_the_library_is_writing_is_waited_for(hub: Path, tmp_path
     told: list[str] = []
     writer = HubWriter(hub, FOLDER, told.append)
     file = TREE.files[2]
-    lock = hub / ".locks" / FOLDER / f"{file.blob.digest.hex}.lock"
-    fd = os.open(lock, os.O_RDWR | os.O_CREAT, 0o664)
-    fcntl.flock(fd, fcntl.LOCK_EX)
     placed: list[Placed] = []
     thread = threading.Thread(
         target=lambda: placed.append(add(writer, file, FILES[file.path], tmp_path / "scratch")), daemon=True
     )
-    thread.start()
-    eventually("somebody is told", lambda: bool(told))
-    assert not placed
-    (hub / FOLDER / "blobs" / file.blob.digest.hex).write_bytes(FILES[file.path])  # as the library does
-    os.close(fd)
-    thread.join(60)
+    with WeakFileLock(hub / ".locks" / FOLDER / f"{file.blob.digest.hex}.lock"):  # as the library does
+        thread.start()
+        eventually("somebody is told", lambda: bool(told))
+        assert not placed
+        (hub / FOLDER / "blobs" / file.blob.digest.hex).write_bytes(FILES[file.path])
+    thread.join(HANGS)
     assert placed == [Placed.KEPT]
     assert "another program is writing" in told[0]
 
