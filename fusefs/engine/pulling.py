@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.engine.engine import Engine, sole_error
+from fusefs.engine.inplacesource import offer_local
 from fusefs.engine.models import labels_of, recalled_lines
 from fusefs.engine.pool import check_stores
 from fusefs.errors import CacheFull, FusefsError
 from fusefs.fetch.flight import Priority
-from fusefs.system.files import reader_from
 from fusefs.values.report import Item, PullReport, SourceProblem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
-    from fusefs.cache.disk import DiskCache
     from fusefs.engine.options import PullOptions
     from fusefs.fetch.blobfetch import BlobFetch
-    from fusefs.offers.inplace import InPlace
+    from fusefs.fetch.fetcher import Fetcher
     from fusefs.values.chunks import Blob
     from fusefs.values.names import Name
     from fusefs.values.snapshot import Snapshot
@@ -93,6 +92,7 @@ async def _pull(options: PullOptions, show: Show, then: Then | None) -> PullRepo
         failed: dict[Name, FusefsError] = {}
         recalled: dict[Name, str] = {}
         models = await engine.resolve(options.names, failed=failed, recalled=recalled)
+        offer_local(engine, models)
         await trio.to_thread.run_sync(engine.keeper.work)
         for text in engine.keeper.lost:
             options.warn(text)
@@ -103,14 +103,10 @@ async def _pull(options: PullOptions, show: Show, then: Then | None) -> PullRepo
 
         await fetcher.look(blobs, math.inf)
         labels = labels_of(models)
-        here = options.local.files
-        jobs = [
-            _Job(fetcher.track(blob), labels.get(blob.digest, blob.digest.short), here.get(blob.digest))
-            for blob in blobs
-        ]
+        jobs = [_Job(fetcher.track(blob), labels.get(blob.digest, blob.digest.short)) for blob in blobs]
         done = trio.Event()
         # Not awaited itself: when we are cancelled it may wait for a source, and it is we who close those.
-        engine.nursery.start_soon(_work, engine, jobs, show, done)
+        engine.nursery.start_soon(_work, fetcher, jobs, show, done)
         await done.wait()
         files = tuple(job.item for job in jobs)
         if then is not None and not failed and all(item.state == "sealed" for item in files):
@@ -151,9 +147,8 @@ def _check_room(blobs: Iterable[Blob], limit: int | None) -> None:
 class _Job:
     """One blob to pull, and what is shown of it."""
 
-    def __init__(self, fetch: BlobFetch, label: str, here: InPlace | None = None) -> None:
+    def __init__(self, fetch: BlobFetch, label: str) -> None:
         self.fetch = fetch
-        self.here = here
         self.item = Item(label=label, digest=str(fetch.blob.digest), size=fetch.blob.size)
         self.look()
 
@@ -165,13 +160,13 @@ class _Job:
             self.item.state = "proving"
 
 
-async def _work(engine: Engine, jobs: Sequence[_Job], show: Show, done: trio.Event) -> None:
+async def _work(fetcher: Fetcher, jobs: Sequence[_Job], show: Show, done: trio.Event) -> None:
     limit = trio.CapacityLimiter(AT_ONCE)
     items = [job.item for job in jobs]
 
     async def one(job: _Job) -> None:
         async with limit:
-            await _complete(engine, job)
+            await _complete(fetcher, job)
 
     async def all_of_them() -> None:
         async with trio.open_nursery() as nursery:
@@ -196,16 +191,12 @@ async def _redraw(jobs: Sequence[_Job], items: Sequence[Item], show: Show) -> No
         await trio.sleep(FRAME)
 
 
-async def _complete(engine: Engine, job: _Job) -> None:
+async def _complete(fetcher: Fetcher, job: _Job) -> None:
     """One blob; that it cannot be had is no reason to stop the others."""
-    fetcher = engine.fetcher
     job.item.state = "fetching"
     try:
         # An empty blob is proved by being empty; the cache keeps no file for it.
         await fetcher.look([job.fetch.blob], math.inf)
-        if job.fetch.state != "sealed" and job.here is not None:
-            await trio.to_thread.run_sync(_copy, engine.cache, job.here)
-            await fetcher.look([job.fetch.blob], math.inf)
         if job.fetch.state != "sealed":
             await fetcher.complete(job.fetch, Priority.READ_AHEAD)
     except FusefsError as exc:
@@ -213,18 +204,3 @@ async def _complete(engine: Engine, job: _Job) -> None:
         job.item.state, job.item.problem = "failed", str(exc)
     else:
         job.item.state, job.item.done = "sealed", job.item.size
-
-
-def _copy(cache: DiskCache, here: InPlace) -> None:
-    """Take a blob from another cache of this machine; one that cannot be had there is fetched."""
-
-    def read(buffer: memoryview) -> int:
-        trio.from_thread.check_cancelled()
-        return reader(buffer)
-
-    try:
-        with here.opened() as fd:
-            reader = reader_from(fd)
-            cache.put(here.blob.digest, read, here.blob.size)
-    except FusefsError as exc:
-        log.info("%s could not be taken from %s.", here.blob.digest, here.path, exc_info=exc)

@@ -34,26 +34,26 @@ class ProvedChunks:
         """Keep `capacity` bytes at most."""
         self._capacity = capacity
         self._size = 0
-        self._chunks: OrderedDict[tuple[object, int], bytes] = OrderedDict()
+        self.chunks: OrderedDict[tuple[object, int], bytes] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, of: object, index: int) -> bytes | None:
         """Chunk `index` of a file, if it is here."""
         with self._lock:
-            data = self._chunks.get((of, index))
+            data = self.chunks.get((of, index))
             if data is not None:
-                self._chunks.move_to_end((of, index))
+                self.chunks.move_to_end((of, index))
             return data
 
     def put(self, of: object, index: int, data: bytes) -> None:
         """Keep a chunk, in place of those that were not used for longest."""
         with self._lock:
-            if (of, index) in self._chunks or len(data) > self._capacity:
+            if (of, index) in self.chunks or len(data) > self._capacity:
                 return
-            self._chunks[of, index] = data
+            self.chunks[of, index] = data
             self._size += len(data)
             while self._size > self._capacity:
-                self._size -= len(self._chunks.popitem(last=False)[1])
+                self._size -= len(self.chunks.popitem(last=False)[1])
 
 
 class InPlace:
@@ -62,6 +62,7 @@ class InPlace:
     Attributes:
         blob: digest and size.
         path: where it lies.
+        chunks: its chunk list, with digests.
         changed: a chunk was found to be another than when the file was hashed.
     """
 
@@ -80,7 +81,7 @@ class InPlace:
         self.blob = blob
         self.path = path
         self.changed = False
-        self._chunks = chunks
+        self.chunks = chunks
         self._open_file = open_file
         self._proved = proved
         self._fd = -1
@@ -95,8 +96,8 @@ class InPlace:
             CacheError, ServeError: it cannot be read.
         """
         parts = []
-        for index in self._chunks.covering(off, size):
-            chunk = self._chunks[index]
+        for index in self.chunks.covering(off, size):
+            chunk = self.chunks[index]
             data = self._proved.get(self, index) or self._read_chunk(index)
             parts.append(data[max(off - chunk.start, 0) : off + size - chunk.start])
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -130,7 +131,7 @@ class InPlace:
                 self._fd = -1
 
     def _read_chunk(self, index: int) -> bytes:
-        chunk = self._chunks[index]
+        chunk = self.chunks[index]
         buffer = bytearray(chunk.size)
         fd = self._enter()
         try:
@@ -138,7 +139,7 @@ class InPlace:
                 got = preadv_all(fd, memoryview(buffer), chunk.start)
         finally:
             self._leave()
-        if got != chunk.size or hashlib.sha256(buffer).digest() != self._chunks.raw_digest(index):
+        if got != chunk.size or hashlib.sha256(buffer).digest() != self.chunks.raw_digest(index):
             if not self.changed:
                 log.warning("%s has changed since it was hashed: bytes %s are others.", self.path, chunk)
             self.changed = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -237,9 +238,10 @@ def test_p7_what_the_library_downloaded_is_mounted_in_place_also_when_the_hub_is
     with world.mount(
         "hf://acme/tiny", env={"HF_HUB_OFFLINE": "1"}, logs="the cache of the Hub's library knows it"
     ) as m:
-        assert files_below(m.path) == FILES
         assert any("knows it" in note for note in m.status()["notes"])
-    assert state_of(snapshot.parents[1]) == before, "nothing was written there"
+        assert state_of(snapshot.parents[1]) == before, "nothing was written there"
+        shutil.rmtree(snapshot.parents[1])
+        assert files_below(m.path) == FILES, "what is open stays"
 
 
 @pytest.mark.slow
@@ -297,16 +299,17 @@ def test_p4_a_pull_mends_what_is_damaged_in_the_librarys_cache(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("model")
-def test_a_pull_takes_from_the_librarys_cache_what_that_has(world: World, hub: ScriptedHub) -> None:
+def test_p7_a_pull_takes_from_the_librarys_cache_what_that_has(world: World, hub: ScriptedHub) -> None:
     library(world, DOWNLOAD)
-    asked = bodies(hub)
-    options = ("--cache-dir", world.root / "cache")
-    report: dict[str, Any] = json.loads(world.fusefs("pull", "hf://acme/tiny", "--json", *options).stdout)
-    assert {blob["state"] for blob in report["blobs"]} == {"sealed"}
-    assert bodies(hub) == asked
     hub.endpoint.refuse()
-    off = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(world.root / "none")}
-    with world.mount("hf://acme/tiny", cache=world.root / "cache", env=off, logs="cached before") as mounted:
+    asked, cache, off = bodies(hub), world.root / "cache", {"HF_HUB_OFFLINE": "1"}
+    done = world.fusefs("pull", "hf://acme/tiny", "--json", "--cache-dir", cache, env=off)
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert {blob["state"] for blob in report["blobs"]} == {"sealed"}
+    assert "knows it" in report["notes"][0]
+    assert bodies(hub) == asked
+    shutil.rmtree(world.root / "hf")
+    with world.mount("hf://acme/tiny", cache=cache, env=off, logs="cached before") as mounted:
         assert files_below(mounted.path) == FILES
 
 
