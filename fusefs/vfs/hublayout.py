@@ -7,9 +7,11 @@
     CACHEDIR.TAG                                     nothing here is worth a backup
 
 The library has the content in `blobs` and links in `snapshots`.  Here it is the other way round: a program that follows
-links to their end finds a file with its own name beside the others of its model (external data of ONNX, parts of a
-model by their names), and one that follows none finds the same.  What a commit has twice, or has of another one, is a
-link to the first, so that the kernel keeps its pages once.
+links to their end finds a file with its own name beside the others of its model, and one that follows none finds the
+same.  Programs stumble over the library's way again and again (microsoft/onnxruntime#27353 and robertknight/rten#1334:
+external data that is not beside the model; NVIDIA/TensorRT-Edge-LLM#184: parts that are not below its folder), and the
+library itself moves files into `snapshots` where there are no links.  What a commit has twice, or has of another one,
+is a link to the first, so that the kernel keeps its pages once.
 
 Pure: no I/O, no clock, no inode.
 """

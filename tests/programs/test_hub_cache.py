@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -280,6 +281,21 @@ def test_a_pull_fills_the_librarys_cache_and_the_library_is_content(
     assert f"{len(FILES)} files in" in again
     assert ", 0 new" in again
     assert bodies(hub) == asked
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("model")
+def test_p9_the_library_and_two_pulls_may_fill_one_cache_at_once(world: World) -> None:
+    def pull(cache: str) -> str:
+        return world.fusefs("pull", "hf://acme/tiny", "--into-hf-cache", "--cache-dir", world.root / cache).stdout
+
+    with ThreadPoolExecutor(3) as pool:
+        done = [pool.submit(library, world, DOWNLOAD), pool.submit(pull, "one"), pool.submit(pull, "two")]
+        assert all(f"{len(FILES)} files in" in one.result() for one in done[1:])
+    assert json.loads(library(world, FIND, "main", HF_HUB_OFFLINE="1"))["main"][1] == sorted(FILES)
+    assert json.loads(library(world, VERIFY)) == [len(FILES), [], [], []]
+    left = [path.name for path in (world.root / "hf/hub").rglob("*") if path.name.endswith((".incomplete", ".tmp"))]
+    assert not left
 
 
 @pytest.mark.slow
