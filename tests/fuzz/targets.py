@@ -11,6 +11,7 @@ from tests.fuzz import (
     archives,
     files,
     headers,
+    hub,
     hublistings,
     listed,
     lists,
@@ -23,7 +24,20 @@ from tests.fuzz.target import Target
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for module in (lists, manifests, travelling, listed, hublistings, archives, words, answers, headers, files, screen)
+    for module in (
+        lists,
+        manifests,
+        travelling,
+        listed,
+        hub,
+        hublistings,
+        archives,
+        words,
+        answers,
+        headers,
+        files,
+        screen,
+    )
     for target in module.TARGETS
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from fusefs.artifacts.hubtree import HubTree
 from fusefs.errors import FusefsError, InvalidManifest, ModelNotFound, SourceError, Unauthorized, WrongResponse
+from fusefs.net.secret import Secret
 from fusefs.sources.hub.hub import HubSource
 from fusefs.sources.hub.hubtoken import find_token
 from fusefs.sources.retry import Retrying
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
     from pathlib import Path
 
-    from tests.hub.repository import Repository
+    from tests.hub.repository import RepoKind, Repository
 
 DATA = noise(300_000)
 FILES = {"README.md": b"# A model\n", "config.json": b"{}", "sub dir/ü+1.bin": noise(9_000, 2), "w.safetensors": DATA}
@@ -125,7 +127,8 @@ def test_revisions_share_the_blobs_that_did_not_change(hub: ScriptedHub, model: 
 
 
 def test_data_sets_spaces_old_names_and_models_without_an_organisation(hub: ScriptedHub, source: HubSource) -> None:
-    for kind, repo in (("datasets", "org/d"), ("spaces", "org/s"), ("models", "gpt2")):
+    repositories: list[tuple[RepoKind, str]] = [("datasets", "org/d"), ("spaces", "org/s"), ("models", "gpt2")]
+    for kind, repo in repositories:
         hub.add(repo, {"a.txt": repo.encode(), "w.bin": b"w" * 100}, kind=kind, xet=False)
         name = name_of(hub, f"hf://{'' if kind == 'models' else f'{kind}/'}{repo}")
         for file in tree_of(source, name).files:
@@ -252,6 +255,41 @@ def test_a_token_is_found_where_the_hubs_own_library_finds_it(
         monkeypatch.setenv(name, value)
     found = find_token(HUGGING_FACE).secret
     assert (None if found is None else found.value) == (None if token is None else f"Bearer {token}")
+
+
+def test_the_file_of_a_token_is_read_where_the_library_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf/token").write_text("hf_file\n")
+    found = find_token(HUGGING_FACE)
+    assert found.secret == Secret("Bearer hf_file")
+    assert found.where == str(tmp_path / "hf/token")
+    assert "hf_file" not in repr(found)
+
+
+def test_p10_a_token_is_never_sent_in_the_clear_but_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_reader")
+    for url, shown in (
+        ("http://hub.example/x", False),
+        ("https://hub.example/x", True),
+        ("http://localhost:8/x", True),
+    ):
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        assert (find_token(HubEndpoint.parse(url)).secret is not None) == shown
+
+
+def test_p10_a_file_that_others_may_write_holds_no_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "hf").mkdir()
+    path = tmp_path / "hf/token"
+    path.write_text("hf_file")
+    for mode, used in ((0o644, True), (0o600, True), (0o620, False), (0o602, False)):
+        path.chmod(mode)
+        assert (find_token(HUGGING_FACE).secret is not None) == used
+    path.unlink()
+    path.mkdir()
+    assert "cannot be read" in find_token(HUGGING_FACE).where
 
 
 @pytest.mark.parametrize(
