@@ -8,6 +8,7 @@ import click
 
 from fusefs.cli.answers import warn
 from fusefs.cli.choice import folder_meant, only_models
+from fusefs.cli.hubplace import hub_cache_for
 from fusefs.cli.locked import locked, read_lock
 from fusefs.cli.parameters import (
     PATH,
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
 @fetch_options
 @choice_option(
     "--layout",
-    ["files", "ollama"],
-    "Show the model's files by name, or an OLLAMA_MODELS directory for `ollama serve`.",
+    ["files", "ollama", "hf"],
+    "Show the model's files by name, an OLLAMA_MODELS directory for `ollama serve`, or a cache of the Hugging Face Hub "
+    "for HF_HUB_CACHE=MOUNTPOINT HF_HUB_OFFLINE=1.",
 )
 @choice_option(
     "--unproved",
@@ -125,6 +127,7 @@ def mount(sources: tuple[Reference | BaseUrl, ...], mountpoint: Path, **options:
         log_file=options["log_file"],
         verbose=options["verbose"],
         lock=lock,
+        hub_cache=hub_cache_for(names),
     )
     bar = None if options["verbose"] else progress
     try:

@@ -16,9 +16,9 @@ from fusefs.artifacts.listedfile import MAX_LIST_SIZE
 from fusefs.errors import Cancelled, FusefsError, ModelNotFound, NotFound, SourceError
 from fusefs.sources.hub.hubclient import HubClient
 from fusefs.sources.hub.hubfiles import HubFiles
-from fusefs.sources.hub.hublisting import Listing
 from fusefs.sources.hub.hubtrees import HubTrees
 from fusefs.sources.hub.hubxet import HubXet
+from fusefs.sources.hub.treepages import Listing
 from fusefs.sources.tree.treesource import CHUNKSUMS
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
