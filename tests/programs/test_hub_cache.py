@@ -189,6 +189,7 @@ def test_transformers_loads_a_real_model_by_its_name_from_a_mount(world: World, 
     name = "hf://sentence-transformers/all-MiniLM-L6-v2"
     with world.mount(name, options=("--layout", "hf")) as mounted:
         lazily = library(world, TRANSFORMERS, **on(mounted))
+        assert mounted.counter("bytes_fetched") < len(files["model.safetensors"]) * 2 / 3, "one tensor of many"
     downloaded = library(world, TRANSFORMERS)
     assert lazily == downloaded
     hidden, ids, _ = json.loads(lazily)
