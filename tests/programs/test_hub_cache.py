@@ -161,6 +161,17 @@ def test_complete_files_may_be_links_into_our_cache_there_too(world: World) -> N
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("model")
+def test_a_copy_of_a_mount_is_a_cache_of_the_library(world: World) -> None:
+    with world.mount("hf://acme/tiny", options=("--layout", "hf")) as mounted:
+        run("cp", "-a", mounted.path, world.root / "copy")
+    copied = {"HF_HUB_CACHE": str(world.root / "copy")}
+    found = json.loads(library(world, FIND, "main", HF_HUB_OFFLINE="1", **copied))
+    assert found["main"][1] == sorted(FILES)
+    assert json.loads(library(world, VERIFY, **copied)) == [len(FILES), [], [], []]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("model")
 def test_a_program_that_may_ask_the_hub_uses_the_mount_as_well(world: World) -> None:
     with world.mount("hf://acme/tiny", options=("--layout", "hf")) as mounted:
         found = json.loads(library(world, FIND, "main", HF_HUB_CACHE=str(mounted.path)))
