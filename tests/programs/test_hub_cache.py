@@ -289,10 +289,12 @@ def test_a_pull_fills_the_librarys_cache_and_the_library_is_content(
     assert found["main"] == [model.commit, sorted(FILES)]
     assert json.loads(library(world, VERIFY)) == [len(FILES), [], [], []]
     asked = bodies(hub)
-    again = world.fusefs("pull", "hf://acme/tiny", "--into-hf-cache", "--cache-dir", world.root / "another").stdout
-    assert f"{len(FILES)} files in" in again
-    assert ", 0 new" in again
+    for cache in ("another", "cache"):
+        again = world.fusefs("pull", "hf://acme/tiny", "--into-hf-cache", "--cache-dir", world.root / cache).stdout
+        assert f"{len(FILES)} files in" in again
+        assert ", 0 new" in again
     assert bodies(hub) == asked
+    assert not any(path.stat().st_size > 100_000 for path in (world.root / "another/blobs").iterdir()), "it stays there"
 
 
 @pytest.mark.slow
