@@ -34,6 +34,9 @@ _REFUSED = (401, 403)
 _NOT_OFFERED = (400, 404, 405, 501)
 """What a server without an endpoint says, or one that does not give it to who may only read."""
 
+_NO_PROOFS = (*_NOT_OFFERED, 403, 410)
+"""403 also with a new token: proofs were made for who writes."""
+
 _PROOFS_KEPT = 16
 """Of a few dozen KB each: the one that was asked for to see whether there are any is that of a file's header."""
 
@@ -150,7 +153,7 @@ class Cas:
         invalid: InvalidXet | None = None
         for _ in range(2):  # damaged on its way, or in a form that is not known here: that comes again
             response = self._get(file, path, {"X-Range-Dirty": f"bytes={part.start}-{part.end}"})
-            if response.status in _NOT_OFFERED:
+            if response.status in _NO_PROOFS:
                 response.discard()
                 raise NoEvidence(f"gives no proofs (status {response.status})", source=response.source)
             raw = _document(response, MAX_PROOF)
