@@ -16,9 +16,9 @@ from fusefs.artifacts.listedfile import MAX_LIST_SIZE
 from fusefs.errors import Cancelled, FusefsError, ModelNotFound, NotFound, SourceError
 from fusefs.sources.hub.hubclient import HubClient
 from fusefs.sources.hub.hubfiles import HubFiles
-from fusefs.sources.hub.hublisting import Listing
 from fusefs.sources.hub.hubtrees import HubTrees
 from fusefs.sources.hub.hubxet import HubXet
+from fusefs.sources.hub.treepages import Listing
 from fusefs.sources.tree.treesource import CHUNKSUMS
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
@@ -69,6 +69,8 @@ class HubSource:
         tree = self._listed(_of_hub(name))
         document = tree.document()
         digest = Digest.of(document)
+        if name.digest not in (None, digest) and name.digest == Digest.of(earlier := tree.without_xet().document()):
+            document, digest = earlier, name.digest
         if name.digest not in (None, digest):
             raise ModelNotFound(
                 f"{name.short} is another one by now: at commit {tree.commit} its document has the digest {digest}",

@@ -131,7 +131,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "a term of no chunks": with_term(A, 4, 4, 263_873),
     "a term turned round": with_term(A, 4, 1, 263_873),
     "a term of no bytes": with_term(A, 1, 4, 0),
-    "a term of fewer bytes than chunks": with_term(A, 1, 40, 38),
+    "a term of fewer bytes than chunks": {**with_term(A, 1, 40, 38), "offset_into_first_range": 0},
     "a term of more bytes than its chunks can have": with_term(A, 1, 4, (3 << 17) + 1),
     "a term of bytes below zero": with_term(A, 1, 4, -5),
     "a xorb that is no hash": with_term("*" * 64, 1, 4, 263_873),
@@ -161,12 +161,23 @@ def test_p10_less_than_was_asked_for_is_refused(changed: dict[str, Any]) -> None
         parsed({**V2, **changed})
 
 
-@pytest.mark.parametrize(
-    "raw", [RECORDED + b" " * MAX_RECONSTRUCTION, b"", b"{}", b"[]", b"<html>", b"\xff", b"[" * 100_000, b"{" * 300_000]
-)
-def test_p10_what_is_no_answer_is_refused(raw: bytes) -> None:
+NO_ANSWERS = {
+    "more bytes than are read": RECORDED + b" " * MAX_RECONSTRUCTION,
+    "more objects than are read": RECORDED[:-1] + b',"more":[' + b"{}," * (1 << 18) + b"{}]}",
+    "nothing": b"",
+    "an empty object": b"{}",
+    "a list": b"[]",
+    "a page": b"<html>",
+    "no text": b"\xff",
+    "lists in lists": b"[" * 100_000,
+    "objects in objects": b'{"a":' * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", NO_ANSWERS)
+def test_p10_what_is_no_answer_is_refused(name: str) -> None:
     with pytest.raises(InvalidXet):
-        Reconstruction.parse(raw, 1)
+        Reconstruction.parse(NO_ANSWERS[name], 1)
 
 
 @pytest.mark.slow
