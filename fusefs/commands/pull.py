@@ -15,6 +15,8 @@ from fusefs.cli.parameters import (
     fetch_options,
     lock_option,
     lockable_sources_argument,
+    selection_of,
+    selection_options,
     settings_of,
     sha256_option,
     verbose_option,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 @sha256_option
 @cache_option
 @fetch_options
+@selection_options
 @lock_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end instead of progress.")
 @verbose_option
@@ -58,7 +61,8 @@ def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
     if not sources and lock is None:
         raise click.UsageError("Missing argument 'SOURCE...'")
     names = only_models(locked(sources, lock), settings, silent=options["as_json"])
-    wanted = PullOptions(names, cache_dir_of(options["cache_dir"]), options["stores"], settings, warn, lock=lock)
+    cache = cache_dir_of(options["cache_dir"])
+    wanted = PullOptions(names, cache, options["stores"], settings, warn, lock=lock, selection=selection_of(options))
     last: Sequence[Item] = ()
 
     def look(items: Sequence[Item]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fusefs.engine.local import LocalModels
+from fusefs.values.selection import EVERYTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from fusefs.values.lockfile import Lock
     from fusefs.values.names import Name
     from fusefs.values.reference import Reference
+    from fusefs.values.selection import Selection
     from fusefs.values.settings import Settings
     from fusefs.vfs.layout import LayoutName
 
@@ -38,6 +40,9 @@ class MountOptions:
         passthrough: let the kernel read by itself what is proved, where it can.
         replace: take the place of a mount of ours that is there.
         lock: what the models must be made of; None for whatever they are.
+        selection: which of their files are shown.
+        holder: a pidfd of the process that the mount ends with; -1 where it ends with none.
+        temporary: name of a mount point that is made for this mount and removed with it; empty for `mountpoint`.
     """
 
     names: tuple[Reference, ...]
@@ -55,6 +60,9 @@ class MountOptions:
     passthrough: bool = True
     replace: bool = False
     lock: Lock | None = None
+    selection: Selection = EVERYTHING
+    holder: int = -1
+    temporary: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,7 @@ class PullOptions:
         warn: told what a person should know although it works.
         larger_than: blobs of at most so many bytes are left out.
         lock: as in `MountOptions`.
+        selection: which of their files are fetched.
     """
 
     names: tuple[Name, ...]
@@ -78,3 +87,4 @@ class PullOptions:
     warn: Callable[[str], None] = lambda _: None
     larger_than: int = -1
     lock: Lock | None = None
+    selection: Selection = EVERYTHING
