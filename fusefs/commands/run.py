@@ -20,7 +20,7 @@ from fusefs.errors import FusefsError
 from fusefs.values.names import Name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fusefs.fuse.identity import Identity
     from fusefs.values.names import BaseUrl
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 VARIABLE = "FUSEFS_MODEL"
 """Has the path of the mount in the environment of the program."""
+
+_LAYOUTS = {
+    "ollama": {"OLLAMA_MODELS": "{}"},
+    "hf": {"HF_HUB_CACHE": "{}", "HF_HUB_OFFLINE": "1"},
+}
+"""Variables by which a program finds a mount of a layout that it knows."""
 
 _WORDS = "fusefs.words"
 """Key of the context's `meta`: the program and its arguments."""
@@ -64,7 +70,8 @@ def run(sources: tuple[Reference | BaseUrl, ...], at: Path | None, **options: An
 
     In COMMAND and its arguments `{}` is replaced by the path of the mount, which $FUSEFS_MODEL has as well; `{{}}` is
     a literal `{}`.  The path is a folder: of one model it holds the files, of several a folder each, as with `mount`.
-    COMMAND starts at once, and what it reads is fetched.
+    With --layout ollama $OLLAMA_MODELS is set as well, so that `ollama serve` needs no path.  COMMAND starts at once,
+    and what it reads is fetched.
 
     COMMAND has the terminal and the standard streams.  It gets the signals that `fusefs run` gets, and its exit code
     is that of `fusefs run`: 128 + n when the signal n ended it, 127 when there is no such program.
@@ -84,21 +91,22 @@ def run(sources: tuple[Reference | BaseUrl, ...], at: Path | None, **options: An
     with ended_by_sigterm():
         mountpoint = start_mount(wanted)
         os.close(holder)  # the daemon has its own
-        return _run(words, mountpoint, temporary=at is None)
+        env = {VARIABLE: "{}", **_LAYOUTS.get(wanted.layout, {})}
+        return _run(words, env, mountpoint, temporary=at is None)
 
 
-def _run(words: Sequence[str], mountpoint: Path, *, temporary: bool) -> int:
+def _run(words: Sequence[str], env: Mapping[str, str], mountpoint: Path, *, temporary: bool) -> int:
     """Run the program on the mount, and end that with it; the exit code."""
     from fusefs.fuse.identity import identity
     from fusefs.system.descriptors import restore_limit
     from fusefs.system.program import Program, held_signals
 
     made = identity(mountpoint)
-    env = {**os.environ, VARIABLE: str(mountpoint)}
     with held_signals() as mask:
         restore_limit()
         try:
-            return Program([_filled(word, str(mountpoint)) for word in words], env, mask).wait()
+            filled = {name: _filled(value, mountpoint) for name, value in env.items()}
+            return Program([_filled(word, mountpoint) for word in words], os.environ | filled, mask).wait()
         except OSError as exc:
             return _not_started(words[0], exc)
         finally:
@@ -128,8 +136,8 @@ def _not_started(word: str, exc: OSError) -> int:
     return NOT_STARTED
 
 
-def _filled(word: str, path: str) -> str:
-    return re.sub(r"\{\{\}\}|\{\}", lambda found: "{}" if found[0] == "{{}}" else path, word)
+def _filled(word: str, path: Path) -> str:
+    return re.sub(r"\{\{\}\}|\{\}", lambda found: "{}" if found[0] == "{{}}" else str(path), word)
 
 
 def _label(names: Sequence[Reference]) -> str:

@@ -189,7 +189,7 @@ def test_several_models_are_a_folder_each(fusefs: Shell, model: str) -> None:
 
 def test_a_place_of_ones_own_and_the_options_of_a_mount(fusefs: Shell, model: str) -> None:
     mnt = fusefs.folder("mnt")
-    done = fusefs("run", model, "--at", "mnt", "--layout", "ollama", "--", "sh", "-c", "echo {}; ls {}")
+    done = fusefs("run", model, "--at", "mnt", "--layout", "ollama", "--", "sh", "-c", "echo $OLLAMA_MODELS; ls {}")
     assert done.stdout.splitlines() == [str(mnt), "blobs", "manifests"]
     assert list(mnt.iterdir()) == []
     assert left(fusefs) == []
