@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fusefs.daemon.background import wait_end
-from tests.cli.conftest import ORDINARY, crash
-from tests.cli.test_output import Terminal
+from tests.cli.conftest import FAKE_DEVICE, ORDINARY, crash
+from tests.cli.test_output import Terminal, shell
 from tests.marks import one_soon
 from tests.patience import HANGS, eventually
 
@@ -210,6 +210,15 @@ def test_the_program_has_the_descriptors_and_limits_that_we_were_given(fusefs: S
     limit, five, *open_ones = done.stdout.splitlines()
     assert (limit, five) == ("512", "five"), done.stderr
     assert not [one for one in open_ones if "pidfd" in one or "fusefs" in one]
+
+
+@pytest.mark.slow
+def test_a_program_in_a_pipeline_ends_with_its_reader(fusefs: Shell, model: str) -> None:
+    done = shell(
+        fusefs, f"echo text | fusefs run {model} -- cat; fusefs run {model} -- yes | head -n1; echo $PIPESTATUS"
+    )
+    assert done.stdout.split() == [b"text", b"y", str(128 + signal.SIGPIPE).encode()]
+    assert done.stderr == b""
 
 
 # ---- what goes wrong before it starts
@@ -434,8 +443,6 @@ def test_a_successor_at_the_same_place_is_left_alone(fusefs: Shell, model: str) 
 @pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
 def test_an_ordinary_user_runs_a_program_on_a_model(fusefs: Shell, model: str, content: dict[str, bytes]) -> None:
-    from tests.cli.conftest import FAKE_DEVICE
-
     for path in (fusefs.root, *fusefs.root.iterdir()):
         os.chown(path, 65534, 65534)
     prefix = ("unshare", "-m", "sh", "-c", FAKE_DEVICE.format(mode="666"), "sh", *ORDINARY)
@@ -445,3 +452,35 @@ def test_an_ordinary_user_runs_a_program_on_a_model(fusefs: Shell, model: str, c
     assert place.startswith("/tmp/fusefs-")
     assert not Path(place).parent.exists()
     assert done.stderr == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
+def test_p11_after_kill_9_of_run_an_ordinary_user_has_no_mount_either(
+    fusefs: Shell, model: str, content: dict[str, bytes]
+) -> None:
+    for path in (fusefs.root, *fusefs.root.iterdir()):
+        os.chown(path, 65534, 65534)
+    fusefs.env.pop("TMPDIR")
+    program = """
+        exec 3< {}/config.json
+        echo {} > place
+        kill -9 $PPID
+        while test -e {}; do sleep 0.1; done
+        cat <&3 > said
+        mv said over
+    """
+    command = f"{' '.join(FUSEFS)} run {model} -- sh -c '{program}'"
+    then = 'until test -e over; do sleep 0.1; done; cat over; grep -c "$(cat place)" /proc/self/mounts'
+    prefix = ("unshare", "-m", "sh", "-c", FAKE_DEVICE.format(mode="666"), "sh", *ORDINARY)
+    done = subprocess.run(
+        [*prefix, "sh", "-c", f"{command}; {then}"],
+        env=fusefs.env,
+        cwd=fusefs.root,
+        capture_output=True,
+        text=True,
+        timeout=HANGS,
+        check=False,
+    )
+    assert done.stdout == content["config.json"].decode() + "0\n"
+    assert not Path((fusefs.root / "place").read_text().strip()).parent.exists()
