@@ -142,7 +142,13 @@ def _default_log(options: MountOptions) -> Path | None:
 
 def _local(options: MountOptions, warn: Callable[[str], None], progress: Progress | None) -> LocalModels:
     """Look at folders here and not in the daemon: who typed them sees how far the hashing is, and can end it."""
-    opener = LocalOpener(options.settings.memory // 4, others=options.allow_other, warn=warn, progress=progress)
+    opener = LocalOpener(
+        options.settings.memory // 4,
+        others=options.allow_other,
+        warn=warn,
+        progress=progress,
+        selection=options.selection,
+    )
     for source in dict.fromkeys(options.names):
         if isinstance(source, LocalPath):
             opener.open(source)
@@ -223,7 +229,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Han
         resolved = await engine.resolve(names, patience=PATIENCE, recalled=recalled)
         every = _in_order(options, resolved)
         models = options.selection.of(every)
-        for line in options.selection.idle(every):
+        for line in options.selection.idle(every, options.local.seen):
             log.warning("%s", line)
         fetched = list(map(options.selection.only, resolved))
         files = layout_of(models, options.layout)

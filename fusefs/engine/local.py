@@ -19,8 +19,10 @@ from fusefs.offers.indexer import hashed
 from fusefs.offers.inplace import InPlace, ProvedChunks
 from fusefs.offers.kept import KeptDigests
 from fusefs.offers.leftout import Allowed, LeftOut
+from fusefs.offers.plain import PlainCatalog
 from fusefs.values.digest import Digest
 from fusefs.values.names import Name
+from fusefs.values.selection import EVERYTHING
 from fusefs.values.settings import MIB
 from fusefs.values.snapshot import File, Snapshot
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from fusefs.offers.choose import LocalCatalog
     from fusefs.offers.indexer import Progress
     from fusefs.values.reference import LocalPath
+    from fusefs.values.selection import Selection
 
 _HOST = "localhost"
 """Of the names of local models, which have no registry."""
@@ -46,10 +49,12 @@ class LocalModels:
     Attributes:
         snapshots: by source.
         files: where each of their blobs lies.
+        seen: paths of files of folders, where some were chosen; the others are neither hashed nor in a snapshot.
     """
 
     snapshots: dict[LocalPath, list[Snapshot]] = field(default_factory=dict)
     files: dict[Digest, InPlace] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
 
 
 class LocalOpener:
@@ -68,6 +73,7 @@ class LocalOpener:
         warn: Callable[[str], None],
         progress: Progress | None = None,
         kept: Path | None = None,
+        selection: Selection = EVERYTHING,
     ) -> None:
         """Prepare to open folders.
 
@@ -77,10 +83,11 @@ class LocalOpener:
             warn: told in one line what is left out.
             progress: called while files are hashed.
             kept: where digests are kept; None for the place where `fusefs serve` keeps them.
+            selection: which files of folders are wanted; those of a store are all hashed.
         """
         self.models = LocalModels()
         self.bytes_hashed = 0
-        self._allowed = Allowed(private=not others)
+        self._allowed = Allowed(private=not others, selection=selection)
         self._warn = warn
         self._progress = progress
         self._kept = KeptDigests(kept or default_kept(), _CHUNK)
@@ -92,6 +99,7 @@ class LocalOpener:
         Raises:
             InvalidName: it is no folder.
             ServeError: it holds no model, or cannot be read.
+            InvalidSetting: none of its files is chosen.
         """
         directory = Path(os.path.abspath(os.path.expanduser(source.path)))
         if not directory.is_dir():
@@ -103,6 +111,8 @@ class LocalOpener:
             catalog.prepare()
             catalog.hash_soon()
             self.models.snapshots[source] = self._models(catalog)
+            if isinstance(catalog, PlainCatalog):
+                self.models.seen |= catalog.seen
         finally:
             indexer.stop()
             self.bytes_hashed += indexer.bytes_hashed

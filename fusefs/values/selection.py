@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fusefs.errors import InvalidSetting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from fusefs.values.snapshot import Snapshot
 
@@ -61,6 +61,15 @@ class Selection:
             return False
         return not any(fnmatchcase(path, one) for one in self.exclude)
 
+    def check(self, paths: Sequence[str]) -> None:
+        """See that a file is chosen, where there are any.
+
+        Raises:
+            InvalidSetting: none is.
+        """
+        if paths and not any(map(self.shows, paths)):
+            raise InvalidSetting(f"{self} leaves none of {len(paths)} files: {_some(paths)}")
+
     def of(self, models: Sequence[Snapshot]) -> list[Snapshot]:
         """The models with the chosen files alone, and the blobs that these are made of.
 
@@ -69,15 +78,17 @@ class Selection:
         Raises:
             InvalidSetting: there are files, and none is chosen.
         """
-        chosen = [self.only(model) for model in models]
-        paths = [file.path for model in models for file in model.files]
-        if paths and not any(model.files for model in chosen):
-            raise InvalidSetting(f"{self} leaves none of {len(paths)} files: {_some(paths)}")
-        return chosen
+        self.check([file.path for model in models for file in model.files])
+        return [self.only(model) for model in models]
 
-    def idle(self, models: Sequence[Snapshot]) -> list[str]:
-        """Lines about patterns that match no file of any of the models, and about models that lose all their files."""
-        paths = {file.path for model in models for file in model.files}
+    def idle(self, models: Sequence[Snapshot], seen: Collection[str] = ()) -> list[str]:
+        """Lines about patterns that match no file of any of the models, and about models that lose all their files.
+
+        Args:
+            models: with all their files.
+            seen: paths of more files, which were left out of a model before.
+        """
+        paths = {file.path for model in models for file in model.files}.union(seen)
         if not self or not paths:
             return []
         lines = [

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.cli.conftest import Shell
 
 
@@ -65,9 +67,31 @@ def test_a_part_of_a_locked_model_is_that_model(fusefs: Shell, model: str) -> No
     assert done.stdout.split() == ["empty", "sub"]
 
 
-@pytest.mark.slow
-def test_a_folder_of_this_machine_is_shown_in_part(fusefs: Shell) -> None:
+@pytest.fixture
+def folder(fusefs: Shell) -> Path:
+    """A folder of this machine with two files."""
     folder = fusefs.folder("folder")
     for name in ("a.bin", "b.txt"):
         (folder / name).write_text(name)
+    return folder
+
+
+@pytest.mark.slow
+def test_of_a_folder_of_this_machine_the_chosen_files_alone_are_hashed(fusefs: Shell, folder: Path) -> None:
     assert fusefs("run", "./folder", "--include", "*.txt", "--", "ls", "{}").stdout == "b.txt\n"
+    assert len([*(fusefs.root / "cache/fusefs/serve").iterdir()]) == 1, "one list is kept"
+    done = fusefs("run", folder, "--exclude", "*.bin", "--exclude", "*.ggfu", "--", "true")
+    assert done.stderr == ("fusefs: warning: --exclude '*.ggfu' matches none of the files: a.bin, b.txt\n")
+    assert "--include 'c*' leaves none of 2 files: a.bin, b.txt" in fusefs.fails(
+        "run", folder, "--include", "c*", "--", "true"
+    )
+
+
+@pytest.mark.slow
+def test_an_export_of_a_folder_has_the_chosen_files_alone(fusefs: Shell, folder: Path, model: str) -> None:
+    fusefs("export", folder, "out", "--include", "*.txt")
+    (manifest,) = {path.read_bytes() for path in (fusefs.root / "out/v2/local/folder/manifests").glob("latest")}
+    titles = [layer["annotations"]["org.opencontainers.image.title"] for layer in json.loads(manifest)["layers"]]
+    assert titles == ["b.txt"]
+    assert "a model that has a manifest goes whole" in fusefs.fails("export", model, "out", "--include", "*.txt")
+    assert "leaves none of 2 files" in fusefs.fails("export", folder, "out2", "--exclude", "*")
