@@ -51,6 +51,10 @@ class InvalidManifest(InvalidInput):
     """Not a manifest, or one that asks for something that no honest manifest asks for."""
 
 
+class Masked(InvalidManifest):
+    """A listing of the Hub without hashes: the repository is gated, and who asks may not see them."""
+
+
 class InvalidHeader(InvalidInput):
     """The start of a file is no header of a known model format, or one that no honest writer writes."""
 

@@ -158,11 +158,13 @@ class BlobFetch:
             if chunker.quarantined:  # its list lies here still, while whoever judged it is about to put it aside
                 put_liar_aside(chunker)
         self._list = None  # what `ls` has seen may be in quarantine by now
-        if blob.size <= self._settings.single_chunk_limit and blob.digest.is_sha256:
+        small = blob.size <= self._settings.single_chunk_limit
+        if small and blob.digest.is_sha256:
             return ChunkList.single(blob), BOUND
         pinned = self.choice.of_cache(self._pinned())
+        # Another digest proves a small blob as well, as a whole: nobody is asked for its parts.
         # A sealed blob is proved on its first use, by its list or as a whole, with no help from the network.
-        if self._has_sealed():
+        if small or self._has_sealed():
             return pinned or (self._unlisted(), NOBODY)
         # An older cache did not keep whose list it is: perhaps a mirror's, so the registry is asked once more.
         # Another registry's word is as little, so long as its own can be asked.
@@ -228,9 +230,7 @@ class BlobFetch:
         self._list = None  # the chunker has it from here on; and what turns out to be a lie now is not used again
         chunker = self._cache.chunker(self.blob, *listed, doubt=doubt, readers=self.readers)
         self._opened_in = Left.by(chunker)
-        chunker.serve_by(
-            bound_only=self.choice.bound_only_of(chunker.voucher), unproved=self._settings.unproved == "allow"
-        )
+        chunker.serve_by(bound_only=self.choice.bound_only_of(chunker.voucher), unproved=self._serves_unproved)
         if chunker.full is not None and not chunker.sealed and chunker.by_whole:
             # It can only be proved as a whole, and for that it must lie somewhere; the next read looks for room again.
             chunker.close()
@@ -259,6 +259,11 @@ class BlobFetch:
 
     def _unlisted(self) -> ChunkList:
         return ChunkList.uniform(self.blob.size, self._settings.unlisted_chunk_size)
+
+    @property
+    def _serves_unproved(self) -> bool:
+        """Whether bytes that nothing proves yet are served; never those of a small blob, which is soon whole."""
+        return self._settings.unproved == "allow" and self.blob.size > self._settings.single_chunk_limit
 
     def _has_sealed(self) -> bool:
         try:

@@ -114,7 +114,7 @@ class Fetcher:
         self._backings = Backings(cache, self.tasks, self._flights, self._opener, self._completion)
         self._lookout = Lookout(self.tasks)
         self.siblings = SiblingFetch(
-            self._flights, self.tasks, self._opener, self._lookout, cache.quota, rush, self.track
+            self._flights, self.tasks, self._opener, self._prover, self._lookout, cache.quota, rush, self.track
         )
         self._claims = Claims(self._flights, self.tasks, self._completion, self._blobs.__getitem__)
         self._closed = False
@@ -259,11 +259,11 @@ class Fetcher:
             FusefsError: why they cannot be had now; the next call tries again.
         """
         chunker.watched = True
+        if fetch.siblings and not fetch.flights:
+            self.siblings.missed(fetch, chunker)
         if chunker.by_whole:
             await self._prover.whole(fetch, chunker, scope)
             return
-        if fetch.siblings and not fetch.flights:
-            self.siblings.missed(fetch, chunker)
         # A flight that others began, perhaps long before this reader came (a prefetch at the end of its patience), may
         # fail of trouble that this reader has not waited out yet: that is a reason to look again, not to fail.
         before = fetch.flights.keys() & missing

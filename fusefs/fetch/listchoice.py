@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from fusefs.errors import FusefsError
 from fusefs.fetch.lists import find_list
 from fusefs.sources.failover import Failover
+from fusefs.values.hubname import HubName
 from fusefs.values.lockfile import list_digest
 from fusefs.values.voucher import UNKNOWN, Proof
+from fusefs.values.webtree import WebTree
 
 if TYPE_CHECKING:
     from fusefs.sources.bound import BoundSource
@@ -117,7 +119,7 @@ class ListChoice:
     def remedy(self, name: Name) -> str:
         """Why no list counts, and the one thing that would change it, for a person who mounts `name`."""
         if self._locked is not None:
-            return f"the list in the lock is nowhere to be had: `fusefs publish {name}` puts it beside the model"
+            return "the list in the lock is nowhere to be had: --index-from names a place that has it"
         if self.of_several:
             return "models of several registries share it, and none is believed: mount those apart"
         if self.bound_only and self._pinned_name:
@@ -127,6 +129,8 @@ class ListChoice:
             )
         if self.bound_only:
             return "no chunk list is bound to its digest: --lists registry takes the registry's word"
+        if isinstance(name, HubName | WebTree):
+            return f"it has no chunk list: `fusefs index {name} -o DIR` makes one for --index-from DIR"
         return f"it has no chunk list: `fusefs publish {name}` puts one beside the model"
 
     def counts(self, listed: Listed) -> bool:

@@ -21,6 +21,7 @@ ERRNOS: dict[type[errors.FusefsError], int] = {
     errors.ChunkListTooFine: errno.EIO,
     errors.ListMemoryFull: errno.EIO,
     errors.InvalidManifest: errno.EIO,
+    errors.Masked: errno.EACCES,
     errors.InvalidHeader: errno.EIO,
     errors.InvalidTar: errno.EIO,
     errors.InvalidPacking: errno.EIO,

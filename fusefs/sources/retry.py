@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fusefs.errors import Cancelled, FusefsError, HostResting, RangeIgnored
 from fusefs.net.clock import SystemClock
 from fusefs.sources.backoff import Patience
-from fusefs.sources.base import Evidenced, ListKeeper, Remote
+from fusefs.sources.base import Evidenced, Learner, ListKeeper, Remote
 from fusefs.sources.distrust import Standing
 from fusefs.values import metrics
 from fusefs.values.chunks import Blob, Chunk, ChunkList
@@ -113,6 +113,11 @@ class Retrying:
         if not isinstance(self._source, ListKeeper):
             return None
         return self._tried(self._patience(self._timeout, self._stopped), self._source.stored_list, name, blob, text)
+
+    def learn(self, name: Name, digest: Digest, document: bytes) -> None:
+        """See `Learner.learn`."""
+        if isinstance(self._source, Learner):
+            self._source.learn(name, digest, document)
 
     def open_range(self, name: Name, blob: Blob, chunk: Chunk) -> Body:
         """See `Source.open_range`.  The first request is made here, so that "not found" is known at once."""

@@ -1,4 +1,4 @@
-"""One suite for every Source: registries (in the clear, over TLS, redirecting, of deep names), a store, web folders."""
+"""One suite for every Source: registries (in the clear, over TLS, redirecting, deep names), a store, folders, a Hub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.artifacts.foldermanifest import folder_manifest
+from fusefs.artifacts.hubtree import HubFile, HubTree
 from fusefs.errors import Cancelled, ModelNotFound, NotFound, SourceError
+from fusefs.sources.hub.hub import HubSource
 from fusefs.sources.modelstore import LocalStore
 from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.registry.registry import RegistrySource
@@ -22,12 +24,15 @@ from fusefs.values.chunkpack import pack
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
+from fusefs.values.hubendpoint import HubEndpoint
+from fusefs.values.hubname import HubName
 from fusefs.values.reference import parse_model
 from fusefs.values.settings import Settings
 from fusefs.values.voucher import NOBODY
 from tests.certificate import make_certificate
 from tests.components import nginx
 from tests.faulty_registry import FaultyRegistry, Model
+from tests.hub.scriptedhub import ScriptedHub
 from tests.marks import one_soon
 from tests.reading import FakeClock, read_blob, read_body, read_range
 
@@ -52,15 +57,15 @@ class Made:
     blob: Blob
 
 
-KINDS = ["registry", "tls", "redirecting", "oci", "local", "tree", "bucket"]
-RETRYING = one_soon(["retrying-registry", "retrying-local", "retrying-tree", "retrying-bucket"])
+KINDS = ["registry", "tls", "redirecting", "oci", "local", "tree", "bucket", "hub"]
+RETRYING = one_soon(["retrying-registry", "retrying-local", "retrying-tree", "retrying-bucket", "retrying-hub"])
 
 
 @pytest.fixture(params=[*KINDS, *RETRYING])
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Made]:
     kind = str(request.param).removeprefix("retrying-")
-    if kind in ("tree", "bucket"):
-        made = _tree(request.getfixturevalue("web")) if kind == "tree" else _bucket(request.getfixturevalue("bucket"))
+    if kind in ("tree", "bucket", "hub"):
+        made = request.getfixturevalue({"tree": "_tree", "bucket": "_in_bucket", "hub": "_of_hub"}[kind])
         if request.param != kind:
             made.source = Retrying(made.source, timeout=10, counters=Counters(), clock=FakeClock())
         with closing(made.source):
@@ -110,7 +115,8 @@ def _metalink() -> bytes:
     return text.encode()
 
 
-def _bucket(bucket: Bucket) -> Made:
+@pytest.fixture
+def _in_bucket(bucket: Bucket) -> Made:
     bucket.put("m/model.gguf", DATA)
     bucket.put("m/m.meta4", _metalink())
     name, blob = parse_model(f"s3://{bucket.name}/m"), Blob(Digest.of(DATA), len(DATA))
@@ -121,11 +127,32 @@ def _bucket(bucket: Bucket) -> Made:
     return Made(source, name, folder_manifest([("model.gguf", blob)]), blob)
 
 
-def _tree(address: str) -> Made:
-    name = parse_model(f"http://{address}/m/")
+@pytest.fixture
+def _tree(web: str) -> Made:
+    name = parse_model(f"http://{web}/m/")
     blob = Blob(Digest.of(DATA), len(DATA))
     source = TreeSource(WebFiles(name.scheme, name.host, SETTINGS))
     return Made(source, name, folder_manifest([("model.gguf", blob)]), blob)
+
+
+@pytest.fixture
+def _of_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
+    """With a token: to who has none the Hub does not say whether there is a model."""
+    with ScriptedHub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_TOKEN", "hf_reader")
+        hub.gate.users.add("hf_reader")
+        text = "".join(_list().format()).encode()
+        model = hub.add("org/m", {"model.gguf": DATA, "model.gguf.chunksums": text}, xet=False)
+        name = parse_model("hf://org/m", HubEndpoint.parse(hub.url))
+        assert isinstance(name, HubName)
+        files = [
+            HubFile(file.path, Blob(Digest(*digest), len(file.data)), file.oid)
+            for file in model.commits[model.commit].files.values()
+            for digest in [("git-sha1", file.oid) if file.keeping == "regular" else ("sha256", file.sha256)]
+        ]
+        document = HubTree.of(model.commit, files).document()
+        yield Made(HubSource(name.hub, SETTINGS), name, document, Blob(Digest.of(DATA), len(DATA)))
 
 
 def _store(root: Path, model: Model) -> Path:
