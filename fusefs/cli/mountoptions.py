@@ -26,8 +26,9 @@ mount_options = together(
     selection_options,
     choice_option(
         "--layout",
-        ["files", "ollama"],
-        "Show the model's files by name, or an OLLAMA_MODELS directory for `ollama serve`.",
+        ["files", "ollama", "hf"],
+        "Show the model's files by name, an OLLAMA_MODELS directory for `ollama serve`, or a cache of the Hugging Face "
+        "Hub for HF_HUB_CACHE=MOUNTPOINT HF_HUB_OFFLINE=1.",
     ),
     choice_option(
         "--unproved",

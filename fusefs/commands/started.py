@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusefs.cli.answers import say, warn
 from fusefs.cli.choice import folder_meant, only_models
+from fusefs.cli.hubplace import hub_cache_for
 from fusefs.cli.locked import locked, read_lock
 from fusefs.cli.mountoptions import check_mount_options
 from fusefs.cli.parameters import cache_dir_of, selection_of, settings_of
@@ -44,8 +45,9 @@ def wanted_mount(
     check_mount_options(options)
     settings = settings_of(options)
     lock = read_lock(options["lock_file"]) if options["lock_file"] else None
+    names = only_models(locked(sources, lock), settings, show=show)
     return MountOptions(
-        names=only_models(locked(sources, lock), settings, show=show),
+        names=names,
         mountpoint=mountpoint,
         cache_dir=cache_dir_of(options["cache_dir"]),
         stores=options["stores"],
@@ -59,6 +61,7 @@ def wanted_mount(
         verbose=options["verbose"],
         lock=lock,
         selection=selection_of(options),
+        hub_cache=hub_cache_for(names),
     )
 
 

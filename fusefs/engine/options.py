@@ -9,9 +9,10 @@ from fusefs.engine.local import LocalModels
 from fusefs.values.selection import EVERYTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from pathlib import Path
 
+    from fusefs.values.digest import Digest
     from fusefs.values.lockfile import Lock
     from fusefs.values.names import Name
     from fusefs.values.reference import Reference
@@ -30,12 +31,13 @@ class MountOptions:
         cache_dir: the backing cache.
         stores: local stores that are asked before the network.
         settings: see `Settings`.
-        layout: names for the files, or an OLLAMA_MODELS directory.
+        layout: names for the files, an OLLAMA_MODELS directory, or a cache of the Hub's library.
         symlinks: show blobs that are sealed and proved already as symbolic links into the cache.
         allow_other: other users may read.
         log_file: where to log; None for the default of a daemon, and for stderr in the foreground.
         verbose: log every step.
-        local: the models of the folders.
+        local: the models of the folders, and what the Hub's library has.
+        hub_cache: the cache of the Hub's library; None where it is not looked into.
         background: nothing holds the mount but who can see it; in the foreground whoever started it does.
         passthrough: let the kernel read by itself what is proved, where it can.
         replace: take the place of a mount of ours that is there.
@@ -63,6 +65,7 @@ class MountOptions:
     selection: Selection = EVERYTHING
     holder: int = -1
     temporary: str = ""
+    hub_cache: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ class PullOptions:
         larger_than: blobs of at most so many bytes are left out.
         lock: as in `MountOptions`.
         selection: which of their files are fetched.
+        local: what the Hub's library has.
+        leave: blobs that stay where they are.
     """
 
     names: tuple[Name, ...]
@@ -88,3 +93,5 @@ class PullOptions:
     larger_than: int = -1
     lock: Lock | None = None
     selection: Selection = EVERYTHING
+    local: LocalModels = field(default_factory=LocalModels)
+    leave: Container[Digest] = ()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.engine.engine import Engine, sole_error
+from fusefs.engine.inplacesource import offer_local
 from fusefs.engine.models import labels_of, recalled_lines
 from fusefs.engine.pool import check_stores
 from fusefs.errors import CacheFull, FusefsError
@@ -91,6 +92,7 @@ async def _pull(options: PullOptions, show: Show, then: Then | None) -> PullRepo
         failed: dict[Name, FusefsError] = {}
         recalled: dict[Name, str] = {}
         resolved = await engine.resolve(options.names, failed=failed, recalled=recalled)
+        offer_local(engine, resolved)
         await trio.to_thread.run_sync(engine.keeper.work)
         for text in engine.keeper.lost:
             options.warn(text)
@@ -99,7 +101,8 @@ async def _pull(options: PullOptions, show: Show, then: Then | None) -> PullRepo
         for text in options.selection.idle(resolved):
             options.warn(text)
         chosen = {blob for model in models for blob in (*model.blobs, *model.made)}
-        blobs = [blob for blob in offered if blob in chosen and blob.size > options.larger_than]
+        chosen = {blob for blob in chosen if blob.size > options.larger_than and blob.digest not in options.leave}
+        blobs = [blob for blob in offered if blob in chosen]
         _check_room(blobs, options.settings.cache_size)
         engine.cache.quota.wanted.update(blob.digest for blob in blobs)  # no part of it makes room for another
 
