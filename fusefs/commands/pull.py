@@ -70,7 +70,8 @@ def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
         raise click.UsageError("Missing argument 'SOURCE...'")
     names = only_models(locked(sources, lock), settings, silent=options["as_json"])
     cache_dir, into = cache_dir_of(options["cache_dir"]), options["into_hf_cache"]
-    local = LibrarysFiles(names, cache_dir, silent=options["as_json"] or options["verbose"])
+    selection = selection_of(options)
+    local = LibrarysFiles(names, cache_dir, selection, silent=options["as_json"] or options["verbose"])
     if into:
         local.check_fillable()
     found = local.find()
@@ -81,7 +82,7 @@ def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
         settings,
         warn,
         lock=lock,
-        selection=selection_of(options),
+        selection=selection,
         local=found,
         leave=found.files if into else (),
     )

@@ -70,8 +70,8 @@ def run(sources: tuple[Reference | BaseUrl, ...], at: Path | None, **options: An
 
     In COMMAND and its arguments `{}` is replaced by the path of the mount, which $FUSEFS_MODEL has as well; `{{}}` is
     a literal `{}`.  The path is a folder: of one model it holds the files, of several a folder each, as with `mount`.
-    With --layout ollama $OLLAMA_MODELS is set as well, so that `ollama serve` needs no path.  COMMAND starts at once,
-    and what it reads is fetched.
+    With --layout ollama $OLLAMA_MODELS is set as well, and with --layout hf $HF_HUB_CACHE and $HF_HUB_OFFLINE, so that
+    programs find models by their names.  COMMAND starts at once, and what it reads is fetched.
 
     COMMAND has the terminal and the standard streams.  It gets the signals that `fusefs run` gets, and its exit code
     is that of `fusefs run`: 128 + n when the signal n ended it, 127 when there is no such program.

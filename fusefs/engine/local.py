@@ -141,6 +141,7 @@ class LocalOpener:
             warn=self._warn,
             progress=self._progress,
             elsewhere=partial(_is_sealed, cache),
+            selection=self._allowed.selection,
         )
         for name in names:
             finder.look(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,7 +38,7 @@ def world(tmp_path: Path, hub: ScriptedHub) -> World:
     """Without a token, and with the scripted Hub as the Hub."""
     world = World(tmp_path)
     world.env = {name: value for name, value in world.env.items() if not name.startswith(("HF_", "HUGGING"))}
-    world.env |= hub.environment
+    world.env |= hub.environment | {"HF_HOME": str(tmp_path / "hf")}
     return world
 
 
@@ -54,3 +56,28 @@ def test_a_pull_fetches_the_chosen_files_of_a_repository(world: World, hub: Scri
     assert hub.sent("lfs") == MIB
     world.fusefs("pull", "hf://org/Tiny", "--include", "*.json")
     assert hub.sent("lfs") == MIB
+
+
+def test_a_program_of_the_hubs_library_finds_the_model_by_its_name(world: World) -> None:
+    program = """
+import hashlib, sys
+from huggingface_hub import hf_hub_download
+print(hashlib.sha256(open(hf_hub_download("org/Tiny", "model.safetensors"), "rb").read()).hexdigest())
+"""
+    done = world.fusefs("run", "hf://org/Tiny", "--layout", "hf", "--", sys.executable, "-I", "-c", program)
+    assert done.stdout.split() == [hashlib.sha256(FILES["model.safetensors"]).hexdigest()], done.stderr
+
+
+@pytest.mark.slow
+def test_the_chosen_files_alone_go_into_the_cache_of_the_library_and_are_hashed_there(
+    world: World, hub: ScriptedHub, tmp_path: Path
+) -> None:
+    choice = ("--include", "*.json", "--include", "*.safetensors")
+    world.fusefs("pull", "hf://org/Tiny", *choice, "--into-hf-cache")
+    (snapshot,) = (tmp_path / "hf/hub/models--org--Tiny/snapshots").iterdir()
+    assert sorted(path.name for path in snapshot.iterdir()) == ["config.json", "model.safetensors"]
+    (tmp_path / "hf/hub/models--org--Tiny/blobs").joinpath(
+        hashlib.sha256(FILES["model.safetensors"]).hexdigest()
+    ).resolve().write_bytes(bytes(MIB))
+    done = world.fusefs("run", "hf://org/Tiny", "--include", "*.json", "--", "cat", "{}/config.json")
+    assert (done.stdout.encode(), done.stderr) == (FILES["config.json"], ""), "nobody has hashed what was damaged"
