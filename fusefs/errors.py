@@ -67,6 +67,10 @@ class InvalidPacking(InvalidInput):
     """A compressed layer that is damaged, or that grows to more than any honest one does."""
 
 
+class InvalidXet(InvalidInput):
+    """A hash, a xorb, a reconstruction or a proof of Xet that is damaged, or that no honest server sends."""
+
+
 class InvalidTrace(InvalidInput):
     """An access trace that is torn, rotten, of another blob, or longer than any that is kept."""
 

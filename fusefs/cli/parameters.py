@@ -13,6 +13,7 @@ from fusefs.errors import InvalidInput, InvalidName, InvalidSetting
 from fusefs.system.hubplaces import hub_for
 from fusefs.system.places import needed_cache_home
 from fusefs.values.hubname import HubName
+from fusefs.values.hubpage import HUB_PAGES
 from fusefs.values.listplace import ListPlace
 from fusefs.values.mirror import Mirror
 from fusefs.values.names import DOCKER_HUB, HUB_HOSTS, BaseUrl, Name, host_alone, without_user
@@ -122,7 +123,14 @@ def _is_tree(text: str) -> bool:
 
 def _or_host(parse: Callable[[str], Reference]) -> Callable[[str], Reference | BaseUrl]:
     """A host in the place of a model stands for the question what it has."""
-    return lambda text: (None if is_local(text) or _is_tree(text) else host_alone(text)) or parse(text)
+
+    def parsed(text: str) -> Reference | BaseUrl:
+        host = None if is_local(text) or _is_tree(text) else host_alone(text)
+        if host is not None and host.host in HUB_PAGES:
+            raise InvalidName(f"{text[:80]!r} is the Hugging Face Hub: name one of its models, as hf://OWNER/MODEL")
+        return host or parse(text)
+
+    return parsed
 
 
 def _parse_host(text: str) -> BaseUrl:

@@ -27,8 +27,9 @@ def mount(sources: tuple[Reference | BaseUrl, ...], mountpoint: Path, **options:
     Returns when the mount answers; a daemon serves it until `fusefs umount`.  One model shows its files at the root
     of the mount, several a folder each.  A file appears with its final size; a read fetches the missing chunks.
 
-    A SOURCE is the name of a model, or a folder of this machine, for example ./models/llama: a folder of files, an
-    OLLAMA_MODELS store, or a cache.  The files of a folder are hashed once and read in place.
+    A SOURCE is the name of a model (llama3.2:1b, oci://HOST/MODEL:TAG, hf://OWNER/MODEL, https://HOST/FOLDER/), or a
+    folder of this machine, for example ./models/llama: a folder of files, an OLLAMA_MODELS store, or a cache.  The
+    files of a folder are hashed once and read in place.
     """
     check_both(sources, mountpoint, locked=options["lock_file"] is not None)
     start_mount(wanted_mount(sources, mountpoint, options), foreground=options["foreground"])

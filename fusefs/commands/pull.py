@@ -55,7 +55,7 @@ def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
     """
     import time
 
-    from fusefs.commands.hubfiles import LibrarysFiles
+    from fusefs.commands.libraryfiles import LibrarysFiles
     from fusefs.daemon.logs import to_stderr
     from fusefs.engine.options import PullOptions
     from fusefs.engine.pulling import all_failed

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
+    from fusefs.errors import NoEvidence
     from fusefs.fetch.foresight import Foresight
     from fusefs.fetch.listchoice import Listed
     from fusefs.prefetch.siblings import Siblings
@@ -230,7 +231,7 @@ class BlobFetch:
         self._list = None  # the chunker has it from here on; and what turns out to be a lie now is not used again
         chunker = self._cache.chunker(self.blob, *listed, doubt=doubt, readers=self.readers)
         self._opened_in = Left.by(chunker)
-        chunker.serve_by(bound_only=self.choice.bound_only_of(chunker.voucher), unproved=self._serves_unproved)
+        self._serve(chunker)
         if chunker.full is not None and not chunker.sealed and chunker.by_whole:
             # It can only be proved as a whole, and for that it must lie somewhere; the next read looks for room again.
             chunker.close()
@@ -239,6 +240,27 @@ class BlobFetch:
             self.prefetch = prefetch_of(chunker, self._cache, self._settings)
         self._was_open = True
         return chunker
+
+    def give_up_evidence(self, chunker: Chunker, exc: NoEvidence) -> bool:
+        """No source proves a chunk that is lacking by itself: from now on the whole decides what is served.
+
+        Returns:
+            False when that is no way, as with `--unproved=refuse`; else look again.
+        """
+        if chunker is not self.chunker or not chunker.listed:
+            return True  # somebody else has been told of it, too
+        if chunker.chunks.complete or self._settings.unproved == "refuse":
+            return False
+        self.choice.give_up_evidence(str(exc))
+        if self.choice.counts((chunker.chunks, chunker.voucher)):
+            return False
+        self._serve(chunker)
+        self.whole_first = chunker.by_whole
+        log.warning("%s: it is fetched whole; %s", self.blob.digest, exc)
+        return True
+
+    def _serve(self, chunker: Chunker) -> None:
+        chunker.serve_by(bound_only=self.choice.bound_only_of(chunker.voucher), unproved=self._serves_unproved)
 
     def keep(self, trace: Trace) -> None:
         """Keep the record of a load for the next one, as far as the disk takes it.  Blocking, but short."""

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.errors import DigestMismatch, FusefsError, Superseded
+from fusefs.errors import DigestMismatch, FusefsError, NoEvidence, Superseded
 from fusefs.fetch.backings import Backings
 from fusefs.fetch.blobfetch import BlobFetch
 from fusefs.fetch.claims import Claims
@@ -270,11 +270,15 @@ class Fetcher:
         flights = [self._flights.want(fetch.flights, chunker, index, Priority.DEMAND) for index in missing]
         for flight in flights:
             flight.readers += 1
-        killed = False
+        killed, listed = False, chunker.listed
         try:
             mismatch = await self._landed(flights, chunker, before)
         except Superseded:
             fetch.supersede(chunker)
+            return
+        except NoEvidence as exc:
+            if not (listed and fetch.give_up_evidence(chunker, exc)):
+                raise
             return
         except trio.Cancelled:
             killed = trio.current_time() < scope.deadline
@@ -294,7 +298,8 @@ class Fetcher:
             try:
                 await flight.wait()
             except FusefsError as exc:
-                if flight.index in before and (exc.temporary or flight.chunker is not chunker):
+                old = exc.temporary or isinstance(exc, NoEvidence) or flight.chunker is not chunker
+                if old and flight.index in before:
                     continue
                 if not isinstance(exc, DigestMismatch):
                     raise

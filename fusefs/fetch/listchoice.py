@@ -47,6 +47,7 @@ class ListChoice:
         self._pinned_name = ""
         self._places = Failover()
         self._locked: tuple[Digest, Voucher] | None = None
+        self._unproved_by = ""
 
     def add_origin(self, origin: BoundSource) -> None:
         """A model there has the blob."""
@@ -69,6 +70,10 @@ class ListChoice:
         if self.by is not None:
             self._places = self._places.without(self.by)
         self.by = None
+
+    def give_up_evidence(self, reason: str) -> None:
+        """Nobody proves some of the chunks by themselves, for this `reason`: the whole decides."""
+        self._unproved_by = reason
 
     def from_place(self, voucher: Voucher) -> bool:
         """Whether a list with this voucher came from where there need be no bytes, and no lock stands behind it."""
@@ -99,7 +104,7 @@ class ListChoice:
 
     def bound_only_of(self, voucher: Voucher) -> bool:
         """`bound_only`, of a list with this voucher."""
-        return self.bound_only or self.is_anothers(voucher)
+        return bool(self._unproved_by) or self.bound_only or self.is_anothers(voucher)
 
     @property
     def lacking(self) -> str:
@@ -118,6 +123,8 @@ class ListChoice:
 
     def remedy(self, name: Name) -> str:
         """Why no list counts, and the one thing that would change it, for a person who mounts `name`."""
+        if self._unproved_by:
+            return f"its parts cannot be proved by themselves: {self._unproved_by}"
         if self._locked is not None:
             return "the list in the lock is nowhere to be had: --index-from names a place that has it"
         if self.of_several:

@@ -25,6 +25,7 @@ ERRNOS: dict[type[errors.FusefsError], int] = {
     errors.InvalidHeader: errno.EIO,
     errors.InvalidTar: errno.EIO,
     errors.InvalidPacking: errno.EIO,
+    errors.InvalidXet: errno.EIO,
     errors.InvalidTrace: errno.EIO,
     errors.InvalidSetting: errno.EIO,
     errors.SourceError: errno.EIO,

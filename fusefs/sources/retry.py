@@ -15,7 +15,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from fusefs.errors import Cancelled, FusefsError, HostResting, RangeIgnored
+from fusefs.errors import Cancelled, FusefsError, HostResting, NoEvidence, RangeIgnored
 from fusefs.net.clock import SystemClock
 from fusefs.sources.backoff import Patience
 from fusefs.sources.base import Evidenced, Learner, ListKeeper, Remote
@@ -211,8 +211,10 @@ class _ResumingBody:
         self._patience.renew()
         while True:
             inner: object = self._inner
-            if not isinstance(inner, Evidenced):
+            if inner is None:
                 raise Cancelled("the range was closed")
+            if not isinstance(inner, Evidenced):
+                raise NoEvidence("it has been found meanwhile that nothing proves what comes")
             try:
                 return inner.evidence()
             except FusefsError as exc:

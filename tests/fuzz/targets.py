@@ -19,6 +19,7 @@ from tests.fuzz import (
     screen,
     travelling,
     words,
+    xet,
 )
 from tests.fuzz.target import Target
 
@@ -37,6 +38,7 @@ TARGETS: dict[str, Target] = {
         headers,
         files,
         screen,
+        xet,
     )
     for target in module.TARGETS
 }

@@ -8,6 +8,8 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from fusefs.xet.merkle import Node
+from tests.hub.proofs import proof_of
 from tests.hub.recipe import Recipe
 from tests.hub.refusal import Refused
 from tests.hub.slices import spans_of
@@ -97,7 +99,11 @@ class Cas:
         return _json(document)
 
     def _proof(self, packed: PackedFile, request: Request) -> Answer:
-        raise _refusal(404, "not found")
+        spans = spans_of(request.headers.get("x-range-dirty", ""), packed.size)
+        if not spans:
+            raise _refusal(400, "X-Range-Dirty is missing or malformed")
+        asked = [(first, packed.size if self.to_the_end else last + 1) for first, last in spans]
+        return _json(proof_of([Node(raw, size) for raw, size in packed.chunks], asked, settled=self.settled))
 
 
 def _json(document: Any) -> Answer:

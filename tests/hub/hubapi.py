@@ -27,12 +27,14 @@ class HubApi:
 
     Attributes:
         page: entries of a tree in one answer.
+        endless: each page says that another one follows, and that has other paths again.
     """
 
     def __init__(self, gate: Gate, cas: Cas) -> None:
         self._gate = gate
         self._cas = cas
         self.page = 1000
+        self.endless = False
 
     def answer(self, request: Request, kind: RepoKind, path: str) -> Answer:
         """The answer to a request for `path`, which begins with the id of a repository."""
@@ -85,11 +87,14 @@ class HubApi:
         page = min(int(query.get("limit", [self.page])[0]), self.page)
         start = int(query.get("cursor", ["c0"])[0][1:])
         headers = {"Content-Type": "application/json", "X-Repo-Commit": commit.sha}
-        if start + page < len(entries):
+        if start + page < len(entries) or self.endless:
             others = "&".join(f"{key}={quote(value[0])}" for key, value in query.items() if key != "cursor")
             url = f"http://{request.headers['host']}{urlsplit(request.path).path}?{others}&cursor=c{start + page}"
             headers["Link"] = f'<{url}>; rel="next"'
-        return Answer(200, json.dumps(entries[start : start + page]).encode(), headers)
+        shown = entries[start : start + page]
+        if self.endless and start:
+            shown = [{**entry, "path": f"{start}/{entry['path']}"} for entry in entries[:page]]
+        return Answer(200, json.dumps(shown).encode(), headers)
 
     def _paths(self, request: Request, repository: Repository, commit: Commit, _below: str) -> Answer:
         if request.headers.get("content-type", "").startswith("application/json"):

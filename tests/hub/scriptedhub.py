@@ -109,11 +109,11 @@ class ScriptedHub:
 
     def fault(self, what: Kind, kind: str, *, match: str = "", times: int | None = 1, **options: Any) -> None:
         """Misbehave to the next `times` requests of a kind whose "<path> <Range header>" `match` is found in."""
-        self._origin(kind).fault(what, f"^{kind} .*{match}", times=times, **options)
+        self.origin_of(kind).fault(what, f"^{kind} .*{match}", times=times, **options)
 
     def change(self, kind: str, how: Callable[[bytes], bytes], *, times: int | None = None) -> None:
         """See `Origin.change`."""
-        self._origin(kind).change(kind, how, times=times)
+        self.origin_of(kind).change(kind, how, times=times)
 
     def clear_faults(self) -> None:
         """Behave."""
@@ -125,7 +125,7 @@ class ScriptedHub:
         for origin in self.origins:
             origin.release()
 
-    def _origin(self, kind: str) -> Origin:
+    def origin_of(self, kind: str) -> Origin:
         return self.store if kind in _STORE else self.storage if kind in _STORAGE else self.endpoint
 
     def _answer(self, request: Request) -> Answer:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import gzip
 import hashlib
 from collections import Counter
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import pytest
 
+from fusefs.values.chunks import Chunk
+from fusefs.xet.merkle import Node
+from fusefs.xet.windowproof import WindowProof
 from tests.hub.asking import Answered, ask
 from tests.hub.contents import floats, noise, text
 from tests.hub.origin import edited
-from tests.hub.packing import pack
+from tests.hub.packing import hash_bytes, pack
 from tests.hub.repository import MASK, HubFile
 from tests.hub.scriptedhub import ScriptedHub
 
@@ -261,6 +265,30 @@ def test_a_token_of_the_store_is_needed_and_ends(hub: ScriptedHub, model: Reposi
     assert [ask(url).status, ask(url, token=token).status] == [401, 200]
     hub.cas.end_tokens()
     assert ask(url, token=token).status == 401
+
+
+def test_a_proof_is_that_of_its_window(hub: ScriptedHub, model: Repository) -> None:
+    """By the hashes that `hf_xet` has for the chunks, and the one that it has for the file."""
+    packed = model.commits[model.commit].files["w.safetensors"].packed
+    assert packed is not None
+    url, token = f"{hub.store.url}/v2/file-chunk-hashes/{packed.hash}", _cas_token(hub, model)
+    for settled in (True, False):
+        hub.cas.settled = settled
+        raw = ask(url, token=token, X_Range_Dirty="bytes=100000-100001").body
+        proof = WindowProof.parse(raw, len(DATA), Chunk(100_000, 100_001))
+        ends = list(accumulate(size for _, size in packed.chunks))
+        assert proof.window.stop in ends
+        chunks = [
+            Node(raw, size)
+            for (raw, size), end in zip(packed.chunks, ends, strict=True)
+            if proof.window.start < end <= proof.window.stop
+        ]
+        proof.verify(chunks, hash_bytes(packed.hash))
+    hub.cas.to_the_end = True
+    assert WindowProof.parse(ask(url, token=token, X_Range_Dirty="bytes=0-1").body, len(DATA), Chunk(0, 1)).after == ()
+    assert ask(url, token=token).status == 400
+    hub.cas.proofs = False
+    assert ask(url, token=token, X_Range_Dirty="bytes=0-1").status == 404
 
 
 # Misbehaviour

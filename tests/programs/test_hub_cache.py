@@ -187,7 +187,7 @@ def test_transformers_loads_a_real_model_by_its_name_from_a_mount(world: World, 
     files = files_below(packaged_minilm())
     hub.add("sentence-transformers/all-MiniLM-L6-v2", files)
     name = "hf://sentence-transformers/all-MiniLM-L6-v2"
-    with world.mount(name, options=("--layout", "hf"), logs="is read whole before") as mounted:
+    with world.mount(name, options=("--layout", "hf")) as mounted:
         lazily = library(world, TRANSFORMERS, **on(mounted))
     downloaded = library(world, TRANSFORMERS)
     assert lazily == downloaded
@@ -221,7 +221,7 @@ def test_llama_cpp_finds_and_loads_a_model_on_a_mount(world: World, hub: Scripte
     (plain / "refs/main").write_text("c")
     write_llama(plain / "snapshots/c/model-f16.gguf")
     hub.add("acme/llama", files_below(plain / "snapshots/c"))
-    with world.mount("hf://acme/llama", options=("--layout", "hf"), logs="is read whole before") as mounted:
+    with world.mount("hf://acme/llama", options=("--layout", "hf")) as mounted:
         assert library(world, LLAMA, **on(mounted)) == library(world, LLAMA, HF_HUB_CACHE=str(plain.parent))
 
 

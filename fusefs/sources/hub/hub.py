@@ -16,8 +16,9 @@ from fusefs.artifacts.listedfile import MAX_LIST_SIZE
 from fusefs.errors import Cancelled, FusefsError, ModelNotFound, NotFound, SourceError
 from fusefs.sources.hub.hubclient import HubClient
 from fusefs.sources.hub.hubfiles import HubFiles
-from fusefs.sources.hub.hublisting import Listing
 from fusefs.sources.hub.hubtrees import HubTrees
+from fusefs.sources.hub.hubxet import HubXet
+from fusefs.sources.hub.treepages import Listing
 from fusefs.sources.tree.treesource import CHUNKSUMS
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
@@ -55,6 +56,7 @@ class HubSource:
         self._client = HubClient(hub, settings, circuits)
         self.label, self.host = self._client.label, self._client.host
         self._files = HubFiles(self._client)
+        self._xet = HubXet(self._client, self._files, settings)
         self._trees = HubTrees()
         self._timeout = settings.timeout
         self._begun: dict[HubName, Listing] = {}
@@ -67,6 +69,8 @@ class HubSource:
         tree = self._listed(_of_hub(name))
         document = tree.document()
         digest = Digest.of(document)
+        if name.digest not in (None, digest) and name.digest == Digest.of(earlier := tree.without_xet().document()):
+            document, digest = earlier, name.digest
         if name.digest not in (None, digest):
             raise ModelNotFound(
                 f"{name.short} is another one by now: at commit {tree.commit} its document has the digest {digest}",
@@ -80,18 +84,22 @@ class HubSource:
         self._trees.learn(name, digest, document)
 
     def chunk_list(self, name: Name, blob: Blob) -> ChunkList | None:
-        """See `Source.chunk_list`: that of a file is beside it in the repository, as `<file>.chunksums`."""
+        """See `Source.chunk_list`: what is beside it as `<file>.chunksums`, else what the Xet store proves."""
         self._check_open()
         known = self._known(name)
         file = known.by_blob.get(blob)
         beside = known.by_path.get(file.path + CHUNKSUMS) if file is not None else None
-        if beside is None or not 0 < beside.blob.size <= MAX_LIST_SIZE:
+        if file is None:
             return None
+        if beside is None or not 0 < beside.blob.size <= MAX_LIST_SIZE:
+            return self._xet.chunk_list(_of_hub(name), known.tree.commit, file)
         raw = self._whole(_of_hub(name), known, beside)
         if not beside.blob.digest.matches(raw):
             log.warning("%s: the chunk list %s is not used: it is not what the listing says", self.label, beside.path)
             return None
-        return ChunkList.parse(blob.size, [raw])
+        chunks = ChunkList.parse(blob.size, [raw])
+        self._xet.has_list(file)
+        return chunks
 
     def open_range(self, name: Name, blob: Blob, chunk: Chunk) -> Body:
         """See `Source.open_range`."""
@@ -102,11 +110,12 @@ class HubSource:
         file = known.by_blob.get(blob)
         if file is None:
             raise NotFound(f"{name.short} has no file {blob.digest} of {blob.size} bytes", source=self.label)
-        return self._files.open(_of_hub(name), known.tree.commit, file, chunk)
+        return self._xet.open(_of_hub(name), known.tree.commit, file, chunk)
 
     def close(self) -> None:
         """See `Source.close`."""
         self._closed.set()
+        self._xet.close()
         self._client.close()
 
     @property
@@ -118,6 +127,7 @@ class HubSource:
         """See `Remote.refresh`.  Trees stay: a commit is the same for ever."""
         self._client.refresh()
         self._files.forget()
+        self._xet.refresh()
 
     def in_flight(self) -> list[str]:
         """See `Remote.in_flight`."""

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fusefs.artifacts.hubtree import HubTree
-from fusefs.errors import FusefsError, InvalidManifest, ModelNotFound, SourceError, Unauthorized, WrongResponse
+from fusefs.errors import (
+    FusefsError,
+    HostResting,
+    InvalidManifest,
+    ModelNotFound,
+    ResponseError,
+    SourceError,
+    Unauthorized,
+    WrongResponse,
+)
+from fusefs.net.circuit import Circuits
 from fusefs.net.secret import Secret
 from fusefs.sources.hub.hub import HubSource
 from fusefs.sources.hub.hubtoken import find_token
@@ -150,6 +160,19 @@ def test_a_name_with_a_digest_is_that_document_or_nothing(
     model.push({"config.json": b"{ }"})
     assert "is another one by now" in refused(source, pinned, ModelNotFound)
     assert source.manifest(pinned.at(commit)) == document
+
+
+def test_a_document_is_had_by_its_digest_after_the_hub_has_put_files_into_its_xet_store(
+    hub: ScriptedHub, source: HubSource
+) -> None:
+    """It does so with repositories of years ago; no file has changed, and nothing that is locked must end."""
+    hub.add("org/m", FILES)
+    hub.change("tree", edited(lambda entries: [entry.pop("xetHash", None) for entry in entries] and None), times=1)
+    before = source.manifest(name_of(hub))
+    after = source.manifest(name_of(hub))
+    assert before != after
+    for document in (before, after):
+        assert source.manifest(name_of(hub).pinned(Digest.of(document))) == document
 
 
 def test_p7_bytes_are_had_by_a_document_that_came_from_elsewhere(
@@ -363,6 +386,27 @@ def test_a_limit_says_how_many_requests_are_allowed(hub: ScriptedHub, model: Rep
     assert "more are allowed with a token" in text
 
 
+def test_a_limit_is_shown_and_nothing_is_asked_meanwhile(hub: ScriptedHub, model: Repository) -> None:
+    circuits = Circuits(Settings(timeout=300))
+    hub.rates.limit("resolvers", 1, 100.0)
+    with closing(HubSource(HubEndpoint.parse(hub.url), SETTINGS, circuits)) as source:
+        name = name_of(hub)
+        one, other = (file.blob for file in tree_of(source, name).files if not file.blob.digest.is_sha256)
+        read_blob(source, name, one)
+        with pytest.raises(ResponseError, match="at most 1 in 100 s for its 'resolvers'"):
+            read_blob(source, name, other)
+        asked = len(hub.endpoint.requests)
+        for _ in range(3):
+            with pytest.raises(HostResting, match="left alone"):
+                read_blob(source, name, other)
+        assert len(hub.endpoint.requests) == asked
+        assert "at most 1 in 100 s" in circuits.troubled()[source.host]
+        source.refresh()
+        circuits.forget()
+        hub.rates.limit("resolvers", 10, 100.0)
+        assert read_blob(source, name, other)
+
+
 # Lies
 
 
@@ -462,11 +506,20 @@ def test_p10_pages_that_go_round_in_a_circle_end(odd: Odd) -> None:
 
 def test_p10_pages_without_end_end(odd: Odd, monkeypatch: pytest.MonkeyPatch) -> None:
     odd.link = lambda number: f'</api/x?cursor=c{number}>; rel="next"'
-    monkeypatch.setattr("fusefs.sources.hub.hublisting.MAX_PAGES", 20)
+    monkeypatch.setattr("fusefs.sources.hub.treepages.MAX_PAGES", 20)
     source, name = at(odd)
     with closing(source):
         assert "has no end" in refused(source, name, SourceError)
     assert len(odd.asked) < 30
+
+
+def test_p10_more_files_than_a_mount_takes_are_refused_as_that(odd: Odd, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd.link = lambda number: f'</api/x?cursor=c{number}>; rel="next"'
+    monkeypatch.setattr("fusefs.sources.hub.treepages.MAX_LAYERS", 5)
+    source, name = at(odd)
+    with closing(source):
+        assert "more than 5 files" in refused(source, name, InvalidManifest)
+    assert len(odd.asked) < 10
 
 
 def test_p10_the_next_page_is_asked_of_the_same_hub_whatever_host_stands_there(odd: Odd) -> None:
