@@ -76,7 +76,7 @@ class Wired:
 
 @asynccontextmanager
 async def wired(
-    root: Path, name: Name, blob: Blob, data: bytes, document: bytes = b"", **changes: object
+    root: Path, name: Name, blob: Blob, data: bytes, document: bytes = b"", /, **changes: object
 ) -> AsyncIterator[Wired]:
     """Run a fetcher over the cache `root` with one blob of the model `name`; ends as unmount ends.
 
