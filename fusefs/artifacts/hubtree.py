@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -139,6 +139,10 @@ class HubTree:
         if document.media_type != HUB_TREE:
             raise InvalidManifest("this is no tree of the Hugging Face Hub")
         return cls.of(document.commit, map(_file_of, document.layers))
+
+    def without_xet(self) -> Self:
+        """The same as it was listed before the Hub put its large files into the Xet store, as it does with old ones."""
+        return replace(self, files=tuple(replace(file, xet="") for file in self.files))
 
     def document(self) -> bytes:
         """The bytes that say all this: of the same tree always the same.

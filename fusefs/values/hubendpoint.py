@@ -45,12 +45,12 @@ class HubEndpoint:
         shown = without_user(text)[:80]
         if match is None or not 0 < int(match["port"] or 443) < 1 << 16:
             raise InvalidSetting(f"invalid Hub {shown!r}: want https://host[:port][/path], without user and query")
-        scheme, host, port = match["scheme"].lower(), match["host"].lower(), match["port"] or ""
+        scheme, host, port = match["scheme"].lower(), match["host"].lower(), (match["port"] or "").lstrip("0")
         parts = match["path"].split("/")[1:]
         if any(part in (".", "..") for part in parts) or parts[-1:] == [KINDS[0]] or len(match["path"]) > _LONGEST:
             # A path that ends so could not be told from what stands behind it in a name.
             raise InvalidSetting(f"invalid Hub {shown!r}: a path of that form cannot stand in a name")
-        port = f":{int(port)}" if port and port != _PORTS[scheme] else ""
+        port = f":{port}" if port and port != _PORTS[scheme] else ""
         return cls(scheme, f"{host}{port}{match['path']}")
 
     def __str__(self) -> str:

@@ -11,6 +11,9 @@ import re
 from fusefs.values.hubendpoint import HUGGING_FACE, KINDS, HubEndpoint
 from fusefs.values.hubname import MAIN, HubName
 
+HUB_PAGES = frozenset({"huggingface.co", "www.huggingface.co", "hf.co"})
+"""Hosts of the pages of huggingface.co."""
+
 _HUGGING_FACE = re.compile(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)(?::443)?(?=/)", re.IGNORECASE)
 _AT_REVISION = frozenset({"tree", "blob", "resolve", "raw", "commit", "commits"})
 _SPECIAL = re.compile(r"refs/(?:pr|convert)/[^/]+")

@@ -43,7 +43,7 @@ def fold(nodes: Sequence[Node]) -> Node:
     comes out right.
     """
     rest = list(nodes)
-    level = min(node.level for node in rest)
+    level = 0
     while len(rest) > 1:
         level += 1
         rest = list(_raised(rest, level))

@@ -16,7 +16,7 @@ import msgspec
 
 from fusefs.errors import InvalidXet
 from fusefs.values.chunks import Chunk
-from fusefs.xet.answer import Offset, Size, read_answer
+from fusefs.xet.casanswer import Offset, Size, read_answer
 from fusefs.xet.xethash import parse_hash
 from fusefs.xet.xorb import HEADER_SIZE, MAX_CHUNK, MAX_PACKED, MAX_XORB
 
@@ -194,14 +194,14 @@ def _ranges(answer: _Answer) -> Mapping[bytes, _Ranges]:
 
 def _range(xorb: bytes, chunks: _Chunks, part: _Bytes, url: str) -> XorbRange:
     count, size = chunks.end - chunks.start, part.end - part.start + 1
-    if count < 1 or not count * (HEADER_SIZE + 1) <= size <= count * (HEADER_SIZE + MAX_PACKED) or part.end >= MAX_XORB:
+    if not count * (HEADER_SIZE + 1) <= size <= count * (HEADER_SIZE + MAX_PACKED) or part.end >= MAX_XORB:
         raise InvalidXet(f"a xorb cannot have {count} chunks in its bytes {part.start}-{part.end}")
     return XorbRange(xorb, chunks.start, chunks.end, Chunk(part.start, part.end), url)
 
 
 def _term(term: _Term, ranges: Mapping[bytes, _Ranges]) -> Term:
     first, stop = term.range.start, term.range.end
-    if not 0 < stop - first <= term.unpacked_length <= (stop - first) * MAX_CHUNK:
+    if not stop - first <= term.unpacked_length <= (stop - first) * MAX_CHUNK:
         raise InvalidXet(f"a term of {stop - first} chunks cannot have {term.unpacked_length} bytes")
     of_xorb = ranges.get(parse_hash(term.hash))
     fetch = of_xorb.holding(first, stop) if of_xorb is not None else None

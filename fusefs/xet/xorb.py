@@ -9,6 +9,7 @@ Source: Xet Protocol Specification 1.1, xorb.md.
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import TYPE_CHECKING
 
 from lz4.frame import create_decompression_context, decompress_chunk
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
     from fusefs.values.chunks import Buffer
 
-HEADER_SIZE = 8
+_HEADER = Struct("<II")
+"""Two numbers of 32 bits hold a byte and three bytes each."""
+
+HEADER_SIZE = _HEADER.size
 
 MAX_CHUNK = 128 << 10
 """Bytes of a chunk at most."""
@@ -39,7 +43,7 @@ def unpacked_chunks(pieces: Iterable[Buffer], count: int) -> Iterator[Buffer]:
     """The unpacked chunks of a range of a xorb, in order.
 
     A chunk that is stored as it is may be a view of the piece that it came in, so take it before the next one is asked
-    for.  The memory needed is a piece, one packed chunk, and what the LZ4 library keeps (8 MiB at most).
+    for.  The memory needed is a piece, one packed chunk, and what the LZ4 library keeps, some 8 MiB at most.
 
     Args:
         pieces: the bytes of the range as they arrive; what they raise passes through.
@@ -58,10 +62,15 @@ def unpacked_chunks(pieces: Iterable[Buffer], count: int) -> Iterator[Buffer]:
             waiting.append(bytes(piece))  # the caller may use its buffer again
             continue
         view = memoryview(b"".join((*waiting, piece)) if waiting else piece)
-        start = 0
-        while count and (need := _length(view[start:])) <= have - start:
-            yield _unpacked(view[start : start + need], context)
-            start += need
+        start, need = 0, HEADER_SIZE
+        while count and have - start >= HEADER_SIZE:
+            packing, packed, size = _header(view, start)
+            stop = start + HEADER_SIZE + packed
+            if stop > have:
+                need = stop - start
+                break
+            yield _unpacked(packing, view[start + HEADER_SIZE : stop], size, context)
+            start = stop
             count -= 1
         have -= start
         waiting = [bytes(view[start:])] if have else []
@@ -73,20 +82,16 @@ def unpacked_chunks(pieces: Iterable[Buffer], count: int) -> Iterator[Buffer]:
         raise InvalidXet("a range of a xorb goes on behind its last chunk")
 
 
-def _length(view: memoryview) -> int:
-    """Bytes of the chunk that `view` begins with, or of its header while not even that is there."""
-    if len(view) < HEADER_SIZE:
-        return HEADER_SIZE
-    packed = int.from_bytes(view[1:4], "little")
-    size = int.from_bytes(view[5:8], "little")
-    if view[0] or view[4] > _REGROUPED or not (0 < size <= MAX_CHUNK and 0 < packed <= MAX_PACKED):
-        raise InvalidXet(f"not a chunk of a xorb: its header is {view[:HEADER_SIZE].hex()}")
-    return HEADER_SIZE + packed
+def _header(view: memoryview, start: int) -> tuple[int, int, int]:
+    """Packing, packed length and length of the chunk that begins there."""
+    low, high = _HEADER.unpack_from(view, start)
+    version, packed, packing, size = low & 255, low >> 8, high & 255, high >> 8
+    if version or packing > _REGROUPED or not (0 < packed <= MAX_PACKED and 0 < size <= MAX_CHUNK):
+        raise InvalidXet(f"not a chunk of a xorb: its header is {view[start : start + HEADER_SIZE].hex()}")
+    return packing, packed, size
 
 
-def _unpacked(view: memoryview, context: object) -> Buffer:
-    packing, packed = view[4], view[HEADER_SIZE:]
-    size = int.from_bytes(view[5:8], "little")
+def _unpacked(packing: int, packed: memoryview, size: int, context: object) -> Buffer:
     if packing == _STORED:
         if len(packed) != size:
             raise InvalidXet(f"a chunk of a xorb has {len(packed)} bytes, its header says {size}")

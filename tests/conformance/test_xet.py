@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import struct
@@ -19,7 +20,7 @@ from fusefs.xet.merkle import Node, fold
 from fusefs.xet.windowproof import WindowProof
 from fusefs.xet.xethash import chunk_hash, file_hash, hash_text, parse_hash
 from fusefs.xet.xorb import unpacked_chunks
-from tests.hub.proofs import proof_of
+from tests.hub.proofs import proof_of, subtree
 
 RNG = random.Random(3)
 SIZE = 600_000
@@ -91,6 +92,23 @@ def test_a_file_is_hashed_as_hf_xet_does(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(FILES[name])
     (found,) = hf_xet.hash_files([str(tmp_path / "file")])
     assert found.hash == hash_text(file_hash(fold(nodes_of(FILES[name])).hash))
+
+
+REFERENCE = "632c7c6407922b27399c403f13b43a3f19c910aec07e3aca2f96d452098a5880"
+"""What @huggingface/xetchunk-wasm 0.2.0 makes of the gaps below, as sha256 of the JSON."""
+
+
+def test_gaps_are_folded_as_the_hubs_own_library_folds_them() -> None:
+    """So that the proofs of tests are those of the Hub."""
+    gaps = []
+    for count in (1, 2, 3, 9, 10, 50, 300, 2000):
+        chunks = [Node(chunk_hash(b"%d" % index), 1 + index * 37 % 1000) for index in range(count)]
+        for first in sorted({count // 3, count // 2}):
+            stop = min(count, first + count // 5 + 1)
+            before = subtree(chunks[:first], at_start=True, at_end=False)
+            gaps.append([before, subtree(chunks[stop:], at_start=False, at_end=True)])
+    text = json.dumps(gaps, sort_keys=True, separators=(",", ":"))
+    assert hashlib.sha256(text.encode()).hexdigest() == REFERENCE
 
 
 def prove(nodes: list[Node], start: int, end: int, file: str) -> None:

@@ -6,7 +6,6 @@ Source: Xet Protocol Specification 1.1, auth.md; huggingface_hub, `utils/_xet.py
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
@@ -29,6 +28,9 @@ _EARLY = 60.0
 
 _SHORTEST, _LONGEST = 10.0, 24 * 3600.0
 """Seconds for which one is used in any case: if it does end before, the server says so; and at most."""
+
+_UNKNOWN = 120.0
+"""The same of one whose end cannot be compared with anything."""
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
 
@@ -73,16 +75,16 @@ def ask_access(client: HubClient, name: HubName) -> CasAccess:
     commit = name.fixed or name.tag
     url = client.url(f"/api/{name.kind}/{name.repository}/xet-read-token/{quote(commit, safe='')}")
     raw, response = client.read(url, name, _MAX_ANSWER, "a token for its content server")
-    return read_access(raw, response.url, _now(response.headers.get("Date")), sent=response.public)
+    return read_access(raw, response.url, _date(response.headers.get("Date")), sent=response.public)
 
 
-def read_access(raw: bytes, hub: Url, now: float, *, sent: bool) -> CasAccess:
+def read_access(raw: bytes, hub: Url, now: float | None, *, sent: bool) -> CasAccess:
     """Read the Hub's answer.
 
     Args:
         raw: the answer.
         hub: who gave it.
-        now: seconds since 1970 by the clock of whoever gave it.
+        now: seconds since 1970 by the clock of whoever gave it; None where that is not known.
         sent: see `CasAccess.sent`.
 
     Raises:
@@ -99,13 +101,16 @@ def read_access(raw: bytes, hub: Url, now: float, *, sent: bool) -> CasAccess:
         raise WrongResponse("no access to its content server: the token has forbidden characters", source=here)
     if not hub.origin.allows(url.origin):
         raise SourceError(f"its content server is in plain http at {url.origin}: refused", source=here)
+    secret = Secret(f"Bearer {answer.access_token}")
+    if now is None:
+        return CasAccess(url, secret, _UNKNOWN, sent)
     left = min(answer.exp, now + _LONGEST) - now
-    return CasAccess(url, Secret(f"Bearer {answer.access_token}"), max(left - _EARLY, left / 2, _SHORTEST), sent)
+    return CasAccess(url, secret, max(left - _EARLY, left / 2, _SHORTEST), sent)
 
 
-def _now(date: str | None) -> float:
-    """Seconds since 1970 by the clock of whoever wrote a `Date`, since ours may be wrong by a year; else by ours."""
+def _date(header: str | None) -> float | None:
+    """Seconds since 1970, of a `Date`: by that clock a token ends, and ours may be wrong by a year."""
     try:
-        return parsedate_to_datetime((date or "")[:64]).timestamp()
+        return parsedate_to_datetime((header or "")[:64]).timestamp()
     except (ValueError, OverflowError):
-        return time.time()
+        return None

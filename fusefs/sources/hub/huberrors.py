@@ -34,7 +34,7 @@ def hub_error(response: Response, name: HubName, token: HubToken) -> SourceError
         token: what was shown.
     """
     headers = response.headers
-    code, said = headers.get("X-Error-Code", "").strip(), line_of(headers.get("X-Error-Message", ""))
+    code, said = line_of(headers.get("X-Error-Code", ""), 60), line_of(headers.get("X-Error-Message", ""))
     if response.elsewhere:
         return error_of(response)  # of a store that the Hub has sent us to, which knows neither names nor tokens
     if response.status == 429:

@@ -69,7 +69,8 @@ class HubFiles:
             response.close()
             raise
         ignored = sent.size == size and chunk.size < size
-        self.ignoring = response.source if ignored else ""
+        if chunk.size < size:
+            self.ignoring = response.source if ignored else ""
         return RangeBody(response, sent, sent if ignored or chunk.size == size else chunk, stream=ignored)
 
     def forget(self) -> None:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from fusefs.errors import InvalidSetting
 from fusefs.net.secret import Secret
+from fusefs.sources.registry.credentials import read_config
 from fusefs.system.hubplaces import hub_endpoint, hub_token_file, is_on
+from fusefs.values.loopback import is_loopback, without_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +28,6 @@ log = logging.getLogger(__name__)
 
 _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
-_MAX_FILE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ def find_token(hub: HubEndpoint) -> HubToken:
         return HubToken(None, str(exc))
     if hub != own:
         return HubToken(None, f"tokens are shown to {own} alone, see HF_ENDPOINT")
+    if hub.scheme == "http" and not is_loopback(without_port(hub.host.partition("/")[0])):
+        return HubToken(None, f"no token is shown in the clear, and {hub} is not asked over TLS")
     if is_on("HF_HUB_DISABLE_IMPLICIT_TOKEN"):
         return HubToken(None, "HF_HUB_DISABLE_IMPLICIT_TOKEN is set")
     exchanged = bool(os.environ.get("HF_OIDC_RESOURCE"))
@@ -62,10 +65,19 @@ def find_token(hub: HubEndpoint) -> HubToken:
     for variable in _VARIABLES:
         if token := _clean(os.environ.get(variable, "")):
             return _shown(token, variable)
-    path = hub_token_file()
-    if path is None or not path.is_file():
+    return _of_file(hub_token_file())
+
+
+def _of_file(path: Path | None) -> HubToken:
+    if path is None or not path.exists():
         return HubToken(None, "there is no token: neither HF_TOKEN nor that of `hf auth login`")
-    return _shown(_by_library() or _read(path), str(path))
+    try:
+        content, fault = read_config(path)
+    except (OSError, InvalidSetting) as exc:
+        return HubToken(None, f"{path} cannot be read: {(exc.strerror if isinstance(exc, OSError) else '') or exc}")
+    if fault.written:  # one that others may read is used: the library wrote it so for years
+        return HubToken(None, f"{path} is not used: {fault}")
+    return _shown(_by_library() or _clean(content.decode("utf-8", "replace")), str(path))
 
 
 def _shown(token: str, where: str) -> HubToken:
@@ -76,15 +88,6 @@ def _shown(token: str, where: str) -> HubToken:
 
 def _clean(text: str) -> str:
     return text.replace("\r", "").replace("\n", "").strip()
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return _clean(file.read(_MAX_FILE).decode("utf-8", "replace"))
-    except OSError as exc:
-        log.warning("The token %s cannot be read: %s.", path, exc.strerror)
-        return ""
 
 
 def _by_library() -> str:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fusefs.artifacts.hubtree import HubTree
-from fusefs.errors import FusefsError, InvalidManifest, ModelNotFound, SourceError, Unauthorized, WrongResponse
+from fusefs.errors import (
+    FusefsError,
+    HostResting,
+    InvalidManifest,
+    ModelNotFound,
+    ResponseError,
+    SourceError,
+    Unauthorized,
+    WrongResponse,
+)
+from fusefs.net.circuit import Circuits
 from fusefs.net.secret import Secret
 from fusefs.sources.hub.hub import HubSource
 from fusefs.sources.hub.hubtoken import find_token
@@ -152,6 +162,19 @@ def test_a_name_with_a_digest_is_that_document_or_nothing(
     assert source.manifest(pinned.at(commit)) == document
 
 
+def test_a_document_is_had_by_its_digest_after_the_hub_has_put_files_into_its_xet_store(
+    hub: ScriptedHub, source: HubSource
+) -> None:
+    """It does so with repositories of years ago; no file has changed, and nothing that is locked must end."""
+    hub.add("org/m", FILES)
+    hub.change("tree", edited(lambda entries: [entry.pop("xetHash", None) for entry in entries] and None), times=1)
+    before = source.manifest(name_of(hub))
+    after = source.manifest(name_of(hub))
+    assert before != after
+    for document in (before, after):
+        assert source.manifest(name_of(hub).pinned(Digest.of(document))) == document
+
+
 def test_p7_bytes_are_had_by_a_document_that_came_from_elsewhere(
     hub: ScriptedHub, model: Repository, source: HubSource
 ) -> None:
@@ -269,6 +292,29 @@ def test_the_file_of_a_token_is_read_where_the_library_is_not_installed(
     assert "hf_file" not in repr(found)
 
 
+def test_p10_a_token_is_never_sent_in_the_clear_but_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_reader")
+    for url, shown in (
+        ("http://hub.example/x", False),
+        ("https://hub.example/x", True),
+        ("http://localhost:8/x", True),
+    ):
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        assert (find_token(HubEndpoint.parse(url)).secret is not None) == shown
+
+
+def test_p10_a_file_that_others_may_write_holds_no_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "hf").mkdir()
+    path = tmp_path / "hf/token"
+    path.write_text("hf_file")
+    for mode, used in ((0o644, True), (0o600, True), (0o620, False), (0o602, False)):
+        path.chmod(mode)
+        assert (find_token(HUGGING_FACE).secret is not None) == used
+    path.unlink()
+    path.mkdir()
+    assert "cannot be read" in find_token(HUGGING_FACE).where
+
+
 @pytest.mark.parametrize(
     ("options", "token", "kind", "said"),
     [
@@ -338,6 +384,27 @@ def test_a_limit_says_how_many_requests_are_allowed(hub: ScriptedHub, model: Rep
     text = refused(source, name_of(hub), SourceError)
     assert "at most 0 in 60 s for its 'api'" in text
     assert "more are allowed with a token" in text
+
+
+def test_a_limit_is_shown_and_nothing_is_asked_meanwhile(hub: ScriptedHub, model: Repository) -> None:
+    circuits = Circuits(Settings(timeout=300))
+    hub.rates.limit("resolvers", 1, 100.0)
+    with closing(HubSource(HubEndpoint.parse(hub.url), SETTINGS, circuits)) as source:
+        name = name_of(hub)
+        one, other = (file.blob for file in tree_of(source, name).files if not file.blob.digest.is_sha256)
+        read_blob(source, name, one)
+        with pytest.raises(ResponseError, match="at most 1 in 100 s for its 'resolvers'"):
+            read_blob(source, name, other)
+        asked = len(hub.endpoint.requests)
+        for _ in range(3):
+            with pytest.raises(HostResting, match="left alone"):
+                read_blob(source, name, other)
+        assert len(hub.endpoint.requests) == asked
+        assert "at most 1 in 100 s" in circuits.troubled()[source.host]
+        source.refresh()
+        circuits.forget()
+        hub.rates.limit("resolvers", 10, 100.0)
+        assert read_blob(source, name, other)
 
 
 # Lies
@@ -439,11 +506,20 @@ def test_p10_pages_that_go_round_in_a_circle_end(odd: Odd) -> None:
 
 def test_p10_pages_without_end_end(odd: Odd, monkeypatch: pytest.MonkeyPatch) -> None:
     odd.link = lambda number: f'</api/x?cursor=c{number}>; rel="next"'
-    monkeypatch.setattr("fusefs.sources.hub.hublisting.MAX_PAGES", 20)
+    monkeypatch.setattr("fusefs.sources.hub.treepages.MAX_PAGES", 20)
     source, name = at(odd)
     with closing(source):
         assert "has no end" in refused(source, name, SourceError)
     assert len(odd.asked) < 30
+
+
+def test_p10_more_files_than_a_mount_takes_are_refused_as_that(odd: Odd, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd.link = lambda number: f'</api/x?cursor=c{number}>; rel="next"'
+    monkeypatch.setattr("fusefs.sources.hub.treepages.MAX_LAYERS", 5)
+    source, name = at(odd)
+    with closing(source):
+        assert "more than 5 files" in refused(source, name, InvalidManifest)
+    assert len(odd.asked) < 10
 
 
 def test_p10_the_next_page_is_asked_of_the_same_hub_whatever_host_stands_there(odd: Odd) -> None:

@@ -30,7 +30,7 @@ NAMES = [
     (f"hf://org/m@main:{COMMIT}", f"hf://org/m@main:{COMMIT}"),
     (f"hf://org/m@sha256:{HEX}", f"hf://org/m@main@sha256:{HEX}"),
     (f"hf://org/m@v1:{COMMIT}@sha256:{HEX}", f"hf://org/m@v1:{COMMIT}@sha256:{HEX}"),
-    ("hf+http://127.0.0.1:80/models/org/m", "hf+http://127.0.0.1/models/org/m@main"),
+    ("hf+http://127.0.0.1:0080/models/org/m", "hf+http://127.0.0.1/models/org/m@main"),
     ("hf+https://hub.example:8443/a/B/datasets/x@v2", "hf+https://hub.example:8443/a/B/datasets/x@v2"),
     ("hf+https://h/models/models/x", "hf+https://h/models/models/x@main"),
     ("hf+https://huggingface.co/spaces/org/m", "hf://spaces/org/m@main"),

@@ -87,8 +87,8 @@ def test_p10_a_signed_url_is_not_printed() -> None:
 def test_a_url_may_have_several_ranges_and_a_xorb_several_urls() -> None:
     xorbs = {
         A: [
-            {"url": "u1", "ranges": [fetched(0, 2, 0, 99_999), fetched(5, 9, 300_000, 399_999)]},
             {"url": "u2", "ranges": [fetched(20, 30, 900_000, 999_999)]},
+            {"url": "u1", "ranges": [fetched(0, 2, 0, 99_999), fetched(5, 9, 300_000, 399_999)]},
         ]
     }
     terms = [term(A, 21, 22, 10), term(A, 0, 2, 10), term(A, 6, 9, 10)]
@@ -122,8 +122,6 @@ WRONG: dict[str, dict[str, Any]] = {
     "neither version": {"xorbs": None},
     "both versions": {"fetch_info": V1["fetch_info"]},
     "no terms": {"terms": []},
-    "fewer bytes than were asked for": {"terms": TERMS[:2]},
-    "a gap at the start": {"offset_into_first_range": 100_001},
     "an offset behind the first term": {"offset_into_first_range": 263_873},
     "an offset below zero": {"offset_into_first_range": -1},
     "an offset that is text": {"offset_into_first_range": "0"},
@@ -133,7 +131,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "a term of no chunks": with_term(A, 4, 4, 263_873),
     "a term turned round": with_term(A, 4, 1, 263_873),
     "a term of no bytes": with_term(A, 1, 4, 0),
-    "a term of fewer bytes than chunks": with_term(A, 1, 40, 38),
+    "a term of fewer bytes than chunks": {**with_term(A, 1, 40, 38), "offset_into_first_range": 0},
     "a term of more bytes than its chunks can have": with_term(A, 1, 4, (3 << 17) + 1),
     "a term of bytes below zero": with_term(A, 1, 4, -5),
     "a xorb that is no hash": with_term("*" * 64, 1, 4, 263_873),
@@ -153,16 +151,33 @@ WRONG: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_p10_what_cannot_be_is_refused(name: str) -> None:
     with pytest.raises(InvalidXet) as refused:
-        parsed({**V2, **WRONG[name]})
+        parsed({**V2, **WRONG[name]}, 1)
     assert str(refused.value).isprintable()
 
 
-@pytest.mark.parametrize(
-    "raw", [b"", b"{}", b"[]", b"<html>", b"\xff", b"[" * 100_000, b" " * (MAX_RECONSTRUCTION + 1), b"{" * 300_000]
-)
-def test_p10_what_is_no_answer_is_refused(raw: bytes) -> None:
+@pytest.mark.parametrize("changed", [{"terms": TERMS[:2]}, {"offset_into_first_range": 100_001}])
+def test_p10_less_than_was_asked_for_is_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(InvalidXet, match=f"instead of {WANTED}"):
+        parsed({**V2, **changed})
+
+
+NO_ANSWERS = {
+    "more bytes than are read": RECORDED + b" " * MAX_RECONSTRUCTION,
+    "more objects than are read": RECORDED[:-1] + b',"more":[' + b"{}," * (1 << 18) + b"{}]}",
+    "nothing": b"",
+    "an empty object": b"{}",
+    "a list": b"[]",
+    "a page": b"<html>",
+    "no text": b"\xff",
+    "lists in lists": b"[" * 100_000,
+    "objects in objects": b'{"a":' * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", NO_ANSWERS)
+def test_p10_what_is_no_answer_is_refused(name: str) -> None:
     with pytest.raises(InvalidXet):
-        Reconstruction.parse(raw, 1)
+        Reconstruction.parse(NO_ANSWERS[name], 1)
 
 
 @pytest.mark.slow

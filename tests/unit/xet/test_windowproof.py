@@ -151,10 +151,8 @@ def _change_gap(draw: st.DrawFn, gap: dict[str, Any]) -> None:
         case "flat":
             gap["levels"] = [[len(gap["nodes"]), 0]]
         case "levels":
-            turned, shorter = (
-                [pair[::-1] for pair in gap["levels"]],
-                [*gap["levels"][:level], *gap["levels"][level + 1 :]],
-            )
+            turned = [pair[::-1] for pair in gap["levels"]]
+            shorter = [*gap["levels"][:level], *gap["levels"][level + 1 :]]
             others = turned, shorter or turned, gap["levels"][::-1], [[0, 0], *gap["levels"]]
             gap["levels"] = draw(st.sampled_from(others))
 
@@ -224,6 +222,14 @@ def gap(**changed: object) -> dict[str, object]:
     return {"hashRanges": [{**GAP, **changed}, GOOD["hashRanges"][1]]}
 
 
+@pytest.mark.parametrize(("first", "stop"), [(101, 110), (100, 109), (0, 100), (110, 300)])
+def test_p1_a_proof_of_another_window_is_refused(first: int, stop: int) -> None:
+    """It is right, and says nothing of some of the bytes that were asked for."""
+    raw = json.dumps(answer(CHUNKS, first, stop)).encode()
+    with pytest.raises(InvalidXet, match="without"):
+        WindowProof.parse(raw, SIZE, Chunk(WINDOW[0], WINDOW[1] - 1))
+
+
 WRONG = {
     "another size": {"fileSize": SIZE + 1},
     "a size below zero": {"fileSize": -1},
@@ -266,9 +272,19 @@ def test_p10_what_is_no_proof_of_the_window_is_refused(name: str) -> None:
     assert str(refused.value).isprintable()
 
 
-@pytest.mark.parametrize(
-    "raw", [b"", b"{}", b"[]", b"null", b"<html>", b"\xff", b"[" * 100_000, b" " * (MAX_PROOF + 1), b'{"a":' * 100_000]
-)
-def test_p10_what_is_no_answer_is_refused(raw: bytes) -> None:
+NO_ANSWERS = {
+    "more bytes than are read": json.dumps(GOOD).encode() + b" " * MAX_PROOF,
+    "nothing": b"",
+    "an empty object": b"{}",
+    "a list": b"[]",
+    "a page": b"<html>",
+    "no text": b"\xff",
+    "lists in lists": b"[" * 100_000,
+    "objects in objects": b'{"a":' * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", NO_ANSWERS)
+def test_p10_what_is_no_answer_is_refused(name: str) -> None:
     with pytest.raises(InvalidXet):
-        WindowProof.parse(raw, 1, Chunk(0, 0))
+        WindowProof.parse(NO_ANSWERS[name], SIZE, Chunk(WINDOW[0], WINDOW[1] - 1))

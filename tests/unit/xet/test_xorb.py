@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from fusefs.errors import InvalidXet
 from fusefs.xet.xorb import MAX_CHUNK, MAX_PACKED, unpacked_chunks
+from tests.counting import calls
 from tests.hub.packed import header, packed_chunk, regrouped
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ WRONG = {
     "a byte too many": packed_chunk(TEXT, 1) + b"\0",
     "a chunk too many": packed_chunk(TEXT, 1) * 2,
     "another version": b"\1" + packed_chunk(TEXT, 1)[1:],
-    "another packing": framed(TEXT[:100], packing=3),
-    "a packing that is never written": framed(TEXT[:100], packing=99),
+    "another packing": framed(FRAME, len(TEXT), 3),
+    "a packing that is never written": framed(FRAME, len(TEXT), 99),
     "no packed bytes": header(0, 0, 0),
     "no bytes": framed(lz4.frame.compress(b""), 0),
     "more bytes than a chunk may have": framed(lz4.frame.compress(bytes(MAX_CHUNK + 1)), MAX_CHUNK + 1),
@@ -123,6 +124,24 @@ def test_p10_what_is_no_range_of_chunks_is_refused(name: str) -> None:
     with pytest.raises(InvalidXet) as refused:
         unpacked(WRONG[name], 1)
     assert re.fullmatch(r"[ -~]+", str(refused.value))
+
+
+@pytest.mark.parametrize(
+    "first", [header(1, MAX_PACKED + 1, 100), header(0, 100, MAX_CHUNK + 1), packed_chunk(TEXT, 1) + b"\0"]
+)
+def test_p10_what_is_wrong_is_refused_before_more_is_asked_for(first: bytes) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield first
+        raise AssertionError("asked for more")
+
+    with pytest.raises(InvalidXet):
+        list(unpacked_chunks(pieces(), 1))
+
+
+def test_a_chunk_that_comes_in_small_pieces_is_joined_once() -> None:
+    """Joining at each piece would take a hundred times as long, and look at the header each time."""
+    pieces = [RANGE[start : start + 100] for start in range(0, len(RANGE), 100)]
+    assert calls(lambda: list(unpacked_chunks(pieces, len(CHUNKS)))) < 3 * len(pieces)
 
 
 def test_p10_a_bomb_is_not_unpacked_further_than_its_header_says() -> None:

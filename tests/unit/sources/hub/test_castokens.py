@@ -98,6 +98,7 @@ def test_an_answer_is_read() -> None:
     assert read_access(_answer(exp=NOW + 60), HUB, NOW, sent=False).life == 30
     assert read_access(_answer(exp=0), HUB, NOW, sent=False).life == 10, "as long as the server takes it"
     assert read_access(_answer(exp=1 << 62), HUB, NOW, sent=False).life < 86400
+    assert read_access(_answer(), HUB, None, sent=False).life == 120, "by a clock that nobody knows"
 
 
 @pytest.mark.parametrize(

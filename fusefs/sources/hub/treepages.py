@@ -87,7 +87,9 @@ class Listing:
         path = f"/api/{name.kind}/{name.repository}/tree/{quote(self._commit, safe='')}"
         url = self._next if self._seen else client.url(path).with_query("recursive=true&expand=false")
         while url is not None:
-            if len(self._seen) >= MAX_PAGES or len(self._files) > MAX_LAYERS or time.monotonic() > until:
+            if len(self._files) > MAX_LAYERS:
+                raise InvalidManifest(f"more than {MAX_LAYERS} files")
+            if len(self._seen) >= MAX_PAGES or time.monotonic() > until:
                 raise SourceError(
                     f"{name.short}: its listing has no end ({len(self._files)} files)", source=client.label
                 )
