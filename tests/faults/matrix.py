@@ -15,6 +15,7 @@ Why some outcomes are what they are:
     bytes that arrived before the connection was reset count: a reset after the body harms nobody, however often
     a chunk list that turns out to be wrong takes with it what it proved, so that this is fetched again; and as the
     kernel has those pages already, the blob is whole only when somebody reads it all anew (`Row.relists`)
+    bytes of the Hub that do not fit its proofs, of which none has fitted yet, are proved whole: proofs may be wrong
     a list that ends in a newline means the same without it: a Content-Length that is one too small harms no list
 """
 
@@ -265,10 +266,10 @@ OWN_ROWS: dict[Kind, tuple[Row, ...]] = {
         #                                                           chunk   proof   tree
         _once("reconstruction cut short", "cut-recipe",             RIGHT,  NONE,   NONE),
         _tried("reconstruction cut short", "cut-recipe",            EIO,    NONE,   NONE),
-        _once("reconstruction in another order", "reordered-recipe", RIGHT, NONE,   NONE),
-        _always("reconstruction in another order", "reordered-recipe", EIO, NONE,   NONE),
-        _once("reconstruction with an overlap", "overlapping-recipe", RIGHT, NONE,  NONE),
-        _always("reconstruction with an overlap", "overlapping-recipe", EIO, NONE,  NONE),
+        _once("reconstruction in another order", "reordered-recipe", NONE,  RIGHT,  NONE),
+        _always("reconstruction in another order", "reordered-recipe", NONE, RIGHT, NONE),
+        _once("reconstruction with an overlap", "overlapping-recipe", NONE, RIGHT,  NONE),
+        _always("reconstruction with an overlap", "overlapping-recipe", NONE, RIGHT, NONE),
         _always("reconstruction of a wrong length", "longer-recipe", RIGHT, NONE,   NONE),
         _once("chunk whose header lies", "lying-header",            RIGHT,  NONE,   NONE),
         _tried("chunk whose header lies", "lying-header",           EIO,    NONE,   NONE),

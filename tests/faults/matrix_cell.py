@@ -319,6 +319,8 @@ class Player:
             for text, kind in (
                 ("not found", NotFound),
                 ("status 401", Unauthorized),
+                ("it is private, or there is none", Unauthorized),
+                ("is gated", Unauthorized),
                 ("status 403", Unauthorized),
                 ("(407 ", Unauthorized),
                 ("status code: 407", Unauthorized),
