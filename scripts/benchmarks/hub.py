@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 OURS, THEIRS = "fusefs mount", "hf_xet"
-MOST = 512 * MIB
+MOST = 1024 * MIB
 """Bytes of the file: the scripted Hub has it in memory, and what it is packed to."""
 
 

@@ -32,6 +32,7 @@ _KINDS: dict[Kind, str] = {
     "ollama": "A REGISTRY LIKE OLLAMA'S",
     "oci": "A REGISTRY WITH A PUBLISHED LIST",
     "bucket": "A BUCKET OF S3",
+    "hub": "THE HUGGING FACE HUB",
 }
 
 AREAS = {

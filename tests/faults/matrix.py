@@ -39,9 +39,10 @@ Form = Literal["once", "always"]
 WHERES: tuple[Where, ...] = get_args(Where)
 HOWS: tuple[How, ...] = get_args(How)
 
-Kind = Literal["ollama", "oci", "bucket"]
+Kind = Literal["ollama", "oci", "bucket", "hub"]
 """Where the model lies: a registry with Ollama's `chunksums`; a registry whose list somebody has published, with blobs
-behind a redirect; a bucket of S3 with `SHA256SUMS` (the manifest) and a list beside the file."""
+behind a redirect; a bucket of S3 with `SHA256SUMS` (the manifest) and a list beside the file; the Hugging Face Hub with
+its Xet store, where a window proof is what a list is elsewhere."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -260,7 +261,26 @@ DEFAULT_ELSEWHERE = frozenset({"wrong bytes, once", "object replaced, always"})
 OWN_ROWS: dict[Kind, tuple[Row, ...]] = {
     "oci": (),
     "bucket": (_always("object replaced", "replaced", EIO, NONE, NONE),),
-}
+    "hub": (
+        #                                                           chunk   proof   tree
+        _once("reconstruction cut short", "cut-recipe",             RIGHT,  NONE,   NONE),
+        _tried("reconstruction cut short", "cut-recipe",            EIO,    NONE,   NONE),
+        _once("reconstruction in another order", "reordered-recipe", RIGHT, NONE,   NONE),
+        _always("reconstruction in another order", "reordered-recipe", EIO, NONE,   NONE),
+        _once("reconstruction with an overlap", "overlapping-recipe", RIGHT, NONE,  NONE),
+        _always("reconstruction with an overlap", "overlapping-recipe", EIO, NONE,  NONE),
+        _always("reconstruction of a wrong length", "longer-recipe", RIGHT, NONE,   NONE),
+        _once("chunk whose header lies", "lying-header",            RIGHT,  NONE,   NONE),
+        _tried("chunk whose header lies", "lying-header",           EIO,    NONE,   NONE),
+        _once("chunk that unpacks to 64 MiB", "bomb",               RIGHT,  NONE,   NONE),
+        _tried("chunk that unpacks to 64 MiB", "bomb",              EIO,    NONE,   NONE),
+        _once("token of the store that ends", "ended-token",        NONE,   RIGHT,  NONE),
+        _always("proof of the whole file alone", "no-proof-but-of-all", NONE, RIGHT, NONE),
+        _always("masked digests", "masked",                         NONE,   NONE,   EACCES),
+        _always("listing that lies about sizes", "larger-files",    NONE,   NONE,   EIO),
+        _always("listing without an end", "endless-listing",        NONE,   NONE,   EIO),
+    ),
+}  # fmt: skip
 """Faults that no other kind of place has."""
 
 _WHOLE = {"chunk_list": RIGHT}
@@ -290,6 +310,18 @@ OTHERS: dict[Kind, dict[str, dict[str, Any]]] = {
         # It has neither signed URLs, nor what a tag meant before.
         **dict.fromkeys(("expired signed URL, once", "expired signed URL, always"), _NOWHERE),
         "manifest changed between two requests, once": _NOWHERE,
+    },
+    "hub": {
+        # Without a proof that can be had for good, and fits, a file is proved whole.
+        **dict.fromkeys(
+            (
+                *(f"{what}, always" for what in ("wrong bytes", "one flipped bit", "long body")),
+                *(f"{what}, always" for what in ("list cut short", "list of other content")),
+            ),
+            _WHOLE,
+        ),
+        # The commit may be another one by it, and of that the Hub knows nothing.
+        "one flipped bit, once": {"manifest": NONE},
     },
 }
 """What differs from `ROWS`, by title."""

@@ -115,6 +115,7 @@ class Player:
             unlisted_chunk_size=scene.chunk,
             span_size=scene.chunk,  # one request a chunk, so that a fault strikes the chunks that it is to strike
             connections=4,
+            without=scene.without,
             lists="registry",  # also where the name pins a digest: the faults are those of single chunks
         )
         self._patient = replace(self._settings, timeout=PATIENT, stall=STALL[PATIENT])

@@ -1,4 +1,4 @@
-"""Other kinds of place for the fault matrix: a registry with a published list, and a bucket of S3."""
+"""Other kinds of place for the fault matrix, and all by their names: a published list, a bucket of S3, the Hub."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fusefs.artifacts.manifest import OCI_MANIFEST, TITLE
 from fusefs.values.chunks import Blob, ChunkList
 from fusefs.values.digest import Digest
 from fusefs.values.reference import parse_model
+from tests.faults.matrix_hub import HubScene
 from tests.faults.matrix_server import CHUNK, CHUNKS, DATA, FILE, PLACES, PROXIED, Scene, list_of
 from tests.faulty_bucket import FaultyBucket
 from tests.faulty_registry import FaultyRegistry
@@ -140,5 +141,5 @@ class BucketScene(Scene):
         self._fault("act", act=put)
 
 
-SCENES: dict[str, type[Scene]] = {"ollama": Scene, "oci": OciScene, "bucket": BucketScene}
+SCENES: dict[str, type[Scene]] = {"ollama": Scene, "oci": OciScene, "bucket": BucketScene, "hub": HubScene}
 """By the kind of place."""

@@ -58,6 +58,7 @@ class Scene:
         newer: as it is when somebody has changed it.
         chunk: bytes of a chunk of it.
         chunks: its chunks.
+        without: parts of prefetch that would fetch a chunk before it is to be struck.
         registry: that the model is asked of; a proxy where the row is about proxies.
         name: of the model.
         faulty: chunks that cannot be had when the outcome is an errno.
@@ -67,6 +68,7 @@ class Scene:
     newer = NEWER
     chunk = CHUNK
     chunks = CHUNKS
+    without: frozenset[str] = frozenset()
 
     def __init__(self, cell: Cell, certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
         self._cell = cell

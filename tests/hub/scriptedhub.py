@@ -4,7 +4,7 @@ Serving:
     with ScriptedHub() as hub:
         model = hub.add("org/m", {"config.json": b"{}", "model.safetensors": data})     # a Repository
         model.commit, model.branches, model.push({"config.json": b"{ }"}, branch="v2")
-        hub.add("org/d", {…}, kind="datasets", gated="auto", readers={"hf_reader"})
+        hub.add("org/d", folder, kind="datasets", gated="auto", readers={"hf_reader"})
         hub.url, hub.environment         # of `huggingface_hub` and of fusefs
         hub.endpoint, hub.store, hub.storage        # an `Origin` each: the Hub, the CAS, the CDN
         hub.count("tree"), hub.sent("xorb")         # requests, and bytes of bodies, by `tests.hub.origin.KINDS`
@@ -25,6 +25,7 @@ Counts, requests, `silent`, `expect` and so on are those of `FaultyRegistry`, fo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -40,7 +41,8 @@ from tests.hub.repository import Repository
 from tests.hub.resolving import Resolving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
+    from pathlib import Path
     from types import TracebackType
 
     from tests.faulty_registry import Request
@@ -85,14 +87,20 @@ class ScriptedHub:
     def add(
         self,
         repo_id: str,
-        files: Mapping[str, bytes],
+        files: Mapping[str, bytes] | Path,
         *,
         kind: RepoKind = "models",
         keeping: Mapping[str, Keeping] | None = None,
         base: tuple[bytes, ...] = (),
         **options: Any,
     ) -> Repository:
-        """A new repository with one commit on `main`; `options` are attributes of `Repository`."""
+        """A new repository with one commit on `main`, of files by path or of those of a folder.
+
+        `options` are attributes of `Repository`.
+        """
+        if not isinstance(files, Mapping):
+            paths = [path for path in files.rglob("*") if path.is_file()]
+            files = {str(path.relative_to(files)): path.read_bytes() for path in paths}
         repository = Repository(kind, repo_id, keep=self.cas.add, **options)
         self.gate.repositories[kind, repo_id] = repository
         self.gate.users |= repository.readers

@@ -22,6 +22,7 @@ from tests.hub.scriptedhub import ScriptedHub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.hub.repository import Repository
 
@@ -115,6 +116,14 @@ def test_a_folder_is_listed_alone(hub: ScriptedHub, model: Repository) -> None:
         ["README.md", "config.json", "onnx", "w.safetensors"]
     )
     assert [one["path"] for one in ask(f"{hub.url}/api/models/org/m/tree/main/onnx").document] == ["onnx/model.onnx"]
+
+
+def test_a_folder_is_a_repository(hub: ScriptedHub, tmp_path: Path) -> None:
+    (tmp_path / "onnx").mkdir()
+    for path, data in FILES.items():
+        (tmp_path / path).write_bytes(data)
+    model = hub.add("org/folder", tmp_path)
+    assert {path: file.data for path, file in model.commits[model.commit].files.items()} == FILES
 
 
 def test_other_kinds_and_old_names(hub: ScriptedHub) -> None:
