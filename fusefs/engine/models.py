@@ -221,9 +221,7 @@ def _of_library(
     manifest = local.documents.get(name)
     if manifest is None or isinstance(failure, NotFound) or name.digest not in (None, manifest.digest):
         if isinstance(name, HubName) and hub_is_off():
-            raise SourceError(
-                f"{failure}, and no cache here knows {name.short}: unset it, or fetch that before"
-            ) from failure
+            raise SourceError(f"{failure}, and no cache here knows {name.short}: unset it to ask") from failure
         raise failure
     keeper.add(name.pinned(manifest.digest), manifest.digest, manifest.raw)
     missing = "; what of it was never downloaded is missing" if name in local.partial else ""
