@@ -41,9 +41,10 @@ class LibrarysFiles:
         self._silent = silent
         self._models: Sequence[Snapshot] = ()
         self._local: LocalModels | None = None
+        self._filling = False
 
     def check_fillable(self) -> None:
-        """Return when the models can be put there.
+        """Return when the models can be put there, which they shall be.
 
         Raises:
             click.UsageError: one of them is not of the Hub, or there is no such place.
@@ -57,6 +58,7 @@ class LibrarysFiles:
                 "--into-hf-cache: the cache of the Hub's library is a mount of fusefs, or nowhere; name another "
                 "with HF_HUB_CACHE"
             )
+        self._filling = True
 
     def find(self) -> LocalModels:
         """What it has of them; large files that are new there are hashed."""
@@ -70,7 +72,8 @@ class LibrarysFiles:
         progress = None if self._silent else bar
         opener = LocalOpener(MIB, others=False, warn=warn, progress=progress, selection=self._selection)
         try:
-            opener.adopt(self._names, self._hub_cache, self._cache_dir)
+            # What is right there stays there, whatever our cache has: its digests are kept, so that it is hashed once.
+            opener.adopt(self._names, self._hub_cache, None if self._filling else self._cache_dir)
         finally:
             bar.clear()
         self._local = opener.models

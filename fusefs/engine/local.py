@@ -124,13 +124,13 @@ class LocalOpener:
         if line := left_out.line():
             self._warn(f"{source.path}: {line}")
 
-    def adopt(self, names: Iterable[HubName], hub_cache: Path, cache: Path) -> None:
+    def adopt(self, names: Iterable[HubName], hub_cache: Path, cache: Path | None) -> None:
         """Add what the cache of the Hub's library has of some repositories.
 
         Args:
             names: of them.
             hub_cache: of the library; it need not be there.
-            cache: ours; what that has whole is read there, which is faster.
+            cache: ours; what that has whole is read there, which is faster.  None: whatever it has.
         """
         finder = HubFinder(
             hub_cache,
@@ -140,7 +140,7 @@ class LocalOpener:
             private=self._allowed.private,
             warn=self._warn,
             progress=self._progress,
-            elsewhere=partial(_is_sealed, cache),
+            elsewhere=partial(_is_sealed, cache) if cache is not None else lambda _: False,
             selection=self._allowed.selection,
         )
         for name in names:
