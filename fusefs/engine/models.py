@@ -17,6 +17,8 @@ from fusefs.engine.resolve import ask, last_known, resolve
 from fusefs.errors import FusefsError, InvalidName, NotFound, SourceError
 from fusefs.fetch.load import most_ahead
 from fusefs.prefetch.siblings import SMALL, Siblings
+from fusefs.system.hubplaces import hub_is_off
+from fusefs.values.hubname import HubName
 from fusefs.vfs.layout import layout_of
 
 if TYPE_CHECKING:
@@ -218,6 +220,8 @@ def _of_library(
     """
     manifest = local.documents.get(name)
     if manifest is None or isinstance(failure, NotFound) or name.digest not in (None, manifest.digest):
+        if isinstance(name, HubName) and hub_is_off():
+            raise SourceError(f"{failure}, and no cache here knows {name.short}: unset it to ask") from failure
         raise failure
     keeper.add(name.pinned(manifest.digest), manifest.digest, manifest.raw)
     missing = "; what of it was never downloaded is missing" if name in local.partial else ""

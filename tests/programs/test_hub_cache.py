@@ -363,3 +363,11 @@ def test_only_models_of_the_hub_have_a_place_there(world: World) -> None:
     said = world.fusefs("mount", "llama3.2:1b", world.root / "mnt", "--layout", "hf", code=1).stderr
     assert said.count("\n") == 1
     assert "llama3.2:1b is no model of the Hugging Face Hub" in said
+
+
+def test_without_the_hub_an_unknown_model_is_one_line_with_what_to_do(world: World) -> None:
+    (world.root / "mnt").mkdir()
+    said = world.fusefs("mount", "hf://acme/tiny", world.root / "mnt", code=1, env={"HF_HUB_OFFLINE": "1"}).stderr
+    assert said.count("\n") == 1
+    assert "HF_HUB_OFFLINE is set" in said
+    assert "acme/tiny: unset it to ask" in said
