@@ -85,7 +85,7 @@ class Program:
                 code = self._look()
                 if code is not None:
                     return code
-            elif info.si_signo in FORWARDED and not (info.si_code > 0 and self._in_our_group()):
+            elif info.si_signo in FORWARDED and not self._has(info):
                 self._send(info.si_signo)
 
     def _look(self) -> int | None:
@@ -100,10 +100,11 @@ class Program:
                 os.kill(os.getpid(), signal.SIGSTOP)  # until the shell continues us, and we by SIGCONT the program
         return None
 
-    def _in_our_group(self) -> bool:
-        with contextlib.suppress(ProcessLookupError):
+    def _has(self, info: signal.struct_siginfo) -> bool:
+        """Whether it has got the signal itself: from the terminal, or because it has sent it to its group."""
+        if info.si_code > 0:  # the kernel's
             return os.getpgid(self._pid) == os.getpgrp()
-        return True
+        return info.si_pid == self._pid
 
     def _send(self, number: int) -> None:
         # Not reaped yet, so that nobody else has its pid.

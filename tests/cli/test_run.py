@@ -35,10 +35,16 @@ for number in map(int, sys.argv[1].split(",")):
     signal.signal(number, lambda number, _: (seen.append(number), print("got", number, flush=True)))
 signal.signal(signal.SIGUSR1, lambda *_: (print("in all", *seen, flush=True), os._exit(7)))
 print("ready", flush=True)
+if sys.argv[2:]:
+    sys.stdin.readline()
+    os.kill(0, int(sys.argv[2]))
 while True:
     signal.pause()
 """
-"""Tells each of the signals that it is given as its argument; by SIGUSR1 all of them, and ends with 7."""
+"""Tells each of the signals that its first argument names; by SIGUSR1 all of them, and ends with 7.
+
+By a line it sends the signal of its second argument to its process group.
+"""
 
 READS_LATER = """
 import sys
@@ -100,6 +106,15 @@ def started(fusefs: Shell, *args: str | Path) -> Iterator[subprocess.Popen[bytes
 def line_of(process: subprocess.Popen[bytes]) -> str:
     assert process.stdout is not None
     return process.stdout.readline().decode()
+
+
+@contextlib.contextmanager
+def standing_still(pid: int) -> Iterator[None]:
+    """What a process is sent meanwhile it takes only afterwards, when others have taken theirs."""
+    os.kill(pid, signal.SIGSTOP)
+    eventually("it stands still", lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    yield
+    os.kill(pid, signal.SIGCONT)
 
 
 # ---- the program
@@ -306,13 +321,27 @@ def test_a_program_that_a_signal_ends_is_128_more_and_the_mount_ends_with_it(fus
 def test_the_program_has_the_terminal_and_ctrl_c_is_told_it_once(fusefs: Shell, model: str) -> None:
     with Terminal(fusefs, "run", model, "--", sys.executable, "-c", SAYS_SIGNALS, str(int(signal.SIGINT))) as terminal:
         terminal.until(rb"ready")
-        terminal.type(b"\x03")
-        terminal.until(rb"got 2\b")
-        # After the SIGINT that we have, too, if we have not answered that yet: the lowest number is taken first.
+        with standing_still(terminal.process.pid):
+            terminal.type(b"\x03")
+            terminal.until(rb"got 2\b")
+        # Taken after the SIGINT that we have: the lowest number comes first.
         terminal.process.send_signal(signal.SIGUSR1)
         assert terminal.end() == 7
     assert b"in all 2\r\n" in terminal.seen
     assert left(fusefs) == []
+
+
+@pytest.mark.slow
+def test_a_program_that_signals_its_whole_group_is_not_told_again(fusefs: Shell, model: str) -> None:
+    number = str(int(signal.SIGHUP))
+    with Terminal(fusefs, "run", model, "--", sys.executable, "-c", SAYS_SIGNALS, number, number) as terminal:
+        terminal.until(rb"ready")
+        with standing_still(terminal.process.pid):
+            terminal.type(b"\n")
+            terminal.until(rb"got 1\b")
+        terminal.process.send_signal(signal.SIGUSR1)
+        assert terminal.end() == 7
+    assert b"in all 1\r\n" in terminal.seen
 
 
 @pytest.mark.slow
