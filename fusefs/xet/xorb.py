@@ -33,8 +33,9 @@ MAX_PACKED = 2 * MAX_CHUNK
 """Bytes of a packed chunk at most.  Writers keep a chunk as it is when packing makes it larger; xet-core's reader takes
 as much as this."""
 
-MAX_XORB = 64 << 20
-"""Bytes of a xorb at most."""
+MAX_XORB = (64 << 20) + 8192 * HEADER_SIZE
+"""Bytes of a xorb at most: 64 MiB of chunks, which may be stored as they are, and the headers of at most 8192 of them.
+Source: xet-core, `deduplication/src/constants.rs`."""
 
 _STORED, _LZ4, _REGROUPED = range(3)
 

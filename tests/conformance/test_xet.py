@@ -17,10 +17,14 @@ import pytest
 
 from fusefs.values.chunks import Chunk
 from fusefs.xet.merkle import Node, fold
+from fusefs.xet.reconstruction import Reconstruction
 from fusefs.xet.windowproof import WindowProof
 from fusefs.xet.xethash import chunk_hash, file_hash, hash_text, parse_hash
 from fusefs.xet.xorb import unpacked_chunks
+from tests.hub.contents import noise
+from tests.hub.packing import pack
 from tests.hub.proofs import proof_of, subtree
+from tests.hub.recipe import Recipe
 
 RNG = random.Random(3)
 SIZE = 600_000
@@ -134,3 +138,14 @@ def test_p1_windows_of_a_larger_file_are_proved() -> None:
     assert fold(nodes).level >= 4
     for start in range(0, len(data), 1 << 20):
         prove(nodes, start, min(start + (2 << 20), len(data)) - 1, file)
+
+
+@pytest.mark.slow
+def test_a_file_of_more_than_a_full_xorb_that_cannot_be_packed_is_put_together() -> None:
+    """A full xorb is longer than the chunks in it, by their headers."""
+    packing = pack((noise(66 << 20),))
+    full = max(packing.xorbs.values(), key=lambda xorb: len(xorb.data))
+    assert len(full.data) > 64 << 20
+    recipe = Recipe(packing.files[0], packing.xorbs, 60 << 20, 66 << 20)
+    found = Reconstruction.parse(json.dumps(recipe.v2(lambda *_: "http://cdn/x")).encode(), 6 << 20)
+    assert sum(one.size for one in found.terms) - found.skip == 6 << 20

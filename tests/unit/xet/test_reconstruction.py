@@ -103,6 +103,14 @@ def test_a_range_that_goes_far_is_found_behind_ones_that_do_not() -> None:
     assert (found.terms[0].fetch.first, found.terms[0].fetch.stop) == (0, 50)
 
 
+def test_a_full_xorb_of_chunks_that_cannot_be_packed_is_longer_than_its_chunks() -> None:
+    """By a header each: hf_xet fills a xorb with 64 MiB of chunks, and this is one of its own."""
+    (only,) = parsed(
+        {**V2, "terms": [term(A, 985, 1075, 5_239_409)], **with_range(985, 1075, 61_873_554, 67_113_682)}, 1
+    ).terms
+    assert only.fetch.part.end > 64 << 20
+
+
 def test_terms_behind_the_range_are_left_out() -> None:
     """They cost a request each."""
     assert len(parsed(V2, 163_873).terms) == 1
@@ -140,7 +148,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "bytes turned round": with_range(1, 43, 1_433_008, 57_980),
     "fewer bytes than headers": with_range(1, 43, 0, 42 * 9 - 2),
     "more bytes than its chunks can have": with_range(1, 43, 0, 42 * ((256 << 10) + 8)),
-    "bytes behind the end of any xorb": with_range(1, 43, 66_000_000, 64 << 20),
+    "bytes behind the end of any xorb": with_range(1, 43, 66_000_000, (64 << 20) + 8 * 8192),
     "bytes below zero": with_range(1, 43, -1, 1_433_008),
     "a URL that is empty": {"xorbs": {**V2["xorbs"], B: [{"url": "", "ranges": []}]}},  # type: ignore[dict-item]
     "a URL without end": {"xorbs": {**V2["xorbs"], B: [{"url": "u" * 20_000, "ranges": []}]}},  # type: ignore[dict-item]
