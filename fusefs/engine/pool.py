@@ -12,6 +12,7 @@ from fusefs.sources.order import open_sources
 from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.retry import Retrying
 from fusefs.values.report import SourceState
+from fusefs.values.voucher import Proof
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -107,6 +108,7 @@ class SourcePool:
                         reason=trouble or (standing.reason if standing is not None else ""),
                         blobs_blocked=blocked,
                         ignores_range=whole,
+                        mirror=source.voucher.proof == Proof.NONE,
                     )
         for host, reason in resting.items():
             found.setdefault(host, SourceState(label=host, state="resting", reason=reason))
