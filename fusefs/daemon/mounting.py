@@ -28,7 +28,7 @@ from fusefs.engine.engine import Engine, sole_error
 from fusefs.engine.forecast import PATIENCE as FORECAST_PATIENCE
 from fusefs.engine.forecast import Forecast
 from fusefs.engine.local import LocalModels, LocalOpener
-from fusefs.engine.models import group_small, labels_of, packed_lines, recalled_lines
+from fusefs.engine.models import group_small, labels_of, packed_lines, recalled_lines, tell_files
 from fusefs.engine.pool import check_stores
 from fusefs.errors import MountError
 from fusefs.fuse import kernel, session
@@ -200,6 +200,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Han
         )
         named = engine.offer(fetched)
         group_small(fetcher, fetched, options.settings, options.local.files)
+        tell_files(fetcher, fetched)
         forecast = Forecast(fetcher, fetched, options.settings, labels_of(models))
 
         file_system = FileSystem(tree, _opener(fetcher, options), counters, look=looker(fetcher, options.local.files))

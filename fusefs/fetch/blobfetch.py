@@ -64,6 +64,7 @@ class BlobFetch:
         choice: by which chunk list it is served.
         whole_first: no byte of it is served before the whole is proved; None as long as that is not known.
         siblings: of each model in which it is a small file, the small files; none where nothing is fetched ahead.
+        files: where in it the files of an archive lie; none where it is one file.
     """
 
     def __init__(self, blob: Blob, cache: DiskCache, settings: Settings, caught_lying: Callable[[Blob], None]) -> None:
@@ -80,6 +81,7 @@ class BlobFetch:
         self.quarantined: FusefsError | None = None
         self.lies = 0
         self.siblings: tuple[Siblings, ...] = ()
+        self.files: tuple[range, ...] = ()
         self._was_open = False
         self._opened_in: Left | None = None
         self._caught_lying = caught_lying
@@ -101,6 +103,12 @@ class BlobFetch:
     def origins(self) -> Failover:
         """Where it can be had; those whose list lied come out."""
         return self.flights.origins
+
+    def tell_files(self, files: tuple[range, ...]) -> None:
+        """It is an archive of these files, whose table may have been read from it just now."""
+        self.files = files
+        if self.prefetch is not None:
+            self.prefetch.files_known(files)
 
     def ask_next_first(self) -> None:
         """Who was asked first is asked last from now on."""
@@ -236,7 +244,7 @@ class BlobFetch:
             chunker.close()
             raise chunker.full
         if self.prefetch is None or not self._was_open:
-            self.prefetch = prefetch_of(chunker, self._cache, self._settings)
+            self.prefetch = prefetch_of(chunker, self._cache, self._settings, self.files)
         self._was_open = True
         return chunker
 
