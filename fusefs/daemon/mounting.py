@@ -30,6 +30,7 @@ from fusefs.engine.forecast import Forecast
 from fusefs.engine.local import LocalModels, LocalOpener
 from fusefs.engine.models import group_small, labels_of, packed_lines, recalled_lines, tell_files
 from fusefs.engine.pool import check_stores
+from fusefs.engine.unproved import unproved_lines
 from fusefs.errors import MountError
 from fusefs.fuse import kernel, session
 from fusefs.fuse.mountpoint import check_device, check_mountpoint, mounted_at
@@ -210,7 +211,10 @@ async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Han
         handlers.dump = partial(dump, file_system.reads, engine)
         natives = Natives(_unwanted(options))
         stack.callback(natives.end)
-        notes = [*recalled_lines(recalled), *packed_lines(fetched)]
+        unproved = unproved_lines(fetched, options.settings)
+        for line in unproved:
+            log.warning("%s", line)
+        notes = [*recalled_lines(recalled), *packed_lines(fetched), *unproved]
         mount = Account(options, file_system, engine, named, watchdog, natives, notes)
         mount.foretold = forecast.lines
 

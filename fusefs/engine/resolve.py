@@ -32,6 +32,7 @@ from fusefs.sources.failover import Failover
 from fusefs.sources.retry import MANIFEST_TIMEOUT
 from fusefs.system.machine import architecture
 from fusefs.values.digest import Digest
+from fusefs.values.webtree import WebTree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,7 +119,9 @@ def ask(
         asked = asked.that_decide()
     else:
         with contextlib.suppress(CacheError, DigestMismatch):
-            return _cached(cache, name.digest)
+            known = _cached(cache, name.digest)
+            _check_foreign(name, known)
+            return known
     turns = asked.turns(told=partial(_told, name))
     for source in turns.rounds(None if longest is None else asked.patience(longest)):
         try:
@@ -128,6 +131,7 @@ def ask(
         except FusefsError as exc:
             turns.failed(exc)
             continue
+        _check_foreign(name, manifest)
         keeper.add(name, manifest.digest, manifest.raw)
         return manifest
     raise NotFound(f"{name}: no source to ask")
@@ -176,6 +180,16 @@ def _kept(manifest: Manifest, name: Name, index: bytes, keeper: Keeper) -> Manif
     digest = Digest.of(index)
     keeper.add(name.pinned(digest), digest, index)
     return manifest
+
+
+def _check_foreign(name: Name, manifest: Manifest) -> None:
+    """Refuse digests that only a folder of files may have: a registry could have anything served by one.
+
+    Raises:
+        InvalidManifest: there is one.
+    """
+    if not isinstance(name, WebTree) and (digest := manifest.foreign) is not None:
+        raise InvalidManifest(f"{name.short}: invalid manifest: invalid digest {str(digest)[:40]!r}: want sha256:")
 
 
 def _check_digest(source: BoundSource, raw: bytes, wanted: Digest | None) -> None:

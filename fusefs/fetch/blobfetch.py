@@ -59,7 +59,7 @@ class BlobFetch:
         use: who has something to do with the chunker.
         left: what is remembered of the chunker that was closed last; None when nothing need be.
         sight: what can be said of it without opening it.
-        quarantined: why no byte of it is served any more.
+        quarantined: why no byte of it is served, or not any more.
         lies: how many lists by which it was served have turned out to be wrong.
         choice: by which chunk list it is served.
         whole_first: no byte of it is served before the whole is proved; None as long as that is not known.
@@ -79,6 +79,12 @@ class BlobFetch:
         self.retired = self.flights.retired
         self.left: Left | None = None
         self.quarantined: FusefsError | None = None
+        if not blob.digest.proves and settings.unproved != "allow":
+            # There is nothing to wait for: no digest will ever say that it is right.
+            text = f"nothing proves this file, of which its server keeps no sha256; --unproved={settings.unproved}"
+            self.quarantined = BlobUnproved(
+                f"{blob.digest}: {text} (`fusefs mount --unproved allow` serves it all the same)"
+            )
         self.lies = 0
         self.siblings: tuple[Siblings, ...] = ()
         self.files: tuple[range, ...] = ()
@@ -331,6 +337,8 @@ class BlobFetch:
     @property
     def state(self) -> str:
         """`absent`, `partial`, `sealed`, `quarantined`, or `unproved` (served before it is proved)."""
+        if not self.blob.digest.proves:
+            return "unproved" if self.sight.present and self.quarantined is None else "absent"
         if self.quarantined is not None:
             return "quarantined"
         if self.blob.size == 0:
@@ -345,7 +353,7 @@ class BlobFetch:
     @property
     def proof(self) -> str:
         """Who stands behind the chunk list: see `fusefs.values.voucher`."""
-        return str(self.sight.voucher)
+        return str(self.sight.voucher) if self.blob.digest.proves else "unproved"
 
     @property
     def present(self) -> int:
