@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trio
@@ -16,6 +16,7 @@ from fusefs.cache.disk import DiskCache
 from fusefs.cache.documents.writer import Keeper
 from fusefs.cache.space.quota import Limits
 from fusefs.engine.layers import LayerOpener
+from fusefs.engine.local import LocalModels
 from fusefs.engine.models import origins, resolve_all
 from fusefs.engine.pool import SourcePool
 from fusefs.errors import FusefsError
@@ -44,6 +45,7 @@ class Engine:
         counters: what happened so far.
         nursery: where tasks live that end before all of these are closed.
         lock: what the models must be made of; None for whatever they are.
+        local: what is known of them from this machine.
     """
 
     cache: DiskCache
@@ -53,6 +55,7 @@ class Engine:
     counters: Counters
     nursery: trio.Nursery
     lock: Lock | None = None
+    local: LocalModels = field(default_factory=LocalModels)
 
     @classmethod
     @asynccontextmanager
@@ -91,7 +94,7 @@ class Engine:
             # Workers wait for their source and cannot be cancelled: closing the sources is what ends them.
             stack.push_async_callback(in_thread, pool.close)
             await nursery.start(fetcher.run)
-            yield cls(cache, pool, keeper, fetcher, counters, nursery, options.lock)
+            yield cls(cache, pool, keeper, fetcher, counters, nursery, options.lock, options.local)
 
     async def resolve(
         self,
@@ -111,6 +114,7 @@ class Engine:
             patience=patience,
             failed=failed,
             recalled=recalled,
+            local=self.local,
         )
 
     def offer(self, models: Iterable[Snapshot]) -> dict[Blob, str]:

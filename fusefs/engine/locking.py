@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from fusefs.artifacts.hubtree import HubTree
 from fusefs.artifacts.manifest import Manifest
 from fusefs.engine.engine import Engine, sole_error
 from fusefs.engine.pool import check_stores
+from fusefs.values.hubname import HubName
 from fusefs.values.lockfile import Lock, LockedModel, list_digest
 from fusefs.values.webtree import WebTree
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.values.chunks import Blob
     from fusefs.values.digest import Digest
+    from fusefs.values.names import Name
     from fusefs.values.snapshot import Snapshot
 
 
@@ -60,8 +63,14 @@ def _list_of(fetcher: Fetcher, blob: Blob) -> Digest | None:
 
 def _locked(model: Snapshot, lists: dict[Digest, Digest]) -> LockedModel:
     blobs = tuple(dict.fromkeys(model.blobs))
-    name = model.reference.pinned(model.digest)
+    name = _lasting(model).pinned(model.digest)
     found = {blob.digest: lists[blob.digest] for blob in blobs if blob.digest in lists}
     # With its paths a lock says what a folder is made of, wherever that lies.
     layers = Manifest.parse(model.document).layers if isinstance(name, WebTree) else ()
     return LockedModel(name, blobs, found, tuple((layer.name, layer.blob.digest) for layer in layers))
+
+
+def _lasting(model: Snapshot) -> Name:
+    """Its name; of the Hub with the commit, by which it can be had when the revision leads elsewhere."""
+    name = model.reference
+    return name.at(HubTree.parse(model.document).commit) if isinstance(name, HubName) else name

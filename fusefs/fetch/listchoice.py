@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from fusefs.errors import FusefsError
 from fusefs.fetch.lists import find_list
 from fusefs.sources.failover import Failover
+from fusefs.values.hubname import HubName
 from fusefs.values.lockfile import list_digest
 from fusefs.values.voucher import BOUND, UNKNOWN, Proof
+from fusefs.values.webtree import WebTree
 
 if TYPE_CHECKING:
     from fusefs.sources.bound import BoundSource
@@ -45,11 +47,12 @@ class ListChoice:
         self._pinned_name = ""
         self._places = Failover()
         self._locked: tuple[Digest, Voucher] | None = None
+        self._unproved_by = ""
 
     def add_origin(self, origin: BoundSource) -> None:
         """A model there has the blob."""
         self._registries.add(origin.registry)
-        self._own_word.add(origin.voucher)
+        self._own_word |= {origin.voucher, origin.evidence_voucher(self._blob) or origin.voucher}
         self._pinned_name = origin.pinned or self._pinned_name
 
     def add_place(self, place: BoundSource) -> None:
@@ -67,6 +70,10 @@ class ListChoice:
         if self.by is not None:
             self._places = self._places.without(self.by)
         self.by = None
+
+    def give_up_evidence(self, reason: str) -> None:
+        """Nobody proves some of the chunks by themselves, for this `reason`: the whole decides."""
+        self._unproved_by = reason
 
     def from_place(self, voucher: Voucher) -> bool:
         """Whether a list with this voucher came from where there need be no bytes, and no lock stands behind it."""
@@ -97,7 +104,7 @@ class ListChoice:
 
     def bound_only_of(self, voucher: Voucher) -> bool:
         """`bound_only`, of a list with this voucher."""
-        return self.bound_only or self.is_anothers(voucher)
+        return bool(self._unproved_by) or self.bound_only or self.is_anothers(voucher)
 
     @property
     def lacking(self) -> str:
@@ -116,8 +123,10 @@ class ListChoice:
 
     def remedy(self, name: Name) -> str:
         """Why no list counts, and the one thing that would change it, for a person who mounts `name`."""
+        if self._unproved_by:
+            return f"its parts cannot be proved by themselves: {self._unproved_by}"
         if self._locked is not None:
-            return f"the list in the lock is nowhere to be had: `fusefs publish {name}` puts it beside the model"
+            return "the list in the lock is nowhere to be had: --index-from names a place that has it"
         if self.of_several:
             return "models of several registries share it, and none is believed: mount those apart"
         if self.bound_only and self._pinned_name:
@@ -127,6 +136,8 @@ class ListChoice:
             )
         if self.bound_only:
             return "no chunk list is bound to its digest: --lists registry takes the registry's word"
+        if isinstance(name, HubName | WebTree):
+            return f"it has no chunk list: `fusefs index {name} -o DIR` makes one for --index-from DIR"
         return f"it has no chunk list: `fusefs publish {name}` puts one beside the model"
 
     def counts(self, listed: Listed) -> bool:
@@ -163,11 +174,11 @@ class ListChoice:
             found = find_list(asked, self._blob, fits, whole_will_do=whole) if asked else None
             if found is not None:
                 chunks, self.by = found
+                if chunks.voucher is not None:
+                    self._own_word.add(chunks.voucher)  # said just now, by who may
                 if self._locked is not None:
                     return chunks, self._locked[1]
-                if self._proves_itself(chunks):
-                    return chunks, BOUND
-                return chunks, chunks.voucher or self.by.voucher
+                return chunks, BOUND if self._proves_itself(chunks) else chunks.voucher or self.by.voucher
         return None
 
     def ask_for_other(self, origins: Failover, chunks: ChunkList, voucher: Voucher, seen: str) -> Listed | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fusefs.values.digest import Digest
     from fusefs.values.evidence import Evidence
     from fusefs.values.names import Name
+    from fusefs.values.voucher import Voucher
 
 
 class Body(Protocol):
@@ -125,3 +126,22 @@ class ListKeeper(Protocol):
 
     def stored_list(self, name: Name, blob: Blob, text: Digest) -> ChunkList | None:
         """The chunk list of a blob whose text has the digest `text`, checked; None when it is not there."""
+
+
+@runtime_checkable
+class Evidencing(Protocol):
+    """What a Source can do besides that proves parts of blobs without lists of their digests."""
+
+    def evidence_voucher(self, name: Name, blob: Blob) -> Voucher | None:
+        """Whose word its evidence is, for a blob of a model: see `ChunkList.voucher`.  Does not block.
+
+        None where it has no evidence, or has not learned yet what it would be of.
+        """
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """What a Source can do besides whose blobs are found by what the document of their model says."""
+
+    def learn(self, name: Name, digest: Digest, document: bytes) -> None:
+        """The document that a name has, wherever it came from: a cache may have it.  Does not block."""

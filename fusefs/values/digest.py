@@ -68,18 +68,26 @@ class Digest:
         return cls(SHA256, digits)
 
     @classmethod
-    def of_file(cls, text: str) -> Self:
-        """Read the digest of a blob in a document that is made here, of a folder of files: see `parse` for others.
+    def from_text(cls, text: str) -> Self:
+        """Read what `str` gives, of any algorithm: in documents that fusefs has written itself.
 
         Raises:
             InvalidDigest: for anything else.
         """
         algorithm, _, digits = text.partition(":")
-        if algorithm not in (S3_PARTS, VERSION):
-            return cls.parse(text)
-        if not _fits(algorithm, digits):
-            raise InvalidDigest(f"invalid digest {text[:120]!r}: want {_DIGITS[algorithm]} hexadecimal digits")
+        if algorithm not in _DIGITS or not _fits(algorithm, digits):
+            raise InvalidDigest(f"invalid digest {text[:80]!r}")
         return cls(algorithm, digits)
+
+    @classmethod
+    def of_file(cls, text: str) -> Self:
+        """Read the digest of a blob in the document of a folder of files: `sha256`, or one that no registry may name.
+
+        Raises:
+            InvalidDigest: for anything else.
+        """
+        known = text.partition(":")[0] in (S3_PARTS, VERSION)
+        return cls.from_text(text) if known else cls.parse(text)
 
     @classmethod
     def from_file_name(cls, name: str) -> Self:

@@ -179,7 +179,7 @@ def list_digest(chunks: ChunkList) -> Digest:
 
 def _model(model: _Model) -> LockedModel:
     name, manifest = parse_model(model.source), Digest.parse(model.manifest)
-    blobs = tuple(Blob(Digest.of_file(one.digest), one.size) for one in model.blobs)
+    blobs = tuple(Blob(Digest.from_text(one.digest), one.size) for one in model.blobs)
     files = sorted((path, blob.digest) for blob, one in zip(blobs, model.blobs, strict=True) for path in one.paths)
     lists = {blob.digest: Digest.parse(one.chunks) for blob, one in zip(blobs, model.blobs, strict=True) if one.chunks}
     for blob in blobs:
