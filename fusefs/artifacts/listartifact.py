@@ -186,7 +186,9 @@ def annotated(raw: bytes) -> Mapping[Digest, Digest]:
 
 
 def referring(raw: bytes) -> Sequence[Digest]:
-    """The manifests of lists in an index, the newest entry last; at most `MAX_REFERRERS`.
+    """The manifests of lists in an index, in its order: the last `MAX_REFERRERS`, of which the newest is the last.
+
+    Who publishes better lists must not be beaten by what was there before.
 
     Raises:
         InvalidManifest: it is no index.
@@ -195,7 +197,7 @@ def referring(raw: bytes) -> Sequence[Digest]:
     if document.manifests is None or document.layers is not None:
         raise InvalidManifest("not an index")
     return [digest_in(entry.digest) for entry in document.manifests if entry.artifact_type == ARTIFACT_TYPE][
-        :MAX_REFERRERS
+        -MAX_REFERRERS:
     ]
 
 

@@ -189,6 +189,11 @@ class Manifest:
         """Every blob of the model, config first; a blob that is named twice stands twice."""
         return [layer.blob for layer in ((self.config, *self.layers) if self.config else self.layers)]
 
+    @property
+    def foreign(self) -> Digest | None:
+        """A digest in it that no registry may name, because it proves nothing, or not as registries do."""
+        return next((blob.digest for blob in self.blobs() if blob.digest.has_parts or not blob.digest.proves), None)
+
 
 def decode_document(
     raw: bytes, decoder: msgspec.json.Decoder[T], *, size: int = MAX_MANIFEST_SIZE, objects: int = MAX_OBJECTS
@@ -216,6 +221,14 @@ def digest_in(text: str) -> Digest:
     """
     try:
         return Digest.parse(text)
+    except InvalidDigest as exc:
+        raise InvalidManifest(f"invalid manifest: {exc}") from exc
+
+
+def _file_digest(text: str) -> Digest:
+    """The same of a layer, also of those kinds that a folder of files has alone (`Manifest.foreign` tells them)."""
+    try:
+        return Digest.of_file(text)
     except InvalidDigest as exc:
         raise InvalidManifest(f"invalid manifest: {exc}") from exc
 
@@ -249,7 +262,7 @@ def _layer(descriptor: _Descriptor, *, image: bool = False) -> Layer:
     name = notes.filepath or notes.cnai or notes.title or metadata.name or descriptor.name
     # `oras push` calls each file a tar layer; what it has packed itself, a folder, it marks.
     raw = not image and descriptor.media_type.startswith(IMAGE_LAYERS) and bool(notes.title) and notes.unpack != "true"
-    blob = _blob(digest_in(descriptor.digest), descriptor)
+    blob = _blob(_file_digest(descriptor.digest), descriptor)
     return Layer(descriptor.media_type, blob, name, nanoseconds(metadata.mtime), raw, notes.unpacked)
 
 

@@ -31,8 +31,9 @@ from fusefs.engine.engine import Engine, sole_error
 from fusefs.engine.forecast import PATIENCE as FORECAST_PATIENCE
 from fusefs.engine.forecast import Forecast
 from fusefs.engine.local import LocalModels, LocalOpener
-from fusefs.engine.models import group_small, labels_of, packed_lines, recalled_lines
+from fusefs.engine.models import group_small, labels_of, packed_lines, recalled_lines, tell_files
 from fusefs.engine.pool import check_stores
+from fusefs.engine.unproved import unproved_lines
 from fusefs.errors import MountError
 from fusefs.fuse import kernel, session
 from fusefs.fuse.identity import identity
@@ -243,6 +244,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Han
         )
         named = engine.offer(resolved)
         group_small(fetcher, fetched, options.settings, options.local.files)
+        tell_files(fetcher, fetched)
         forecast = Forecast(fetcher, fetched, options.settings, labels_of(models), options.local.files)
 
         file_system = FileSystem(tree, _opener(fetcher, options), counters, look=looker(fetcher, options.local.files))
@@ -252,7 +254,10 @@ async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Han
         handlers.dump = partial(dump, file_system.reads, engine)
         natives = Natives(_unwanted(options))
         stack.callback(natives.end)
-        notes = [*recalled_lines(recalled), *packed_lines(fetched)]
+        unproved = unproved_lines(fetched, options.settings)
+        for line in unproved:
+            log.warning("%s", line)
+        notes = [*recalled_lines(recalled), *packed_lines(fetched), *unproved]
         mount = Account(options, file_system, engine, named, watchdog, natives, notes)
         mount.foretold = forecast.lines
 

@@ -33,6 +33,10 @@ def sealed_links(models: Iterable[Snapshot], cache: DiskCache) -> dict[Digest, P
 
 
 def _blobs(model: Snapshot) -> set[Blob]:
-    """What the files of a model show, but for empty ones, which nobody keeps; none where a file is a part of a blob."""
+    """What the files of a model show, but for empty ones, which nobody keeps.
+
+    None where a file is a part of a blob, or nothing proves it.
+    """
     slices = [file.content for file in model.files if not isinstance(file.content, bytes)]
-    return {part.blob for part in slices if part.size} if all(part.is_whole for part in slices) else set()
+    shown = all(part.is_whole and part.blob.digest.proves for part in slices)
+    return {part.blob for part in slices if part.size} if shown else set()

@@ -83,7 +83,7 @@ class Engine:
             )
             stack.callback(cache.release)
             counters = Counters()
-            pool = SourcePool(options.stores, settings, counters)
+            pool = SourcePool(options.stores, settings, counters, options.lock)
             stack.push_async_callback(in_thread, pool.close)
             keeper = Keeper(cache)
             stack.push_async_callback(in_thread, keeper.close)

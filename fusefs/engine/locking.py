@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.artifacts.hubtree import HubTree
+from fusefs.artifacts.manifest import Manifest
 from fusefs.engine.engine import Engine, sole_error
 from fusefs.engine.pool import check_stores
 from fusefs.values.hubname import HubName
 from fusefs.values.lockfile import Lock, LockedModel, list_digest
+from fusefs.values.webtree import WebTree
 
 if TYPE_CHECKING:
     from fusefs.engine.options import PullOptions
@@ -62,7 +64,10 @@ def _list_of(fetcher: Fetcher, blob: Blob) -> Digest | None:
 def _locked(model: Snapshot, lists: dict[Digest, Digest]) -> LockedModel:
     blobs = tuple(dict.fromkeys(model.blobs))
     name = _lasting(model).pinned(model.digest)
-    return LockedModel(name, blobs, {blob.digest: lists[blob.digest] for blob in blobs if blob.digest in lists})
+    found = {blob.digest: lists[blob.digest] for blob in blobs if blob.digest in lists}
+    # With its paths a lock says what a folder is made of, wherever that lies.
+    layers = Manifest.parse(model.document).layers if isinstance(name, WebTree) else ()
+    return LockedModel(name, blobs, found, tuple((layer.name, layer.blob.digest) for layer in layers))
 
 
 def _lasting(model: Snapshot) -> Name:

@@ -266,6 +266,18 @@ def group_small(fetcher: Fetcher, models: Iterable[Snapshot], settings: Settings
                 fetch.siblings = (*fetch.siblings, siblings)
 
 
+def tell_files(fetcher: Fetcher, models: Iterable[Snapshot]) -> None:
+    """Tell the fetcher which files lie in each archive: every one may have a header that tells of its tensors."""
+    found: dict[Blob, set[range]] = {}
+    for model in models:
+        for file in model.files:
+            part = file.content
+            if not isinstance(part, bytes) and not part.is_whole:
+                found.setdefault(part.blob, set()).add(range(part.off, part.off + part.size))
+    for blob, ranges in found.items():
+        fetcher.track(blob).tell_files(tuple(ranges))
+
+
 def labels_of(models: Sequence[Snapshot]) -> dict[Digest, str]:
     """What a person calls each blob: its path in a mount of the models.
 

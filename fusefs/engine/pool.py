@@ -12,6 +12,7 @@ from fusefs.sources.order import open_sources
 from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.retry import Retrying
 from fusefs.values.report import SourceState
+from fusefs.values.voucher import Proof
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from fusefs.sources.base import Source
     from fusefs.values.counters import Counters
+    from fusefs.values.lockfile import Lock
     from fusefs.values.names import Name
     from fusefs.values.settings import Settings
 
@@ -29,8 +31,11 @@ class SourcePool:
     Blocking; `close` may be called from any thread, and ends what is in flight.
     """
 
-    def __init__(self, stores: Sequence[Path], settings: Settings, counters: Counters) -> None:
+    def __init__(
+        self, stores: Sequence[Path], settings: Settings, counters: Counters, lock: Lock | None = None
+    ) -> None:
         self._stores = stores
+        self._pinned = lock
         self._settings = settings
         self._counters = counters
         self._open: dict[tuple[str, str, str], list[Source]] = {}
@@ -51,6 +56,7 @@ class SourcePool:
                     counters=self._counters,
                     circuits=self._circuits,
                     keys=self._keys,
+                    lock=self._pinned,
                 )
             return self._open[key]
 
@@ -107,6 +113,7 @@ class SourcePool:
                         reason=trouble or (standing.reason if standing is not None else ""),
                         blobs_blocked=blocked,
                         ignores_range=whole,
+                        mirror=source.voucher.proof == Proof.NONE,
                     )
         for host, reason in resting.items():
             found.setdefault(host, SourceState(label=host, state="resting", reason=reason))

@@ -14,6 +14,7 @@ from fusefs.engine.engine import Engine, sole_error
 from fusefs.engine.inplacesource import offer_local
 from fusefs.engine.models import labels_of, recalled_lines
 from fusefs.engine.pool import check_stores
+from fusefs.engine.unproved import unproved_lines
 from fusefs.errors import CacheFull, FusefsError
 from fusefs.fetch.flight import Priority
 from fusefs.values.report import Item, PullReport, SourceProblem
@@ -117,7 +118,8 @@ async def _pull(options: PullOptions, show: Show, then: Then | None) -> PullRepo
         if then is not None and not failed and all(item.state == "sealed" for item in files):
             await trio.to_thread.run_sync(then, engine, models)
         seconds = trio.current_time() - began
-        problems, notes = _problems(options.names, failed), tuple(recalled_lines(recalled))
+        problems = _problems(options.names, failed)
+        notes = (*recalled_lines(recalled), *unproved_lines(models, options.settings))
         return PullReport(_texts(options.names), files, engine.counters.snapshot(), seconds, problems, notes)
     raise AssertionError  # the stack swallows nothing
 

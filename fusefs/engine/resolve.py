@@ -33,6 +33,7 @@ from fusefs.sources.retry import MANIFEST_TIMEOUT
 from fusefs.system.machine import architecture
 from fusefs.values.digest import Digest
 from fusefs.values.hubname import HubName
+from fusefs.values.webtree import WebTree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -221,6 +222,9 @@ def _parsed(name: Name, raw: bytes) -> Manifest:
         raise InvalidManifest(f"{name.short}: this is {kind}")
     if isinstance(name, HubName) and name.fixed not in ("", manifest.commit):
         raise InvalidManifest(f"{name.short}: this is the tree of another commit, {manifest.commit}")
+    if not isinstance(name, WebTree) and (digest := manifest.foreign) is not None:
+        # Only a folder of files may have such: a registry could have anything served by one.
+        raise InvalidManifest(f"{name.short}: invalid manifest: invalid digest {str(digest)[:40]!r}: want sha256:")
     return manifest
 
 

@@ -60,11 +60,12 @@ class BlobFetch:
         use: who has something to do with the chunker.
         left: what is remembered of the chunker that was closed last; None when nothing need be.
         sight: what can be said of it without opening it.
-        quarantined: why no byte of it is served any more.
+        quarantined: why no byte of it is served, or not any more.
         lies: how many lists by which it was served have turned out to be wrong.
         choice: by which chunk list it is served.
         whole_first: no byte of it is served before the whole is proved; None as long as that is not known.
         siblings: of each model in which it is a small file, the small files; none where nothing is fetched ahead.
+        files: where in it the files of an archive lie; none where it is one file.
     """
 
     def __init__(self, blob: Blob, cache: DiskCache, settings: Settings, caught_lying: Callable[[Blob], None]) -> None:
@@ -79,14 +80,24 @@ class BlobFetch:
         self.retired = self.flights.retired
         self.left: Left | None = None
         self.quarantined: FusefsError | None = None
+        if not blob.digest.proves and settings.unproved != "allow":
+            # There is nothing to wait for: no digest will ever say that it is right.
+            text = f"nothing proves this file, of which its server keeps no sha256; --unproved={settings.unproved}"
+            self.quarantined = BlobUnproved(
+                f"{blob.digest}: {text} (`fusefs mount --unproved allow` serves it all the same)"
+            )
         self.lies = 0
         self.siblings: tuple[Siblings, ...] = ()
+        self.files: tuple[range, ...] = ()
         self._was_open = False
         self._opened_in: Left | None = None
         self._caught_lying = caught_lying
         self._cache = cache
         self._settings = settings
-        single = blob.size <= settings.single_chunk_limit and blob.digest.is_sha256
+        # Parts have a list that proves itself, and of a version nothing is proved when it is whole.
+        by_itself = blob.digest.proves and not blob.digest.has_parts
+        self._small = blob.size <= settings.single_chunk_limit and by_itself
+        single = self._small and blob.digest.is_sha256
         self.sight = Sight(blob, cache, lambda: self.chunker, self._unlisted, single=single)
         self._list: Listed | None = None
         self.choice = ListChoice(blob, settings)
@@ -102,6 +113,12 @@ class BlobFetch:
     def origins(self) -> Failover:
         """Where it can be had; those whose list lied come out."""
         return self.flights.origins
+
+    def tell_files(self, files: tuple[range, ...]) -> None:
+        """It is an archive of these files, whose table may have been read from it just now."""
+        self.files = files
+        if self.prefetch is not None:
+            self.prefetch.files_known(files)
 
     def ask_next_first(self) -> None:
         """Who was asked first is asked last from now on."""
@@ -159,13 +176,12 @@ class BlobFetch:
             if chunker.quarantined:  # its list lies here still, while whoever judged it is about to put it aside
                 put_liar_aside(chunker)
         self._list = None  # what `ls` has seen may be in quarantine by now
-        small = blob.size <= self._settings.single_chunk_limit
-        if small and blob.digest.is_sha256:
+        if self._small and blob.digest.is_sha256:
             return ChunkList.single(blob), BOUND
         pinned = self.choice.of_cache(self._pinned())
         # Another digest proves a small blob as well, as a whole: nobody is asked for its parts.
         # A sealed blob is proved on its first use, by its list or as a whole, with no help from the network.
-        if small or self._has_sealed():
+        if self._small or self._has_sealed():
             return pinned or (self._unlisted(), NOBODY)
         # An older cache did not keep whose list it is: perhaps a mirror's, so the registry is asked once more.
         # Another registry's word is as little, so long as its own can be asked.
@@ -237,7 +253,7 @@ class BlobFetch:
             chunker.close()
             raise chunker.full
         if self.prefetch is None or not self._was_open:
-            self.prefetch = prefetch_of(chunker, self._cache, self._settings)
+            self.prefetch = prefetch_of(chunker, self._cache, self._settings, self.files)
         self._was_open = True
         return chunker
 
@@ -285,7 +301,7 @@ class BlobFetch:
     @property
     def _serves_unproved(self) -> bool:
         """Whether bytes that nothing proves yet are served; never those of a small blob, which is soon whole."""
-        return self._settings.unproved == "allow" and self.blob.size > self._settings.single_chunk_limit
+        return self._settings.unproved == "allow" and not self._small
 
     def _has_sealed(self) -> bool:
         try:
@@ -302,7 +318,7 @@ class BlobFetch:
             chunker: whose list rejects a chunk.
             seen: the digest of the rejected bytes.
         """
-        if self.blob.size <= self._settings.single_chunk_limit:
+        if self._small:
             return None  # its own digest is its list
         found = self.choice.ask_for_other(self.origins, chunker.chunks, chunker.voucher, seen)
         if found is None and not chunker.present_bytes and self.choice.from_place(chunker.voucher):
@@ -350,6 +366,8 @@ class BlobFetch:
     @property
     def state(self) -> str:
         """`absent`, `partial`, `sealed`, `quarantined`, or `unproved` (served before it is proved)."""
+        if not self.blob.digest.proves:
+            return "unproved" if self.sight.present and self.quarantined is None else "absent"
         if self.quarantined is not None:
             return "quarantined"
         if self.blob.size == 0:
@@ -364,7 +382,7 @@ class BlobFetch:
     @property
     def proof(self) -> str:
         """Who stands behind the chunk list: see `fusefs.values.voucher`."""
-        return str(self.sight.voucher)
+        return str(self.sight.voucher) if self.blob.digest.proves else "unproved"
 
     @property
     def present(self) -> int:

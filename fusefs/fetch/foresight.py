@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fusefs.formats.extents import Extents
     from fusefs.prefetch.policy import Prefetch
     from fusefs.values.trace import Trace
@@ -72,20 +74,25 @@ class Foresight:
                 start, stop = off, end
         return found + self.policies.observe(start, stop - start, rate, tight=tight)
 
-    def header_begun(self) -> None:
+    def files_known(self, files: Iterable[range]) -> None:
+        """See `Prefetch.files_known`."""
+        with self._lock:
+            self.policies.files_known(files)
+
+    def header_begun(self, file: range) -> None:
         """See `Prefetch.header_begun`."""
         with self._lock:
-            self.policies.header_begun()
+            self.policies.header_begun(file)
 
-    def header_failed(self) -> None:
+    def header_failed(self, file: range) -> None:
         """See `Prefetch.header_failed`."""
         with self._lock:
-            self.policies.header_failed()
+            self.policies.header_failed(file)
 
-    def header_read(self, extents: Extents | None) -> None:
+    def header_read(self, file: range, extents: Extents | None) -> None:
         """See `Prefetch.header_read`."""
         with self._lock:
-            self.policies.header_read(extents)
+            self.policies.header_read(file, extents)
 
     def unsaved_record(self) -> Trace | None:
         """See `Prefetch.unsaved_record`; what was held back is in it."""

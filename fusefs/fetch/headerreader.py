@@ -1,7 +1,7 @@
-"""HeaderReader: has the header of a blob fetched to its end, and finds out where its tensors are.
+"""HeaderReader: has the header of a file fetched to its end, and finds out where its tensors are.
 
-Only what is present is read, so every byte of it was proved; what it says is a hint all the same.  A blob that is no
-model, or whose header lies, has no hints.
+Only what is present is read, so every byte of it was proved; what it says is a hint all the same.  A file that is no
+model, or whose header lies, has no hints.  The file is all of a blob, or one of an archive.
 """
 
 from __future__ import annotations
@@ -44,51 +44,56 @@ class HeaderReader:
 
         What is on its way to a reader is waited for, and its first chunk fetched only where that costs little.
         """
-        first = chunker.chunks[0]
-        elsewhere = off >= first.stop and 0 not in fetch.flights and first.size <= _CHEAP
-        if elsewhere or chunker.present(0):
-            prefetch.header_begun()
+        file = prefetch.policies.wants_header
+        if file is None:
+            return  # another thread has just seen to it
+        index = chunker.chunks.covering(file.start, 1).start
+        first = chunker.chunks[index]
+        elsewhere = not first.start <= off < first.stop and index not in fetch.flights and first.size <= _CHEAP
+        if elsewhere or chunker.present(index):
+            prefetch.header_begun(file)
             fetch.use.hold()
-            self._tasks.start_soon(self._read, fetch, chunker, prefetch)
+            self._tasks.start_soon(self._read, fetch, chunker, prefetch, file)
 
-    async def _read(self, fetch: BlobFetch, chunker: Chunker, prefetch: Foresight) -> None:
+    async def _read(self, fetch: BlobFetch, chunker: Chunker, prefetch: Foresight, file: range) -> None:
         try:
-            extents = await self._extents(fetch, chunker)
+            extents = await self._extents(fetch, chunker, file)
         except InvalidHeader as exc:
             log.debug("%s: no tensors: %s", fetch.blob.digest.short, exc)
-            prefetch.header_read(None)
+            prefetch.header_read(file, None)
         except FusefsError as exc:
             log.debug("%s: its header is not to be had: %s", fetch.blob.digest.short, exc)
-            prefetch.header_failed()
+            prefetch.header_failed(file)
         except Exception as exc:
             self._tasks.report(exc)
-            prefetch.header_read(None)
+            prefetch.header_read(file, None)
         else:
             log.debug("%s: %d tensors", fetch.blob.digest.short, len(extents))
-            prefetch.header_read(extents)
+            prefetch.header_read(file, extents)
         finally:
             fetch.use.let_go()
 
-    async def _extents(self, fetch: BlobFetch, chunker: Chunker) -> Extents:
-        found = read_header(b"", fetch.blob.size)
+    async def _extents(self, fetch: BlobFetch, chunker: Chunker, file: range) -> Extents:
+        found = read_header(b"", len(file))
         if isinstance(found, int):
-            found = min(found, chunker.chunks[0].size)  # enough to see what it is
+            first = chunker.chunks[chunker.chunks.covering(file.start, 1).start]
+            found = min(found, first.stop - file.start)  # enough to see what it is
         while isinstance(found, int):
-            missing = chunker.missing(0, found)
+            missing = chunker.missing(file.start, found)
             for flight in [self._flights.want(fetch.flights, chunker, i, Priority.READ_AHEAD) for i in missing]:
                 await flight.wait()
             async with self._turn:
-                found = await self._tasks.threads.run(_look, chunker, found)
+                found = await self._tasks.threads.run(_look, chunker, file, found)
         return found
 
 
-def _look(chunker: Chunker, size: int) -> Extents | int:
-    """Read the first `size` bytes, and see what they say.  Blocking.
+def _look(chunker: Chunker, file: range, size: int) -> Extents | int:
+    """Read the first `size` bytes of a file, and see what they say.  Blocking.
 
     Raises:
         InvalidHeader: nothing that is known.
         CacheError: they are not here.
     """
-    if chunker.missing(0, size):
+    if chunker.missing(file.start, size):
         raise ChunkGone(f"{chunker.blob.digest.short}… left before its header was read")
-    return read_header(memoryview(chunker.pread(0, size)), chunker.blob.size)
+    return read_header(memoryview(chunker.pread(file.start, size)), len(file))

@@ -14,7 +14,7 @@ from fusefs.fetch.lists import find_list
 from fusefs.sources.failover import Failover
 from fusefs.values.hubname import HubName
 from fusefs.values.lockfile import list_digest
-from fusefs.values.voucher import UNKNOWN, Proof
+from fusefs.values.voucher import BOUND, UNKNOWN, Proof
 from fusefs.values.webtree import WebTree
 
 if TYPE_CHECKING:
@@ -167,7 +167,8 @@ class ListChoice:
         elif origins.mirrored and self._settings.unproved == "wait":
             whole_will_do = True
         # Who is not believed is not asked: his list would be of no use.  The lock's is right whoever has it.
-        bound_only = self.bound_only and self._locked is None
+        # Nor is anybody's word needed for a list that follows from the digest.
+        bound_only = self.bound_only and self._locked is None and not self._blob.digest.has_parts
         for places, whole in ((origins, whole_will_do), (self._places, True)):
             asked = places.that_decide(bound_only=bound_only)
             found = find_list(asked, self._blob, fits, whole_will_do=whole) if asked else None
@@ -175,7 +176,9 @@ class ListChoice:
                 chunks, self.by = found
                 if chunks.voucher is not None:
                     self._own_word.add(chunks.voucher)  # said just now, by who may
-                return chunks, self._locked[1] if self._locked else chunks.voucher or self.by.voucher
+                if self._locked is not None:
+                    return chunks, self._locked[1]
+                return chunks, BOUND if self._proves_itself(chunks) else chunks.voucher or self.by.voucher
         return None
 
     def ask_for_other(self, origins: Failover, chunks: ChunkList, voucher: Voucher, seen: str) -> Listed | None:
@@ -208,8 +211,17 @@ class ListChoice:
         return other, origin.voucher
 
     def _is_possible(self, chunks: ChunkList) -> bool:
-        """A list of one chunk has the blob's own digest, if it has any, or it is a lie on the face of it."""
+        """A list of one chunk has the blob's own digest, if it has any, or it is a lie on the face of it.
+
+        A digest that was made of those of parts tells by itself whether a list is that of these parts.
+        """
+        if self._blob.digest.has_parts:
+            return self._proves_itself(chunks)
         return len(chunks) != 1 or chunks.known(0) in (None, self._blob.digest.raw)
+
+    def _proves_itself(self, chunks: ChunkList) -> bool:
+        digests = chunks.packed()[1] if chunks.complete else None
+        return digests is not None and self._blob.digest.is_made_of(self._blob.size, digests)
 
     def _is_locked(self, chunks: ChunkList) -> bool:
         assert self._locked is not None

@@ -9,6 +9,8 @@ from fusefs.fetch.foresight import Foresight
 from fusefs.prefetch.policy import Prefetch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
     from fusefs.values.settings import Settings
@@ -20,11 +22,12 @@ _COLD = 10
 """A load begins cold when less than this part of the blob is on disk."""
 
 
-def prefetch_of(chunker: Chunker, cache: DiskCache, settings: Settings) -> Foresight:
-    """The policies for a blob that was just opened.  Blocking, but short."""
+def prefetch_of(chunker: Chunker, cache: DiskCache, settings: Settings, files: Iterable[range]) -> Foresight:
+    """The policies for a blob that was just opened, and is an archive of `files` if it is one.  Blocking, but short."""
     cold = not chunker.sealed and _COLD * chunker.present_bytes < chunker.blob.size
     kept = cache.trace(chunker.blob) if cold else None
-    return Foresight(Prefetch(chunker.chunks, most_ahead(settings), kept=kept, cold=cold, without=settings.without))
+    most, without = most_ahead(settings), settings.without
+    return Foresight(Prefetch(chunker.chunks, most, kept=kept, cold=cold, without=without, files=files))
 
 
 def most_ahead(settings: Settings) -> int:

@@ -1,4 +1,4 @@
-"""HeaderWatch: when to look at the header of a blob, which tells where its tensors are.  Pure policy.
+"""HeaderWatch: when to look at the header of a file, which tells where its tensors are.  Pure policy.
 
 A lone small read behind the beginning is somebody who looks something up: it costs its chunk alone, and no header.
 """
@@ -17,14 +17,15 @@ HEADER_TRIES = 3
 
 
 class HeaderWatch:
-    """Of one blob; `tries` times at most the header is wanted.
+    """Of one file, which begins at the byte `start` of its blob; `tries` times at most the header is wanted.
 
     Attributes:
         wanted: somebody reads what could be tensors, and nobody has looked at the header yet.
     """
 
-    def __init__(self, tries: int = HEADER_TRIES) -> None:
+    def __init__(self, start: int = 0, tries: int = HEADER_TRIES) -> None:
         self.wanted = False
+        self._start = start
         self._tries = tries
         self._reading = False
 
@@ -33,7 +34,7 @@ class HeaderWatch:
         if self._reading:
             return []
         stream = read.stream
-        if self._tries and (read.off == 0 or min(stream.extent, stream.taken) >= SMALL):
+        if self._tries and (read.off == self._start or min(stream.extent, stream.taken) >= SMALL):
             self.wanted = True
         return None
 

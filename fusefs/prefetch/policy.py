@@ -3,8 +3,8 @@
 The policies are asked in the order of one list; the first that explains a read has the last word about it:
 
     replay       a load in step with the record of an earlier one: what that load read next
-    headerwatch  a file that may have tensors and whose header was not read yet; while it is, nothing runs ahead
-    tensors      a file whose header was read: the tensor that was touched, and how far a window may reach
+    files        a file that may have tensors: while its header is read, nothing runs ahead (`headerwatch`); then the
+                 tensor that was touched, and how far a window may reach (`tensors`)
     sequential   any other file: the window of a reader who goes through it in order
 
 A new policy is a module with a class that has the one method of `Policy`, and a place in the list.  All are hints: they
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from fusefs.prefetch.headerwatch import HeaderWatch
+from fusefs.prefetch.files import Files
 from fusefs.prefetch.ranges import Ranges
 from fusefs.prefetch.read import Read
 from fusefs.prefetch.record import Record
@@ -55,7 +55,8 @@ class Policy(Protocol):
 class Prefetch:
     """The policies for one blob with these chunks; windows grow to `largest` bytes.
 
-    A `cold` load is recorded, and replayed when one was `kept` of an earlier load.
+    A `cold` load is recorded, and replayed when one was `kept` of an earlier load.  The blob is one file, or an archive
+    of `files`, which lie in it there.
     """
 
     def __init__(
@@ -66,18 +67,18 @@ class Prefetch:
         kept: Trace | None = None,
         cold: bool = False,
         without: frozenset[str] = frozenset(),
+        files: Iterable[range] = (),
     ) -> None:
         many = len(chunks) > FEW_CHUNKS
         cold = cold and many and "replay" not in without
-        self._size = chunks.size
         self._largest = largest
         self._without = without
         self._streams = ReadAhead(chunks.size, largest, both_ways=True)
         self._record = Record(chunks, kept) if cold else None
         self._replay = Replay(kept) if cold and kept is not None else None
-        self._header = HeaderWatch() if many and "tensors" not in without else None
+        self._files = Files(files or (range(chunks.size),)) if many and "tensors" not in without else None
         self._sequential = Sequential(self._streams)
-        asked: tuple[Policy | None, ...] = (self._replay, self._header, self._sequential)
+        asked: tuple[Policy | None, ...] = (self._replay, self._files, self._sequential)
         self._policies = [policy for policy in asked if policy is not None]
         self._read = Ranges()
         self._returned = Ranges()
@@ -85,29 +86,40 @@ class Prefetch:
     # The header
 
     @property
-    def wants_header(self) -> bool:
-        """Somebody reads what could be tensors, and nobody has looked at the header yet."""
-        return self._header is not None and self._header.wanted
+    def wants_header(self) -> range | None:
+        """The file that somebody reads, who could read tensors, and at whose header nobody has looked yet."""
+        return None if self._files is None else self._files.wanted
 
-    def header_begun(self) -> None:
-        """Somebody is looking at the header, and fetches it to its end."""
-        if self._header is not None:
-            self._header.begun()
+    def files_known(self, files: Iterable[range]) -> None:
+        """The blob has turned out to be an archive of these files."""
+        if self._files is not None:
+            place = self._policies.index(self._files)
+            self._files = self._policies[place] = Files(files)
 
-    def header_failed(self) -> None:
+    @property
+    def knows_tensors(self) -> bool:
+        """Whether a header has told where tensors are."""
+        return self._files is not None and bool(self._files.tensors)
+
+    def header_begun(self, file: range) -> None:
+        """Somebody is looking at the header of a file, and fetches it to its end."""
+        if self._files is not None:
+            self._files.begun(file)
+
+    def header_failed(self, file: range) -> None:
         """The header could not be had now: the next read asks again, a few times."""
-        if self._header is not None:
-            self._header.failed()
+        if self._files is not None:
+            self._files.failed(file)
 
-    def header_read(self, extents: Extents | None) -> None:
-        """The header has told where the tensors are; None when the file has none that can be read."""
-        if self._header is not None:
-            self._header.done()
+    def header_read(self, file: range, extents: Extents | None) -> None:
+        """The header has told where in its file the tensors are; None when it has none that can be read."""
+        if self._files is None:
+            return
+        tensors = None
         if extents is not None and len(extents):
-            tensors = Tensors(
-                extents, self._size, self._largest, self._sequential, credit="credit" not in self._without
-            )
-            self._policies.insert(self._policies.index(self._sequential), tensors)
+            credit = "credit" not in self._without
+            tensors = Tensors(extents, file, self._largest, self._sequential, credit=credit)
+        self._files.done(file, tensors)
 
     # Reads
 

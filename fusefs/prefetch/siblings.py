@@ -112,7 +112,8 @@ class Siblings:
             if isinstance(file.content, bytes):
                 continue
             blob = file.content.blob
-            small = 0 < blob.size <= self._largest  # no list is needed: its digest proves it as a whole
+            # No list is needed: its digest proves it as a whole.
+            small = 0 < blob.size <= self._largest and blob.digest.proves
             if small and blob.digest not in self._elsewhere and blob.digest not in self._places:
                 self._places[blob.digest] = len(self._order)
                 self._order.append(blob)

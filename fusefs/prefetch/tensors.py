@@ -14,6 +14,7 @@ order, and spent by fetching the next one early.  Who touches tensors in random 
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from fusefs.prefetch.streams import PAGE, Stream, middle
 from fusefs.values.settings import KIB, MIB
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fusefs.formats.extents import Extents
     from fusefs.prefetch.read import Read
     from fusefs.prefetch.sequential import Sequential
@@ -68,18 +71,29 @@ class _Course:
         return cls(stream.run, stream.pauses, stream.origin, paused=stream.pauses > 0)
 
 
+def _shifted(offsets: Sequence[int], by: int) -> Sequence[int]:
+    return array("Q", (by + off for off in offsets)) if by else offsets
+
+
 class Tensors:
     """The tensors of one file, and which of them were touched; `largest` bytes are wanted at once at most.
 
-    Explains every read once the header was `read`, and none before.
+    Args:
+        extents: where they are, from the beginning of the file.
+        file: where in its blob the file lies.
+        largest: bytes.
+        windows: of readers who go through the blob in order.
+        credit: neighbours may be fetched before they are touched.
     """
 
-    def __init__(self, extents: Extents, size: int, largest: int, windows: Sequential, *, credit: bool = True) -> None:
+    def __init__(
+        self, extents: Extents, file: range, largest: int, windows: Sequential, *, credit: bool = True
+    ) -> None:
         self._on_credit = credit
         self._windows = windows
         self._courses: WeakKeyDictionary[Stream, _Course] = WeakKeyDictionary()
-        self._starts, self._stops = extents.starts, extents.stops
-        self._size = size
+        self._starts, self._stops = _shifted(extents.starts, file.start), _shifted(extents.stops, file.start)
+        self._file = file
         self._largest = largest
         self._touched = bytearray(len(extents))
         self._latest: deque[int] = deque(maxlen=_BEFORE)
@@ -136,7 +150,7 @@ class Tensors:
     def _bounds(self, read: Read, course: _Course) -> range | None:
         """How far the window of the reader may reach; None: it has none."""
         if course.crossed:
-            return range(self._size)
+            return self._file
         index = bisect_right(self._starts, middle(read.off, read.size)) - 1
         if index < 0 or not self._touched[index]:
             return None

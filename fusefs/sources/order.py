@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fusefs.sources.base import Source
     from fusefs.sources.tree.treeserver import RemoteFiles
     from fusefs.values.counters import Counters
+    from fusefs.values.lockfile import Lock
     from fusefs.values.names import Name
     from fusefs.values.settings import Settings
 
@@ -50,6 +51,7 @@ def open_sources(
     counters: Counters,
     circuits: Circuits | None = None,
     keys: KeyRing | None = None,
+    lock: Lock | None = None,
 ) -> list[Source]:
     """Local stores first, then the mirrors, then the registry of `name`; each tries again by itself.
 
@@ -63,6 +65,7 @@ def open_sources(
         counters: what happens.
         circuits: what is known of each host; their own by default.
         keys: where credentials lie; where Ollama and Docker keep them by default.
+        lock: has the digests of folders that have none themselves.
 
     Raises:
         SourceError: the host of `name` cannot be part of a URL.
@@ -80,7 +83,9 @@ def open_sources(
             log.warning("--mirror is for registries and does not apply to %s, which is %s.", registry_of(name), what)
         files = _files_of(name, settings, circuits)
         trees: list[tuple[Source, Proof, str]] = [(LocalStore(store), Proof.STORE, "") for store in stores]
-        trees.append((TreeSource(files), Proof.REGISTRY, registry_of(name)))
+        trees.append(
+            (TreeSource(files, unproved=settings.unproved == "allow", lock=lock), Proof.REGISTRY, registry_of(name))
+        )
         return _retrying(trees, settings, counters)
     keys = keys or KeyRing.default()
     registry = RegistrySource(name.scheme, name.host, settings, keys=keys, circuits=circuits)

@@ -2,7 +2,11 @@
 
 Blobs are named by whoever publishes them, so their algorithm is theirs to choose.  Chunks are named by chunk lists
 alone: their digests are always sha256, as raw bytes.
-Source: OCI image-spec 1.1, descriptor.md, "Digests"; git's object format for `git-sha1`.
+Source: OCI image-spec 1.1, descriptor.md, "Digests"; git's object format for `git-sha1`; `fusefs.values.partshash` for
+`s3-sha256`.
+
+One is no hash of the content at all: `version` names a version of a file at a place that keeps no hash of it.  Nothing
+proves such a blob, and it is served to those alone who said that they want it so.
 """
 
 from __future__ import annotations
@@ -12,13 +16,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
 from fusefs.errors import InvalidDigest
+from fusefs.values.partshash import PartsHash, part_size_of, parts_match
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 SHA256, SHA512, GIT_SHA1 = "sha256", "sha512", "git-sha1"
+S3_PARTS, VERSION = "s3-sha256", "version"
 
-_DIGITS = {SHA256: 64, SHA512: 128, GIT_SHA1: 40}
+_DIGITS = {SHA256: 64, SHA512: 128, GIT_SHA1: 40, S3_PARTS: 80, VERSION: 64}
 """Hexadecimal digits of each algorithm that a blob can be named by."""
 
 _HEX = frozenset("0123456789abcdef")
@@ -39,7 +45,7 @@ class Digest:
     """A digest, comparable and hashable.
 
     Attributes:
-        algorithm: `sha256`, `sha512` or `git-sha1`.
+        algorithm: `sha256`, `sha512`, `git-sha1`, `s3-sha256` or `version`.
         hex: lower-case hexadecimal digits, as many as the algorithm has.
     """
 
@@ -74,6 +80,16 @@ class Digest:
         return cls(algorithm, digits)
 
     @classmethod
+    def of_file(cls, text: str) -> Self:
+        """Read the digest of a blob in the document of a folder of files: `sha256`, or one that no registry may name.
+
+        Raises:
+            InvalidDigest: for anything else.
+        """
+        known = text.partition(":")[0] in (S3_PARTS, VERSION)
+        return cls.from_text(text) if known else cls.parse(text)
+
+    @classmethod
     def from_file_name(cls, name: str) -> Self:
         """Read what `file_name` gives, of any algorithm.
 
@@ -103,6 +119,10 @@ class Digest:
         """
         if self.algorithm == GIT_SHA1:
             return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+        if self.algorithm == S3_PARTS:
+            return PartsHash(part_size_of(self.hex))
+        if self.algorithm == VERSION:
+            return _Unproved(self.hex)
         return hashlib.new(self.algorithm)
 
     def matches(self, data: Buffer) -> bool:
@@ -116,6 +136,20 @@ class Digest:
     def is_sha256(self) -> bool:
         """Whether it can be the digest of a chunk, too."""
         return self.algorithm == SHA256
+
+    @property
+    def proves(self) -> bool:
+        """Whether it says anything of the content."""
+        return self.algorithm != VERSION
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether it was made of the sha256 digests of parts, so that these prove themselves (`is_made_of`)."""
+        return self.algorithm == S3_PARTS
+
+    def is_made_of(self, size: int, part_digests: Buffer) -> bool:
+        """Whether it was made of these digests of parts, 32 bytes each in order, of a content of `size` bytes."""
+        return self.has_parts and parts_match(self.hex, size, part_digests)
 
     @property
     def raw(self) -> bytes:
@@ -141,5 +175,20 @@ class Digest:
         return f"{self.algorithm}:{self.hex}"
 
 
+class _Unproved:
+    """Of a version: whatever comes is what that version has; that all of it is of one version its source sees to."""
+
+    def __init__(self, digits: str) -> None:
+        self._digits = digits
+
+    def update(self, data: Buffer, /) -> None:
+        """See `Hasher.update`."""
+
+    def hexdigest(self) -> str:
+        """See `Hasher.hexdigest`."""
+        return self._digits
+
+
 def _fits(algorithm: str, digits: str) -> bool:
-    return len(digits) == _DIGITS[algorithm] and _HEX.issuperset(digits)
+    fits = len(digits) == _DIGITS[algorithm] and _HEX.issuperset(digits)
+    return fits and (algorithm != S3_PARTS or part_size_of(digits) > 0)

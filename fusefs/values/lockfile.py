@@ -39,6 +39,7 @@ class _Blob(msgspec.Struct, frozen=True):
     digest: str
     size: int
     chunks: str | None = None
+    paths: list[str] = []
 
 
 class _Model(msgspec.Struct, frozen=True):
@@ -68,11 +69,13 @@ class LockedModel:
         name: with the digest of its manifest.
         blobs: digest and size of each.
         lists: of blobs whose chunk list is pinned: `list_digest` of it.
+        files: of a folder of files: unchecked path and digest of each, in the order of the paths.
     """
 
     name: Name
     blobs: tuple[Blob, ...]
     lists: Mapping[Digest, Digest]
+    files: tuple[tuple[str, Digest], ...] = ()
 
     @property
     def source(self) -> Name:
@@ -130,7 +133,7 @@ class Lock:
             {
                 "source": str(model.source),
                 "manifest": str(model.name.digest),
-                "blobs": [_entry(blob, model.lists.get(blob.digest)) for blob in model.blobs],
+                "blobs": _entries(model),
             }
             for model in self.models
         ]
@@ -153,6 +156,10 @@ class Lock:
         """What is locked of a name with its digest."""
         return next((model for model in self.models if model.name == name), None)
 
+    def of_source(self, name: Name) -> LockedModel | None:
+        """What is locked of a name, whatever digest that has."""
+        return next((model for model in self.models if model.source == replace(name, digest=None)), None)
+
     def _shown(self) -> list[str]:
         shown = [str(model.source) for model in self.models]
         return shown if len(shown) <= _MAX_SHOWN else [*shown[:_MAX_SHOWN], f"{len(shown) - _MAX_SHOWN} more"]
@@ -173,14 +180,25 @@ def list_digest(chunks: ChunkList) -> Digest:
 def _model(model: _Model) -> LockedModel:
     name, manifest = parse_model(model.source), Digest.parse(model.manifest)
     blobs = tuple(Blob(Digest.from_text(one.digest), one.size) for one in model.blobs)
+    files = sorted((path, blob.digest) for blob, one in zip(blobs, model.blobs, strict=True) for path in one.paths)
     lists = {blob.digest: Digest.parse(one.chunks) for blob, one in zip(blobs, model.blobs, strict=True) if one.chunks}
     for blob in blobs:
         check_blob_size(blob.size)
     if name.digest is not None:
         raise InvalidSetting(f"the digest of {name} stands in its name")
-    return LockedModel(name.pinned(manifest), blobs, lists)
+    return LockedModel(name.pinned(manifest), blobs, lists, tuple(files))
 
 
-def _entry(blob: Blob, chunks: Digest | None) -> dict[str, Any]:
-    entry: dict[str, Any] = {"digest": str(blob.digest), "size": blob.size}
-    return entry if chunks is None else entry | {"chunks": str(chunks)}
+def _entries(model: LockedModel) -> list[dict[str, Any]]:
+    paths: dict[Digest, list[str]] = {}
+    for path, digest in model.files:
+        paths.setdefault(digest, []).append(path)
+    entries = []
+    for blob in model.blobs:
+        entry: dict[str, Any] = {"digest": str(blob.digest), "size": blob.size}
+        if blob.digest in model.lists:
+            entry["chunks"] = str(model.lists[blob.digest])
+        if blob.digest in paths:
+            entry["paths"] = paths[blob.digest]
+        entries.append(entry)
+    return entries

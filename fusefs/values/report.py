@@ -54,6 +54,7 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True):
         reason: why, when it is not `ok`.
         blobs_blocked: for how many blobs it is not asked any more.
         ignores_range: it gives all of a file to who asks for a part, so that each file is read in one stream.
+        mirror: it gives bytes alone, so that with `ignores_range` it is asked for whole files and for no part.
     """
 
     label: str
@@ -61,6 +62,7 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     blobs_blocked: Count = 0
     ignores_range: bool = False
+    mirror: bool = False
 
 
 class MountReport(msgspec.Struct, frozen=True, kw_only=True):

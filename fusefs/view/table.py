@@ -89,7 +89,9 @@ def _mount(mount: MountReport, shape: Shape) -> Iterator[Line]:
             blobs = f" for {_some(source.blobs_blocked, 'blob')}" if source.blobs_blocked else ""
             yield [(f"  {source.label} is {source.state}{blobs}: ", "yellow"), (source.reason, "dim")]
         if source.ignores_range:
-            stream = "each file is read in one stream from its front"
+            stream = (
+                "asked for whole files alone" if source.mirror else "each file is read in one stream from its front"
+            )
             yield [(f"  {source.label} ignores Range: ", "yellow"), (stream, "dim")]
     yield from _wire(mount)
     for knob, reason in _not_tuned(mount):

@@ -39,7 +39,9 @@ def test_the_error_names_the_cause_and_the_file(fusefs: Shell, command: str) -> 
         name = str(registry.add_model("library/m:latest", {"model.gguf": b"data"}).name)
         line = fusefs.fails(command, name, *where)
         path = Path(fusefs.env["HOME"]) / ".docker" / "config.json"
-        assert line.endswith(f"it asks for Basic: there is no {path}")
+        assert line.endswith(
+            f"it asks for Basic: there is no {path}; for who has a password: `fusefs login {registry.host}`"
+        )
         _config(fusefs, registry.host, "wrong")
         assert f"{path} has a password for {registry.host}, which it refuses" in fusefs.fails(command, name, *where)
         _config(fusefs, registry.host, "right", 0o644)

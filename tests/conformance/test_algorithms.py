@@ -22,16 +22,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DATA = os.urandom(100_000)
+PART = 5 << 20
 
 
 def digest_of(data: bytes, algorithm: str) -> Digest:
-    """By hashlib alone; git hashes `blob <size>`, a zero byte, and the content."""
+    """By hashlib alone; git hashes `blob <size>`, a zero byte, and the content, S3 the digests of the parts."""
     if algorithm == "git-sha1":
         return Digest(algorithm, hashlib.sha1(b"blob " + str(len(data)).encode() + b"\0" + data).hexdigest())
+    if algorithm == "s3-sha256":
+        parts = [hashlib.sha256(data[off : off + PART]).digest() for off in range(0, len(data), PART)]
+        return Digest(algorithm, f"{hashlib.sha256(b''.join(parts)).hexdigest()}{PART:016x}")
     return Digest(algorithm, hashlib.new(algorithm, data).hexdigest())
 
 
-ALGORITHMS = ["sha256", "sha512", "git-sha1"]
+ALGORITHMS = ["sha256", "sha512", "git-sha1", "s3-sha256"]
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

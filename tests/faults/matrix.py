@@ -285,7 +285,6 @@ OWN_ROWS: dict[Kind, tuple[Row, ...]] = {
 """Faults that no other kind of place has."""
 
 _WHOLE = {"chunk_list": RIGHT}
-_WAITED = {"tried": True}
 _NOWHERE = {"chunk": NONE, "chunk_list": NONE, "manifest": NONE}
 
 OTHERS: dict[Kind, dict[str, dict[str, Any]]] = {
@@ -300,9 +299,7 @@ OTHERS: dict[Kind, dict[str, dict[str, Any]]] = {
     ),
     "bucket": {
         # What is beside a file and may not be read is as good as not there.
-        **dict.fromkeys(("401, always", "416, always", "proxy says 407, always"), _WHOLE),
-        # The library tells of neither what it is, so that both are waited out.
-        **dict.fromkeys(("429, Retry-After: 3600, always", "TLS failure, always"), _WAITED),
+        **dict.fromkeys(("401, always", "416, always", "proxy says 407, always", "TLS failure, always"), _WHOLE),
         # It has no other answer to a Range than its part, and the library takes none.
         "200 for a Range, always": {"chunk": EIO, "tried": True},
         # Sums that make another document are another model, at once; without their last newline they are the same.

@@ -125,7 +125,7 @@ class BucketScene(Scene):
                 return [rf"{FILE}\.chunksums"]
             case "manifest":
                 return ["/SHA256SUMS"]
-        return [rf"{FILE} bytes=\d+-{CHUNKS[i].end}$" for i in PLACES[self._cell.where]]
+        return [rf"{FILE}(\?\S*)? bytes=\d+-{CHUNKS[i].end}$" for i in PLACES[self._cell.where]]
 
     def _path(self) -> str:
         leaf = {"list": f"{FILE}.chunksums", "manifest": "SHA256SUMS"}.get(self._cell.where, FILE)

@@ -328,6 +328,7 @@ def test_p10_through_a_mount_a_mirror_that_lies_is_set_aside_for_that_blob_alone
         "reason": f"wrong bytes twice of {blobs['bad'].digest.short}",
         "blobs_blocked": 1,
         "ignores_range": False,
+        "mirror": True,
     }
     assert states[registry.host]["state"] == "ok"
     assert f"{mirror.host} is blocked for 1 blob: wrong bytes twice of" in plain

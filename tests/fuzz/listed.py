@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fusefs.artifacts.autoindex import parse_autoindex
 from fusefs.artifacts.foldermanifest import folder_manifest
 from fusefs.artifacts.manifest import MAX_LAYERS, Manifest
 from fusefs.artifacts.metalink import parse_metalink
@@ -61,6 +62,20 @@ def metalink(data: bytes) -> None:
         assert "\n" not in str(exc)
         return
     _check(found)
+
+
+def autoindex(data: bytes) -> None:
+    """Names of one component each, or none, whatever page comes."""
+    try:
+        files, folders = parse_autoindex(data, "/m%20x/")
+    except InvalidManifest as exc:
+        assert "\n" not in str(exc)
+        return
+    for name in (*files, *folders):
+        assert name not in ("", ".", "..")
+        assert "/" not in name
+    assert len({*files}) == len(files)
+    assert len({*folders}) == len(folders)
 
 
 def webtree(data: bytes) -> None:
@@ -128,6 +143,28 @@ TARGETS = [
             b"&#0;",
             b"xmlns=",
             _HEX.encode(),
+        ),
+    ),
+    Target(
+        "autoindex",
+        autoindex,
+        lambda: [
+            b'<a href="../">..</a><a href="a%2Fb">a</a><a href="c/">c</a><a href="/m%20x/d">d</a>',
+            b"<A HREF='./e'><!-- <a href=f> --><a href=\"?C=N\">",
+        ],
+        words=(
+            b"<a href=",
+            b"<!--",
+            b"-->",
+            b"<script>",
+            b"%2e",
+            b"%2f",
+            b"../",
+            b"./",
+            b"/m%20x/",
+            b"&#47;",
+            b'"',
+            b"//",
         ),
     ),
     Target(

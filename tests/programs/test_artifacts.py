@@ -26,6 +26,8 @@ from tests.artifacts import (
     tar_of,
 )
 from tests.components import docker_registry
+from tests.patience import eventually
+from tests.programs.models import MIB, write_safetensors
 from tests.programs.world import run
 
 if TYPE_CHECKING:
@@ -110,6 +112,37 @@ def test_files_of_an_archive_are_mapped_read_and_hashed_as_any_others(world: Wor
             with pytest.raises(OSError, match="No data available"):
                 os.getxattr(mounted.path / "two.bin", "user.fusefs.digest")
             assert os.getxattr(mounted.path / "two.bin", "user.fusefs.state") == b"sealed"
+
+
+@pytest.mark.slow
+def test_one_tensor_of_a_file_in_an_archive_is_fetched_whole_and_no_other(world: World, registry: str) -> None:
+    """Its header says where it lies from the beginning of the file, which is far inside the archive."""
+    write_safetensors(world.root / "model.safetensors", {"a": 21 * MIB, "b": 13 * MIB, "c": 37 * MIB})
+    model = (world.root / "model.safetensors").read_bytes()
+    data = tar_of({"before.bin": os.urandom(5 * MIB + 77), "model.safetensors": model})
+    artifact = Builder(("application/vnd.cncf.model.config.v1+json", b"{}")).layer(
+        "application/vnd.cncf.model.weight.v1.tar", data
+    )
+    push_artifact(registry, "archives/tensors", "v1", artifact.artifact())
+    lists = world.root / "lists"
+    lists.mkdir()
+    (world.root / "layer.tar").write_bytes(data)
+    name = f"{digest_of(data).replace(':', '-')}.chunksums"
+    (lists / name).write_text(world.fusefs("index", world.root / "layer.tar", "--chunk-size", "1MiB").stdout)
+    with world.mount(f"http://{registry}/archives/tensors:v1", options=("--index-from", lists)) as mounted:
+        inside = len(model) - 37 * MIB - 9 * MIB
+        with open(mounted.path / "model.safetensors", "rb", buffering=0) as file:
+            for off in range(inside, inside + 4 * MIB, 128 * 1024):
+                assert os.pread(file.fileno(), 128 * 1024, off) == model[off : off + 128 * 1024]
+
+            def behind() -> bool:
+                """Of the 64 parts of the file the one behind the beginning of the tensor, where nobody has read."""
+                return bool(mounted.file("model.safetensors")["presence"][20] == 100)
+
+            eventually("all of the tensor is here", behind)
+        presence = mounted.file("model.safetensors")["presence"]
+        assert not any(presence[2:17]), "its neighbour is not"
+        assert not any(presence[48:60]), "behind it there is the end of the archive alone"
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from fusefs.net.url import Url
 from fusefs.sources.registry.challenges import KNOWN, Challenge, challenges_of
 from fusefs.sources.registry.credentials import KeyRing, Signer
 from fusefs.sources.registry.tokens import Token, ask, exchange, token_url
+from fusefs.values.names import DEFAULT_HOST
 from fusefs.values.printable import line_of
 
 if TYPE_CHECKING:
@@ -201,6 +202,9 @@ class Authenticator:
             text += f"`fusefs login {self._registry} --token-service {elsewhere}`"
         elif password.found:
             text += ", which it refuses"
+        elif self._registry.host != DEFAULT_HOST:  # there a key counts, and no password
+            service = f" --token-service {elsewhere}" if elsewhere is not None else ""
+            text += f"; for who has a password: `fusefs login {self._registry}{service}`"
         trouble = self._keys.key_trouble()
         return f"{text}; {trouble}" if trouble else text
 

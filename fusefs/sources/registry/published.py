@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fusefs.artifacts.listartifact import (
@@ -30,7 +32,7 @@ from fusefs.sources.registry.responses import check_document, check_encoding, er
 from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Protocol
 
     from fusefs.net.transport import Response
@@ -108,10 +110,10 @@ class PublishedLists:
         found = self._at_tag(repository, list_tag(manifest), manifest)
         if found:
             return found
-        for digests in (self._referrers(repository, manifest), self._fallback(repository, manifest)):
+        for digests in (partial(self._referrers, repository, manifest), partial(self._fallback, repository, manifest)):
             merged: dict[Digest, Digest] = {}
-            for digest in digests:
-                merged = {**self._at_tag(repository, str(digest), manifest), **merged}
+            for digest in digests():
+                merged |= self._at_tag(repository, str(digest), manifest)  # the newest comes last
             if merged:
                 return merged
         return {}
@@ -133,40 +135,41 @@ class PublishedLists:
             return {}
         return artifact.texts
 
-    def _fallback(self, repository: str, manifest: Digest) -> Iterator[Digest]:
+    def _fallback(self, repository: str, manifest: Digest) -> Iterable[Digest]:
         tag = fallback_tag(manifest)
         raw = self._document(repository, tag)
         if raw is not None:
             try:
-                yield from referring(raw)
+                return referring(raw)
             except InvalidInput as exc:
                 self._refuse(repository, tag, str(exc))
+        return ()
 
-    def _referrers(self, repository: str, manifest: Digest) -> Iterator[Digest]:
-        """By the API, as far as the registry has one.
+    def _referrers(self, repository: str, manifest: Digest) -> Iterable[Digest]:
+        """By the API, as far as the registry has one; the last entries of all pages.
 
         Registries without one answer in many ways: 404, an error of their own, a redirect to a page for people.  None
         of them is a reason to wait.
         """
         path = f"/v2/{repository}/referrers/{manifest}"
         target: str | None = f"{path}?artifactType={ARTIFACT_TYPE}"
-        left = MAX_REFERRERS
+        newest: deque[Digest] = deque(maxlen=MAX_REFERRERS)
         for _ in range(_PAGES):
-            if target is None or left <= 0:
-                return
+            if target is None:
+                break
             try:
                 digests, target = self._page(repository, target, path)
             except Unauthorized as exc:
                 log.debug("%s: no referrers of %s: %s", self._registry.label, repository, exc)
-                return
+                break
             except (InvalidInput, SourceError) as exc:
                 # What fails where a redirect led is that page's trouble, not the registry's.
                 if isinstance(exc, TransportError) and exc.source == self._registry.host:
                     raise
                 self._refuse(repository, "referrers", str(exc))
-                return
-            yield from digests[:left]
-            left -= len(digests)
+                break
+            newest.extend(digests)
+        return newest
 
     def _page(self, repository: str, target: str, path: str) -> tuple[list[Digest], str | None]:
         response = self._registry.ask(repository, target, {"Accept": OCI_INDEX})

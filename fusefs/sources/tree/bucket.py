@@ -5,21 +5,25 @@ Needs the extra `cloud`.  What leaves here is `fusefs.errors`.
 
 from __future__ import annotations
 
-import re
+from contextlib import closing
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import obstore
 from obstore import exceptions
 
-from fusefs.errors import NotFound, SourceChanged, SourceError, TransportError, Unauthorized, WrongResponse
+from fusefs.errors import InvalidManifest, NotFound, WrongResponse
+from fusefs.sources.tree.askedtime import AskedTime
 from fusefs.sources.tree.bucketbody import BucketBody
-from fusefs.sources.tree.bucketstore import CREDENTIALS, open_bucket
+from fusefs.sources.tree.bucketerrors import asks_to_wait, translated
+from fusefs.sources.tree.bucketstore import open_bucket
 from fusefs.sources.tree.looped import Looped
-from fusefs.sources.tree.treeserver import Seen
+from fusefs.sources.tree.treeserver import Found, Seen, Sums
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Mapping
 
+    from fusefs.errors import ResponseError
     from fusefs.sources.tree.looped import Call
     from fusefs.values.chunks import Blob, Chunk
     from fusefs.values.settings import Settings
@@ -27,8 +31,10 @@ if TYPE_CHECKING:
 _PIECE = 1 << 20
 """Bytes that come from obstore at a time, at least: each takes a turn of its loop."""
 
-_STATUS = re.compile(r"status code: (\d{3})")
-_LONGEST = 300
+_PAGE = 1000
+"""Objects of a listing that come at a time: what a page of the servers has."""
+
+_MINUTE = timedelta(minutes=1)
 
 
 class BucketFiles:
@@ -53,6 +59,7 @@ class BucketFiles:
         self._settings = settings
         self._store: Any = open_bucket(self._scheme, self._bucket, self._settings)
         self._loop = Looped(self.label, settings.stall)
+        self._asked = AskedTime(settings)
 
     def at(self, folder: str, path: str) -> str:
         """See `Files.at`: the key."""
@@ -82,6 +89,30 @@ class BucketFiles:
         assert isinstance(found, Seen)
         return found
 
+    def found(self, folder: str, limit: int) -> list[Found]:
+        """See `Files.found`; of S3 with the checksums that it keeps."""
+        prefix = self.at(folder, "")
+
+        stream = obstore.list(self._store, prefix or None, chunk_size=_PAGE)
+        objects: list[tuple[str, Seen]] = []
+
+        async def page() -> list[Any]:
+            return list(await anext(stream, []))
+
+        while some := self.result(self.begin(page(), prefix), prefix):
+            objects += [(meta["path"], _seen(meta)) for meta in some]
+            if len(objects) > limit:
+                raise InvalidManifest(f"{self.label}{folder}: more than {limit} objects")
+        if not objects:
+            raise NotFound(f"there is no object below {prefix or '/'}", source=self.label)
+        sums: Mapping[str, Sums] = {}
+        if self._scheme == "s3":
+            from fusefs.sources.tree.s3sums import S3Sums  # boto3 takes long to load
+
+            with closing(S3Sums(self._bucket, self.label, self._settings)) as asked:
+                sums = asked.of(prefix, objects)
+        return [Found(key.removeprefix(prefix), seen, sums.get(key)) for key, seen in objects]
+
     def open(self, place: str, blob: Blob, chunk: Chunk, seen: Seen | None) -> tuple[BucketBody, Seen]:
         """See `Files.open`."""
         options: dict[str, Any] = {"range": (chunk.start, chunk.stop)}
@@ -91,7 +122,7 @@ class BucketFiles:
         async def opened() -> Any:
             return await obstore.get_async(self._store, place, options=options)  # type: ignore[arg-type] # a TypedDict
 
-        result = self.result(self.begin(opened(), place), place)
+        result = self.result(self.begin(opened(), place), place, f"bytes={chunk}")
         now = _seen(result.meta)
         (seen or Seen(blob.size)).check(now, f"{self.label}/{place}", self.label)
         if tuple(result.range) != (chunk.start, chunk.stop):
@@ -106,6 +137,7 @@ class BucketFiles:
     def refresh(self) -> None:
         """See `Remote.refresh`: the environment does not change, but a profile's credentials may."""
         self._store = open_bucket(self._scheme, self._bucket, self._settings)
+        self._asked.forget()
 
     def in_flight(self) -> list[str]:
         """See `Remote.in_flight`."""
@@ -113,14 +145,15 @@ class BucketFiles:
 
     def close(self) -> None:
         """See `Source.close`."""
+        self._asked.close()
         self._loop.close()
 
     def begin(self, work: Coroutine[Any, Any, Any], place: str) -> Call:
         """Have something done for an object."""
         return self._loop.begin(work, place)
 
-    def result(self, call: Call, place: str) -> Any:
-        """What came of it.  Blocking.
+    def result(self, call: Call, place: str, span: str = "") -> Any:
+        """What came of it, of the bytes `span` of an object, where they are some.  Blocking.
 
         Raises:
             SourceError, Cancelled: it failed, or ended early.
@@ -128,29 +161,23 @@ class BucketFiles:
         try:
             return self._loop.result(call)
         except (exceptions.BaseError, OSError) as exc:  # FileNotFoundError among them
-            raise self._translated(exc, place) from exc
+            if asks_to_wait(exc) and (told := self._asked_time(place, span)) is not None:
+                raise told.with_traceback(None) from exc
+            raise translated(exc, self.label, self._scheme, place) from exc
 
-    def _translated(self, exc: Exception, place: str) -> SourceError:
-        if isinstance(exc, FileNotFoundError | exceptions.NotFoundError):
-            return NotFound(f"there is no object {place}", source=self.label)
-        if isinstance(exc, exceptions.PreconditionError):
-            return SourceChanged(
-                f"{self.label}/{place} has changed since it was listed (its ETag is another one); mount it again when "
-                "its list of digests is right",
-                source=self.label,
-            )
-        text = str(exc).partition("\n")[0].partition("<?xml")[0].strip(" :")[:_LONGEST]
-        if isinstance(exc, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
-            return Unauthorized(text, source=self.label)
-        if "169.254." in text or "metadata.google" in text:
-            return Unauthorized(f"no credentials were found; {CREDENTIALS[self._scheme]} ({text})", source=self.label)
-        status = _STATUS.search(text)
-        if status and status[1] == "407":  # a proxy's: the library has no error of its own for it
-            return Unauthorized(text, source=self.label)
-        if status and status[1].startswith("4") and status[1] not in ("408", "429"):
-            return SourceError(text, source=self.label)
-        return TransportError(text, source=self.label)
+    def _asked_time(self, place: str, span: str) -> ResponseError | None:
+        async def signed() -> str:
+            return await obstore.sign_async(self._store, "GET", place, _MINUTE)
+
+        try:
+            url = str(self._loop.result(self.begin(signed(), place)))
+        except (exceptions.BaseError, OSError, ValueError):
+            return None  # of a public bucket, or with credentials that sign nothing
+        return self._asked.ask(url, span)
 
 
 def _seen(meta: Any) -> Seen:
-    return Seen(meta["size"], meta["e_tag"] or meta["version"] or "", str(meta["last_modified"]))
+    etag = meta["e_tag"] or meta["version"] or ""
+    if etag and not etag.startswith(('"', "W/")):  # so Azure writes it in lists, and in quotes elsewhere
+        etag = f'"{etag}"'
+    return Seen(meta["size"], etag, str(meta["last_modified"]))

@@ -5,6 +5,7 @@ obstore reads the variables itself; AWS profiles, those of SSO among them, are b
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,21 @@ from fusefs.errors import MissingExtra, SourceError
 if TYPE_CHECKING:
     from fusefs.values.settings import Settings
 
+logging.getLogger("botocore").setLevel(logging.WARNING)  # it tells of each credential that it has found
+
 _OWN_WAY = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_SKIP_SIGNATURE")
 """With one of these obstore needs no profile; nor with what a container's task is given, `AWS_CONTAINER_…`."""
 
 _LONGEST = 300
+
+_EMULATOR = "STORAGE_EMULATOR_HOST"
+"""What Google's own SDKs read: where a server is that stands for theirs, and asks for no credentials."""
+
+_ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "gs": ("GOOGLE_BASE_URL", _EMULATOR),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
 
 CREDENTIALS = {
     "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for a public one AWS_SKIP_SIGNATURE=true",
@@ -54,6 +66,8 @@ def open_bucket(scheme: str, bucket: str, settings: Settings) -> Any:
     }
     if scheme == "s3":
         options |= _profile()
+    if scheme == "gs" and (emulator := os.environ.get(_EMULATOR)) and not os.environ.get("GOOGLE_BASE_URL"):
+        options |= {"base_url": emulator if "://" in emulator else f"http://{emulator}", "skip_signature": True}
     try:
         return {"s3": S3Store, "gs": GCSStore, "az": AzureStore}[scheme](bucket, **options)
     except (BaseError, ValueError) as exc:
@@ -62,9 +76,9 @@ def open_bucket(scheme: str, bucket: str, settings: Settings) -> Any:
 
 def _in_the_clear(scheme: str) -> bool:
     """Whether the environment names an endpoint in plain http: a person has written it so."""
-    names = {"s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"), "az": ("AZURE_ENDPOINT",), "gs": ()}
-    first = next((os.environ[name] for name in names[scheme] if os.environ.get(name)), "")
-    return first.startswith("http://") or bool(os.environ.get("AZURE_STORAGE_USE_EMULATOR") and scheme == "az")
+    first = next((os.environ[name] for name in _ENDPOINTS[scheme] if os.environ.get(name)), "")
+    plain = first.startswith("http://") or (scheme == "gs" and bool(first) and "://" not in first)
+    return plain or bool(os.environ.get("AZURE_STORAGE_USE_EMULATOR") and scheme == "az")
 
 
 def _profile() -> dict[str, Any]:

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 from fusefs.errors import SourceChanged
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fusefs.artifacts.listedfile import Pieces
     from fusefs.sources.base import Body
     from fusefs.values.chunks import Blob, Chunk
+    from fusefs.values.digest import Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,34 @@ class Seen:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What a server keeps as the sha256 of a file.
+
+    Attributes:
+        digest: of all of it.
+        pieces: of equal parts of it, where it has them.
+    """
+
+    digest: Digest
+    pieces: Pieces | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that no list names.
+
+    Attributes:
+        path: relative to the folder; unchecked text.
+        seen: what its server says of it; None where that has to be asked.
+        sums: its checksums, where the server keeps any.
+    """
+
+    path: str
+    seen: Seen | None = None
+    sums: Sums | None = None
+
+
 class Files(Protocol):
     """Places are absolute; `at` makes them.
 
@@ -81,6 +113,15 @@ class Files(Protocol):
 
         Raises:
             NotFound, SourceError: as `fetch`.
+        """
+
+    def found(self, folder: str, limit: int) -> Sequence[Found]:
+        """The files below a folder, where the server can tell; `limit` at most.
+
+        Raises:
+            NotFound: there is no such folder, or the server does not say what is in it.
+            InvalidInput: they are more, or what it says cannot be read.
+            SourceError: as `fetch`.
         """
 
     def open(self, place: str, blob: Blob, chunk: Chunk, seen: Seen | None) -> tuple[Body, Seen]:

@@ -19,6 +19,7 @@ from fusefs.artifacts.listedfile import MAX_LIST_SIZE, ListedFile, checked_name
 from fusefs.artifacts.metalink import parse_metalink
 from fusefs.artifacts.sums import parse_sums
 from fusefs.errors import Cancelled, InvalidChunkList, ModelNotFound, NotFound, SourceError, Unauthorized
+from fusefs.sources.tree.discovery import discovered
 from fusefs.values.chunks import Blob, ChunkList
 from fusefs.values.digest import Digest
 from fusefs.values.webtree import WebTree
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from fusefs.sources.base import Body
     from fusefs.sources.tree.treeserver import RemoteFiles, Seen
     from fusefs.values.chunks import Chunk
+    from fusefs.values.lockfile import Lock
     from fusefs.values.names import Name
 
 log = logging.getLogger(__name__)
@@ -60,8 +62,17 @@ class _Listing:
 class TreeSource:
     """A Source and a Remote over `files`."""
 
-    def __init__(self, files: RemoteFiles) -> None:
+    def __init__(self, files: RemoteFiles, *, unproved: bool = False, lock: Lock | None = None) -> None:
+        """Make one.
+
+        Args:
+            files: where the files are.
+            unproved: what nothing proves is wanted all the same.
+            lock: has the digests of a folder that has none itself.
+        """
         self.label = files.label
+        self._unproved = unproved
+        self._lock_file = lock
         self.host = files.host
         self._files = files
         self._listings: dict[WebTree, _Listing] = {}
@@ -183,8 +194,43 @@ class TreeSource:
             except NotFound:
                 continue
             return _parser_of(one)(raw, f"{self.label}{folder}{one}")
-        hint = "" if name.lists else f"; for a model of a registry leave out the slash: {name.url.rstrip('/')}"
-        raise ModelNotFound(f"{folder or name.model} has no {' and no '.join(lists)}{hint}", source=self.label)
+        why = f"{folder or name.model} has no {' and no '.join(lists)}"
+        if name.lists or not folder:
+            raise ModelNotFound(why, source=self.label)
+        return self._locked(name) or self._discovered(name, folder, why)
+
+    def _locked(self, name: WebTree) -> tuple[ListedFile, ...]:
+        """The files as a lock has them; none where it has none, or what it has the server tells itself."""
+        model = None if self._lock_file is None else self._lock_file.of_source(name)
+        if model is None or not all(blob.digest.is_sha256 for blob in model.blobs):
+            return ()
+        sizes = {blob.digest: blob.size for blob in model.blobs}
+        return tuple(ListedFile(checked_name(path), digest, sizes[digest]) for path, digest in model.files)
+
+    def _discovered(self, name: WebTree, folder: str, why: str) -> tuple[ListedFile, ...]:
+        """The files as the server tells them.
+
+        Raises:
+            ModelNotFound: it does not, or nothing proves a single one and that is not allowed.
+        """
+        allow = "`fusefs mount --unproved allow` takes its files for what they are now, and proves nothing"
+        if self._files.web:
+            allow += f"; for a model of a registry leave out the slash: {name.url.rstrip('/')}"
+            if not self._unproved:
+                raise ModelNotFound(f"{why}; {allow}", source=self.label)
+        try:
+            found = discovered(self._files, folder, (CHUNKSUMS,))
+        except NotFound as exc:
+            raise ModelNotFound(f"{why}, and nothing else ({exc})", source=self.label) from exc
+        except Unauthorized as exc:
+            raise Unauthorized(f"{why}, and cannot be listed: {exc}", source=self.label) from exc
+        if not found:
+            raise ModelNotFound(f"{why}, and no file", source=self.label)
+        if not self._unproved and not any(file.size and file.digest.proves for file, _, _ in found):
+            raise ModelNotFound(f"{why}, and keeps no sha256 of its {len(found)} files; {allow}", source=self.label)
+        with self._lock:
+            self._seen.update({place: seen for _, place, seen in found})
+        return tuple(file for file, _, _ in found)
 
     def _places(self, folder: str, file: ListedFile) -> tuple[str, ...]:
         web = [url for url in file.urls if url.startswith(("https://", "http://"))] if self._files.web else []

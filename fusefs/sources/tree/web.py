@@ -12,12 +12,14 @@ import threading
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from fusefs.errors import NotFound, SourceError
+from fusefs.artifacts.autoindex import parse_autoindex
+from fusefs.artifacts.listedfile import MAX_LIST_SIZE
+from fusefs.errors import InvalidManifest, NotFound, SourceError
 from fusefs.net.transport import Transport
 from fusefs.net.url import Url
 from fusefs.sources.rangebody import RangeBody
 from fusefs.sources.registry.responses import check_encoding, check_status, given_range
-from fusefs.sources.tree.treeserver import Seen
+from fusefs.sources.tree.treeserver import Found, Seen
 from fusefs.values.chunks import Chunk
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ _IN_PATH = "/!$&'()*+,;=:@~"
 """What may stand in a path as it is, besides letters, digits and `_.-`: RFC 3986, 3.3."""
 
 _KNOWN = "%" + _IN_PATH
+
+_DEEPEST = 8
+"""Folders in folders that are looked into."""
 
 
 class WebFiles:
@@ -93,6 +98,41 @@ class WebFiles:
         if seen is None:
             raise SourceError(f"{place}: the server does not say how long it is", source=response.source)
         return seen
+
+    def found(self, folder: str, limit: int) -> list[Found]:
+        """See `Files.found`: by the pages that servers make of folders; of what lies deeper than any model none."""
+        found: list[Found] = []
+        left = [""]
+        while left:
+            below = left.pop()
+            place = self.at(folder, below) if below else str(self._base.join(quote(folder, _KNOWN)))
+            files, folders = parse_autoindex(self._page(place), Url.parse(place).path)
+            found += [Found(below + name) for name in files]
+            if below.count("/") < _DEEPEST:
+                left += [f"{below}{name}/" for name in folders if not name.startswith(".")]
+            if len(found) + len(left) > limit:
+                raise InvalidManifest(f"{self.label}{folder}: more than {limit} files and folders")
+        return found
+
+    def _page(self, place: str) -> bytes:
+        """The page of a folder.
+
+        Raises:
+            NotFound: the server makes none.
+        """
+        response = self._get(place, {})
+        try:
+            if response.status == 403:  # what nginx says of a folder that it may not list
+                raise NotFound(f"{place} is not listed (status 403)", source=response.source)
+            check_status(response)
+            check_encoding(response)
+            kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            raw = response.read(MAX_LIST_SIZE + 1)
+        finally:
+            response.close()
+        if kind != "text/html" or response.elsewhere or len(raw) > MAX_LIST_SIZE:
+            raise NotFound(f"{place} is no list of its files", source=response.source)
+        return raw
 
     def open(self, place: str, blob: Blob, chunk: Chunk, seen: Seen | None) -> tuple[RangeBody, Seen]:
         """See `Files.open`."""

@@ -119,6 +119,13 @@ def test_of_many_referrers_a_few_are_looked_at() -> None:
     assert len(referring(json.dumps({"manifests": [entry] * 5000}).encode())) == MAX_REFERRERS
 
 
+def test_the_newest_of_many_referrers_are_looked_at() -> None:
+    """Old lists must not keep newer ones from being seen."""
+    digests = [Digest.of(b"%d" % i) for i in range(20)]
+    entries = [{"digest": str(digest), "artifactType": ARTIFACT_TYPE} for digest in digests]
+    assert referring(json.dumps({"manifests": entries}).encode()) == digests[-MAX_REFERRERS:]
+
+
 @pytest.mark.parametrize("raw", [b"{}", MODEL, made().raw, b"<html>", b'{"manifests": [], "layers": []}'])
 def test_what_is_no_index_is_not_written_over(raw: bytes) -> None:
     with pytest.raises(InvalidManifest):

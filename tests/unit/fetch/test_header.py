@@ -11,7 +11,6 @@ import trio.testing
 
 from fusefs.fetch import headerreader as header_room
 from fusefs.formats.header import MAX_HEADER
-from fusefs.prefetch.tensors import Tensors
 from fusefs.values.chunks import Chunk
 from fusefs.values.settings import KIB, MIB
 from tests.fake_source import FakeSource, chunk_list, fail
@@ -52,7 +51,7 @@ def mounted(root: Path, data: bytes, source: FakeSource | None = None) -> Abstra
 
 def tensors_known(world: World) -> bool:
     prefetch = world.fetch.prefetch
-    return prefetch is not None and any(isinstance(policy, Tensors) for policy in prefetch.policies._policies)
+    return prefetch is not None and prefetch.policies.knows_tensors
 
 
 @pytest.mark.parametrize("vocabulary", [0, 5_000, 40_000])
@@ -278,3 +277,21 @@ async def test_p10_a_hostile_header_costs_its_limit_at_most_and_no_read_its_byte
         await quiet(world)
         assert world.source.bytes_asked <= MAX_HEADER + 4 * MIB
         assert len(world.source.asked) == len(set(world.source.asked)), "nothing is asked for twice"
+
+
+async def test_one_tensor_of_a_file_in_an_archive_fetches_that_tensor_and_the_headers(tmp_path: Path) -> None:
+    """The formats say where a tensor is from the beginning of its file, which is not that of the archive."""
+    data = safetensors_file()
+    before = NOISE[: 5 * MIB + 512]
+    async with mounted(tmp_path, before + data + NOISE[:MIB]) as world:
+        world.fetch.tell_files((range(len(before)), range(len(before), len(before) + len(data))))
+        await world.read(len(before) + 4 * MIB, 128 * KIB)
+        await quiet(world)
+        assert tensors_known(world)
+        header = Chunk(len(before) // CHUNK * CHUNK, len(before) // CHUNK * CHUNK + CHUNK - 1)
+        assert header in world.source.asked
+        await world.read(len(before) + 4 * MIB + 128 * KIB, 128 * KIB)
+        await quiet(world)
+        first = len(data) - 7 * EACH + 2 * EACH  # the third tensor, where 4 MiB are
+        touched = range((len(before) + first) // CHUNK, -(-(len(before) + first + EACH) // CHUNK))
+        assert {chunk.start // CHUNK for chunk in world.source.asked} == {header.start // CHUNK, *touched}

@@ -20,7 +20,7 @@ from fusefs.values.trace import Trace
 from tests.kernel_reads import Kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 HEADER = 20_000
 EACH = 10_000_128
@@ -31,6 +31,7 @@ STEP = 256 * KIB
 CHUNKS = ChunkList.uniform(SIZE, MIB)
 TENSORS = [(HEADER + i * EACH, HEADER + (i + 1) * EACH) for i in range(COUNT)]
 EXTENTS = Extents.of(HEADER, TENSORS)
+WHOLE = range(SIZE)
 
 
 class Load:
@@ -47,7 +48,7 @@ class Load:
         self.demanded: dict[int, None] = {}
         self.said: dict[int, None] = {}
         self.late: set[int] = set()
-        self.kernel = Kernel(policy._size)
+        self.kernel = Kernel(SIZE)
         self._extents = extents
 
     def read(self, off: int, size: int = STEP, rate: float = RATE) -> list[range]:
@@ -58,8 +59,8 @@ class Load:
             self.said.update(dict.fromkeys(CHUNKS.covering(word.start, len(word))))
         if self.policy.wants_header:
             self.demanded[0] = None
-            self.policy.header_begun()
-            self.policy.header_read(self._extents)
+            self.policy.header_begun(WHOLE)
+            self.policy.header_read(WHOLE, self._extents)
         return words
 
     def order(self, start: int, stop: int) -> None:
@@ -80,8 +81,10 @@ def chunks_of(*spans: tuple[int, int]) -> set[int]:
     return {chunk for start, stop in spans for chunk in CHUNKS.covering(start, stop - start)}
 
 
-def policy(*, kept: Trace | None = None, cold: bool = False, chunks: ChunkList = CHUNKS) -> Prefetch:
-    return Prefetch(chunks, 128 * MIB, kept=kept, cold=cold)
+def policy(
+    *, kept: Trace | None = None, cold: bool = False, chunks: ChunkList = CHUNKS, files: Sequence[range] = ()
+) -> Prefetch:
+    return Prefetch(chunks, 128 * MIB, kept=kept, cold=cold, files=files)
 
 
 def test_tensors_in_random_order_cost_their_chunks_and_what_the_kernel_reads_beside_them() -> None:
@@ -161,8 +164,8 @@ def test_a_header_that_cannot_be_had_is_asked_for_a_few_times() -> None:
     for tries in range(HEADER_TRIES):
         asked.observe(tries * STEP, STEP, RATE)
         assert asked.wants_header
-        asked.header_begun()
-        asked.header_failed()
+        asked.header_begun(WHOLE)
+        asked.header_failed(WHOLE)
     asked.observe(0, STEP, RATE)
     assert not asked.wants_header
 
@@ -170,9 +173,9 @@ def test_a_header_that_cannot_be_had_is_asked_for_a_few_times() -> None:
 def test_while_the_header_is_being_fetched_no_stream_runs_past_it() -> None:
     waiting = policy()
     waiting.observe(0, STEP, RATE)
-    waiting.header_begun()
+    waiting.header_begun(WHOLE)
     assert not any(waiting.observe(off, STEP, RATE) for off in range(0, 12 * MIB, STEP))
-    waiting.header_read(None)
+    waiting.header_read(WHOLE, None)
     assert waiting.observe(12 * MIB, STEP, RATE), "a file of an unknown format is a stream at once"
 
 
@@ -259,8 +262,8 @@ def test_reading_the_same_again_says_nothing_in_whatever_order() -> None:
 
 def test_with_no_place_to_keep_it_a_small_window_is_all() -> None:
     tight = policy()
-    tight.header_begun()
-    tight.header_read(EXTENTS)
+    tight.header_begun(WHOLE)
+    tight.header_read(WHOLE, EXTENTS)
     for off in range(0, 60 * MIB, STEP):
         words = tight.observe(off, STEP, RATE, tight=True)
         assert all(word.stop <= off + STEP + 8 * MIB for word in words)
@@ -274,8 +277,8 @@ def test_each_part_that_the_benchmark_switches_off_is_off() -> None:
         return Prefetch(CHUNKS, 128 * MIB, kept=kept, cold=True, without=frozenset({without}))
 
     def touched_in_order(hints: Prefetch) -> int:
-        hints.header_begun()
-        hints.header_read(EXTENTS)
+        hints.header_begun(WHOLE)
+        hints.header_read(WHOLE, EXTENTS)
         return sum(len(one) for start, _ in TENSORS[40:60] for one in hints.observe(start + 4 * MIB, STEP, RATE))
 
     assert hints("").observe(0, STEP, RATE)
@@ -317,8 +320,8 @@ def test_whatever_is_read_words_lie_in_the_file_come_once_and_are_bounded(
         assert tight or all(said.add(word) == [word] for word in words), "said twice"
         assert sum(map(len, words)) <= (64 if tight else 3 * 128) * MIB
         if number == 3:
-            hints.header_begun()
-            hints.header_read(extents)
+            hints.header_begun(WHOLE)
+            hints.header_read(WHOLE, extents)
 
 
 @given(READS)
@@ -334,3 +337,34 @@ def test_a_record_that_was_read_back_covers_just_what_was_read(reads: list[tuple
         assert len(wanted) < 4
     else:
         assert [c for begin, stop in start.ranges for c in CHUNKS.covering(begin, stop - begin)] == list(wanted)
+
+
+def test_each_file_of_an_archive_has_a_header_and_tensors_of_its_own() -> None:
+    """What a header says counts from the beginning of its file, wherever in the archive that lies."""
+    files = [range(512 + i * 40 * MIB, 512 + (i + 1) * 40 * MIB - 1024) for i in range(3)]
+    extents = Extents.of(4096, [(4096, 3 * MIB), (3 * MIB, 30 * MIB)])
+    hints = policy(files=files)
+    said: list[range] = []
+    for file in files[:2]:
+        hints.observe(file.start, STEP, RATE)
+        assert hints.wants_header == file
+        hints.header_begun(file)
+        hints.header_read(file, extents)
+        said = hints.observe(file.start + 10 * MIB, STEP, RATE)
+        assert min(part.start for part in said) == file.start + 3 * MIB
+        assert max(part.stop for part in said) == file.start + 30 * MIB
+    hints.observe(files[2].start + 10 * MIB, 4096, RATE)
+    assert hints.wants_header is None, "a lone page of another file"
+    assert hints.knows_tensors
+
+
+def test_a_blob_that_turns_out_to_be_an_archive_is_looked_at_anew() -> None:
+    """Its table was read from it, before anybody could know."""
+    hints = policy()
+    hints.observe(0, STEP, RATE)
+    hints.header_begun(WHOLE)
+    hints.header_read(WHOLE, None)
+    file = range(100 * MIB + 512, 200 * MIB)
+    hints.files_known((file,))
+    hints.observe(file.start, STEP, RATE)
+    assert hints.wants_header == file

@@ -52,7 +52,7 @@ class Reader:
         ranges = ((start_of(i), start_of(i) + EACH) for i in range(COUNT))
         self.streams = ReadAhead(SIZE, largest, both_ways=True)
         self.windows = Noted(self.streams)
-        self.tensors = Tensors(Extents.of(HEADER, ranges), SIZE, largest, self.windows)
+        self.tensors = Tensors(Extents.of(HEADER, ranges), range(SIZE), largest, self.windows)
         self.tight = tight
 
     def read(self, off: int, size: int = STEP) -> list[range]:
@@ -198,7 +198,7 @@ def test_with_no_place_to_keep_it_no_tensor_is_wanted_whole() -> None:
 
 def test_padding_between_tensors_touches_none() -> None:
     streams = ReadAhead(3 * MIB, MOST)
-    tensors = Tensors(Extents.of(100, [(100, MIB), (2 * MIB, 3 * MIB)]), 3 * MIB, MOST, Sequential(streams))
+    tensors = Tensors(Extents.of(100, [(100, MIB), (2 * MIB, 3 * MIB)]), range(3 * MIB), MOST, Sequential(streams))
     off, size = MIB + 300 * KIB, 100 * KIB
     assert not tensors.observe(Read(off, size, streams.follow(off, size), MOST))
 

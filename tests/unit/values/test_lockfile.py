@@ -39,6 +39,19 @@ def test_a_lock_is_read_back_and_is_the_same_text() -> None:
     }
 
 
+def test_a_folder_of_files_is_locked_with_their_paths() -> None:
+    """So that its digests are known wherever the same files lie, also where nobody has listed them."""
+    tree = parse_model("s3://bucket/dir")
+    files = (("a/copy", BLOB.digest), ("one", BLOB.digest), ("two", OTHER.digest))
+    lock = Lock((LockedModel(tree.pinned(MANIFEST), (BLOB, OTHER), {}, files),))
+    assert Lock.parse(lock.format().encode()) == lock
+    assert lock.of_source(tree) is lock.models[0]
+    assert lock.of_source(tree.pinned(TEXT)) is lock.models[0]
+    assert lock.of_source(NAME) is None
+    blobs = json.loads(lock.format())["models"][0]["blobs"]
+    assert [blob.get("paths") for blob in blobs] == [["a/copy", "one"], ["two"]]
+
+
 def test_a_name_is_pinned_by_it() -> None:
     assert LOCK.pinned(NAME) == NAME.pinned(MANIFEST)
     assert LOCK.pinned(NAME.pinned(MANIFEST)) == NAME.pinned(MANIFEST)
@@ -86,6 +99,8 @@ def changed(**fields: object) -> bytes:
         changed(blobs=[{"digest": str(TEXT)}]),
         changed(blobs=[{"digest": str(TEXT), "size": 4, "chunks": "x"}]),
         changed(blobs=[{"digest": str(TEXT), "size": -1}]),
+        changed(blobs=[{"digest": str(TEXT), "size": 4, "paths": "x"}]),
+        changed(blobs=[{"digest": "version:12", "size": 4}]),
         b"{" * 1_000_000,
         b'{"version":1,"models":' + b"[" * 100_000,
     ],

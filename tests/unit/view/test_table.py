@@ -51,6 +51,13 @@ def test_a_source_that_ignores_range_is_named_with_what_follows_from_it() -> Non
     assert "a.example" not in shown
 
 
+def test_a_mirror_that_ignores_range_is_said_to_be_asked_for_whole_files() -> None:
+    """No part of a file comes from it, so that nothing is read in one stream on its account."""
+    states = (SourceState(label="cache.example", ignores_range=True, mirror=True),)
+    shown = text(StatusReport((msgspec.structs.replace(mount(), sources_state=states),)), Shape(80))
+    assert "  cache.example ignores Range: asked for whole files alone" in shown.splitlines()
+
+
 def test_what_is_served_unproved_is_not_called_read_whole_first() -> None:
     files = [
         msgspec.structs.replace(file(state, state=state), proof="none") for state in ("unproved", "partial", "sealed")

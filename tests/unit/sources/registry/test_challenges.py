@@ -217,6 +217,7 @@ def test_what_a_configuration_has_in_the_place_of_a_password_is_said(
         document = json.loads(json.dumps(more).replace("{host}", registry.host))
         text = _refused(registry, _keys(tmp_path, **document))
     assert says.replace("{host}", registry.host) in text
+    assert f"`fusefs login {registry.host}`" in text
     assert f"{tmp_path}/config.json " in text
 
 

@@ -78,6 +78,20 @@ def test_referrers_on_a_second_page_are_found(registry: ListRegistry, bound: Bou
     assert bound.chunk_list(BLOB) == CHUNKS
 
 
+@pytest.mark.parametrize("pages", [1, 2])
+def test_of_several_lists_among_the_referrers_the_newest_counts(
+    registry: ListRegistry, bound: BoundSource, pages: int
+) -> None:
+    """The one in the last place of the last page, however many old ones there are."""
+    old = [registry.lists(f"old{i}", {BLOB: list_of(DATA, 2000 + i)}, MODEL) for i in range(9)]
+    newest = registry.lists("new", {BLOB: CHUNKS}, MODEL)
+    listed = [index_of(*old, newest)] if pages == 1 else [index_of(*old), index_of(newest)]
+    for number, raw in enumerate(listed, 1):
+        link = {"Link": f'<{REFERRERS}/{number + 1}>; rel="next"'} if number < pages else {}
+        registry.answers[REFERRERS if number == 1 else f"{REFERRERS}/{number}"] = Given(raw, OCI_INDEX, headers=link)
+    assert bound.chunk_list(BLOB) == CHUNKS
+
+
 def test_a_list_in_the_fallback_index_is_found(registry: ListRegistry, bound: BoundSource) -> None:
     artifact = registry.lists("unnamed", LISTS, MODEL)
     registry.manifest(FALLBACK, index_of(artifact), OCI_INDEX)
