@@ -18,6 +18,7 @@ from fusefs.values.listplace import ListPlace
 from fusefs.values.mirror import Mirror
 from fusefs.values.names import DOCKER_HUB, HUB_HOSTS, BaseUrl, Name, host_alone, without_user
 from fusefs.values.reference import Reference, is_local, is_path, parse_model, parse_reference
+from fusefs.values.selection import Selection, parse_pattern
 from fusefs.values.settings import ABLATED, Settings, parse_age, parse_seconds, parse_size
 from fusefs.values.webtree import WebTree
 
@@ -151,13 +152,16 @@ LISTEN = _Text("host:port", _parse_listen)
 MIRROR = _Text("url", lambda text: str(Mirror.parse(text)))
 LIST_PLACE = _Text("place", lambda text: ListPlace.parse(text).text)
 PATH = _Text("path", _parse_path)
+PATTERN = _Text("glob", parse_pattern)
 WORD = _Text("word", _parse_word)
 MOUNTPOINT = _Text("path", _parse_mountpoint)
 
 _Command = Any  # click's decorators change the type of what they wrap
 
 
-def _together(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+def together(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """Several decorators as one; the first stands first in the help."""
+
     def decorate(command: _Command) -> _Command:
         for decorator in reversed(decorators):
             command = decorator(command)
@@ -181,7 +185,7 @@ sha256_option = click.option(
     callback=_note_sha256,
     help="SOURCE is the URL of one file with this digest; the same as SOURCE#sha256=HEX.",
 )
-places_arguments = _together(
+places_arguments = together(
     # Not required here: of a single word click would say that the source is missing; `check_both` looks which it is.
     click.argument("sources", metavar="SOURCE...", nargs=-1, required=False, type=PLACE_OR_HOST),
     click.argument("mountpoint", type=MOUNTPOINT),
@@ -194,7 +198,7 @@ cache_option = click.option(
     help="Where fetched bytes are kept. [default: $FUSEFS_CACHE_DIR, else ~/.cache/fusefs]",
 )
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Log every step, and the traceback of a failure.")
-offer_options = _together(
+offer_options = together(
     click.option(
         "--chunk-size",
         type=SIZE,
@@ -210,7 +214,7 @@ offer_options = _together(
         help="Offer files that others may not read, and files that are named like keys or passwords, too.",
     ),
 )
-fetch_options = _together(
+fetch_options = together(
     click.option(
         "--store",
         "stores",
@@ -274,6 +278,24 @@ fetch_options = _together(
 )
 
 
+selection_options = together(
+    click.option(
+        "--include",
+        type=PATTERN,
+        metavar="GLOB",
+        multiple=True,
+        help="Only files whose path matches, for example *.safetensors or onnx/*: `*` takes / as well. May be given "
+        "several times; a file matches one of them.",
+    ),
+    click.option(
+        "--exclude",
+        type=PATTERN,
+        metavar="GLOB",
+        multiple=True,
+        help="No file whose path matches; may be given several times.",
+    ),
+)
+
 lock_option = click.option(
     "--lock",
     "lock_file",
@@ -296,6 +318,11 @@ def cache_dir_of(given: Path | None) -> Path:
     if given is not None:
         return given
     return needed_cache_home()
+
+
+def selection_of(options: dict[str, Any]) -> Selection:
+    """The files that a person chose."""
+    return Selection(options["include"], options["exclude"])
 
 
 _SWITCHED_OFF = "FUSEFS_WITHOUT"

@@ -15,6 +15,8 @@ from fusefs.cli.parameters import (
     fetch_options,
     lock_option,
     lockable_sources_argument,
+    selection_of,
+    selection_options,
     settings_of,
     sha256_option,
     verbose_option,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 @sha256_option
 @cache_option
 @fetch_options
+@selection_options
 @lock_option
 @click.option(
     "--into-hf-cache",
@@ -52,7 +55,7 @@ def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
     """
     import time
 
-    from fusefs.commands.hubfiles import LibrarysFiles
+    from fusefs.commands.libraryfiles import LibrarysFiles
     from fusefs.daemon.logs import to_stderr
     from fusefs.engine.options import PullOptions
     from fusefs.engine.pulling import all_failed
@@ -67,12 +70,21 @@ def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
         raise click.UsageError("Missing argument 'SOURCE...'")
     names = only_models(locked(sources, lock), settings, silent=options["as_json"])
     cache_dir, into = cache_dir_of(options["cache_dir"]), options["into_hf_cache"]
-    local = LibrarysFiles(names, cache_dir, silent=options["as_json"] or options["verbose"])
+    selection = selection_of(options)
+    local = LibrarysFiles(names, cache_dir, selection, silent=options["as_json"] or options["verbose"])
     if into:
         local.check_fillable()
     found = local.find()
     wanted = PullOptions(
-        names, cache_dir, options["stores"], settings, warn, lock=lock, local=found, leave=found.files if into else ()
+        names,
+        cache_dir,
+        options["stores"],
+        settings,
+        warn,
+        lock=lock,
+        selection=selection,
+        local=found,
+        leave=found.files if into else (),
     )
     last: Sequence[Item] = ()
 

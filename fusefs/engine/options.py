@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fusefs.engine.local import LocalModels
+from fusefs.values.selection import EVERYTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from fusefs.values.lockfile import Lock
     from fusefs.values.names import Name
     from fusefs.values.reference import Reference
+    from fusefs.values.selection import Selection
     from fusefs.values.settings import Settings
     from fusefs.vfs.layout import LayoutName
 
@@ -40,6 +42,9 @@ class MountOptions:
         passthrough: let the kernel read by itself what is proved, where it can.
         replace: take the place of a mount of ours that is there.
         lock: what the models must be made of; None for whatever they are.
+        selection: which of their files are shown.
+        holder: a pidfd of the process that the mount ends with; -1 where it ends with none.
+        temporary: name of a mount point that is made for this mount and removed with it; empty for `mountpoint`.
     """
 
     names: tuple[Reference, ...]
@@ -57,6 +62,9 @@ class MountOptions:
     passthrough: bool = True
     replace: bool = False
     lock: Lock | None = None
+    selection: Selection = EVERYTHING
+    holder: int = -1
+    temporary: str = ""
     hub_cache: Path | None = None
 
 
@@ -72,6 +80,7 @@ class PullOptions:
         warn: told what a person should know although it works.
         larger_than: blobs of at most so many bytes are left out.
         lock: as in `MountOptions`.
+        selection: which of their files are fetched.
         local: what the Hub's library has.
         leave: blobs that stay where they are.
     """
@@ -83,5 +92,6 @@ class PullOptions:
     warn: Callable[[str], None] = lambda _: None
     larger_than: int = -1
     lock: Lock | None = None
+    selection: Selection = EVERYTHING
     local: LocalModels = field(default_factory=LocalModels)
     leave: Container[Digest] = ()

@@ -16,7 +16,7 @@ import msgspec
 
 from fusefs.errors import InvalidXet
 from fusefs.values.chunks import Chunk
-from fusefs.xet.answer import Offset, Size, read_answer
+from fusefs.xet.casanswer import Offset, Size, read_answer
 from fusefs.xet.xethash import parse_hash
 from fusefs.xet.xorb import HEADER_SIZE, MAX_CHUNK, MAX_PACKED, MAX_XORB
 

@@ -20,7 +20,7 @@ import msgspec
 
 from fusefs.errors import DigestMismatch, InvalidXet
 from fusefs.values.chunks import Chunk
-from fusefs.xet.answer import Offset, Size, read_answer
+from fusefs.xet.casanswer import Offset, Size, read_answer
 from fusefs.xet.merkle import Node, fold
 from fusefs.xet.xethash import file_hash, hash_text, parse_hash
 

@@ -74,7 +74,7 @@ def lying_header(body: bytes) -> bytes:
 def bomb(body: bytes) -> bytes:
     """The first chunk is a frame of LZ4 of the right packed length, or nearly, that unpacks to 64 MiB."""
     packed = int.from_bytes(body[1:4], "little")
-    frame = lz4.frame.compress(bytes(64 << 20), store_size=False)[:packed]
+    frame: bytes = lz4.frame.compress(bytes(64 << 20), store_size=False)[:packed]
     return body[:4] + b"\x01" + body[5:8] + frame + body[8 + len(frame) :]
 
 

@@ -506,7 +506,7 @@ def test_p10_pages_that_go_round_in_a_circle_end(odd: Odd) -> None:
 
 def test_p10_pages_without_end_end(odd: Odd, monkeypatch: pytest.MonkeyPatch) -> None:
     odd.link = lambda number: f'</api/x?cursor=c{number}>; rel="next"'
-    monkeypatch.setattr("fusefs.sources.hub.hublisting.MAX_PAGES", 20)
+    monkeypatch.setattr("fusefs.sources.hub.treepages.MAX_PAGES", 20)
     source, name = at(odd)
     with closing(source):
         assert "has no end" in refused(source, name, SourceError)
@@ -515,7 +515,7 @@ def test_p10_pages_without_end_end(odd: Odd, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_p10_more_files_than_a_mount_takes_are_refused_as_that(odd: Odd, monkeypatch: pytest.MonkeyPatch) -> None:
     odd.link = lambda number: f'</api/x?cursor=c{number}>; rel="next"'
-    monkeypatch.setattr("fusefs.sources.hub.hublisting.MAX_LAYERS", 5)
+    monkeypatch.setattr("fusefs.sources.hub.treepages.MAX_LAYERS", 5)
     source, name = at(odd)
     with closing(source):
         assert "more than 5 files" in refused(source, name, InvalidManifest)
