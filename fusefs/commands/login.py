@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -24,7 +25,7 @@ _MAX_PASSWORD = 1 << 15
     "--token-service",
     type=HOST,
     metavar="HOST",
-    help="Show the password to this host, too: registries whose token service is elsewhere (GitLab) need it.",
+    help="Show the password to this host, too, whose token service the registry uses, as GitLab's does. [default: ask]",
 )
 def login(host: BaseUrl, username: str | None, token_service: BaseUrl | None, *, password_stdin: bool) -> None:
     """Keep a password for the registry HOST, after it was tried there.
@@ -42,10 +43,21 @@ def login(host: BaseUrl, username: str | None, token_service: BaseUrl | None, *,
         username = _asked("User")
     password = _from_stdin() if password_stdin else _asked("Password", hidden=True)
     service = "" if token_service is None else token_service.host
-    asked = try_password(host, username, password, Settings(timeout=60, stall=20), service=service)
+    limits = Settings(timeout=60, stall=20)
+    tried = try_password(host, username, password, limits, service=service, may_see=partial(_may_see, host.host))
     path = KeyRing.default().docker_config
-    kept = [keep(path, name, username, password) for name in (host.host, service) if name]
-    say(f"{host.host}: the password is kept in {kept[0]}" + ("" if asked else "; the registry did not ask for it"))
+    kept = [keep(path, name, username, password) for name in tried.hosts]
+    say(
+        f"{host.host}: the password is kept in {kept[0]}" + ("" if tried.asked else "; the registry did not ask for it")
+    )
+
+
+def _may_see(registry: str, service: str) -> bool:
+    """Ask, where somebody is there; else nobody may, and the error has the command that says so."""
+    question = (
+        f"{registry} has its tokens made by {service}. Show the password to {service}, and keep it for that, too?"
+    )
+    return sys.stdin.isatty() and click.confirm(question, err=True)
 
 
 def _asked(what: str, *, hidden: bool = False) -> str:

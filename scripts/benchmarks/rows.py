@@ -12,11 +12,13 @@ from scripts.benchmarks import (
     cold,
     firsttoken,
     hub,
+    kinds,
     llama,
     passthrough,
     scale,
     shaped,
     smallfiles,
+    tables,
     tensors,
     tls,
     together,
@@ -78,10 +80,12 @@ def plan(args: argparse.Namespace) -> list[tuple[frozenset[str], Row]]:
         (frozenset({"B17"}), tls.in_order),
         (frozenset({"B18"}), smallfiles.small_files),
         (frozenset({"B19"}), hub.on_the_hub),
+        (frozenset({"B20"}), kinds.kinds),
+        (frozenset({"B21"}), partial(tables.tables, lines=1000 if args.quick else 100_000)),
     ]
 
 
-ROWS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7a", "B7b", "B7c", "B7d", "B8", "B9", *(f"B{n}" for n in range(10, 20)))
+ROWS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7a", "B7b", "B7c", "B7d", "B8", "B9", *(f"B{n}" for n in range(10, 22)))
 """Their names, as they are asked for."""
 
 

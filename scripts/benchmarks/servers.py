@@ -126,7 +126,8 @@ def free_ports(count: int) -> list[int]:
         return [int(sock.getsockname()[1]) for sock in sockets]
 
 
-def _answers(url: str, tls: Path | None = None) -> bool:
+def answers(url: str, tls: Path | None = None) -> bool:
+    """Whether there is a page."""
     trust = ssl.create_default_context(cafile=tls) if tls else None
     try:
         with urllib.request.urlopen(url, timeout=2, context=trust):
@@ -152,7 +153,7 @@ def nginx(folder: Path, www: Path, tls: tuple[Path, Path] | None = None) -> Iter
         argv, ready = module("slowserver", f"127.0.0.1:{port}", str(www), str(log), "0"), "/ready"
     with background(argv, log=folder / "nginx.out") as process:
         server = Server(f"{'https' if tls else 'http'}://127.0.0.1:{port}", log, process.pid)
-        if not wait_until(lambda: _answers(server.url + ready, tls[0] if tls else None), 10):
+        if not wait_until(lambda: answers(server.url + ready, tls[0] if tls else None), 10):
             raise CommandFailed("nginx does not answer: " + (folder / "nginx.out").read_text()[-300:])
         yield server
 
@@ -165,7 +166,7 @@ def late(folder: Path, www: Path) -> Iterator[Server]:
     argv = module("slowserver", f"127.0.0.1:{port}", str(www), str(log), str(DELAY))
     with background(argv, log=folder / "late.out") as process:
         server = Server(f"http://127.0.0.1:{port}", log, process.pid)
-        if not wait_until(lambda: _answers(server.url + "/ready"), 10):
+        if not wait_until(lambda: answers(server.url + "/ready"), 10):
             raise CommandFailed("the late server does not answer: " + (folder / "late.out").read_text()[-300:])
         yield server
 
@@ -197,7 +198,7 @@ def shaped(folder: Path, www: Path) -> Iterator[Server]:
         serve = module("slowserver", f"{net}.2:8080", str(www), str(log), str(DELAY))
         process = stack.enter_context(background(["ip", "netns", "exec", name, *serve], log=folder / "slow.out"))
         server = Server(f"http://{net}.2:8080", log, process.pid)
-        if not wait_until(lambda: _answers(server.url + "/ready"), 10):
+        if not wait_until(lambda: answers(server.url + "/ready"), 10):
             raise CommandFailed("the slow server does not answer: " + (folder / "slow.out").read_text()[-300:])
         yield server
 

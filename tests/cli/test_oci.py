@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -211,6 +212,47 @@ def test_a_token_service_elsewhere_gets_the_password_when_the_person_says_so(
     service.requests.clear()
     _read(fusefs, f"oci://{guarded}/private/deep/model:v1")
     assert service.requests == [("GET", "user", "repository:private/deep/model:pull")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_a_person_is_asked_whether_a_token_service_elsewhere_may_see_the_password(
+    fusefs: Shell, guarded: str, service: TokenServer, answer: str
+) -> None:
+    code, shown = _at_a_terminal(fusefs, ["login", guarded, "-u", "user"], ["hidden", answer])
+    (question,) = [line for line in shown.splitlines() if "[y/N]" in line]
+    assert question.startswith(f"{guarded} has its tokens made by {service.host}. Show the password to {service.host}")
+    assert "hidden" not in shown
+    if answer == "y":
+        assert code == 0
+        assert list(json.loads(_config(fusefs).read_text())["auths"]) == [guarded, service.host]
+        _read(fusefs, f"oci://{guarded}/private/deep/model:v1")
+    else:
+        assert code == 1
+        assert f"`fusefs login {guarded} --token-service {service.host}`" in shown
+        assert service.requests == []
+        assert not _config(fusefs).exists()
+
+
+def _at_a_terminal(fusefs: Shell, args: list[str], answers: list[str]) -> tuple[int, str]:
+    """Run a command with a terminal of its own, at which each question (which ends in a colon) gets the next answer."""
+    ours, its = os.openpty()
+    with open(ours, "r+b", buffering=0) as terminal:
+        with open(its, "r+b", buffering=0) as end:
+            process = subprocess.Popen(
+                ["setsid", "--ctty", "--wait", sys.executable, "-m", "fusefs", *args],
+                env=fusefs.env,
+                stdin=end,
+                stdout=end,
+                stderr=end,
+            )
+        shown = b""
+        with process, contextlib.suppress(OSError):  # EIO: nobody has the other end any more
+            while data := terminal.read(4096):
+                shown += data
+                if answers and data.rstrip(b" ").endswith(b":"):
+                    terminal.write(answers.pop(0).encode() + b"\n")
+        return process.returncode, shown.decode()
 
 
 @pytest.mark.slow

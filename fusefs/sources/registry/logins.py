@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusefs.errors import CacheError, InvalidSetting, NotFound
+from fusefs.errors import CacheError, InvalidSetting, NotFound, Unauthorized
 from fusefs.sources.registry import helpers
 from fusefs.sources.registry.credentials import KeyRing, Password, read_config
 from fusefs.sources.registry.dockerconfig import Helper, document_of, entry_of, is_key_of, key_of, login_of
@@ -24,6 +24,8 @@ from fusefs.sources.registry.registry import RegistrySource
 from fusefs.sources.registry.responses import check_status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fusefs.values.names import BaseUrl
     from fusefs.values.settings import Settings
 
@@ -33,21 +35,54 @@ _MOST = 32 << 10
 
 @dataclass(frozen=True, slots=True)
 class _Given(KeyRing):
-    """The one password that is tried, for the registry and for the token service that the person names."""
+    """The one password that is tried, for the registry and for the token service that the person names.
+
+    Attributes:
+        hosts: keys of those that may see it.
+        asked: who was about to see it, and did.
+        kept_from: who was about to see it, and did not.
+    """
 
     hosts: frozenset[str] = frozenset()
     password: Password = field(default_factory=lambda: Password(None, ""))
     asked: list[str] = field(default_factory=list)
+    kept_from: list[str] = field(default_factory=list)
 
     def password_for(self, host: str, repository: str = "") -> Password:
         """See KeyRing."""
         if key_of(host) not in self.hosts:
+            self.kept_from.append(host)
             return Password(None, f"no password for {host} was given")
         self.asked.append(f"{host}/{repository}")
         return self.password
 
 
-def try_password(host: BaseUrl, user: str, password: str, settings: Settings, *, service: str = "") -> bool:
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What came of a password.
+
+    Attributes:
+        asked: it was asked for: a registry that lets everybody in has no opinion.
+        hosts: those that it is for: the registry, and the token service on another host.
+    """
+
+    asked: bool
+    hosts: tuple[str, ...]
+
+
+def _nobody(_host: str) -> bool:
+    return False
+
+
+def try_password(
+    host: BaseUrl,
+    user: str,
+    password: str,
+    settings: Settings,
+    *,
+    service: str = "",
+    may_see: Callable[[str], bool] = _nobody,
+) -> Tried:
     """Ask a registry whether it takes a password.  Blocking.
 
     Args:
@@ -56,9 +91,7 @@ def try_password(host: BaseUrl, user: str, password: str, settings: Settings, *,
         password: of the user.
         settings: timeouts.
         service: a token service on another host that may see the password, too.
-
-    Returns:
-        Whether it was asked for: a registry that lets everybody in has no opinion.
+        may_see: without a `service`, asked whether the one that the registry names may; nothing was sent there yet.
 
     Raises:
         InvalidSetting: no text, or too much of it.
@@ -72,15 +105,22 @@ def try_password(host: BaseUrl, user: str, password: str, settings: Settings, *,
     if ":" in user or not user or not password or len(user) + len(password) > _MOST:
         raise InvalidSetting("want a user without a colon, and a password")
     given = Password.of(login, "the password that was given")
-    hosts = frozenset(key_of(name) for name in (host.host, service) if name)
-    keys = _Given(None, Path("/nonexistent"), anonymous=False, hosts=hosts, password=given)
-    with closing(RegistrySource(host.scheme, host.host, settings, keys=keys)) as registry:
-        response = registry.ask("", "/v2/", {})
-        try:
-            check_status(response, wanted=(200, 404))  # a registry on a plain web server has no such page
-        finally:
-            response.close()
-    return bool(keys.asked)
+    hosts = tuple(name for name in (host.host, service) if name)
+    shown = frozenset(key_of(name) for name in hosts)
+    keys = _Given(None, Path("/nonexistent"), anonymous=False, hosts=shown, password=given)
+    try:
+        with closing(RegistrySource(host.scheme, host.host, settings, keys=keys)) as registry:
+            response = registry.ask("", "/v2/", {})
+            try:
+                check_status(response, wanted=(200, 404))  # a registry on a plain web server has no such page
+            finally:
+                response.close()
+    except Unauthorized:
+        # A registry may name another service at every request; the person has agreed to one.
+        if service or not keys.kept_from or not may_see(keys.kept_from[0]):
+            raise
+        return try_password(host, user, password, settings, service=keys.kept_from[0])
+    return Tried(bool(keys.asked), hosts)
 
 
 def keep(path: Path, host: str, user: str, password: str) -> str:

@@ -148,13 +148,13 @@ def test_what_is_no_user_and_password_is_asked_nobody(user: str, password: str) 
 
 def test_a_registry_that_asks_for_nothing_has_no_opinion() -> None:
     with FaultyRegistry() as registry:
-        assert try_password(BaseUrl.parse(registry.url), "user", "hidden", SETTINGS) is False
+        assert try_password(BaseUrl.parse(registry.url), "user", "hidden", SETTINGS).asked is False
 
 
 @pytest.mark.parametrize("asks", ["basic", "token"])
 def test_a_password_is_right_when_the_registry_takes_it(asks: str) -> None:
     with FaultyRegistry(basic=BASIC if asks == "basic" else None, token="t" if asks == "token" else None) as registry:
-        assert try_password(BaseUrl.parse(registry.url), "user", "hidden", SETTINGS) is True
+        assert try_password(BaseUrl.parse(registry.url), "user", "hidden", SETTINGS).asked is True
 
 
 def test_p10_a_wrong_password_is_not_right_because_everybody_gets_a_token() -> None:
@@ -172,3 +172,24 @@ def test_p10_no_password_is_tried_in_the_clear(monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(Unauthorized, match="nothing secret is sent to h in the clear"):
             try_password(BaseUrl.parse("http://h"), "user", "hidden", SETTINGS)
         assert [request.headers.get("authorization") for request in proxy.requests] == [None]
+
+
+# A token service on another host
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_p10_a_token_service_elsewhere_sees_nothing_before_the_person_agrees(agrees: bool) -> None:
+    with FaultyRegistry(token="t") as service, FaultyRegistry(token="t", realm=f"{service.url}/token") as registry:
+        service.fault("status", "^/token", status=401)
+        elsewhere, questions = service.url.removeprefix("http://"), list[str]()
+
+        def may_see(host: str) -> bool:
+            assert not service.requests, "nobody has been asked"
+            questions.append(host)
+            return agrees
+
+        with pytest.raises(Unauthorized):
+            try_password(BaseUrl.parse(registry.url), "user", "hidden", SETTINGS, may_see=may_see)
+        assert questions == [elsewhere]
+        assert [request.headers.get("authorization") for request in service.requests] == ([BASIC] if agrees else [])
+        assert not [request for request in registry.requests if request.headers.get("authorization")]
