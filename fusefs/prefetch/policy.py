@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from fusefs.prefetch.files import Files
+from fusefs.prefetch.filehints import Files
 from fusefs.prefetch.ranges import Ranges
 from fusefs.prefetch.read import Read
 from fusefs.prefetch.record import Record

@@ -107,7 +107,7 @@ class BucketFiles:
             raise NotFound(f"there is no object below {prefix or '/'}", source=self.label)
         sums: Mapping[str, Sums] = {}
         if self._scheme == "s3":
-            from fusefs.sources.tree.s3sums import S3Sums  # boto3 takes long to load
+            from fusefs.sources.tree.bucketsums import S3Sums  # boto3 takes long to load
 
             with closing(S3Sums(self._bucket, self.label, self._settings)) as asked:
                 sums = asked.of(prefix, objects)
