@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from fusefs.engine.models import group_small
 from fusefs.errors import FusefsError
@@ -17,6 +18,7 @@ from fusefs.values.settings import MIB
 from fusefs.values.snapshot import File, Slice, Snapshot
 from fusefs.vfs.blobfile import BlobFile
 from tests.fake_source import FakeSource
+from tests.patience import HANGS
 from tests.world import NAME, SETTINGS, running, some_bytes
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def blob_of(data: bytes) -> Blob:
 @asynccontextmanager
 async def files(root: Path, unproved: Unproved = "wait") -> AsyncIterator[tuple[World, Listless, list[BlobFile]]]:
     """The files of a model that git keeps; of a world whose own blob does not matter."""
-    settings = replace(SETTINGS, single_chunk_limit=MIB, memory=64 * MIB, unproved=unproved)
+    settings = replace(SETTINGS, single_chunk_limit=MIB, memory=64 * MIB, unproved=unproved, timeout=HANGS)
     source = Listless()
     async with running(root, b"alone", settings=settings) as world:
         blobs = {path: blob_of(data) for path, data in DATA.items()}
@@ -89,6 +91,8 @@ async def test_the_first_one_that_is_read_brings_the_others(tmp_path: Path) -> N
         shown[0].open()
         await shown[0].read(0, 10)
         for file, data in zip(shown, DATA.values(), strict=True):
-            while file.state != "sealed":
-                await world.fetcher.look([blob_of(data)])
+            with trio.fail_after(HANGS):
+                while file.state != "sealed":
+                    await trio.sleep(0.01)  # a look that finds nothing new lets nobody else run
+                    await world.fetcher.look([blob_of(data)])
         assert len(source.asked) == len(DATA)
