@@ -30,6 +30,9 @@ MAIN = "main"
 
 _SCHEMES = {"hf": "", "huggingface": "", "hf+https": "https", "hf+http": "http"}
 
+_WITHOUT_SLASHES = re.compile(r"(?:hf|huggingface):/?(?!\d+/)([^/]+/.+)", re.IGNORECASE | re.DOTALL)
+"""What nobody means as a host with a port."""
+
 _COMPONENT = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SPECIAL = re.compile(r"refs/(?:pr/\d+|convert/[A-Za-z0-9_-]+)", re.ASCII)
@@ -80,6 +83,9 @@ class HubName(Name):
         """
         scheme, separator, rest = text.partition("://")
         own = _SCHEMES.get(scheme.lower())
+        if not separator and (meant := _WITHOUT_SLASHES.fullmatch(text)):
+            shown = without_user(text)[:200]
+            raise InvalidName(f"invalid source {shown!r}: write hf://{without_user(meant[1])[:200]}")
         if not separator or own is None:
             return None
         pinned = _PINNED.fullmatch(rest)

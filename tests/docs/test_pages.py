@@ -84,6 +84,17 @@ def test_the_page_about_the_cache_has_the_formats_that_are_written() -> None:
         assert magic.removesuffix(r"\n") in page, magic
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
+def test_every_test_that_a_page_names_exists(page: Path) -> None:
+    named = set(re.findall(r"`(?:\w+::)?(test_[a-z0-9]+_[a-z0-9_]+)`", page.read_text()))
+    there = {
+        name
+        for path in (TOP / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)\(", path.read_text())
+    }
+    assert not named - there - {path.stem for path in (TOP / "tests").rglob("test_*.py")}
+
+
 def _places(page: str, heading: str) -> list[list[str]]:
     """The rows of the first table below a heading."""
     table = page[page.index(f"\n## {heading}\n") :].partition("\n|---")[2].partition("\n\n")[0]

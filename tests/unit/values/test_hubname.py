@@ -123,6 +123,8 @@ def test_a_path_in_the_cache_that_no_name_has_is_passed_over(parts: tuple[str, s
         ("hf://org/m@a b", "want a branch, a tag or a commit"),
         ("hf://org/m@main:abc", "the 40 digits of its commit"),
         ("hf://", "want hf://org/model"),
+        ("hf:org/m", "write hf://org/m"),
+        ("huggingface:/01-ai/m", "write hf://01-ai/m"),
         ("hf://-/x", "want hf://org/model"),
         ("hf://a--b/x", "want hf://org/model"),
         ("hf://or g/x", "want hf://org/model"),
@@ -137,6 +139,11 @@ def test_a_wrong_one_is_one_line_with_what_to_write(text: str, said: str) -> Non
         HubName.read(text)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["hf:latest", "hf:5000/org/m", "me/hf:x"])
+def test_a_model_or_a_host_that_is_called_hf_is_of_a_registry(text: str) -> None:
+    assert not isinstance(parse_model(text), HubName)
 
 
 @pytest.mark.parametrize("text", ["hf://user:hunter2@host/org/m", "hf+https://user:hunter2@host/models/org/m"])
