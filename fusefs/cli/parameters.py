@@ -137,7 +137,9 @@ MOUNTPOINT = _Text("path", _parse_mountpoint)
 _Command = Any  # click's decorators change the type of what they wrap
 
 
-def _together(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+def together(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """Several options as one decorator, in their order."""
+
     def decorate(command: _Command) -> _Command:
         for decorator in reversed(decorators):
             command = decorator(command)
@@ -161,7 +163,7 @@ sha256_option = click.option(
     callback=_note_sha256,
     help="SOURCE is the URL of one file with this digest; the same as SOURCE#sha256=HEX.",
 )
-places_arguments = _together(
+places_arguments = together(
     # Not required here: of a single word click would say that the source is missing; `check_both` looks which it is.
     click.argument("sources", metavar="SOURCE...", nargs=-1, required=False, type=PLACE_OR_HOST),
     click.argument("mountpoint", type=MOUNTPOINT),
@@ -174,7 +176,7 @@ cache_option = click.option(
     help="Where fetched bytes are kept. [default: $FUSEFS_CACHE_DIR, else ~/.cache/fusefs]",
 )
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Log every step, and the traceback of a failure.")
-offer_options = _together(
+offer_options = together(
     click.option(
         "--chunk-size",
         type=SIZE,
@@ -190,7 +192,7 @@ offer_options = _together(
         help="Offer files that others may not read, and files that are named like keys or passwords, too.",
     ),
 )
-fetch_options = _together(
+fetch_options = together(
     click.option(
         "--store",
         "stores",

@@ -23,6 +23,7 @@ from fusefs.cli.parameters import (
     sha256_option,
     verbose_option,
 )
+from fusefs.cli.signature import signature_options, signed_by
 from fusefs.errors import FusefsError, MountError
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 )
 @lists_option
 @lock_option
+@signature_options
 @choice_option(
     "--verify",
     ["boot", "always"],
@@ -92,6 +94,7 @@ def mount(sources: tuple[Reference | BaseUrl, ...], mountpoint: Path, **options:
     """
     from fusefs.daemon.logs import to_stderr
     from fusefs.daemon.mounting import start
+    from fusefs.engine.demands import Demands
     from fusefs.engine.options import MountOptions
     from fusefs.view.serving import HashingBar
 
@@ -100,6 +103,8 @@ def mount(sources: tuple[Reference | BaseUrl, ...], mountpoint: Path, **options:
         raise click.UsageError(
             "--verify always cannot hash reads through the links of --sealed symlink: leave one of them out"
         )
+    if options["signature"] and options["layout"] == "ollama":
+        raise click.UsageError("--layout ollama shows files that no signature names: leave out one of the two")
     to_stderr(verbose=options["verbose"], quiet=True)
     progress = HashingBar()
 
@@ -123,7 +128,7 @@ def mount(sources: tuple[Reference | BaseUrl, ...], mountpoint: Path, **options:
         replace=options["replace"],
         log_file=options["log_file"],
         verbose=options["verbose"],
-        lock=lock,
+        demands=Demands(lock, signed_by(options, settings, len(names))),
     )
     bar = None if options["verbose"] else progress
     try:

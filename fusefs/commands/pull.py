@@ -19,6 +19,7 @@ from fusefs.cli.parameters import (
     sha256_option,
     verbose_option,
 )
+from fusefs.cli.signature import signature_options, signed_by
 from fusefs.errors import FusefsError
 from fusefs.values.names import Name
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 @cache_option
 @fetch_options
 @lock_option
+@signature_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end instead of progress.")
 @verbose_option
 def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
@@ -46,6 +48,7 @@ def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
     import time
 
     from fusefs.daemon.logs import to_stderr
+    from fusefs.engine.demands import Demands
     from fusefs.engine.options import PullOptions
     from fusefs.engine.pulling import all_failed
     from fusefs.engine.pulling import pull as work
@@ -58,7 +61,8 @@ def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
     if not sources and lock is None:
         raise click.UsageError("Missing argument 'SOURCE...'")
     names = only_models(locked(sources, lock), settings, silent=options["as_json"])
-    wanted = PullOptions(names, cache_dir_of(options["cache_dir"]), options["stores"], settings, warn, lock=lock)
+    demands = Demands(lock, signed_by(options, settings, len(names)))
+    wanted = PullOptions(names, cache_dir_of(options["cache_dir"]), options["stores"], settings, warn, demands=demands)
     last: Sequence[Item] = ()
 
     def look(items: Sequence[Item]) -> None:

@@ -77,6 +77,7 @@ class Account:
                 files.append(self._file(node))
                 await trio.lowlevel.checkpoint()
         options = self._options
+        signed = options.demands.signed
         capabilities, may_gain = hardening.rights()
         report = MountReport(
             mountpoint=str(options.mountpoint),
@@ -96,6 +97,7 @@ class Account:
             or self._engine.fetcher.last_error
             or None,
             notes=(*self._notes, *self.foretold()),
+            signed=signed.voucher.who if signed is not None else "",
             sources_state=self._engine.pool.states(),
             capabilities=capabilities,
             no_new_privileges=not may_gain,

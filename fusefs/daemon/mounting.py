@@ -24,6 +24,7 @@ from fusefs.daemon.sealedlinks import sealed_links
 from fusefs.daemon.signals import WATCHED, Handlers, obey
 from fusefs.daemon.statuses import probe
 from fusefs.daemon.watchdog import Watchdog
+from fusefs.engine.comparing import compare_local
 from fusefs.engine.engine import Engine, sole_error
 from fusefs.engine.forecast import PATIENCE as FORECAST_PATIENCE
 from fusefs.engine.forecast import Forecast
@@ -121,6 +122,9 @@ def _local(options: MountOptions, warn: Callable[[str], None], progress: Progres
     for source in dict.fromkeys(options.names):
         if isinstance(source, LocalPath):
             opener.open(source)
+    signed = options.demands.signed
+    if signed is not None:
+        compare_local(signed, opener.models)
     return opener.models
 
 
@@ -195,10 +199,13 @@ async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Han
         fetched = await engine.resolve(names, patience=PATIENCE, recalled=recalled)
         models = _in_order(options, fetched)
         files = layout_of(models, options.layout)
-        tree = Tree(
-            files, await trio.to_thread.run_sync(sealed_links, models, engine.cache) if options.symlinks else {}
-        )
         named = engine.offer(fetched)
+        links: dict[Digest, Path] = {}
+        if options.symlinks:
+            unsettled = {b.digest for model in fetched for b in model.blobs if fetcher.track(b).compares_shards}
+            settled = [model for model in models if unsettled.isdisjoint(b.digest for b in model.blobs)]
+            links = await trio.to_thread.run_sync(sealed_links, settled, engine.cache)
+        tree = Tree(files, links)
         group_small(fetcher, fetched, options.settings, options.local.files)
         forecast = Forecast(fetcher, fetched, options.settings, labels_of(models))
 

@@ -15,6 +15,7 @@ import trio
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.documents.writer import Keeper
 from fusefs.cache.space.quota import Limits
+from fusefs.engine.demands import NO_DEMANDS
 from fusefs.engine.layers import LayerOpener
 from fusefs.engine.models import origins, resolve_all
 from fusefs.engine.pool import SourcePool
@@ -25,9 +26,9 @@ from fusefs.values.counters import Counters
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
+    from fusefs.engine.demands import Demands
     from fusefs.engine.options import MountOptions, PullOptions
     from fusefs.values.chunks import Blob
-    from fusefs.values.lockfile import Lock
     from fusefs.values.names import Name
     from fusefs.values.snapshot import Snapshot
 
@@ -43,7 +44,7 @@ class Engine:
         fetcher: makes chunks present; it runs.
         counters: what happened so far.
         nursery: where tasks live that end before all of these are closed.
-        lock: what the models must be made of; None for whatever they are.
+        demands: what the person wants of the models.
     """
 
     cache: DiskCache
@@ -52,7 +53,7 @@ class Engine:
     fetcher: Fetcher
     counters: Counters
     nursery: trio.Nursery
-    lock: Lock | None = None
+    demands: Demands = NO_DEMANDS
 
     @classmethod
     @asynccontextmanager
@@ -91,7 +92,7 @@ class Engine:
             # Workers wait for their source and cannot be cancelled: closing the sources is what ends them.
             stack.push_async_callback(in_thread, pool.close)
             await nursery.start(fetcher.run)
-            yield cls(cache, pool, keeper, fetcher, counters, nursery, options.lock)
+            yield cls(cache, pool, keeper, fetcher, counters, nursery, options.demands)
 
     async def resolve(
         self,
@@ -107,7 +108,7 @@ class Engine:
             self.pool,
             self.cache,
             self.keeper,
-            LayerOpener(self.fetcher, self.pool, self.cache, self.lock),
+            LayerOpener(self.fetcher, self.pool, self.cache, self.demands),
             patience=patience,
             failed=failed,
             recalled=recalled,
@@ -120,9 +121,9 @@ class Engine:
             Every distinct blob, and the first of the names that has it.
 
         Raises:
-            InvalidSetting: a model is not what the lock says.
+            InvalidSetting, NotSigned: a model is not what the person wants it to be.
         """
-        return origins(self.fetcher, models, self.pool, self.lock)
+        return origins(self.fetcher, models, self.pool, self.cache, self.demands)
 
 
 async def in_thread(work: Callable[[], None]) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fusefs.engine.demands import NO_DEMANDS
 from fusefs.engine.local import LocalModels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from fusefs.values.lockfile import Lock
+    from fusefs.engine.demands import Demands
     from fusefs.values.names import Name
     from fusefs.values.reference import Reference
     from fusefs.values.settings import Settings
@@ -37,7 +38,7 @@ class MountOptions:
         background: nothing holds the mount but who can see it; in the foreground whoever started it does.
         passthrough: let the kernel read by itself what is proved, where it can.
         replace: take the place of a mount of ours that is there.
-        lock: what the models must be made of; None for whatever they are.
+        demands: what the models must be made of.
     """
 
     names: tuple[Reference, ...]
@@ -54,7 +55,7 @@ class MountOptions:
     background: bool = False
     passthrough: bool = True
     replace: bool = False
-    lock: Lock | None = None
+    demands: Demands = NO_DEMANDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class PullOptions:
         settings: see `Settings`.
         warn: told what a person should know although it works.
         larger_than: blobs of at most so many bytes are left out.
-        lock: as in `MountOptions`.
+        demands: as in `MountOptions`.
     """
 
     names: tuple[Name, ...]
@@ -77,4 +78,4 @@ class PullOptions:
     settings: Settings
     warn: Callable[[str], None] = lambda _: None
     larger_than: int = -1
-    lock: Lock | None = None
+    demands: Demands = NO_DEMANDS

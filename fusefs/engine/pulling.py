@@ -195,7 +195,7 @@ async def _complete(fetcher: Fetcher, job: _Job) -> None:
     try:
         # An empty blob is proved by being empty; the cache keeps no file for it.
         await fetcher.look([job.fetch.blob], math.inf)
-        if job.fetch.state != "sealed":
+        if job.fetch.state != "sealed" or job.fetch.compares_shards:
             await fetcher.complete(job.fetch, Priority.READ_AHEAD)
     except FusefsError as exc:
         log.info("%s could not be pulled.", job.item.label, exc_info=exc)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fusefs.values.chunks import Blob
     from fusefs.values.settings import Settings
     from fusefs.values.trace import Trace
+    from fusefs.values.voucher import Voucher
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,17 @@ class BlobFetch:
         """The blob can be had there, too."""
         self.flights.ask(self.origins.plus(origin))
         self.choice.add_origin(origin)
+
+    def sign(self, signer: Voucher, shards: ChunkList | None) -> None:
+        """See `ListChoice.sign`."""
+        self.choice.sign(signer, shards)
+        if shards is not None:
+            self.sight.several_chunks()
+
+    @property
+    def compares_shards(self) -> bool:
+        """Whether what lies sealed in the cache is not known to be what was signed: its chunks are compared here."""
+        return self.choice.signed is not None
 
     @property
     def origins(self) -> Failover:
@@ -158,6 +170,10 @@ class BlobFetch:
             if chunker.quarantined:  # its list lies here still, while whoever judged it is about to put it aside
                 put_liar_aside(chunker)
         self._list = None  # what `ls` has seen may be in quarantine by now
+        if self.choice.signed is not None:
+            return (
+                self.choice.signed
+            )  # what was signed is compared, also where the manifest's digest was proved already
         if blob.size <= self._settings.single_chunk_limit and blob.digest.is_sha256:
             return ChunkList.single(blob), BOUND
         pinned = self.choice.of_cache(self._pinned())
@@ -302,7 +318,9 @@ class BlobFetch:
             self.lies += 1
             self._caught_lying(self.blob)
         self.retire(chunker)
-        if not self.origins:
+        if self.choice.signed is not None:
+            self.quarantined = BlobQuarantined(f"{self.blob.digest}: what was signed is not what the manifest says")
+        elif not self.origins:
             self.quarantined = BlobQuarantined(f"{self.blob.digest}: its chunk list does not belong to it")
 
     def supersede(self, chunker: Chunker) -> None:

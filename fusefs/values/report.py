@@ -31,7 +31,7 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
         size: bytes.
         present: bytes that are in the cache.
         state: absent, partial, unproved, sealed or quarantined.
-        proof: who stands behind its chunk list: `bound`, `store DIR`, `registry HOST`, or `none`.
+        proof: who stands behind its chunk list: `bound`, `signed WHO`, `store DIR`, `registry HOST`, or `none`.
         presence: percent present (0 to 100) of each of `CELLS` equal parts.
     """
 
@@ -88,6 +88,7 @@ class MountReport(msgspec.Struct, frozen=True, kw_only=True):
         last_error: what reads wait for that are overdue, else the last failed read or fetch; None when there was none.
         notes: what a person should know of how it was set up: whose manifest is the cache's, and why; what is
             compressed.
+        signed: who has signed the model, where the mount was told to look (`--signature`).
         sources_state: every registry and mirror that was asked, in the order in which they are.
         capabilities: what the daemon has kept of root's power, by the names of capabilities(7); an ordinary user's has
             none.
@@ -114,6 +115,7 @@ class MountReport(msgspec.Struct, frozen=True, kw_only=True):
     overdue: Count = 0
     last_error: str | None = None
     notes: tuple[str, ...] = ()
+    signed: str = ""
     sources_state: tuple[SourceState, ...] = ()
     capabilities: tuple[str, ...] = ()
     no_new_privileges: bool = False
@@ -187,6 +189,22 @@ class VerifyReport(msgspec.Struct, frozen=True):
     blobs: tuple[Item, ...]
     checked: int
     seconds: float
+
+
+class SignedReport(msgspec.Struct, frozen=True):
+    """A model that is what somebody has signed: the document of `fusefs verify SOURCE --signature … --json`.
+
+    Attributes:
+        source: the model.
+        signed: who has signed it.
+        files: how many it has.
+        size: bytes of all of them.
+    """
+
+    source: str
+    signed: str
+    files: int
+    size: int
 
 
 class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -358,7 +376,9 @@ class RemoveReport(msgspec.Struct, frozen=True, kw_only=True):
     free: int
 
 
-Report = MountReport | StatusReport | PullReport | VerifyReport | HoldingsReport | GcReport | RemoveReport
+Report = (
+    MountReport | StatusReport | PullReport | VerifyReport | SignedReport | HoldingsReport | GcReport | RemoveReport
+)
 
 
 def encode(report: Report) -> bytes:

@@ -6,12 +6,12 @@ from contextlib import suppress
 
 from fusefs.errors import InvalidInput
 from fusefs.values.chunks import Chunk
-from tests.fuzz import answers, archives, files, headers, listed, lists, manifests, screen, travelling, words
+from tests.fuzz import answers, archives, files, headers, listed, lists, manifests, screen, signed, travelling, words
 from tests.fuzz.target import Target
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for module in (lists, manifests, travelling, listed, archives, words, answers, headers, files, screen)
+    for module in (lists, manifests, travelling, listed, signed, archives, words, answers, headers, files, screen)
     for target in module.TARGETS
 }
 

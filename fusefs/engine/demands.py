@@ -1,0 +1,80 @@
+"""Demands: what a person wants models to be made of, whatever a registry says: a lock, a signature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fusefs.errors import NotSigned
+from fusefs.values.voucher import Proof, Voucher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fusefs.cache.disk import DiskCache
+    from fusefs.fetch.fetcher import Fetcher
+    from fusefs.values.chunks import Blob
+    from fusefs.values.lockfile import Lock
+    from fusefs.values.names import Name
+    from fusefs.values.signed import Signed
+    from fusefs.values.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """Of one mount or pull.
+
+    Attributes:
+        lock: what the models must be made of; None for whatever they are.
+        signed: what the one model must be made of; None for whatever it is.
+        parts_later: parts of archives will be compared with the signature, before anything of them is used.
+    """
+
+    lock: Lock | None = None
+    signed: Signed | None = None
+    parts_later: bool = False
+
+    def check(self, model: Snapshot) -> None:
+        """Return when a model is what is wanted, as far as its digests say.
+
+        Raises:
+            InvalidSetting: it is not what the lock says.
+            NotSigned: it is not what was signed, or it takes its bytes to say.
+        """
+        locked = self.lock.model(model.reference) if self.lock is not None else None
+        if locked is not None:
+            locked.check(model.blobs)
+        if self.signed is None:
+            return
+        for file, _ in self.signed.unread(model):
+            if not self.parts_later and not isinstance(file.content, bytes) and not file.content.is_whole:
+                raise NotSigned(
+                    f"{model.reference.short}: {file.path[-60:]!a} is a part of an archive, which has no digest of its "
+                    "own: `fusefs verify` with the same options reads and compares it"
+                )
+
+    def tell(self, fetcher: Fetcher, name: Name, blobs: Iterable[Blob]) -> None:
+        """Have blobs of a model served by nothing else, as far as the lock and the signer are concerned."""
+        locked = self.lock.model(name) if self.lock is not None else None
+        for blob in blobs:
+            fetch = fetcher.track(blob)
+            if self.lock is not None and locked is not None and blob.digest in locked.lists:
+                fetch.choice.lock(locked.lists[blob.digest], Voucher(Proof.STORE, self.lock.file))
+            if self.signed is not None:
+                fetch.sign(self.signed.voucher, None)
+
+    def tell_shards(self, fetcher: Fetcher, cache: DiskCache, model: Snapshot) -> None:
+        """Have the shards that were signed be the chunk lists of a model, unless their blobs are known to have them.
+
+        Raises:
+            NotSigned: see `Signed.lists`.
+        """
+        if self.signed is None:
+            return
+        for blob, shards in self.signed.lists(model).items():
+            pinned = cache.pinned(blob)
+            if pinned is None or pinned[1].proof != Proof.BOUND or pinned[0] != shards:
+                fetcher.track(blob).sign(self.signed.voucher, shards)
+
+
+NO_DEMANDS = Demands()
