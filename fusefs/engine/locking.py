@@ -59,4 +59,9 @@ def _list_of(fetcher: Fetcher, blob: Blob) -> Digest | None:
 def _locked(model: Snapshot, lists: dict[Digest, Digest]) -> LockedModel:
     blobs = tuple(dict.fromkeys(model.blobs))
     name = model.reference.pinned(model.digest)
-    return LockedModel(name, blobs, {blob.digest: lists[blob.digest] for blob in blobs if blob.digest in lists})
+    paths: dict[Digest, list[str]] = {blob.digest: [] for blob in blobs}
+    for file in model.files:
+        if not isinstance(file.content, bytes) and file.content.is_whole and file.content.blob.digest in paths:
+            paths[file.content.blob.digest].append(file.path)
+    pinned = {blob.digest: lists[blob.digest] for blob in blobs if blob.digest in lists}
+    return LockedModel(name, blobs, pinned, {digest: tuple(some) for digest, some in paths.items() if some})

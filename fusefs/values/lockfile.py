@@ -1,15 +1,16 @@
 """Lock: what models were made of when somebody said so, so that they are the same for ever (`fusefs lock`, `--lock`).
 
 A JSON document.  The digest of a manifest pins its blobs; they stand there all the same, so that a person sees what is
-pinned, and a reader that knows no registry can use it.  Of a chunk list the lock has the sha256 of its text, a line a
-chunk in order, as `fusefs index` writes it: the list itself may come from anywhere.
+pinned, and a reader that knows no registry can use it: with their paths they are the list of a folder on a web server.
+Of a chunk list the lock has the sha256 of its text, a line a chunk in order, as `fusefs index` writes it: the list
+itself may come from anywhere.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
@@ -39,6 +40,7 @@ class _Blob(msgspec.Struct, frozen=True):
     digest: str
     size: int
     chunks: str | None = None
+    paths: list[str] = []  # msgspec copies a mutable default
 
 
 class _Model(msgspec.Struct, frozen=True):
@@ -68,11 +70,13 @@ class LockedModel:
         name: with the digest of its manifest.
         blobs: digest and size of each.
         lists: of blobs whose chunk list is pinned: `list_digest` of it.
+        paths: where each blob is a whole file of the model, by path; as they were written, so not checked.
     """
 
     name: Name
     blobs: tuple[Blob, ...]
     lists: Mapping[Digest, Digest]
+    paths: Mapping[Digest, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def source(self) -> Name:
@@ -130,7 +134,7 @@ class Lock:
             {
                 "source": str(model.source),
                 "manifest": str(model.name.digest),
-                "blobs": [_entry(blob, model.lists.get(blob.digest)) for blob in model.blobs],
+                "blobs": [_entry(blob, model) for blob in model.blobs],
             }
             for model in self.models
         ]
@@ -174,13 +178,18 @@ def _model(model: _Model) -> LockedModel:
     name, manifest = parse_model(model.source), Digest.parse(model.manifest)
     blobs = tuple(Blob(Digest.parse(one.digest), one.size) for one in model.blobs)
     lists = {blob.digest: Digest.parse(one.chunks) for blob, one in zip(blobs, model.blobs, strict=True) if one.chunks}
+    paths = {blob.digest: tuple(one.paths) for blob, one in zip(blobs, model.blobs, strict=True) if one.paths}
     for blob in blobs:
         check_blob_size(blob.size)
     if name.digest is not None:
         raise InvalidSetting(f"the digest of {name} stands in its name")
-    return LockedModel(name.pinned(manifest), blobs, lists)
+    return LockedModel(name.pinned(manifest), blobs, lists, paths)
 
 
-def _entry(blob: Blob, chunks: Digest | None) -> dict[str, Any]:
+def _entry(blob: Blob, model: LockedModel) -> dict[str, Any]:
     entry: dict[str, Any] = {"digest": str(blob.digest), "size": blob.size}
-    return entry if chunks is None else entry | {"chunks": str(chunks)}
+    if blob.digest in model.lists:
+        entry["chunks"] = str(model.lists[blob.digest])
+    if blob.digest in model.paths:
+        entry["paths"] = list(model.paths[blob.digest])
+    return entry

@@ -38,6 +38,17 @@ def test_a_lock_is_read_back_and_is_the_same_text() -> None:
     }
 
 
+def test_where_its_files_lie_is_kept() -> None:
+    model = LockedModel(NAME.pinned(MANIFEST), (BLOB, OTHER), {}, {BLOB.digest: ("a", "b/c")})
+    text = Lock((model,)).format()
+    assert Lock.parse(text.encode()).models == (model,)
+    blobs = json.loads(text)["models"][0]["blobs"]
+    assert blobs == [
+        {"digest": str(BLOB.digest), "size": 4, "paths": ["a", "b/c"]},
+        {"digest": str(OTHER.digest), "size": 5},
+    ]
+
+
 def test_a_name_is_pinned_by_it() -> None:
     assert LOCK.pinned(NAME) == NAME.pinned(MANIFEST)
     assert LOCK.pinned(NAME.pinned(MANIFEST)) == NAME.pinned(MANIFEST)
