@@ -72,7 +72,7 @@ def _all(cache_dir: Path, *, as_json: bool) -> int:
 
 def _compare(source: Reference, signed: Signed, options: dict[str, Any]) -> int:
     from fusefs.values.names import Name
-    from fusefs.values.report import SignedReport
+    from fusefs.values.signedreport import SignedReport
     from fusefs.view.summary import as_signed
 
     models = _fetched(source, signed, options) if isinstance(source, Name) else _folder(source, signed, options)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from fusefs.errors import InvalidInput
+from fusefs.values.signedreport import SignedReport
 from fusefs.values.wirereport import Count, WireReport
 
 CELLS = 64
@@ -189,22 +190,6 @@ class VerifyReport(msgspec.Struct, frozen=True):
     blobs: tuple[Item, ...]
     checked: int
     seconds: float
-
-
-class SignedReport(msgspec.Struct, frozen=True):
-    """A model that is what somebody has signed: the document of `fusefs verify SOURCE --signature … --json`.
-
-    Attributes:
-        source: the model.
-        signed: who has signed it.
-        files: how many it has.
-        size: bytes of all of them.
-    """
-
-    source: str
-    signed: str
-    files: int
-    size: int
 
 
 class ModelReport(msgspec.Struct, frozen=True, kw_only=True):

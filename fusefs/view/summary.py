@@ -10,7 +10,8 @@ from fusefs.view import words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fusefs.values.report import Item, PullReport, SignedReport, VerifyReport
+    from fusefs.values.report import Item, PullReport, VerifyReport
+    from fusefs.values.signedreport import SignedReport
 
 
 def pulled(report: PullReport) -> list[str]:
