@@ -69,12 +69,12 @@ class Account:
         self.foretold: Callable[[], list[str]] = list
 
     async def document(self) -> bytes:
-        """The report as JSON; lets readers in between two files, of which there may be 65,536."""
-        files = []
+        """The report as JSON; lets readers in every few files, of which there may be 65,536."""
+        files: list[FileReport] = []
         for some in _batches(self._file_system.tree.files):
             await self._file_system.metadata.look_at(some)
-            for node in some:
-                files.append(self._file(node))
+            for few in _batches(some, _AT_A_TIME):
+                files += map(self._file, few)
                 await trio.lowlevel.checkpoint()
         options = self._options
         signed = options.demands.signed
@@ -139,14 +139,17 @@ class Account:
         )
 
 
-def _batches(nodes: Sequence[FileNode]) -> Iterator[Sequence[FileNode]]:
-    """A few at a time: what was seen of the first must not be old when it is the turn of the last."""
-    for i in range(0, len(nodes), _LOOKED_AT):
-        yield nodes[i : i + _LOOKED_AT]
-
-
 _LOOKED_AT = 64
-"""Files that are looked at in one go."""
+"""Files that are looked at in one go: what was seen of the first must not be old when it is the turn of the last."""
+
+_AT_A_TIME = 16
+"""Files that readers wait for: some tenths of a millisecond."""
+
+
+def _batches(nodes: Sequence[FileNode], size: int = _LOOKED_AT) -> Iterator[Sequence[FileNode]]:
+    for i in range(0, len(nodes), size):
+        yield nodes[i : i + size]
+
 
 _ALL, _NONE = (100,) * CELLS, (0,) * CELLS
 

@@ -38,6 +38,12 @@ CONNECTIONS = 16
 PATIENCE = 10.0
 """Seconds an asker has to take the document."""
 
+BEAT = 0.5
+"""Seconds between two blanks that say that the document is being made: of 65,536 files it takes a while."""
+
+LONGEST = 20.0
+"""Seconds that blanks are worth waiting for: who sends nothing else has no report."""
+
 MAX_DOCUMENT = 32 << 20
 """Bytes of an answer that are read: 65,536 files, the most of one model, are about 30 MB with their presence.
 
@@ -168,9 +174,10 @@ async def serving(
 
     async def answer(stream: trio.SocketStream) -> None:
         try:
-            with trio.move_on_after(PATIENCE):
-                async with stream:
-                    await stream.send_all(await document())
+            async with stream:
+                made = await _made(document, stream)
+                with trio.move_on_after(PATIENCE):
+                    await stream.send_all(made)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             log.debug("The client of the control socket did not wait for the status.")
         except Exception:
@@ -191,6 +198,23 @@ async def serving(
         with contextlib.suppress(OSError):
             if path.stat().st_ino == inode:
                 path.unlink()
+
+
+async def _made(document: Callable[[], Awaitable[bytes]], stream: trio.SocketStream) -> bytes:
+    """The document; the asker gets a blank now and then while it is made, which JSON allows in front."""
+    import trio
+
+    async def beat() -> None:
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # found out by who sends it
+            while True:
+                await trio.sleep(BEAT)
+                await stream.send_all(b" ")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(beat)
+        made = await document()
+        nursery.cancel_scope.cancel()
+    return made
 
 
 def _listen(path: Path) -> trio.SocketListener:
@@ -249,15 +273,21 @@ def daemon_of(mount: Mounted, timeout: float = 2.0) -> Peer | None:
         return None
 
 
-def query(mount: Mounted, timeout: float = 3.0) -> MountReport:
+def query(mount: Mounted, timeout: float = 3.0, longest: float = LONGEST) -> MountReport:
     """Ask the daemon of `mount` how it is.
+
+    Args:
+        mount: of ours.
+        timeout: seconds that it has; they begin anew as long as it says that it is at work.
+        longest: seconds for which that counts.
 
     Raises:
         MountError: nobody answers, not in time, or not with a report.
     """
+    latest = time.monotonic() + longest
     deadline = time.monotonic() + timeout
     pieces: list[bytes] = []
-    total = 0
+    total, blank = 0, True
     with _connected(mount, timeout) as (sock, _):
         try:
             while piece := sock.recv(1 << 20):
@@ -265,7 +295,11 @@ def query(mount: Mounted, timeout: float = 3.0) -> MountReport:
                 total += len(piece)
                 if total > MAX_DOCUMENT:
                     raise MountError(f"its daemon said more than {MAX_DOCUMENT >> 20} MiB")
-                left = deadline - time.monotonic()
+                now = time.monotonic()
+                blank = blank and piece.isspace()
+                if blank:
+                    deadline = min(now + timeout, latest)
+                left = deadline - now
                 if left <= 0:  # one byte at a time would hold the asker for ever
                     raise TimeoutError
                 sock.settimeout(left)

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -170,6 +171,31 @@ def test_p10_an_answer_of_one_byte_at_a_time_holds_nobody_beyond_his_time(runtim
     with pytest.raises(MountError, match="does not answer"):
         control.query(mount_of(), timeout=0.5)
     assert not drained.is_set()
+    asker_gone.set()
+    thread.join(HANGS)
+
+
+def test_a_daemon_that_says_that_it_is_at_work_is_waited_for(runtime: Path) -> None:
+    def work(asker: socket.socket) -> None:
+        for _ in range(20):
+            asker.send(b" ")
+            time.sleep(0.1)
+        asker.sendall(encode(MountReport(mountpoint="/mnt/x", problem="none")))
+
+    thread = listening(runtime, work)
+    assert control.query(mount_of(), timeout=1).problem == "none"
+    thread.join(HANGS)
+
+
+def test_p10_blanks_alone_hold_nobody_for_ever(runtime: Path) -> None:
+    def drip(asker: socket.socket) -> None:
+        while not asker_gone.wait(0.05):
+            asker.send(b" ")
+
+    asker_gone = threading.Event()
+    thread = listening(runtime, drip)
+    with pytest.raises(MountError, match="does not answer"):
+        control.query(mount_of(), timeout=0.5, longest=1.0)
     asker_gone.set()
     thread.join(HANGS)
 
