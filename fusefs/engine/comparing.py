@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from fusefs.errors import NotSigned
 from fusefs.fetch.blobreader import BlobReader
 from fusefs.values.chunks import Chunk
 from fusefs.values.settings import MIB
@@ -49,7 +48,7 @@ def compare_local(signed: Signed, local: LocalModels, *, anew: bool = False) -> 
 
 
 def compare_parts(signed: Signed, engine: Engine, models: Iterable[Snapshot]) -> None:
-    """Compare files that are parts of archives; of all others the digest was compared, or each shard.  Blocking.
+    """Compare files that have no digest of their own; of all others it was compared, or each shard.  Blocking.
 
     Args:
         signed: what was signed.
@@ -68,12 +67,7 @@ def compare_parts(signed: Signed, engine: Engine, models: Iterable[Snapshot]) ->
 
     readers: dict[Slice, BlobReader] = {}
     for model in models:
-        parts = [(file, wanted) for file, wanted in signed.unread(model) if not _is_whole(file)]
-        _compare(signed, model, parts, read)
-
-
-def _is_whole(file: File) -> bool:
-    return not isinstance(file.content, bytes) and file.content.is_whole
+        _compare(signed, model, signed.parts(model), read)
 
 
 def _compare(signed: Signed, model: Snapshot, files: Iterable[tuple[File, SignedFile]], read: Read) -> None:
@@ -84,10 +78,7 @@ def _compare(signed: Signed, model: Snapshot, files: Iterable[tuple[File, Signed
             for off in range(chunk.start, chunk.stop, _PIECE):
                 found.update(_bytes_of(file, off, min(_PIECE, chunk.stop - off), read))
             if found.digest() != digest:
-                raise NotSigned(
-                    f"{model.reference.short}: {file.path[-60:]!a} is not what the signature {signed.place} says: "
-                    f"its bytes {chunk} are others"
-                )
+                raise signed.differs(model, file.path, f"its bytes {chunk} are others")
 
 
 def _chunks(wanted: SignedFile, size: int) -> Iterator[tuple[Chunk, bytes]]:

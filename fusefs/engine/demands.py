@@ -46,12 +46,25 @@ class Demands:
             locked.check(model.blobs)
         if self.signed is None:
             return
-        for file, _ in self.signed.unread(model):
-            if not self.parts_later and not isinstance(file.content, bytes) and not file.content.is_whole:
-                raise NotSigned(
-                    f"{model.reference.short}: {file.path[-60:]!a} is a part of an archive, which has no digest of its "
-                    "own: `fusefs verify` with the same options reads and compares it"
-                )
+        parts = self.signed.parts(model)
+        if parts and not self.parts_later:
+            path = parts[0][0].path[-60:]
+            raise NotSigned(
+                f"{model.reference.short}: {path!a} has no sha256 of its own, as a part of an archive: `fusefs verify` "
+                "with the same options reads and compares it"
+            )
+
+    def check_layers(self, name: str, *, archives: bool) -> None:
+        """Return when it is worth while to look into the layers of a model.
+
+        Raises:
+            NotSigned: there are archives, whose files `check` would refuse after all of them was fetched.
+        """
+        if archives and self.signed is not None and not (self.parts_later or self.signed.ignore_unsigned):
+            raise NotSigned(
+                f"{name}: it is an archive, whose files have no sha256 of their own: `fusefs verify` with the same "
+                "options reads and compares them"
+            )
 
     def tell(self, fetcher: Fetcher, name: Name, blobs: Iterable[Blob]) -> None:
         """Have blobs of a model served by nothing else, as far as the lock and the signer are concerned."""

@@ -67,12 +67,14 @@ class LayerOpener:
 
         Raises:
             InvalidManifest: a layer is not what the manifest calls it, or is damaged.
+            NotSigned: its files could not be compared with what was signed.
             FusefsError: its bytes cannot be had.
         """
         wanted = {layer.blob.digest: layer for layer in manifest.layers if layer.is_tar or layer.packing}
         if len(wanted) > MAX_ARCHIVES:
             why = f"{len(wanted)} archives and compressed layers, at most {MAX_ARCHIVES} are looked into"
             raise InvalidManifest(f"{name.short}: invalid manifest: {why}")
+        self._demands.check_layers(name.short, archives=any(layer.is_tar for layer in wanted.values()))
         config_blob = manifest.config.blob if wants_config(manifest) and manifest.config is not None else None
         # All at once: of each by itself the manifest would be read as often as it names archives.
         blobs = [*(layer.blob for layer in wanted.values()), *([config_blob] if config_blob else [])]

@@ -80,12 +80,21 @@ class Signed:
         """Compare the files of a model with those that were signed, as far as it takes no byte of them.
 
         Returns:
-            Files that are still to be compared: one that was signed in several shards, or is a part of an archive.
+            Files that are still to be compared: one that was signed in several shards, or has no sha256 of its own,
+            as a part of an archive.
 
         Raises:
             NotSigned: the model is another one; the first difference.
         """
         return [(file, signed) for file, signed in self.pairs(model) if not self._agree(model, file, signed)]
+
+    def parts(self, model: Snapshot) -> list[Unread]:
+        """Those of `unread` whose bytes are not compared when they are read: all but what was signed in shards.
+
+        Raises:
+            NotSigned: as `unread`.
+        """
+        return [(file, signed) for file, signed in self.unread(model) if not _is_listed(file, signed)]
 
     def lists(self, model: Snapshot) -> dict[Blob, ChunkList]:
         """The chunk lists that the shards are, of those blobs whose own digest was not signed.
@@ -96,7 +105,7 @@ class Signed:
         found: dict[Blob, ChunkList] = {}
         for file, signed in self.unread(model):
             if signed.shards is None or isinstance(file.content, bytes) or not file.content.is_whole:
-                continue
+                continue  # see `parts`
             if found.setdefault(file.content.blob, signed.shards) != signed.shards:
                 raise NotSigned(
                     f"{model.reference.short}: {_shown(file.path)} and a copy of it were signed differently"
@@ -136,20 +145,34 @@ class Signed:
         content, shards = file.content, signed.shards
         size = len(content) if isinstance(content, bytes) else content.size
         if shards is not None and shards.size != size:
-            raise self._differs(model, file.path, f"it has {size} bytes, and {shards.size} were signed")
+            raise self.differs(model, file.path, f"it has {size} bytes, and {shards.size} were signed")
         actual = None
         if isinstance(content, bytes):
+            if shards is not None:
+                self._compare(model, file.path, content, shards)
+                return True
             actual = Digest.of(content)
         elif content.is_whole and content.blob.digest.is_sha256:
             actual = content.blob.digest
         if signed.digest is None or actual is None:
             return False
         if actual != signed.digest:
-            raise self._differs(model, file.path, f"it has the digest {actual}, and {signed.digest} was signed")
+            raise self.differs(model, file.path, f"it has the digest {actual}, and {signed.digest} was signed")
         return True
 
-    def _differs(self, model: Snapshot, path: str, how: str) -> NotSigned:
+    def _compare(self, model: Snapshot, path: str, data: bytes, shards: ChunkList) -> None:
+        for index, shard in enumerate(shards):
+            if Digest.of(data[shard.start : shard.stop]) != shards.digest(index):
+                raise self.differs(model, path, f"its bytes {shard} are others")
+
+    def differs(self, model: Snapshot, path: str, how: str) -> NotSigned:
+        """The error for a file that is another one."""
         return NotSigned(f"{model.reference.short}: {_shown(path)} is not what the signature {self.place} says: {how}")
+
+
+def _is_listed(file: File, signed: SignedFile) -> bool:
+    """Whether the shards of a file are the chunk list of its blob."""
+    return signed.shards is not None and not isinstance(file.content, bytes) and file.content.is_whole
 
 
 def _some(paths: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from fusefs.errors import NotSigned
 from fusefs.values.chunks import Blob, Chunk, ChunkList
-from fusefs.values.digest import Digest
+from fusefs.values.digest import GIT_SHA1, Digest
 from fusefs.values.names import Name
 from fusefs.values.signed import Signed, SignedFile
 from fusefs.values.snapshot import File, Slice, Snapshot
@@ -117,6 +117,18 @@ def test_empty_files_have_no_shard() -> None:
     assert signed({"b": SignedFile(None, SHARDS)}, empty_too=False).lists(files) == {BLOB: SHARDS}
     with pytest.raises(NotSigned, match="'none' and 1 more"):
         signed({"b": SignedFile(None, SHARDS)}).lists(files)
+
+
+def test_p1_shards_of_bytes_that_are_known_are_compared_at_once() -> None:
+    by_shards = signed({"b": SignedFile(None, SHARDS)})
+    assert by_shards.unread(model(File("b", B))) == []
+    with pytest.raises(NotSigned, match="its bytes 10-15 are others"):
+        by_shards.unread(model(File("b", B[:10] + b"ABCDEF")))
+
+
+def test_p1_a_file_of_another_kind_of_digest_must_be_read() -> None:
+    foreign = File("b", Slice.whole(Blob(Digest(GIT_SHA1, "0" * 40), 16)))
+    assert [file for file, _ in signed({"b": SignedFile(Digest.of(B))}).unread(model(foreign))] == [foreign]
 
 
 def test_a_part_of_an_archive_must_be_read() -> None:
