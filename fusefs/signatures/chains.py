@@ -68,9 +68,9 @@ def _certificate(raw: bytes) -> Certificate:
 
     try:
         found = load_der_x509_certificate(raw)
-        found.extensions  # noqa: B018 # parsed when it is looked at, and no sooner
-        found.public_key()
-    except Exception as exc:  # of parts that nobody has asked for yet they are of many kinds
+        # Each part is parsed when it is looked at, and no sooner.
+        _, _, _ = found.public_key(), _name(found), found.extensions
+    except Exception as exc:  # of what a stranger wrote they are of many kinds
         raise InvalidSignature(f"a certificate in it cannot be read: {line_of(str(exc))}") from exc
     return found
 
@@ -81,7 +81,7 @@ def _check_path(leaf: Certificate, others: Sequence[Certificate], roots: Sequenc
     Raises:
         InvalidSignature: it does not.
     """
-    from cryptography.x509 import BasicConstraints, KeyUsage
+    from cryptography.x509 import BasicConstraints, KeyUsage, UnsupportedGeneralNameType
     from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store, VerificationError
 
     if leaf in roots:  # which a person has named itself: nobody need vouch for it
@@ -95,7 +95,7 @@ def _check_path(leaf: Certificate, others: Sequence[Certificate], roots: Sequenc
     rules = PolicyBuilder().extension_policies(ca_policy=authority, ee_policy=ExtensionPolicy.permit_all())
     try:
         rules.store(Store(list(roots))).build_client_verifier().verify(leaf, list(others))
-    except VerificationError as exc:
+    except (VerificationError, ValueError, UnsupportedGeneralNameType) as exc:
         _check_time(leaf)  # what is most often wrong, in plainer words
         why = line_of(str(exc))
         raise InvalidSignature(

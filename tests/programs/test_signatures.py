@@ -9,6 +9,7 @@ import pytest
 
 from tests.artifacts import Builder, push_artifact, tar_of
 from tests.components import docker_registry, fusefs_serve, nginx
+from tests.private_sigstore import PrivateSigstore
 from tests.programs.models import MIB, random_bytes
 from tests.programs.world import shell
 from tests.signing import Authority, KeyPair, make_keys, sign, sign_with_certificate
@@ -196,6 +197,21 @@ def test_certificates_and_what_is_not_signed(world: World, folder: Path, tmp_pat
         assert "sealed" in world.fusefs("pull", name, *cache, *options, "--ignore-unsigned-files").stdout
         said = world.fusefs("verify", name, *cache, *options, "--ignore-unsigned-files", "--json").stdout
     assert '"signed":"CN=signer (certificate sha256:' in said
+
+
+@pytest.mark.slow
+def test_an_identity_that_a_private_sigstore_knew(world: World, folder: Path, keys: KeyPair, tmp_path: Path) -> None:
+    sigstore, provider = PrivateSigstore(), "https://accounts.example.org"
+    signature = sign(folder, tmp_path / "model.sig", keys)
+    signature.write_bytes(sigstore.sign(signature.read_bytes(), "me@example.org", provider))
+    root = sigstore.trusted_root(tmp_path / "root.json")
+    options = ("--signature", signature, "--identity-provider", provider, "--trust-root", root)
+    with world.mount(str(folder), options=(*options, "--identity", "me@example.org")) as mounted:
+        assert content(mounted.path) == FILES
+        assert mounted.status()["signed"] == f"me@example.org ({provider})"
+    failed = world.fusefs("verify", folder, *options, "--identity", "you@example.org", code=1)
+    assert failed.stderr.count("\n") == 1
+    assert "does not show that you@example.org" in failed.stderr
 
 
 @pytest.mark.slow
