@@ -113,7 +113,7 @@ def _fetched(name: Name, signed: Signed, options: dict[str, Any]) -> Sequence[Sn
     found: list[Snapshot] = []
 
     def compare(engine: Engine, models: Sequence[Snapshot]) -> None:
-        compare_parts(signed, engine, models)
+        compare_parts(signed, engine.fetcher, models)
         found.extend(models)
 
     demands = Demands(signed=signed, parts_later=True)

@@ -200,6 +200,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Han
         models = _in_order(options, fetched)
         files = layout_of(models, options.layout)
         named = engine.offer(fetched)
+        await engine.compare(fetched)
         links: dict[Digest, Path] = {}
         if options.symlinks:
             unsettled = {b.digest for model in fetched for b in model.blobs if fetcher.track(b).compares_shards}

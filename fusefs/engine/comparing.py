@@ -6,8 +6,10 @@ That is so of files that were signed in shards, and of parts of archives.
 from __future__ import annotations
 
 import hashlib
+import logging
 from typing import TYPE_CHECKING
 
+from fusefs.engine.demands import is_bound
 from fusefs.fetch.blobreader import BlobReader
 from fusefs.values.chunks import Chunk
 from fusefs.values.settings import MIB
@@ -15,15 +17,20 @@ from fusefs.values.settings import MIB
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from fusefs.engine.engine import Engine
+    from fusefs.cache.disk import DiskCache
     from fusefs.engine.local import LocalModels
+    from fusefs.fetch.fetcher import Fetcher
     from fusefs.values.signed import Signed, SignedFile
     from fusefs.values.snapshot import File, Slice, Snapshot
 
     Read = Callable[[Slice, int, int], bytes]
     """Gives proved bytes of a part of a blob: from an offset in it, and so many."""
 
+log = logging.getLogger(__name__)
+
 _PIECE = 4 * MIB
+_MUCH = 1024 * MIB
+"""Bytes that take seconds to hash: who waits for the mount is told why."""
 
 
 def compare_local(signed: Signed, local: LocalModels, *, anew: bool = False) -> None:
@@ -47,27 +54,60 @@ def compare_local(signed: Signed, local: LocalModels, *, anew: bool = False) -> 
         _compare(signed, model, signed.pairs(model) if anew else unread, read)
 
 
-def compare_parts(signed: Signed, engine: Engine, models: Iterable[Snapshot]) -> None:
-    """Compare files that have no digest of their own; of all others it was compared, or each shard.  Blocking.
+def compare_sealed(signed: Signed, fetcher: Fetcher, cache: DiskCache, models: Iterable[Snapshot]) -> None:
+    """Compare what lies whole in the cache with its shards, where it is not known to have them.  Blocking.
 
     Args:
         signed: what was signed.
-        engine: in a thread of its trio.
-        models: of which all is here.
+        fetcher: which was told of the models; in a thread of its trio.
+        cache: what is here.
+        models: of registries.
 
     Raises:
         NotSigned: one is not what was signed.
         FusefsError: its bytes cannot be had.
     """
 
-    def read(part: Slice, off: int, size: int) -> bytes:
-        fetch = engine.fetcher.track(part.blob)
-        reader = readers.setdefault(part, BlobReader(engine.fetcher, fetch))
-        return reader.read_at(part.off + off, size)
+    def is_wanted(file: File, wanted: SignedFile) -> bool:
+        assert wanted.shards is not None
+        assert not isinstance(file.content, bytes)
+        blob = file.content.blob
+        return not fetcher.track(blob).compares_shards and not is_bound(cache, blob, wanted.shards)
 
-    readers: dict[Slice, BlobReader] = {}
     for model in models:
-        _compare(signed, model, signed.parts(model), read)
+        sealed = [(file, wanted) for file, wanted in signed.listed(model) if is_wanted(file, wanted)]
+        size = sum(file.content.size for file, _ in sealed if not isinstance(file.content, bytes))
+        if size > _MUCH:
+            log.warning("%s: %d bytes in the cache are read and compared with the signature", model.reference, size)
+        _compare(signed, model, sealed, _reader(fetcher))
+
+
+def compare_parts(signed: Signed, fetcher: Fetcher, models: Iterable[Snapshot]) -> None:
+    """Compare files that have no digest of their own; of all others it was compared, or each shard.  Blocking.
+
+    Args:
+        signed: what was signed.
+        fetcher: in a thread of its trio.
+        models: of which all is here.
+
+    Raises:
+        NotSigned: one is not what was signed.
+        FusefsError: its bytes cannot be had.
+    """
+    for model in models:
+        _compare(signed, model, signed.parts(model), _reader(fetcher))
+
+
+def _reader(fetcher: Fetcher) -> Read:
+    """Reads parts of blobs, each from its front."""
+    readers: dict[Slice, BlobReader] = {}
+
+    def read(part: Slice, off: int, size: int) -> bytes:
+        if part not in readers:
+            readers[part] = BlobReader(fetcher, fetcher.track(part.blob))
+        return readers[part].read_at(part.off + off, size)
+
+    return read
 
 
 def _compare(signed: Signed, model: Snapshot, files: Iterable[tuple[File, SignedFile]], read: Read) -> None:

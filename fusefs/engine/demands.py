@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusefs.errors import NotSigned
+from fusefs.errors import NotCached, NotSigned
 from fusefs.values.voucher import Proof, Voucher
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from fusefs.cache.disk import DiskCache
     from fusefs.fetch.fetcher import Fetcher
-    from fusefs.values.chunks import Blob
+    from fusefs.values.chunks import Blob, ChunkList
     from fusefs.values.lockfile import Lock
     from fusefs.values.names import Name
     from fusefs.values.signed import Signed
@@ -77,7 +77,10 @@ class Demands:
                 fetch.sign(self.signed.voucher, None)
 
     def tell_shards(self, fetcher: Fetcher, cache: DiskCache, model: Snapshot) -> None:
-        """Have the shards that were signed be the chunk lists of a model, unless their blobs are known to have them.
+        """Have the shards that were signed be the chunk lists of what is not here yet.
+
+        A blob that lies whole in the cache is what its digest says, and others may use it: by another list it would be
+        taken for rotten where it differs.  It is compared before anything is served (`comparing.compare_sealed`).
 
         Raises:
             NotSigned: see `Signed.lists`.
@@ -85,9 +88,22 @@ class Demands:
         if self.signed is None:
             return
         for blob, shards in self.signed.lists(model).items():
-            pinned = cache.pinned(blob)
-            if pinned is None or pinned[1].proof != Proof.BOUND or pinned[0] != shards:
+            if not is_sealed(cache, blob) and not is_bound(cache, blob, shards):
                 fetcher.track(blob).sign(self.signed.voucher, shards)
+
+
+def is_sealed(cache: DiskCache, blob: Blob) -> bool:
+    """Whether all of a blob lies in the cache, proved by its digest."""
+    try:
+        return cache.get(blob.digest).size == blob.size
+    except NotCached:
+        return False
+
+
+def is_bound(cache: DiskCache, blob: Blob, shards: ChunkList) -> bool:
+    """Whether a blob is known to have these shards: the sha256 of the whole matched with them."""
+    pinned = cache.pinned(blob)
+    return pinned is not None and pinned[1].proof == Proof.BOUND and pinned[0] == shards
 
 
 NO_DEMANDS = Demands()

@@ -15,6 +15,7 @@ import trio
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.documents.writer import Keeper
 from fusefs.cache.space.quota import Limits
+from fusefs.engine.comparing import compare_sealed
 from fusefs.engine.demands import NO_DEMANDS
 from fusefs.engine.layers import LayerOpener
 from fusefs.engine.models import origins, resolve_all
@@ -124,6 +125,16 @@ class Engine:
             InvalidSetting, NotSigned: a model is not what the person wants it to be.
         """
         return origins(self.fetcher, models, self.pool, self.cache, self.demands)
+
+    async def compare(self, models: Iterable[Snapshot]) -> None:
+        """Compare what the cache has of models that were offered with their signature, before anything is served.
+
+        Raises:
+            NotSigned: a model is not what was signed.
+            FusefsError: what the cache has cannot be read.
+        """
+        if self.demands.signed is not None:
+            await trio.to_thread.run_sync(compare_sealed, self.demands.signed, self.fetcher, self.cache, list(models))
 
 
 async def in_thread(work: Callable[[], None]) -> None:

@@ -95,6 +95,7 @@ async def _pull(options: PullOptions, show: Show, then: Then | None) -> PullRepo
         for text in engine.keeper.lost:
             options.warn(text)
         fetcher, offered = engine.fetcher, engine.offer(models)
+        await engine.compare(models)
         blobs = [blob for blob in offered if blob.size > options.larger_than]
         _check_room(blobs, options.settings.cache_size)
         engine.cache.quota.wanted.update(blob.digest for blob in blobs)  # no part of it makes room for another

@@ -96,6 +96,14 @@ class Signed:
         """
         return [(file, signed) for file, signed in self.unread(model) if not _is_listed(file, signed)]
 
+    def listed(self, model: Snapshot) -> list[Unread]:
+        """The others of `unread`: files whose shards are the chunk lists of their blobs.
+
+        Raises:
+            NotSigned: as `unread`.
+        """
+        return [(file, signed) for file, signed in self.unread(model) if _is_listed(file, signed)]
+
     def lists(self, model: Snapshot) -> dict[Blob, ChunkList]:
         """The chunk lists that the shards are, of those blobs whose own digest was not signed.
 
@@ -103,9 +111,9 @@ class Signed:
             NotSigned: as `unread`; or one blob is two files that were signed with different shards.
         """
         found: dict[Blob, ChunkList] = {}
-        for file, signed in self.unread(model):
-            if signed.shards is None or isinstance(file.content, bytes) or not file.content.is_whole:
-                continue  # see `parts`
+        for file, signed in self.listed(model):
+            assert signed.shards is not None
+            assert not isinstance(file.content, bytes)
             if found.setdefault(file.content.blob, signed.shards) != signed.shards:
                 raise NotSigned(
                     f"{model.reference.short}: {_shown(file.path)} and a copy of it were signed differently"
