@@ -51,6 +51,10 @@ class InvalidManifest(InvalidInput):
     """Not a manifest, or one that asks for something that no honest manifest asks for."""
 
 
+class Masked(InvalidManifest):
+    """A listing of the Hub without hashes: the repository is gated, and who asks may not see them."""
+
+
 class InvalidHeader(InvalidInput):
     """The start of a file is no header of a known model format, or one that no honest writer writes."""
 
@@ -61,6 +65,10 @@ class InvalidTar(InvalidInput):
 
 class InvalidPacking(InvalidInput):
     """A compressed layer that is damaged, or that grows to more than any honest one does."""
+
+
+class InvalidXet(InvalidInput):
+    """A hash, a xorb, a reconstruction or a proof of Xet that is damaged, or that no honest server sends."""
 
 
 class InvalidTrace(InvalidInput):

@@ -35,6 +35,7 @@ Kind = Literal[
     "status",  # `status` with a JSON error document; `retry_after`
     "html",  # `status` with an HTML page
     "redirect",  # 307 to `to`
+    "redirect-host",  # 307 to the same path at `to`
     "redirect-loop",
     "cut-body",  # the first `at` bytes, chunked, with a clean end
     "replace-body",  # `body` instead
@@ -172,6 +173,8 @@ def _changed(answer: Answer, fault: Fault, at: int, path: str) -> Answer:
             return _error(fault)
         case "redirect" | "redirect-loop":
             return Answer(307, b"", {"Location": path if fault.kind == "redirect-loop" else fault.to})
+        case "redirect-host":
+            return Answer(307, b"", {"Location": fault.to + path})
     return _other_body(answer, fault, at)
 
 

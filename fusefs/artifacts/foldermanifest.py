@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from fusefs.artifacts.manifest import OCI_MANIFEST, TITLE
-from fusefs.artifacts.ollama import FILE
+from fusefs.artifacts.manifest import FILE, OCI_MANIFEST, TITLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

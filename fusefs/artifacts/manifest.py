@@ -9,6 +9,7 @@ docs/annotations.md, oras-go's content/file.
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -39,6 +40,12 @@ MAX_LAYERS = 1 << 16
 MAX_OBJECTS = 4 * MAX_LAYERS
 """Braces that a manifest may open: an object costs ten times its text while it is decoded.  A layer has three."""
 
+FILE = "application/vnd.fusefs.file"
+"""A file of a plain folder; a model of nothing else is shown as that folder, with no file of ours in it."""
+
+HUB_TREE = "application/vnd.fusefs.hub.tree.v1+json"
+"""A tree of the Hugging Face Hub (`fusefs.artifacts.hubtree`); files that it keeps in git have the digests of git."""
+
 TITLE = "org.opencontainers.image.title"
 
 
@@ -54,6 +61,7 @@ IMAGE_LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.imag
 """What the media types of the layers of container images begin with."""
 
 _MAX_METADATA = 1 << 14
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class _Annotations(msgspec.Struct, frozen=True):
@@ -92,6 +100,7 @@ class _Document(msgspec.Struct, rename="camel", frozen=True):
     config: _Descriptor | None = None
     layers: list[_Descriptor] | None = None
     manifests: list[_Descriptor] | None = None
+    commit: str = ""
     annotations: _Annotations | None = None
 
 
@@ -141,6 +150,7 @@ class Manifest:
         config: the config blob, where there is one.
         layers: in the manifest's order; at least one.
         created_ns: when it was made, in nanoseconds; 0 where it does not say.
+        commit: of a tree of the Hub, whose files may have digests of git; empty of all others.
     """
 
     raw: bytes
@@ -148,6 +158,7 @@ class Manifest:
     config: Layer | None
     layers: tuple[Layer, ...]
     created_ns: int = 0
+    commit: str = ""
 
     @classmethod
     def parse(cls, raw: bytes) -> Manifest:
@@ -167,9 +178,10 @@ class Manifest:
             raise InvalidManifest(f"invalid manifest: {len(document.layers)} layers, at most {MAX_LAYERS} are accepted")
         config = _layer(document.config) if document.config is not None and document.config.digest else None
         image = config is not None and config.media_type in IMAGE_CONFIGS
-        layers = tuple(_layer(one, image=image) for one in document.layers)
+        commit = _commit(document)
+        layers = tuple(_file_of_hub(one) if commit else _layer(one, image=image) for one in document.layers)
         created = nanoseconds((document.annotations or _NONE).created)
-        manifest = cls(raw, Digest.of(raw), config, layers, created)
+        manifest = cls(raw, Digest.of(raw), config, layers, created, commit)
         _check_sizes(manifest.blobs())
         return manifest
 
@@ -208,15 +220,36 @@ def digest_in(text: str) -> Digest:
         raise InvalidManifest(f"invalid manifest: {exc}") from exc
 
 
-def _layer(descriptor: _Descriptor, *, image: bool = False) -> Layer:
+def _commit(document: _Document) -> str:
+    """That of a tree of the Hub."""
+    if document.media_type != HUB_TREE:
+        return ""
+    if not _COMMIT.fullmatch(document.commit):
+        raise InvalidManifest("invalid manifest: a tree of the Hub without its commit")
+    return document.commit
+
+
+def _file_of_hub(descriptor: _Descriptor) -> Layer:
+    try:
+        digest = Digest.from_text(descriptor.digest)
+    except InvalidDigest as exc:
+        raise InvalidManifest(f"invalid manifest: {exc}") from exc
+    return Layer(FILE, _blob(digest, descriptor), descriptor.name)
+
+
+def _blob(digest: Digest, descriptor: _Descriptor) -> Blob:
     if not 0 <= descriptor.size <= MAX_BLOB_SIZE:
         raise InvalidManifest(f"invalid manifest: a layer of {descriptor.size} bytes")
+    return Blob(digest, descriptor.size)
+
+
+def _layer(descriptor: _Descriptor, *, image: bool = False) -> Layer:
     notes = descriptor.annotations or _NONE
     metadata = _metadata_of(notes.metadata or notes.cnai_metadata)
     name = notes.filepath or notes.cnai or notes.title or metadata.name or descriptor.name
     # `oras push` calls each file a tar layer; what it has packed itself, a folder, it marks.
     raw = not image and descriptor.media_type.startswith(IMAGE_LAYERS) and bool(notes.title) and notes.unpack != "true"
-    blob = Blob(digest_in(descriptor.digest), descriptor.size)
+    blob = _blob(digest_in(descriptor.digest), descriptor)
     return Layer(descriptor.media_type, blob, name, nanoseconds(metadata.mtime), raw, notes.unpacked)
 
 

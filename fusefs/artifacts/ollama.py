@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from fusefs.artifacts.manifest import FILE
 from fusefs.artifacts.paths import Paths
 from fusefs.values.snapshot import File, Slice
 
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from fusefs.artifacts.manifest import Layer, Manifest
-
-FILE = "application/vnd.fusefs.file"
-"""A file of a plain folder; a model of nothing else is shown as that folder, with no file of ours in it."""
 
 OLLAMA = "application/vnd.ollama.image."
 

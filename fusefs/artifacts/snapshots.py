@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.artifacts import diffids, kitfile, modelrunner, ollama
 from fusefs.artifacts.contents import Contents, Opened
-from fusefs.artifacts.manifest import IMAGE_CONFIGS, IMAGE_LAYERS
+from fusefs.artifacts.manifest import FILE, IMAGE_CONFIGS, IMAGE_LAYERS
 from fusefs.artifacts.members import resolve_links, unfold
 from fusefs.artifacts.overlay import image_files
 from fusefs.artifacts.paths import Paths
@@ -94,7 +94,7 @@ def _files_of(manifest: Manifest, mtime_ns: int, contents: Contents) -> list[Fil
     if is_image(manifest) and all(layer.blob.digest in contents.layers for layer in manifest.layers):
         return _image(manifest, mtime_ns, contents)
     config = manifest.config.media_type if manifest.config is not None else ""
-    ours = any(layer.media_type.startswith((ollama.OLLAMA, ollama.FILE)) for layer in manifest.layers)
+    ours = any(layer.media_type.startswith((ollama.OLLAMA, FILE)) for layer in manifest.layers)
     if ours or not (config.startswith(_FAMILIES) or contents.layers):
         return ollama.files_of(manifest, mtime_ns)
     return _artifact(manifest, config, mtime_ns, contents)

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fusefs.errors import InvalidInput, InvalidName, InvalidSetting
+from fusefs.system.hubplaces import hub_for
 from fusefs.system.places import needed_cache_home
+from fusefs.values.hubname import HubName
+from fusefs.values.hubpage import HUB_PAGES
 from fusefs.values.listplace import ListPlace
 from fusefs.values.mirror import Mirror
 from fusefs.values.names import DOCKER_HUB, HUB_HOSTS, BaseUrl, Name, host_alone, without_user
@@ -104,12 +107,29 @@ def _parse_name(text: str) -> Name:
     """The name of a model; a folder of this machine is there already, and is only mounted."""
     if is_local(text):
         raise InvalidName(f"{text[:80]!r} is a folder of this machine: `fusefs mount` reads it in place")
-    return parse_model(text)
+    return parse_model(text, hub_for(text))
+
+
+def _parse_place(text: str) -> Reference:
+    """A model or a folder of this machine."""
+    return parse_reference(text, hub_for(text))
+
+
+def _is_tree(text: str) -> bool:
+    """Whether it is the name of a model, or a wrong one, and can be no host."""
+    return HubName.read(text) is not None or WebTree.read(text) is not None
 
 
 def _or_host(parse: Callable[[str], Reference]) -> Callable[[str], Reference | BaseUrl]:
     """A host in the place of a model stands for the question what it has."""
-    return lambda text: (None if is_local(text) or WebTree.read(text) else host_alone(text)) or parse(text)
+
+    def parsed(text: str) -> Reference | BaseUrl:
+        host = None if is_local(text) or _is_tree(text) else host_alone(text)
+        if host is not None and host.host in HUB_PAGES:
+            raise InvalidName(f"{text[:80]!r} is the Hugging Face Hub: name one of its models, as hf://OWNER/MODEL")
+        return host or parse(text)
+
+    return parsed
 
 
 def _parse_host(text: str) -> BaseUrl:
@@ -122,8 +142,8 @@ def _parse_host(text: str) -> BaseUrl:
 SOURCE = _Text("source", _parse_name)
 HOST = _Text("host", _parse_host)
 SOURCE_OR_HOST = _Source("source", _or_host(_parse_name))
-PLACE = _Text("source", parse_reference)
-PLACE_OR_HOST = _Source("source", _or_host(parse_reference))
+PLACE = _Text("source", _parse_place)
+PLACE_OR_HOST = _Source("source", _or_host(_parse_place))
 SIZE = _Text("size", parse_size)
 SECONDS = _Text("seconds", parse_seconds)
 AGE = _Text("age", parse_age)

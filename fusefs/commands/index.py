@@ -21,6 +21,7 @@ from fusefs.cli.parameters import (
     verbose_option,
 )
 from fusefs.errors import InvalidInput
+from fusefs.system.hubplaces import hub_for
 from fusefs.values.reference import is_local, parse_model
 from fusefs.values.settings import MIB
 
@@ -53,7 +54,7 @@ def index(sources: tuple[str, ...], *, chunk_size: int | None, output: Path | No
     """
     files = [source for source in sources if is_local(source) or os.path.isfile(source)]
     try:
-        names = tuple(parse_model(source) for source in sources if source not in files)
+        names = tuple(parse_model(source, hub_for(source)) for source in sources if source not in files)
     except InvalidInput as exc:
         raise click.UsageError(f"{exc}; nor is there such a file here") from exc
     for file in files:

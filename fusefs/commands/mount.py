@@ -8,6 +8,7 @@ import click
 
 from fusefs.cli.answers import warn
 from fusefs.cli.choice import folder_meant, only_models
+from fusefs.cli.hubplace import hub_cache_for
 from fusefs.cli.locked import locked, read_lock
 from fusefs.cli.parameters import (
     PATH,
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
 @fetch_options
 @choice_option(
     "--layout",
-    ["files", "ollama"],
-    "Show the model's files by name, or an OLLAMA_MODELS directory for `ollama serve`.",
+    ["files", "ollama", "hf"],
+    "Show the model's files by name, an OLLAMA_MODELS directory for `ollama serve`, or a cache of the Hugging Face Hub "
+    "for HF_HUB_CACHE=MOUNTPOINT HF_HUB_OFFLINE=1.",
 )
 @choice_option(
     "--unproved",
@@ -89,8 +91,9 @@ def mount(sources: tuple[Reference | BaseUrl, ...], mountpoint: Path, **options:
     Returns when the mount answers; a daemon serves it until `fusefs umount`.  One model shows its files at the root
     of the mount, several a folder each.  A file appears with its final size; a read fetches the missing chunks.
 
-    A SOURCE is the name of a model, or a folder of this machine, for example ./models/llama: a folder of files, an
-    OLLAMA_MODELS store, or a cache.  The files of a folder are hashed once and read in place.
+    A SOURCE is the name of a model (llama3.2:1b, oci://HOST/MODEL:TAG, hf://OWNER/MODEL, https://HOST/FOLDER/), or a
+    folder of this machine, for example ./models/llama: a folder of files, an OLLAMA_MODELS store, or a cache.  The
+    files of a folder are hashed once and read in place.
     """
     from fusefs.daemon.logs import to_stderr
     from fusefs.daemon.mounting import start
@@ -129,6 +132,7 @@ def mount(sources: tuple[Reference | BaseUrl, ...], mountpoint: Path, **options:
         log_file=options["log_file"],
         verbose=options["verbose"],
         demands=Demands(lock, signed_by(options, settings, len(names))),
+        hub_cache=hub_cache_for(names),
     )
     bar = None if options["verbose"] else progress
     try:

@@ -17,6 +17,7 @@ from fusefs.cli.parameters import (
     sources_argument,
     verbose_option,
 )
+from fusefs.values.hubname import HubName
 
 if TYPE_CHECKING:
     from fusefs.values.names import Name
@@ -45,6 +46,7 @@ def publish(sources: tuple[Name, ...], *, to: str | None, chunk_size: int | None
     from fusefs.engine.publishing import publish_lists
     from fusefs.view.summary import kept, not_pulled
 
+    _check_registries(sources, to)
     settings = settings_of(options)
     try:
         report, models = fetched_lists(sources, settings, cache_dir_of(options["cache_dir"]), options, chunk_size)
@@ -58,3 +60,17 @@ def publish(sources: tuple[Name, ...], *, to: str | None, chunk_size: int | None
         for line in publish_lists(one, settings, to):
             say(line)
     return finish(report, (), not_pulled(report), as_json=False)
+
+
+def _check_registries(sources: tuple[Name, ...], to: str | None) -> None:
+    """The Hub takes files by its own library alone; lists of its models go elsewhere.
+
+    Raises:
+        click.UsageError: there is no registry to put them into.
+    """
+    for name in sources:
+        if to is None and isinstance(name, HubName):
+            raise click.UsageError(
+                f"{name.short} is on a Hub, which is no registry: put its lists into one (--to oci://HOST/REPOSITORY), "
+                f"or into a folder with `fusefs index {name.short} -o DIR`"
+            )

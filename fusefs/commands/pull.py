@@ -37,16 +37,24 @@ if TYPE_CHECKING:
 @fetch_options
 @lock_option
 @signature_options
+@click.option(
+    "--into-hf-cache",
+    is_flag=True,
+    help="Put the models into the cache of the Hugging Face Hub's library ($HF_HUB_CACHE), too, where programs find "
+    "them; what is there already is hashed, and not fetched.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end instead of progress.")
 @verbose_option
 def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
     """Fetch models whole, prove every byte, and keep them in the cache.
 
     Continues after an earlier pull or mount, and shares the cache with running mounts.
+    What the cache of the Hugging Face Hub's library has of a model of the Hub is taken from there.
     Exits with 1 when a model or a blob could not be fetched or proved, and names it with the reason.
     """
     import time
 
+    from fusefs.commands.libraryfiles import LibrarysFiles
     from fusefs.daemon.logs import to_stderr
     from fusefs.engine.demands import Demands
     from fusefs.engine.options import PullOptions
@@ -62,7 +70,21 @@ def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
         raise click.UsageError("Missing argument 'SOURCE...'")
     names = only_models(locked(sources, lock), settings, silent=options["as_json"])
     demands = Demands(lock, signed_by(options, settings, len(names)))
-    wanted = PullOptions(names, cache_dir_of(options["cache_dir"]), options["stores"], settings, warn, demands=demands)
+    cache_dir, into = cache_dir_of(options["cache_dir"]), options["into_hf_cache"]
+    local = LibrarysFiles(names, cache_dir, silent=options["as_json"] or options["verbose"])
+    if into:
+        local.check_fillable()
+    found = local.find()
+    wanted = PullOptions(
+        names,
+        cache_dir,
+        options["stores"],
+        settings,
+        warn,
+        demands=demands,
+        local=found,
+        leave=found.files if into else (),
+    )
     last: Sequence[Item] = ()
 
     def look(items: Sequence[Item]) -> None:
@@ -72,7 +94,7 @@ def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
 
     try:
         with screen(time.monotonic(), silent=options["as_json"]) as shown:
-            report = work(wanted, look)
+            report = work(wanted, look, local.keep if into else None)
     except KeyboardInterrupt:
         tell(kept(last))
         return INTERRUPTED
@@ -82,4 +104,5 @@ def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
         raise
     for note in report.notes:
         warn(note)
-    return finish(report, pulled(report), not_pulled(report), as_json=options["as_json"])
+    filled = local.fill() if into else []
+    return finish(report, [*pulled(report), *filled], not_pulled(report), as_json=options["as_json"])

@@ -71,7 +71,8 @@ class Account:
     async def document(self) -> bytes:
         """The report as JSON; lets readers in every few files, of which there may be 65,536."""
         files: list[FileReport] = []
-        for some in _batches(self._file_system.tree.files):
+        shown = [node for node in self._file_system.tree.files if not node.shown_elsewhere]
+        for some in _batches(shown):
             await self._file_system.metadata.look_at(some)
             for few in _batches(some, _AT_A_TIME):
                 files += map(self._file, few)

@@ -37,12 +37,13 @@ from fusefs.fuse.mountpoint import check_device, check_mountpoint, mounted_at
 from fusefs.fuse.natives import Natives
 from fusefs.fuse.operations import FuseOperations
 from fusefs.fuse.pages import forget_pages
+from fusefs.values.hubname import HubName
 from fusefs.values.names import Name
 from fusefs.values.reference import LocalPath
 from fusefs.vfs.blobfile import BlobFile
 from fusefs.vfs.filesystem import FileSystem
 from fusefs.vfs.inplacefile import InPlaceFile
-from fusefs.vfs.layout import layout_of
+from fusefs.vfs.layout import check_names, layout_of
 from fusefs.vfs.tree import Tree
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def start(
         FusefsError: why it could not be mounted.
     """
     check_device()
+    check_names(options.names, options.layout)
     there = replaceable(options.mountpoint) if options.replace else None
     if there is None:
         _check_stale(options.mountpoint)
@@ -117,7 +119,7 @@ def start(
 
 
 def _local(options: MountOptions, warn: Callable[[str], None], progress: Progress | None) -> LocalModels:
-    """Look at folders here and not in the daemon: who typed them sees how far the hashing is, and can end it."""
+    """Look at folders and at the Hub's cache here and not in the daemon: a person sees the hashing, and can end it."""
     opener = LocalOpener(options.settings.memory // 4, others=options.allow_other, warn=warn, progress=progress)
     for source in dict.fromkeys(options.names):
         if isinstance(source, LocalPath):
@@ -125,6 +127,9 @@ def _local(options: MountOptions, warn: Callable[[str], None], progress: Progres
     signed = options.demands.signed
     if signed is not None:
         compare_local(signed, opener.models)
+    if options.hub_cache is not None:
+        names = [name for name in dict.fromkeys(options.names) if isinstance(name, HubName)]
+        opener.adopt(names, options.hub_cache, options.cache_dir)
     return opener.models
 
 
@@ -208,7 +213,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Han
             links = await trio.to_thread.run_sync(sealed_links, settled, engine.cache)
         tree = Tree(files, links)
         group_small(fetcher, fetched, options.settings, options.local.files)
-        forecast = Forecast(fetcher, fetched, options.settings, labels_of(models))
+        forecast = Forecast(fetcher, fetched, options.settings, labels_of(models), options.local.files)
 
         file_system = FileSystem(tree, _opener(fetcher, options), counters, look=looker(fetcher, options.local.files))
         fetcher.lied = lambda blob: nursery.start_soon(forget_pages, file_system.inodes_of(blob))

@@ -9,17 +9,19 @@ import hashlib
 import logging
 from typing import TYPE_CHECKING
 
-from fusefs.engine.demands import is_bound
+from fusefs.engine.demands import is_bound, is_whole
 from fusefs.fetch.blobreader import BlobReader
 from fusefs.values.chunks import Chunk
 from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from fusefs.cache.disk import DiskCache
     from fusefs.engine.local import LocalModels
     from fusefs.fetch.fetcher import Fetcher
+    from fusefs.offers.inplace import InPlace
+    from fusefs.values.digest import Digest
     from fusefs.values.signed import Signed, SignedFile
     from fusefs.values.snapshot import File, Slice, Snapshot
 
@@ -54,14 +56,20 @@ def compare_local(signed: Signed, local: LocalModels, *, anew: bool = False) -> 
         _compare(signed, model, signed.pairs(model) if anew else unread, read)
 
 
-def compare_sealed(signed: Signed, fetcher: Fetcher, cache: DiskCache, models: Iterable[Snapshot]) -> None:
-    """Compare what lies whole in the cache with its shards, where it is not known to have them.  Blocking.
+def compare_here(
+    signed: Signed, fetcher: Fetcher, cache: DiskCache, models: Iterable[Snapshot], local: Mapping[Digest, InPlace]
+) -> None:
+    """Compare before anything is served what nobody compares when it is read.  Blocking.
+
+    That is what lies whole in the cache, or in place, and was signed in shards, where it is not known to have them; and
+    small files that are named by another hash than sha256, which are fetched for it.
 
     Args:
         signed: what was signed.
         fetcher: which was told of the models; in a thread of its trio.
         cache: what is here.
         models: of registries.
+        local: files that are read in place.
 
     Raises:
         NotSigned: one is not what was signed.
@@ -72,14 +80,22 @@ def compare_sealed(signed: Signed, fetcher: Fetcher, cache: DiskCache, models: I
         assert wanted.shards is not None
         assert not isinstance(file.content, bytes)
         blob = file.content.blob
-        return not fetcher.track(blob).compares_shards and not is_bound(cache, blob, wanted.shards)
+        here = blob.digest in local or not fetcher.track(blob).compares_shards
+        return here and not is_bound(cache, blob, wanted.shards)
+
+    fetched = _reader(fetcher)
+
+    def read(part: Slice, off: int, size: int) -> bytes:
+        here = local.get(part.blob.digest)
+        return fetched(part, off, size) if here is None else here.read(part.off + off, size)
 
     for model in models:
-        sealed = [(file, wanted) for file, wanted in signed.listed(model) if is_wanted(file, wanted)]
-        size = sum(file.content.size for file, _ in sealed if not isinstance(file.content, bytes))
+        files = [(file, wanted) for file, wanted in signed.listed(model) if is_wanted(file, wanted)]
+        files += [(file, wanted) for file, wanted in signed.parts(model) if is_whole(file)]
+        size = sum(file.content.size for file, _ in files if not isinstance(file.content, bytes))
         if size > _MUCH:
-            log.warning("%s: %d bytes in the cache are read and compared with the signature", model.reference, size)
-        _compare(signed, model, sealed, _reader(fetcher))
+            log.warning("%s: %d bytes that are here are read and compared with the signature", model.reference, size)
+        _compare(signed, model, files, read)
 
 
 def compare_parts(signed: Signed, fetcher: Fetcher, models: Iterable[Snapshot]) -> None:

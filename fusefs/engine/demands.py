@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fusefs.values.lockfile import Lock
     from fusefs.values.names import Name
     from fusefs.values.signed import Signed
-    from fusefs.values.snapshot import Snapshot
+    from fusefs.values.snapshot import File, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Demands:
             locked.check(model.blobs)
         if self.signed is None:
             return
-        parts = self.signed.parts(model)
+        parts = [(file, _) for file, _ in self.signed.parts(model) if not is_whole(file)]  # others: `compare_here`
         if parts and not self.parts_later:
             path = parts[0][0].path[-60:]
             raise NotSigned(
@@ -80,7 +80,7 @@ class Demands:
         """Have the shards that were signed be the chunk lists of what is not here yet.
 
         A blob that lies whole in the cache is what its digest says, and others may use it: by another list it would be
-        taken for rotten where it differs.  It is compared before anything is served (`comparing.compare_sealed`).
+        taken for rotten where it differs.  It is compared before anything is served (`comparing.compare_here`).
 
         Raises:
             NotSigned: see `Signed.lists`.
@@ -90,6 +90,11 @@ class Demands:
         for blob, shards in self.signed.lists(model).items():
             if not is_sealed(cache, blob) and not is_bound(cache, blob, shards):
                 fetcher.track(blob).sign(self.signed.voucher, shards)
+
+
+def is_whole(file: File) -> bool:
+    """Whether a file is all of a blob, which may be named by another hash than sha256."""
+    return not isinstance(file.content, bytes) and file.content.is_whole
 
 
 def is_sealed(cache: DiskCache, blob: Blob) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trio
@@ -15,9 +15,10 @@ import trio
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.documents.writer import Keeper
 from fusefs.cache.space.quota import Limits
-from fusefs.engine.comparing import compare_sealed
+from fusefs.engine.comparing import compare_here
 from fusefs.engine.demands import NO_DEMANDS
 from fusefs.engine.layers import LayerOpener
+from fusefs.engine.local import LocalModels
 from fusefs.engine.models import origins, resolve_all
 from fusefs.engine.pool import SourcePool
 from fusefs.errors import FusefsError
@@ -46,6 +47,7 @@ class Engine:
         counters: what happened so far.
         nursery: where tasks live that end before all of these are closed.
         demands: what the person wants of the models.
+        local: what is known of them from this machine.
     """
 
     cache: DiskCache
@@ -55,6 +57,7 @@ class Engine:
     counters: Counters
     nursery: trio.Nursery
     demands: Demands = NO_DEMANDS
+    local: LocalModels = field(default_factory=LocalModels)
 
     @classmethod
     @asynccontextmanager
@@ -93,7 +96,7 @@ class Engine:
             # Workers wait for their source and cannot be cancelled: closing the sources is what ends them.
             stack.push_async_callback(in_thread, pool.close)
             await nursery.start(fetcher.run)
-            yield cls(cache, pool, keeper, fetcher, counters, nursery, options.demands)
+            yield cls(cache, pool, keeper, fetcher, counters, nursery, options.demands, options.local)
 
     async def resolve(
         self,
@@ -113,6 +116,7 @@ class Engine:
             patience=patience,
             failed=failed,
             recalled=recalled,
+            local=self.local,
         )
 
     def offer(self, models: Iterable[Snapshot]) -> dict[Blob, str]:
@@ -134,7 +138,8 @@ class Engine:
             FusefsError: what the cache has cannot be read.
         """
         if self.demands.signed is not None:
-            await trio.to_thread.run_sync(compare_sealed, self.demands.signed, self.fetcher, self.cache, list(models))
+            here = self.demands.signed, self.fetcher, self.cache, list(models), self.local.files
+            await trio.to_thread.run_sync(compare_here, *here)
 
 
 async def in_thread(work: Callable[[], None]) -> None:

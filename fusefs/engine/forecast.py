@@ -15,7 +15,7 @@ import trio
 from fusefs.errors import FusefsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.fetch.fetcher import Fetcher
@@ -41,7 +41,12 @@ class Forecast:
     """Of the models of one mount."""
 
     def __init__(
-        self, fetcher: Fetcher, models: Iterable[Snapshot], settings: Settings, labels: Mapping[Digest, str]
+        self,
+        fetcher: Fetcher,
+        models: Iterable[Snapshot],
+        settings: Settings,
+        labels: Mapping[Digest, str],
+        in_place: Container[Digest] = (),
     ) -> None:
         """Prepare it.
 
@@ -50,13 +55,15 @@ class Forecast:
             models: of registries.
             settings: with another `unproved` than `wait` nothing is foretold.
             labels: what a person calls each blob.
+            in_place: blobs that are here, and are not fetched.
         """
         self._fetcher = fetcher
         self._labels = labels
         self._large: dict[Name, list[BlobFetch]] = {}
         if settings.unproved == "wait":
             for model in models:
-                large = [blob for blob in dict.fromkeys(model.blobs) if blob.size > settings.single_chunk_limit]
+                wanted = [blob for blob in dict.fromkeys(model.blobs) if blob.digest not in in_place]
+                large = [blob for blob in wanted if blob.size > settings.single_chunk_limit]
                 if large:
                     self._large[model.reference] = [fetcher.track(blob) for blob in large]
 

@@ -13,30 +13,31 @@ from typing import TYPE_CHECKING
 
 from fusefs.artifacts.manifest import Manifest
 from fusefs.artifacts.snapshots import snapshot_of
+from fusefs.cache.place import Place
+from fusefs.engine.hublocal import CHUNK, HubFinder
 from fusefs.errors import FusefsError, InvalidName, ServeError
 from fusefs.offers.choose import catalog_of, default_kept
 from fusefs.offers.indexer import hashed
 from fusefs.offers.inplace import InPlace, ProvedChunks
 from fusefs.offers.kept import KeptDigests
 from fusefs.offers.leftout import Allowed, LeftOut
+from fusefs.system.hubplaces import hub_for
 from fusefs.values.digest import Digest
 from fusefs.values.names import Name
-from fusefs.values.settings import MIB
 from fusefs.values.snapshot import File, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from fusefs.offers.catalog import Offer
     from fusefs.offers.choose import LocalCatalog
     from fusefs.offers.indexer import Progress
+    from fusefs.values.chunks import Blob
+    from fusefs.values.hubname import HubName
     from fusefs.values.reference import LocalPath
 
 _HOST = "localhost"
 """Of the names of local models, which have no registry."""
-
-_CHUNK = MIB
-"""Bytes that are hashed to serve one: as `fusefs serve` makes them, so that both use the digests that are kept."""
 
 
 @dataclass(slots=True)
@@ -45,11 +46,15 @@ class LocalModels:
 
     Attributes:
         snapshots: by source.
-        files: where each of their blobs lies.
+        files: where each of their blobs lies, and blobs of the Hub that its library has.
+        documents: what names of the Hub were made of when its library asked last; for when nobody can be asked.
+        partial: those of the names of which only what was downloaded is known.
     """
 
     snapshots: dict[LocalPath, list[Snapshot]] = field(default_factory=dict)
     files: dict[Digest, InPlace] = field(default_factory=dict)
+    documents: dict[Name, Manifest] = field(default_factory=dict)
+    partial: set[Name] = field(default_factory=set)
 
 
 class LocalOpener:
@@ -83,7 +88,7 @@ class LocalOpener:
         self._allowed = Allowed(private=not others)
         self._warn = warn
         self._progress = progress
-        self._kept = KeptDigests(kept or default_kept(), _CHUNK)
+        self._kept = KeptDigests(kept or default_kept(), CHUNK)
         self._proved = ProvedChunks(memory)
 
     def open(self, source: LocalPath) -> None:
@@ -98,7 +103,7 @@ class LocalOpener:
             reason = "name the folder that holds this file" if directory.exists() else "there is no such folder"
             raise InvalidName(f"{source.path}: {reason}")
         left_out = LeftOut()
-        catalog, indexer = catalog_of(directory, self._allowed, left_out, self._kept, _CHUNK, self._progress)
+        catalog, indexer = catalog_of(directory, self._allowed, left_out, self._kept, CHUNK, self._progress)
         try:
             catalog.prepare()
             catalog.hash_soon()
@@ -108,6 +113,32 @@ class LocalOpener:
             self.bytes_hashed += indexer.bytes_hashed
         if line := left_out.line():
             self._warn(f"{source.path}: {line}")
+
+    def adopt(self, names: Iterable[HubName], hub_cache: Path, cache: Path) -> None:
+        """Add what the cache of the Hub's library has of some repositories.
+
+        Args:
+            names: of them.
+            hub_cache: of the library; it need not be there.
+            cache: ours; what that has whole is read there, which is faster.
+        """
+        finder = HubFinder(
+            hub_cache,
+            hub_for(""),
+            self._kept,
+            self._proved,
+            private=self._allowed.private,
+            warn=self._warn,
+            progress=self._progress,
+            elsewhere=partial(_is_sealed, cache),
+        )
+        for name in names:
+            finder.look(name)
+        found = finder.found
+        self.bytes_hashed += found.bytes_hashed
+        self.models.files |= found.files
+        self.models.documents |= found.documents
+        self.models.partial |= found.partial
 
     def _models(self, catalog: LocalCatalog) -> list[Snapshot]:
         """All that can be read whole; the others are told, and if there is none, the first is the error."""
@@ -139,6 +170,14 @@ class LocalOpener:
             self.models.files[blob.digest] = InPlace(blob, entry.path, entry.chunks, opening, self._proved)
         snapshot = snapshot_of(name, manifest, max(times.values(), default=0))
         return replace(snapshot, files=tuple(_as_it_lies(file, times) for file in snapshot.files))
+
+
+def _is_sealed(cache: Path, blob: Blob) -> bool:
+    """Whether our cache has all of a blob, as far as its name and its size say; who reads it finds out."""
+    try:
+        return os.lstat(Place(cache, blob.digest).sealed).st_size == blob.size
+    except OSError:
+        return False
 
 
 def _as_it_lies(file: File, times: dict[Digest, int]) -> File:

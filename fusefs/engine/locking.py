@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from fusefs.artifacts.hubtree import HubTree
 from fusefs.engine.engine import Engine, sole_error
 from fusefs.engine.pool import check_stores
+from fusefs.values.hubname import HubName
 from fusefs.values.lockfile import Lock, LockedModel, list_digest
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.values.chunks import Blob
     from fusefs.values.digest import Digest
+    from fusefs.values.names import Name
     from fusefs.values.snapshot import Snapshot
 
 
@@ -58,10 +61,16 @@ def _list_of(fetcher: Fetcher, blob: Blob) -> Digest | None:
 
 def _locked(model: Snapshot, lists: dict[Digest, Digest]) -> LockedModel:
     blobs = tuple(dict.fromkeys(model.blobs))
-    name = model.reference.pinned(model.digest)
+    name = _lasting(model).pinned(model.digest)
     paths: dict[Digest, list[str]] = {blob.digest: [] for blob in blobs}
     for file in model.files:
         if not isinstance(file.content, bytes) and file.content.is_whole and file.content.blob.digest in paths:
             paths[file.content.blob.digest].append(file.path)
     pinned = {blob.digest: lists[blob.digest] for blob in blobs if blob.digest in lists}
     return LockedModel(name, blobs, pinned, {digest: tuple(some) for digest, some in paths.items() if some})
+
+
+def _lasting(model: Snapshot) -> Name:
+    """Its name; of the Hub with the commit, by which it can be had when the revision leads elsewhere."""
+    name = model.reference
+    return name.at(HubTree.parse(model.document).commit) if isinstance(name, HubName) else name

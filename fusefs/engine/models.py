@@ -12,6 +12,7 @@ import trio
 from fusefs.artifacts.contents import Contents
 from fusefs.artifacts.snapshots import snapshot_of
 from fusefs.engine.demands import NO_DEMANDS
+from fusefs.engine.local import LocalModels
 from fusefs.engine.offering import offer_blobs
 from fusefs.engine.resolve import ask, last_known, resolve
 from fusefs.errors import FusefsError, InvalidName, NotFound, SourceError
@@ -52,6 +53,7 @@ async def resolve_all(
     patience: float = math.inf,
     failed: dict[Name, FusefsError] | None = None,
     recalled: dict[Name, str] | None = None,
+    local: LocalModels | None = None,
 ) -> list[Snapshot]:
     """The models of `names`, in their order.
 
@@ -65,6 +67,7 @@ async def resolve_all(
             used, and a name that it does not have is waited for as long as it takes.
         failed: takes the names that cannot be had, with the reason; the others go on.  None: the first one ends it.
         recalled: takes the names of which the cache's manifest is used, with the reason.
+        local: what the Hub's library knows of the names, for those that the cache does not have.
 
     Raises:
         FusefsError: a name that nobody knows, or that cannot be asked for now; of several the first that said so.
@@ -72,10 +75,11 @@ async def resolve_all(
     """
     deadline = trio.current_time() + patience
     recalled = {} if recalled is None else recalled
-    local: dict[Name, Manifest] = {}
+    known = local or LocalModels()
+    stored: dict[Name, Manifest] = {}
     with trio.move_on_at(deadline):
-        await trio.to_thread.run_sync(_ask_stores, names, pool, cache, keeper, local, abandon_on_cancel=True)
-    found = dict(local)  # the thread may have been left behind, and go on
+        await trio.to_thread.run_sync(_ask_stores, names, pool, cache, keeper, stored, abandon_on_cancel=True)
+    found = dict(stored)  # the thread may have been left behind, and go on
     left = iter([name for name in dict.fromkeys(names) if name not in found])
     failures: list[FusefsError] = []
     async with trio.open_nursery() as nursery:
@@ -83,7 +87,7 @@ async def resolve_all(
         async def work() -> None:
             for name in left:
                 try:
-                    found[name] = await _resolve_until(deadline, name, pool, cache, keeper, recalled)
+                    found[name] = await _resolve_until(deadline, name, pool, cache, keeper, recalled, known)
                 except FusefsError as exc:
                     if failed is not None:
                         failed[name] = exc
@@ -174,20 +178,52 @@ def _ask_stores(
 
 
 async def _resolve_until(
-    deadline: float, name: Name, pool: SourcePool, cache: DiskCache, keeper: Keeper, recalled: dict[Name, str]
+    deadline: float,
+    name: Name,
+    pool: SourcePool,
+    cache: DiskCache,
+    keeper: Keeper,
+    recalled: dict[Name, str],
+    local: LocalModels,
 ) -> Manifest:
     def first() -> Manifest:
-        return resolve(name, pool.of(name), cache, keeper, recalled)
+        try:
+            return resolve(name, pool.of(name), cache, keeper, recalled)
+        except SourceError as exc:
+            return _of_library(name, exc, keeper, recalled, local)
 
     def remember() -> Manifest:
-        return last_known(name, SourceError("no answer in time", source=name.host), cache, recalled)
+        failure = SourceError("no answer in time", source=name.host)
+        try:
+            return last_known(name, failure, cache, recalled)
+        except SourceError:
+            return _of_library(name, failure, keeper, recalled, local)
 
-    if await trio.to_thread.run_sync(cache.links.mtime, name) is not None:
+    if name in local.documents or await trio.to_thread.run_sync(cache.links.mtime, name) is not None:
         with trio.move_on_at(deadline):
             return await trio.to_thread.run_sync(first, abandon_on_cancel=True)
         with contextlib.suppress(SourceError):  # what the cache has is no manifest
             return await trio.to_thread.run_sync(remember)
     return await trio.to_thread.run_sync(first, abandon_on_cancel=True)
+
+
+def _of_library(
+    name: Name, failure: SourceError, keeper: Keeper, recalled: dict[Name, str], local: LocalModels
+) -> Manifest:
+    """What a name of the Hub was made of when its library asked last; only when nobody else can be asked.
+
+    It is kept by its digest alone, for nobody here has asked what the name means.
+
+    Raises:
+        SourceError: `failure`, when the library does not know, either.
+    """
+    manifest = local.documents.get(name)
+    if manifest is None or isinstance(failure, NotFound) or name.digest not in (None, manifest.digest):
+        raise failure
+    keeper.add(name.pinned(manifest.digest), manifest.digest, manifest.raw)
+    missing = "; what of it was never downloaded is missing" if name in local.partial else ""
+    recalled[name] = f"{failure}; the cache of the Hub's library knows it{missing}"
+    return manifest
 
 
 def origins(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fusefs.artifacts.listartifact import annotated
+from fusefs.sources.base import Learner
 from fusefs.sources.bound import BoundSource
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ def offer_blobs(
     """
     digest, raw = manifest
     texts = annotated(raw)
+    for source in pool.of(name):
+        if isinstance(source, Learner):
+            source.learn(name, digest, raw)
     having = [BoundSource(source, name, digest, texts) for source in pool.of(name)]
     places = [BoundSource(place, name) for place in pool.list_places()]
     blobs = list(blobs)

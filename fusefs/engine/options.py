@@ -9,10 +9,11 @@ from fusefs.engine.demands import NO_DEMANDS
 from fusefs.engine.local import LocalModels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from pathlib import Path
 
     from fusefs.engine.demands import Demands
+    from fusefs.values.digest import Digest
     from fusefs.values.names import Name
     from fusefs.values.reference import Reference
     from fusefs.values.settings import Settings
@@ -29,12 +30,13 @@ class MountOptions:
         cache_dir: the backing cache.
         stores: local stores that are asked before the network.
         settings: see `Settings`.
-        layout: names for the files, or an OLLAMA_MODELS directory.
+        layout: names for the files, an OLLAMA_MODELS directory, or a cache of the Hub's library.
         symlinks: show blobs that are sealed and proved already as symbolic links into the cache.
         allow_other: other users may read.
         log_file: where to log; None for the default of a daemon, and for stderr in the foreground.
         verbose: log every step.
-        local: the models of the folders.
+        local: the models of the folders, and what the Hub's library has.
+        hub_cache: the cache of the Hub's library; None where it is not looked into.
         background: nothing holds the mount but who can see it; in the foreground whoever started it does.
         passthrough: let the kernel read by itself what is proved, where it can.
         replace: take the place of a mount of ours that is there.
@@ -56,6 +58,7 @@ class MountOptions:
     passthrough: bool = True
     replace: bool = False
     demands: Demands = NO_DEMANDS
+    hub_cache: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class PullOptions:
         warn: told what a person should know although it works.
         larger_than: blobs of at most so many bytes are left out.
         demands: as in `MountOptions`.
+        local: what the Hub's library has.
+        leave: blobs that stay where they are.
     """
 
     names: tuple[Name, ...]
@@ -79,3 +84,5 @@ class PullOptions:
     warn: Callable[[str], None] = lambda _: None
     larger_than: int = -1
     demands: Demands = NO_DEMANDS
+    local: LocalModels = field(default_factory=LocalModels)
+    leave: Container[Digest] = ()

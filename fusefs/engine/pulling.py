@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.engine.engine import Engine, sole_error
+from fusefs.engine.inplacesource import offer_local
 from fusefs.engine.models import labels_of, recalled_lines
 from fusefs.engine.pool import check_stores
 from fusefs.errors import CacheFull, FusefsError
@@ -91,12 +92,13 @@ async def _pull(options: PullOptions, show: Show, then: Then | None) -> PullRepo
         failed: dict[Name, FusefsError] = {}
         recalled: dict[Name, str] = {}
         models = await engine.resolve(options.names, failed=failed, recalled=recalled)
+        offer_local(engine, models)
         await trio.to_thread.run_sync(engine.keeper.work)
         for text in engine.keeper.lost:
             options.warn(text)
         fetcher, offered = engine.fetcher, engine.offer(models)
         await engine.compare(models)
-        blobs = [blob for blob in offered if blob.size > options.larger_than]
+        blobs = [blob for blob in offered if blob.size > options.larger_than and blob.digest not in options.leave]
         _check_room(blobs, options.settings.cache_size)
         engine.cache.quota.wanted.update(blob.digest for blob in blobs)  # no part of it makes room for another
 

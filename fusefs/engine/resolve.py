@@ -32,6 +32,7 @@ from fusefs.sources.failover import Failover
 from fusefs.sources.retry import MANIFEST_TIMEOUT
 from fusefs.system.machine import architecture
 from fusefs.values.digest import Digest
+from fusefs.values.hubname import HubName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,9 +117,11 @@ def ask(
     asked = _bound(name, sources)
     if name.digest is None:
         asked = asked.that_decide()
+        if (kept := _of_commit(name, cache)) is not None:
+            return kept
     else:
         with contextlib.suppress(CacheError, DigestMismatch):
-            return _cached(cache, name.digest)
+            return _cached(name, cache, name.digest)
     turns = asked.turns(told=partial(_told, name))
     for source in turns.rounds(None if longest is None else asked.patience(longest)):
         try:
@@ -144,7 +147,7 @@ def _told(name: Name, _source: BoundSource, exc: FusefsError, last: bool) -> Non
         log.log(logging.WARNING if lied else logging.INFO, "%s: %s; the next source is asked", name, exc)
 
 
-def _cached(cache: DiskCache, digest: Digest) -> Manifest:
+def _cached(name: Name, cache: DiskCache, digest: Digest) -> Manifest:
     """The manifest that the cache has by a digest, or by that of an index.
 
     Raises:
@@ -152,7 +155,7 @@ def _cached(cache: DiskCache, digest: Digest) -> Manifest:
     """
     raw = cache.read(digest, MAX_MANIFEST_SIZE)
     chosen = choose_from_index(raw, architecture())
-    return Manifest.parse(raw if chosen is None else cache.read(chosen, MAX_MANIFEST_SIZE))
+    return _parsed(name, raw if chosen is None else cache.read(chosen, MAX_MANIFEST_SIZE))
 
 
 def _manifest_of(source: BoundSource, name: Name, cache: DiskCache, keeper: Keeper) -> Manifest:
@@ -161,12 +164,12 @@ def _manifest_of(source: BoundSource, name: Name, cache: DiskCache, keeper: Keep
     try:
         chosen = choose_from_index(raw, architecture())
         if chosen is None:
-            return Manifest.parse(raw)
+            return _parsed(name, raw)
         with contextlib.suppress(CacheError, DigestMismatch):
-            return _kept(Manifest.parse(cache.read(chosen, MAX_MANIFEST_SIZE)), name, raw, keeper)
+            return _kept(_parsed(name, cache.read(chosen, MAX_MANIFEST_SIZE)), name, raw, keeper)
         inner = source.under(name.pinned(chosen)).manifest()
         _check_digest(source, inner, chosen)
-        return _kept(Manifest.parse(inner), name, raw, keeper)
+        return _kept(_parsed(name, inner), name, raw, keeper)
     except InvalidManifest as exc:
         raise InvalidManifest(f"{source.label}: {exc}") from exc
 
@@ -197,10 +200,33 @@ def last_known(name: Name, failure: FusefsError, cache: DiskCache, recalled: dic
     """
     if name.digest is None and not isinstance(failure, NotFound):
         with contextlib.suppress(CacheError, InvalidManifest):
-            manifest = Manifest.parse(recall(cache, name))
+            manifest = _parsed(name, recall(cache, name))
             if recalled is None:
                 log.warning("%s; using the manifest of %s that was cached before", failure, name)
             else:
                 recalled[name] = str(failure)
             return manifest
     raise failure
+
+
+def _parsed(name: Name, raw: bytes) -> Manifest:
+    """A manifest of the kind that the name has.
+
+    Raises:
+        InvalidManifest: it is none; a registry's names its blobs by sha256, and git's hash of a file is weaker.
+    """
+    manifest = Manifest.parse(raw)
+    if bool(manifest.commit) != isinstance(name, HubName):
+        kind = "a tree of the Hugging Face Hub" if manifest.commit else "a manifest of a registry"
+        raise InvalidManifest(f"{name.short}: this is {kind}")
+    if isinstance(name, HubName) and name.fixed not in ("", manifest.commit):
+        raise InvalidManifest(f"{name.short}: this is the tree of another commit, {manifest.commit}")
+    return manifest
+
+
+def _of_commit(name: Name, cache: DiskCache) -> Manifest | None:
+    """The tree of a commit, which is the same for ever: the Hub, which counts requests, is asked for it once."""
+    if isinstance(name, HubName) and name.fixed == name.tag:
+        with contextlib.suppress(CacheError, InvalidManifest):
+            return _parsed(name, recall(cache, name))
+    return None

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from fusefs.cache.blob.chunker import Chunker
     from fusefs.cache.disk import DiskCache
+    from fusefs.errors import NoEvidence
     from fusefs.fetch.foresight import Foresight
     from fusefs.fetch.listchoice import Listed
     from fusefs.prefetch.siblings import Siblings
@@ -170,15 +171,15 @@ class BlobFetch:
             if chunker.quarantined:  # its list lies here still, while whoever judged it is about to put it aside
                 put_liar_aside(chunker)
         self._list = None  # what `ls` has seen may be in quarantine by now
-        if self.choice.signed is not None:
-            return (
-                self.choice.signed
-            )  # what was signed is compared, also where the manifest's digest was proved already
-        if blob.size <= self._settings.single_chunk_limit and blob.digest.is_sha256:
+        if self.choice.signed is not None:  # also where the manifest's digest was proved already
+            return self.choice.signed
+        small = blob.size <= self._settings.single_chunk_limit
+        if small and blob.digest.is_sha256:
             return ChunkList.single(blob), BOUND
         pinned = self.choice.of_cache(self._pinned())
+        # Another digest proves a small blob as well, as a whole: nobody is asked for its parts.
         # A sealed blob is proved on its first use, by its list or as a whole, with no help from the network.
-        if self._has_sealed():
+        if small or self._has_sealed():
             return pinned or (self._unlisted(), NOBODY)
         # An older cache did not keep whose list it is: perhaps a mirror's, so the registry is asked once more.
         # Another registry's word is as little, so long as its own can be asked.
@@ -244,9 +245,7 @@ class BlobFetch:
         self._list = None  # the chunker has it from here on; and what turns out to be a lie now is not used again
         chunker = self._cache.chunker(self.blob, *listed, doubt=doubt, readers=self.readers)
         self._opened_in = Left.by(chunker)
-        chunker.serve_by(
-            bound_only=self.choice.bound_only_of(chunker.voucher), unproved=self._settings.unproved == "allow"
-        )
+        self._serve(chunker)
         if chunker.full is not None and not chunker.sealed and chunker.by_whole:
             # It can only be proved as a whole, and for that it must lie somewhere; the next read looks for room again.
             chunker.close()
@@ -255,6 +254,27 @@ class BlobFetch:
             self.prefetch = prefetch_of(chunker, self._cache, self._settings)
         self._was_open = True
         return chunker
+
+    def give_up_evidence(self, chunker: Chunker, exc: NoEvidence) -> bool:
+        """No source proves a chunk that is lacking by itself: from now on the whole decides what is served.
+
+        Returns:
+            False when that is no way, as with `--unproved=refuse`; else look again.
+        """
+        if chunker is not self.chunker or not chunker.listed:
+            return True  # somebody else has been told of it, too
+        if chunker.chunks.complete or self._settings.unproved == "refuse":
+            return False
+        self.choice.give_up_evidence(str(exc))
+        if self.choice.counts((chunker.chunks, chunker.voucher)):
+            return False
+        self._serve(chunker)
+        self.whole_first = chunker.by_whole
+        log.warning("%s: it is fetched whole; %s", self.blob.digest, exc)
+        return True
+
+    def _serve(self, chunker: Chunker) -> None:
+        chunker.serve_by(bound_only=self.choice.bound_only_of(chunker.voucher), unproved=self._serves_unproved)
 
     def keep(self, trace: Trace) -> None:
         """Keep the record of a load for the next one, as far as the disk takes it.  Blocking, but short."""
@@ -275,6 +295,11 @@ class BlobFetch:
 
     def _unlisted(self) -> ChunkList:
         return ChunkList.uniform(self.blob.size, self._settings.unlisted_chunk_size)
+
+    @property
+    def _serves_unproved(self) -> bool:
+        """Whether bytes that nothing proves yet are served; never those of a small blob, which is soon whole."""
+        return self._settings.unproved == "allow" and self.blob.size > self._settings.single_chunk_limit
 
     def _has_sealed(self) -> bool:
         try:

@@ -6,7 +6,7 @@ import contextlib
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fusefs.errors import FusefsError
+from fusefs.errors import FusefsError, NoEvidence
 
 if TYPE_CHECKING:
     from fusefs.cache.blob.chunker import Chunker
@@ -44,4 +44,10 @@ async def _arrived(flights: Flights, fetch: BlobFetch, chunker: Chunker, flight:
         if fetch.chunker is not chunker or chunker.present(flight.index):
             return
         flight = flights.want(fetch.flights, chunker, flight.index, priority)
-    await flight.wait()
+    try:
+        await flight.wait()
+    except NoEvidence:
+        if not chunker.by_whole:
+            raise
+        # It began when evidence still decided, which nobody needs any more.
+        await flights.want(fetch.flights, chunker, flight.index, priority).wait()

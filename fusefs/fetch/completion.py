@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.cache.blob.writeback import waits
-from fusefs.errors import CacheError, DigestMismatch, ReadTimeout, Superseded
+from fusefs.errors import CacheError, DigestMismatch, NoEvidence, ReadTimeout, Superseded
 from fusefs.fetch.bulk import fetch_all
 from fusefs.fetch.flight import Priority
 
@@ -55,7 +55,7 @@ class Completion:
         raise CacheError(f"{fetch.blob.digest}: could not be sealed")
 
     async def _all(self, fetch: BlobFetch, chunker: Chunker, priority: Priority) -> bool:
-        """Have all of a blob; False when it has started again with another chunk list."""
+        """Have all of a blob; False when it has started again with another chunk list, or only the whole proves it."""
         if chunker.by_whole:
             with trio.CancelScope() as scope:
                 await self._prover.whole(fetch, chunker, scope)
@@ -66,6 +66,10 @@ class Completion:
             await fetch_all(self._flights, fetch, chunker, priority)
         except DigestMismatch as exc:
             mismatch = exc
+        except NoEvidence as exc:
+            if not fetch.give_up_evidence(chunker, exc):
+                raise
+            return False
         else:
             return fetch.chunker is chunker
         if not await self._opener.relist(fetch, chunker, mismatch):

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fusefs.errors import DigestMismatch, FusefsError, Superseded
+from fusefs.errors import DigestMismatch, FusefsError, NoEvidence, Superseded
 from fusefs.fetch.backings import Backings
 from fusefs.fetch.blobfetch import BlobFetch
 from fusefs.fetch.claims import Claims
@@ -114,7 +114,7 @@ class Fetcher:
         self._backings = Backings(cache, self.tasks, self._flights, self._opener, self._completion)
         self._lookout = Lookout(self.tasks)
         self.siblings = SiblingFetch(
-            self._flights, self.tasks, self._opener, self._lookout, cache.quota, rush, self.track
+            self._flights, self.tasks, self._opener, self._prover, self._lookout, cache.quota, rush, self.track
         )
         self._claims = Claims(self._flights, self.tasks, self._completion, self._blobs.__getitem__)
         self._closed = False
@@ -259,22 +259,26 @@ class Fetcher:
             FusefsError: why they cannot be had now; the next call tries again.
         """
         chunker.watched = True
+        if fetch.siblings and not fetch.flights:
+            self.siblings.missed(fetch, chunker)
         if chunker.by_whole:
             await self._prover.whole(fetch, chunker, scope)
             return
-        if fetch.siblings and not fetch.flights:
-            self.siblings.missed(fetch, chunker)
         # A flight that others began, perhaps long before this reader came (a prefetch at the end of its patience), may
         # fail of trouble that this reader has not waited out yet: that is a reason to look again, not to fail.
         before = fetch.flights.keys() & missing
         flights = [self._flights.want(fetch.flights, chunker, index, Priority.DEMAND) for index in missing]
         for flight in flights:
             flight.readers += 1
-        killed = False
+        killed, listed = False, chunker.listed
         try:
             mismatch = await self._landed(flights, chunker, before)
         except Superseded:
             fetch.supersede(chunker)
+            return
+        except NoEvidence as exc:
+            if not (listed and fetch.give_up_evidence(chunker, exc)):
+                raise
             return
         except trio.Cancelled:
             killed = trio.current_time() < scope.deadline
@@ -294,7 +298,8 @@ class Fetcher:
             try:
                 await flight.wait()
             except FusefsError as exc:
-                if flight.index in before and (exc.temporary or flight.chunker is not chunker):
+                old = exc.temporary or isinstance(exc, NoEvidence) or flight.chunker is not chunker
+                if old and flight.index in before:
                     continue
                 if not isinstance(exc, DigestMismatch):
                     raise

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from fusefs.errors import FusefsError
 from fusefs.fetch.lists import find_list
 from fusefs.sources.failover import Failover
+from fusefs.values.hubname import HubName
 from fusefs.values.lockfile import list_digest
 from fusefs.values.voucher import UNKNOWN, Proof
+from fusefs.values.webtree import WebTree
 
 if TYPE_CHECKING:
     from fusefs.sources.bound import BoundSource
@@ -47,6 +49,7 @@ class ListChoice:
         self._locked: tuple[Digest, Voucher] | None = None
         self._signer: Voucher | None = None
         self._shards: ChunkList | None = None
+        self._unproved_by = ""
 
     def add_origin(self, origin: BoundSource) -> None:
         """A model there has the blob."""
@@ -82,6 +85,10 @@ class ListChoice:
             self._places = self._places.without(self.by)
         self.by = None
 
+    def give_up_evidence(self, reason: str) -> None:
+        """Nobody proves some of the chunks by themselves, for this `reason`: the whole decides."""
+        self._unproved_by = reason
+
     def from_place(self, voucher: Voucher) -> bool:
         """Whether a list with this voucher came from where there need be no bytes, and no lock stands behind it."""
         named = voucher.proof == Proof.STORE or any(place.voucher == voucher for place in self._places)
@@ -113,7 +120,9 @@ class ListChoice:
 
     def bound_only_of(self, voucher: Voucher) -> bool:
         """`bound_only`, of a list with this voucher."""
-        return voucher != self._signer and (self.bound_only or self.is_anothers(voucher))
+        if voucher == self._signer:
+            return False
+        return bool(self._unproved_by) or self.bound_only or self.is_anothers(voucher)
 
     @property
     def lacking(self) -> str:
@@ -134,8 +143,10 @@ class ListChoice:
 
     def remedy(self, name: Name) -> str:
         """Why no list counts, and the one thing that would change it, for a person who mounts `name`."""
+        if self._unproved_by:
+            return f"its parts cannot be proved by themselves: {self._unproved_by}"
         if self._locked is not None:
-            return f"the list in the lock is nowhere to be had: `fusefs publish {name}` puts it beside the model"
+            return "the list in the lock is nowhere to be had: --index-from names a place that has it"
         if self.of_several:
             return "models of several registries share it, and none is believed: mount those apart"
         if self.bound_only and self._signer is not None:
@@ -150,6 +161,8 @@ class ListChoice:
             )
         if self.bound_only:
             return "no chunk list is bound to its digest: --lists registry takes the registry's word"
+        if isinstance(name, HubName | WebTree):
+            return f"it has no chunk list: `fusefs index {name} -o DIR` makes one for --index-from DIR"
         return f"it has no chunk list: `fusefs publish {name}` puts one beside the model"
 
     def counts(self, listed: Listed) -> bool:

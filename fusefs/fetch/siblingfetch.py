@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fusefs.fetch.flights import Flights
     from fusefs.fetch.lookout import Lookout
     from fusefs.fetch.opener import Opener
+    from fusefs.fetch.proving import Prover
     from fusefs.fetch.rush import Rush
     from fusefs.fetch.tasks import Tasks
     from fusefs.prefetch.siblings import Siblings
@@ -50,6 +51,7 @@ class SiblingFetch:
         flights: Flights,
         tasks: Tasks,
         opener: Opener,
+        prover: Prover,
         lookout: Lookout,
         quota: Quota,
         rush: Rush,
@@ -58,6 +60,7 @@ class SiblingFetch:
         self._flights = flights
         self._tasks = tasks
         self._opener = opener
+        self._prover = prover
         self._lookout = lookout
         self._quota = quota
         self._rush = rush
@@ -124,6 +127,10 @@ class SiblingFetch:
             chunker = await self._opener.open(fetch)
         if chunker.full is not None:
             return False
+        if chunker.by_whole:  # named by git's hash, for example
+            with trio.CancelScope() as scope:
+                await self._prover.whole(fetch, chunker, scope)
+            return not scope.cancelled_caught
         for index in chunker.missing(0, fetch.blob.size):
             await self._flights.want(fetch.flights, chunker, index, Priority.READ_AHEAD).wait()
         return True

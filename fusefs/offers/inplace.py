@@ -7,6 +7,7 @@ hashes them there, and is answered from that memory.  The kernel's page cache ke
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -18,7 +19,7 @@ from fusefs.errors import BlobQuarantined
 from fusefs.system.files import disk_errors, preadv_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from fusefs.values.chunks import Blob, ChunkList
@@ -33,26 +34,26 @@ class ProvedChunks:
         """Keep `capacity` bytes at most."""
         self._capacity = capacity
         self._size = 0
-        self._chunks: OrderedDict[tuple[object, int], bytes] = OrderedDict()
+        self.chunks: OrderedDict[tuple[object, int], bytes] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, of: object, index: int) -> bytes | None:
         """Chunk `index` of a file, if it is here."""
         with self._lock:
-            data = self._chunks.get((of, index))
+            data = self.chunks.get((of, index))
             if data is not None:
-                self._chunks.move_to_end((of, index))
+                self.chunks.move_to_end((of, index))
             return data
 
     def put(self, of: object, index: int, data: bytes) -> None:
         """Keep a chunk, in place of those that were not used for longest."""
         with self._lock:
-            if (of, index) in self._chunks or len(data) > self._capacity:
+            if (of, index) in self.chunks or len(data) > self._capacity:
                 return
-            self._chunks[of, index] = data
+            self.chunks[of, index] = data
             self._size += len(data)
             while self._size > self._capacity:
-                self._size -= len(self._chunks.popitem(last=False)[1])
+                self._size -= len(self.chunks.popitem(last=False)[1])
 
 
 class InPlace:
@@ -61,6 +62,7 @@ class InPlace:
     Attributes:
         blob: digest and size.
         path: where it lies.
+        chunks: its chunk list, with digests.
         changed: a chunk was found to be another than when the file was hashed.
     """
 
@@ -79,7 +81,7 @@ class InPlace:
         self.blob = blob
         self.path = path
         self.changed = False
-        self._chunks = chunks
+        self.chunks = chunks
         self._open_file = open_file
         self._proved = proved
         self._fd = -1
@@ -94,11 +96,32 @@ class InPlace:
             CacheError, ServeError: it cannot be read.
         """
         parts = []
-        for index in self._chunks.covering(off, size):
-            chunk = self._chunks[index]
+        for index in self.chunks.covering(off, size):
+            chunk = self.chunks[index]
             data = self._proved.get(self, index) or self._read_chunk(index)
             parts.append(data[max(off - chunk.start, 0) : off + size - chunk.start])
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def hold(self) -> None:
+        """Have the file open from now on: whoever removes it or takes its name does not take its bytes.
+
+        Raises:
+            CacheError, ServeError: it cannot be opened.
+        """
+        self._enter()
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[int]:
+        """A descriptor of the file, which is not hashed for it.
+
+        Raises:
+            CacheError, ServeError: it cannot be opened.
+        """
+        fd = self._enter()
+        try:
+            yield fd
+        finally:
+            self._leave()
 
     def close_idle(self) -> None:
         """Give the descriptor back, unless somebody reads; the next read opens the file again."""
@@ -108,7 +131,7 @@ class InPlace:
                 self._fd = -1
 
     def _read_chunk(self, index: int) -> bytes:
-        chunk = self._chunks[index]
+        chunk = self.chunks[index]
         buffer = bytearray(chunk.size)
         fd = self._enter()
         try:
@@ -116,7 +139,7 @@ class InPlace:
                 got = preadv_all(fd, memoryview(buffer), chunk.start)
         finally:
             self._leave()
-        if got != chunk.size or hashlib.sha256(buffer).digest() != self._chunks.raw_digest(index):
+        if got != chunk.size or hashlib.sha256(buffer).digest() != self.chunks.raw_digest(index):
             if not self.changed:
                 log.warning("%s has changed since it was hashed: bytes %s are others.", self.path, chunk)
             self.changed = True

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fusefs.artifacts.manifest import Manifest
+from fusefs.artifacts.foldermanifest import folder_manifest
+from fusefs.artifacts.manifest import OCI_MANIFEST, Manifest
 from fusefs.errors import ServeError
 from fusefs.offers.catalog import Document
 from fusefs.offers.exporter import Exportable
@@ -13,6 +14,9 @@ from fusefs.offers.folders import NAMESPACE, model_name
 from fusefs.offers.indexer import hashed
 from fusefs.offers.store import media_type_of
 from fusefs.sources.modelstore import LocalStore
+from fusefs.values.chunks import Blob
+from fusefs.values.digest import Digest
+from fusefs.values.hubname import HubName
 from fusefs.values.names import DEFAULT_TAG
 from fusefs.values.webtree import WebTree
 
@@ -21,8 +25,9 @@ if TYPE_CHECKING:
 
     from fusefs.offers.indexer import Indexer
     from fusefs.offers.kept import HashedFile
-    from fusefs.values.digest import Digest
     from fusefs.values.names import Name
+
+_PIECE = 1 << 20
 
 
 def pulled_model(cache: Path, name: Name, indexer: Indexer) -> Exportable:
@@ -37,24 +42,46 @@ def pulled_model(cache: Path, name: Name, indexer: Indexer) -> Exportable:
         FusefsError: the cache does not have the model.
     """
     raw = LocalStore(cache).manifest(name)
-    Manifest.parse(raw)
-    return Exportable(
-        *_place_of(name),
-        Document(raw, media_type_of(raw)),
-        partial(_entry, indexer.roots.top / "blobs", indexer),
-        lambda entry: indexer.roots.open(entry.path)[0],
-    )
+    manifest = Manifest.parse(raw)
+    entry = partial(_entry, indexer.roots.top / "blobs", indexer)
+    document = Document(raw, media_type_of(raw))
+    if manifest.commit:
+        document, entry = _as_folder(manifest, entry)
+    return Exportable(*_place_of(name), document, entry, lambda entry: indexer.roots.open(entry.path)[0])
 
 
 def _place_of(name: Name) -> tuple[str, str]:
     """Repository and tag under which a model is exported: its own; of a folder on the web, as of one that is served."""
-    if isinstance(name, WebTree):
+    if isinstance(name, WebTree | HubName):
         return f"{NAMESPACE}/{model_name(name.folder[0])}", DEFAULT_TAG
     return name.repository, name.tag
 
 
+def _as_folder(manifest: Manifest, entry_of: partial[HashedFile]) -> tuple[Document, partial[HashedFile]]:
+    """A repository of the Hub as the folder that it is: a registry names all files by sha256."""
+    files: list[tuple[str, Blob]] = []
+    found: dict[Digest, HashedFile] = {}
+    for layer in manifest.layers:
+        digest = Digest.of(b"")
+        if layer.blob.size:
+            entry = entry_of(layer.blob.digest)
+            digest = entry.digest
+            found[digest] = entry
+        files.append((layer.name, Blob(digest, layer.blob.size)))
+    return Document(folder_manifest(files), OCI_MANIFEST), partial(found.__getitem__)
+
+
 def _entry(blobs: Path, indexer: Indexer, digest: Digest) -> HashedFile:
     entry = hashed(partial(indexer.entry, blobs / digest.file_name))
-    if entry.digest != digest:
+    if entry.digest != digest if digest.is_sha256 else not _matches(entry, indexer, digest):
         raise ServeError(f"{entry.path} is damaged: its content has the digest {entry.digest}; run `fusefs verify`")
     return entry
+
+
+def _matches(entry: HashedFile, indexer: Indexer, digest: Digest) -> bool:
+    """Whether a file has a digest that the indexer does not compute."""
+    hasher = digest.hasher(entry.stamp.size)
+    with open(indexer.roots.open(entry.path)[0], "rb") as file:
+        while piece := file.read(_PIECE):
+            hasher.update(piece)
+    return hasher.hexdigest() == digest.hex

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 from fusefs.errors import ServeError
 from fusefs.offers.ledger import Ledger
 from fusefs.offers.stamp import Stamp
-from fusefs.system.files import copy_exactly, hexdigest_of, pwrite_all, read_plain, sweep, temporary_file
+from fusefs.system.files import copy_exactly, hexdigest_of, pwrite_all, read_plain, reader_from, sweep, temporary_file
 from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fusefs.offers.kept import HashedFile
     from fusefs.system.spot import Where
 
-_FICLONE = 0x40049409
+FICLONE = 0x40049409
 """ioctl of Linux, `linux/fs.h`: all of a file shares the blocks of another one until either is written."""
 
 _MOST = 64 << 20
@@ -173,7 +173,7 @@ class TreeFiles:
     def _reflink(self, whole: Path, source: int, entry: HashedFile) -> bool:
         with self._temporary() as (fd, temporary):
             try:
-                fcntl.ioctl(fd, _FICLONE, source)
+                fcntl.ioctl(fd, FICLONE, source)
             except OSError:  # no such file system, or not the same one
                 return False
             _check_same(entry, source)
@@ -181,16 +181,9 @@ class TreeFiles:
             return True
 
     def _copy(self, whole: Path, source: int, entry: HashedFile) -> None:
-        off, size, hasher = 0, entry.stamp.size, entry.digest.hasher(entry.stamp.size)
-
-        def reader(buffer: memoryview) -> int:
-            nonlocal off
-            got = os.preadv(source, [buffer], off)
-            off += got
-            return got
-
+        size, hasher = entry.stamp.size, entry.digest.hasher(entry.stamp.size)
         with self._temporary() as (fd, temporary):
-            copy_exactly(reader, fd, size, str(entry.path), hasher)
+            copy_exactly(reader_from(source), fd, size, str(entry.path), hasher)
             if hasher.hexdigest() != entry.digest.hex:
                 raise ServeError(f"{entry.path} changed while it was copied; run the command again")
             os.fdatasync(fd)  # its name is what says that it is whole

@@ -112,7 +112,7 @@ class Siblings:
             if isinstance(file.content, bytes):
                 continue
             blob = file.content.blob
-            small = 0 < blob.size <= self._largest and blob.digest.is_sha256  # its own only chunk: no list is needed
+            small = 0 < blob.size <= self._largest  # no list is needed: its digest proves it as a whole
             if small and blob.digest not in self._elsewhere and blob.digest not in self._places:
                 self._places[blob.digest] = len(self._order)
                 self._order.append(blob)

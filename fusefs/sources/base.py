@@ -125,3 +125,11 @@ class ListKeeper(Protocol):
 
     def stored_list(self, name: Name, blob: Blob, text: Digest) -> ChunkList | None:
         """The chunk list of a blob whose text has the digest `text`, checked; None when it is not there."""
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """What a Source can do besides whose blobs are found by what the document of their model says."""
+
+    def learn(self, name: Name, digest: Digest, document: bytes) -> None:
+        """The document that a name has, wherever it came from: a cache may have it.  Does not block."""

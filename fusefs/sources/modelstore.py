@@ -11,7 +11,7 @@ import os
 import stat
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fusefs.artifacts.manifest import MAX_MANIFEST_SIZE
 from fusefs.errors import Cancelled, InvalidInput, ModelNotFound, NotFound, SourceError
@@ -128,10 +128,24 @@ class LocalStore:
         return fd
 
 
+class Closable(Protocol):
+    """What a file of this machine is read for.
+
+    Attributes:
+        label: what to call it in messages.
+    """
+
+    label: str
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is wanted any more."""
+
+
 class LocalBody:
     """The bytes of one range of a file; a Body."""
 
-    def __init__(self, store: LocalStore, fd: int, chunk: Chunk) -> None:
+    def __init__(self, store: Closable, fd: int, chunk: Chunk) -> None:
         self._store = store
         self.given = chunk
         self._fd = fd

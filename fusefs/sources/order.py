@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fusefs.errors import MissingExtra
 from fusefs.net.circuit import Circuits
 from fusefs.net.url import Url
+from fusefs.sources.hub.hub import HubSource
 from fusefs.sources.modelstore import LocalStore
 from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.registry.endpoint import Endpoint
@@ -16,6 +17,7 @@ from fusefs.sources.registry.registry import RegistrySource
 from fusefs.sources.retry import Retrying
 from fusefs.sources.tree.treesource import TreeSource
 from fusefs.sources.tree.web import WebFiles
+from fusefs.values.hubname import HubName
 from fusefs.values.mirror import Mirror
 from fusefs.values.voucher import Proof, registry_of
 from fusefs.values.webtree import BUCKETS, WebTree
@@ -66,6 +68,12 @@ def open_sources(
         SourceError: the host of `name` cannot be part of a URL.
     """
     circuits = circuits or Circuits(settings, several=bool(settings.mirrors))
+    if isinstance(name, HubName):
+        if settings.mirrors:
+            log.warning("--mirror is for registries and does not apply to %s, which is a Hub.", registry_of(name))
+        hub: list[tuple[Source, Proof, str]] = [(LocalStore(store), Proof.STORE, "") for store in stores]
+        hub.append((HubSource(name.hub, settings, circuits), Proof.REGISTRY, registry_of(name)))
+        return _retrying(hub, settings, counters)
     if isinstance(name, WebTree):
         if settings.mirrors:
             what = "a bucket" if name.scheme in BUCKETS else "a web server"

@@ -15,10 +15,10 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from fusefs.errors import Cancelled, FusefsError, HostResting, RangeIgnored
+from fusefs.errors import Cancelled, FusefsError, HostResting, NoEvidence, RangeIgnored
 from fusefs.net.clock import SystemClock
 from fusefs.sources.backoff import Patience
-from fusefs.sources.base import Evidenced, ListKeeper, Remote
+from fusefs.sources.base import Evidenced, Learner, ListKeeper, Remote
 from fusefs.sources.distrust import Standing
 from fusefs.values import metrics
 from fusefs.values.chunks import Blob, Chunk, ChunkList
@@ -114,6 +114,11 @@ class Retrying:
             return None
         return self._tried(self._patience(self._timeout, self._stopped), self._source.stored_list, name, blob, text)
 
+    def learn(self, name: Name, digest: Digest, document: bytes) -> None:
+        """See `Learner.learn`."""
+        if isinstance(self._source, Learner):
+            self._source.learn(name, digest, document)
+
     def open_range(self, name: Name, blob: Blob, chunk: Chunk) -> Body:
         """See `Source.open_range`.  The first request is made here, so that "not found" is known at once."""
         closed = threading.Event()
@@ -206,8 +211,10 @@ class _ResumingBody:
         self._patience.renew()
         while True:
             inner: object = self._inner
-            if not isinstance(inner, Evidenced):
+            if inner is None:
                 raise Cancelled("the range was closed")
+            if not isinstance(inner, Evidenced):
+                raise NoEvidence("it has been found meanwhile that nothing proves what comes")
             try:
                 return inner.evidence()
             except FusefsError as exc:

@@ -82,6 +82,19 @@ def reader_of(data: bytes) -> Callable[[memoryview], int]:
     return reader
 
 
+def reader_from(fd: int) -> Reader:
+    """A reader, as the cache takes them, over an open file from its front; its own offset stays."""
+    off = 0
+
+    def reader(buffer: memoryview) -> int:
+        nonlocal off
+        got = os.preadv(fd, [buffer], off)
+        off += got
+        return got
+
+    return reader
+
+
 def open_inside(path: Where, flags: int) -> int:
     """Open a file that is no symbolic link, in a folder that is none either; a new one is for us alone.
 

@@ -62,6 +62,18 @@ class Digest:
         return cls(SHA256, digits)
 
     @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Read what `str` gives, of any algorithm: in documents that fusefs has written itself.
+
+        Raises:
+            InvalidDigest: for anything else.
+        """
+        algorithm, _, digits = text.partition(":")
+        if algorithm not in _DIGITS or not _fits(algorithm, digits):
+            raise InvalidDigest(f"invalid digest {text[:80]!r}")
+        return cls(algorithm, digits)
+
+    @classmethod
     def from_file_name(cls, name: str) -> Self:
         """Read what `file_name` gives, of any algorithm.
 

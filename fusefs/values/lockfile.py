@@ -176,7 +176,7 @@ def list_digest(chunks: ChunkList) -> Digest:
 
 def _model(model: _Model) -> LockedModel:
     name, manifest = parse_model(model.source), Digest.parse(model.manifest)
-    blobs = tuple(Blob(Digest.parse(one.digest), one.size) for one in model.blobs)
+    blobs = tuple(Blob(Digest.from_text(one.digest), one.size) for one in model.blobs)
     lists = {blob.digest: Digest.parse(one.chunks) for blob, one in zip(blobs, model.blobs, strict=True) if one.chunks}
     paths = {blob.digest: tuple(one.paths) for blob, one in zip(blobs, model.blobs, strict=True) if one.paths}
     for blob in blobs:

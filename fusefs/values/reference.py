@@ -1,4 +1,4 @@
-"""Reference: what a person names as a SOURCE: a model of a registry, or a folder of this machine."""
+"""Reference: what a person names as a SOURCE: a model of a registry, of the Hub or of the web, or a folder here."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Self, TypeAlias
 
 from fusefs.errors import InvalidName
+from fusefs.values.hubendpoint import HUGGING_FACE, HubEndpoint
+from fusefs.values.hubname import HubName
+from fusefs.values.hubpage import read_page
 from fusefs.values.names import Name
 from fusefs.values.webtree import WebTree
 
@@ -59,21 +62,29 @@ def is_local(text: str) -> bool:
     return is_path(text) or text.startswith(_FILE)
 
 
-def parse_model(text: str) -> Name:
+def parse_model(text: str, hub: HubEndpoint = HUGGING_FACE) -> Name:
     """Read the name of a model, wherever that lives.
+
+    Args:
+        text: as a person wrote it.
+        hub: where `hf://` leads to.
 
     Raises:
         InvalidName: a part of it is wrong.
         InvalidDigest: what follows `@` is no digest.
     """
-    return WebTree.read(text) or Name.parse(text)
+    return HubName.read(text, hub) or read_page(text, hub) or WebTree.read(text) or Name.parse(text)
 
 
-def parse_reference(text: str) -> Reference:
+def parse_reference(text: str, hub: HubEndpoint = HUGGING_FACE) -> Reference:
     """Read a SOURCE.
+
+    Args:
+        text: as a person wrote it.
+        hub: where `hf://` leads to.
 
     Raises:
         InvalidName: a part of a name is wrong, or it is no path.
         InvalidDigest: what follows `@` is no digest.
     """
-    return LocalPath.parse(text) if is_local(text) else parse_model(text)
+    return LocalPath.parse(text) if is_local(text) else parse_model(text, hub)

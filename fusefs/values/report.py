@@ -74,7 +74,7 @@ class MountReport(msgspec.Struct, frozen=True, kw_only=True):
         pid: of the daemon; 0 when unknown.
         sources: the names that are mounted.
         cache_dir: the backing cache.
-        layout: `files` or `ollama`.
+        layout: `files`, `ollama` or `hf`.
         log_file: where the daemon logs; empty when nowhere.
         version: of the daemon.
         uptime: seconds.

@@ -21,18 +21,19 @@ OCI_ALONE = frozenset((LOCAL, "oci+http", DOCKER))
 
 _KINDS = (
     "a source is a model of a registry, as HOST/REPOSITORY:TAG or behind oci, docker, oci+http, "
-    "http, https, https+insecure, or a folder of this machine, as ./DIR, /DIR or file:///DIR"
+    "http, https, https+insecure; of the Hugging Face Hub, as hf://OWNER/MODEL; "
+    "or a folder of this machine, as ./DIR, /DIR or file:///DIR"
 )
 
 _ELSEWHERE = {
     "oras": "for a registry write oci:// in its place",
     "oci+https": "for a registry write oci:// in its place",
+    "hf": "a model of the Hugging Face Hub is written hf://OWNER/MODEL, and is no model of a registry",
     "ollama": "a model of Ollama's registry is written without a scheme, as llama3.2:1b",
-    "hf": "the Hugging Face Hub is not read yet; `hf download OWNER/MODEL --local-dir DIR`, and name ./DIR",
     "modelscope": "ModelScope is not read; `modelscope download --model OWNER/MODEL --local_dir DIR`, and name ./DIR",
     "ngc": "NVIDIA's catalog is not read; `ngc registry model download-version MODEL --dest DIR`, and name ./DIR",
 }
-_ALIASES = {"huggingface": "hf", "ms": "modelscope"}
+_ALIASES = {"ms": "modelscope"}
 
 
 def default_scheme(host: str) -> str:

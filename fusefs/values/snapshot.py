@@ -48,11 +48,13 @@ class File:
         path: relative, components joined by `/`, checked.
         content: a part of a blob, or the bytes themselves.
         mtime_ns: the time it shows, in nanoseconds; the same at every mount (P3).
+        target: where it leads as a symbolic link, relative to the folder that it lies in; its content is empty then.
     """
 
     path: str
     content: Slice | bytes
     mtime_ns: int = 0
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)

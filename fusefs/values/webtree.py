@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from fusefs.errors import InvalidName
 from fusefs.values.digest import SHA256, Digest
+from fusefs.values.hubname import HubName, is_hub_path
 from fusefs.values.names import DEFAULT_TAG, Name
 
 BUCKETS = {"s3": "Amazon S3 and what speaks its protocol", "gs": "Google Cloud Storage", "az": "Azure Blob Storage"}
@@ -152,6 +153,8 @@ def name_at(host: str, namespace: str, model: str, tag: str) -> Name:
     Raises:
         InvalidName: there is none.
     """
+    if is_hub_path(namespace):
+        return HubName.from_path(host, namespace, model, tag)
     if namespace.startswith("+") and namespace != "+":
         return WebTree.from_path(host, namespace, model, tag)
     return Name.from_path(host, namespace, model, tag)

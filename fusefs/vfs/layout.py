@@ -8,16 +8,32 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from fusefs.errors import InvalidManifest, InvalidName
+from fusefs.values.hubname import HubName
 from fusefs.values.snapshot import File, Slice
+from fusefs.vfs.hublayout import hub_files_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fusefs.values.digest import Digest
     from fusefs.values.names import Name
+    from fusefs.values.reference import Reference
     from fusefs.values.snapshot import Snapshot
 
-LayoutName = Literal["files", "ollama"]
+LayoutName = Literal["files", "ollama", "hf"]
+
+
+def check_names(names: Iterable[Reference], layout: LayoutName) -> None:
+    """Return when a layout has place for models, as far as their names tell.
+
+    Raises:
+        InvalidName: it has none for one of them.
+    """
+    for name in names:
+        if layout == "hf" and not isinstance(name, HubName):
+            raise InvalidName(
+                f"{name.short} is no model of the Hugging Face Hub (hf://…): --layout hf shows those alone"
+            )
 
 
 def layout_of(models: Sequence[Snapshot], layout: LayoutName = "files") -> list[File]:
@@ -30,6 +46,8 @@ def layout_of(models: Sequence[Snapshot], layout: LayoutName = "files") -> list[
     _check_sizes(models)
     if layout == "ollama":
         return ollama_files_of(models)
+    if layout == "hf":
+        return hub_files_of(models)
     if len(models) == 1:
         return list(models[0].files)
     return [

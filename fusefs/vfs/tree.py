@@ -57,10 +57,12 @@ class FileNode(Node):
     Attributes:
         content: a part of a blob, or the bytes themselves.
         target: where a symbolic link shown in its place leads to; empty for a plain file.
+        shown_elsewhere: the link leads to another file of the mount, which has the content.
     """
 
     content: Slice | bytes
     target: bytes = b""
+    shown_elsewhere: bool = False
 
     @property
     def size(self) -> int:
@@ -166,8 +168,9 @@ class Tree:
         content = file.content
         whole = not isinstance(content, bytes) and content.is_whole and content.blob
         target = self._links.get(whole.digest) if whole else None
-        link = os.fsencode(target) if target else b""
-        node = FileNode(self._number(file.path), here.inode, file.path, file.mtime_ns, content, link)
+        link = os.fsencode(target) if target else file.target.encode()
+        elsewhere = bool(file.target)
+        node = FileNode(self._number(file.path), here.inode, file.path, file.mtime_ns, content, link, elsewhere)
         here.children[name.encode()] = self._nodes[node.inode] = node
         self.files.append(node)
 

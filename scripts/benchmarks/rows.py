@@ -11,6 +11,7 @@ from scripts.benchmarks import (
     beside,
     cold,
     firsttoken,
+    hub,
     llama,
     passthrough,
     scale,
@@ -76,10 +77,11 @@ def plan(args: argparse.Namespace) -> list[tuple[frozenset[str], Row]]:
         (frozenset({"B16"}), passthrough.many),
         (frozenset({"B17"}), tls.in_order),
         (frozenset({"B18"}), smallfiles.small_files),
+        (frozenset({"B19"}), hub.on_the_hub),
     ]
 
 
-ROWS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7a", "B7b", "B7c", "B7d", "B8", "B9", *(f"B{n}" for n in range(10, 19)))
+ROWS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7a", "B7b", "B7c", "B7d", "B8", "B9", *(f"B{n}" for n in range(10, 20)))
 """Their names, as they are asked for."""
 
 

@@ -141,7 +141,7 @@ def test_who_writes_another_scheme_is_told_which_kinds_of_source_there_are(schem
         Name.parse(f"{scheme}://owner/model")
     text = str(raised.value)
     assert text.startswith(f"unsupported scheme '{scheme}': a source is a model of a registry")
-    assert "http, https, https+insecure, or a folder of this machine" in text
+    assert "http, https, https+insecure; of the Hugging Face Hub, as hf://OWNER/MODEL; or a folder of this" in text
     assert "\n" not in text
 
 
@@ -150,8 +150,7 @@ def test_who_writes_another_scheme_is_told_which_kinds_of_source_there_are(schem
     [
         ("oras://h/n/m", "write oci:// in its place"),
         ("ollama://llama3.2:1b", "written without a scheme, as llama3.2:1b"),
-        ("hf://owner/model", "hf download OWNER/MODEL --local-dir DIR"),
-        ("HuggingFace://owner/model", "hf download OWNER/MODEL --local-dir DIR"),
+        ("hf://owner/model", "no model of a registry"),
         ("modelscope://owner/model", "modelscope download"),
         ("ngc://org/model:1", "ngc registry model download-version"),
     ],

@@ -1,4 +1,4 @@
-"""One suite for every Source: registries (in the clear, over TLS, redirecting, of deep names), a store, web folders."""
+"""One suite for every Source: registries (in the clear, over TLS, redirecting, deep names), a store, folders, a Hub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusefs.artifacts.foldermanifest import folder_manifest
+from fusefs.artifacts.hubtree import HubFile, HubTree
 from fusefs.errors import Cancelled, ModelNotFound, NotFound, SourceError
+from fusefs.sources.hub.hub import HubSource
 from fusefs.sources.modelstore import LocalStore
 from fusefs.sources.registry.credentials import KeyRing
 from fusefs.sources.registry.registry import RegistrySource
@@ -22,12 +24,15 @@ from fusefs.values.chunkpack import pack
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
+from fusefs.values.hubendpoint import HubEndpoint
+from fusefs.values.hubname import HubName
 from fusefs.values.reference import parse_model
-from fusefs.values.settings import Settings
-from fusefs.values.voucher import NOBODY
+from fusefs.values.settings import MIB, Settings
+from fusefs.values.voucher import NOBODY, Proof, Voucher, registry_of
 from tests.certificate import make_certificate
 from tests.components import nginx
 from tests.faulty_registry import FaultyRegistry, Model
+from tests.hub.scriptedhub import ScriptedHub
 from tests.marks import one_soon
 from tests.reading import FakeClock, read_blob, read_body, read_range
 
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
     from fusefs.sources.base import Source
     from fusefs.values.names import Name
     from tests.bucket import Bucket
+    from tests.hub.repository import Repository
 
 DATA = bytes(range(256)) * 400
 CHUNK_SIZE = 1000
@@ -50,17 +56,19 @@ class Made:
     name: Name
     manifest: bytes
     blob: Blob
+    chunks: ChunkList
 
 
-KINDS = ["registry", "tls", "redirecting", "oci", "local", "tree", "bucket"]
-RETRYING = one_soon(["retrying-registry", "retrying-local", "retrying-tree", "retrying-bucket"])
+KINDS = ["registry", "tls", "redirecting", "oci", "local", "tree", "bucket", "hub", "proving-hub"]
+RETRYING = one_soon(["retrying-registry", "retrying-local", "retrying-tree", "retrying-bucket", "retrying-hub"])
 
 
 @pytest.fixture(params=[*KINDS, *RETRYING])
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Made]:
     kind = str(request.param).removeprefix("retrying-")
-    if kind in ("tree", "bucket"):
-        made = _tree(request.getfixturevalue("web")) if kind == "tree" else _bucket(request.getfixturevalue("bucket"))
+    elsewhere = {"tree": "_tree", "bucket": "_in_bucket", "hub": "_of_hub", "proving-hub": "_of_proving_hub"}
+    if kind in elsewhere:
+        made: Made = request.getfixturevalue(elsewhere[kind])
         if request.param != kind:
             made.source = Retrying(made.source, timeout=10, counters=Counters(), clock=FakeClock())
         with closing(made.source):
@@ -86,7 +94,7 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Made]:
             if request.param != kind:
                 source = Retrying(source, timeout=10, counters=Counters(), clock=FakeClock())
             with closing(source):
-                yield Made(source, name, model.manifest, model.blobs["model.gguf"])
+                yield Made(source, name, model.manifest, model.blobs["model.gguf"], _list())
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +118,8 @@ def _metalink() -> bytes:
     return text.encode()
 
 
-def _bucket(bucket: Bucket) -> Made:
+@pytest.fixture
+def _in_bucket(bucket: Bucket) -> Made:
     bucket.put("m/model.gguf", DATA)
     bucket.put("m/m.meta4", _metalink())
     name, blob = parse_model(f"s3://{bucket.name}/m"), Blob(Digest.of(DATA), len(DATA))
@@ -118,14 +127,54 @@ def _bucket(bucket: Bucket) -> Made:
         for key, value in bucket.env.items():
             patch.setenv(key, value)
         source = TreeSource(BucketFiles(name.scheme, name.host, SETTINGS))
-    return Made(source, name, folder_manifest([("model.gguf", blob)]), blob)
+    return Made(source, name, folder_manifest([("model.gguf", blob)]), blob, _list())
 
 
-def _tree(address: str) -> Made:
-    name = parse_model(f"http://{address}/m/")
+@pytest.fixture
+def _tree(web: str) -> Made:
+    name = parse_model(f"http://{web}/m/")
     blob = Blob(Digest.of(DATA), len(DATA))
     source = TreeSource(WebFiles(name.scheme, name.host, SETTINGS))
-    return Made(source, name, folder_manifest([("model.gguf", blob)]), blob)
+    return Made(source, name, folder_manifest([("model.gguf", blob)]), blob, _list())
+
+
+@pytest.fixture
+def _hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedHub]:
+    """With a token: to who has none the Hub does not say whether there is a model."""
+    with ScriptedHub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_TOKEN", "hf_reader")
+        hub.gate.users.add("hf_reader")
+        yield hub
+
+
+@pytest.fixture
+def _of_hub(_hub: ScriptedHub) -> Made:
+    """As git-lfs has it, with its list beside it."""
+    text = "".join(_list().format()).encode()
+    model = _hub.add("org/m", {"model.gguf": DATA, "model.gguf.chunksums": text}, xet=False)
+    return _made_of(_hub, model, _list())
+
+
+@pytest.fixture
+def _of_proving_hub(_hub: ScriptedHub) -> Made:
+    """In the Xet store, which proves its parts."""
+    made = _made_of(_hub, _hub.add("org/m", {"model.gguf": DATA}), _list())
+    made.chunks = ChunkList.evidenced(len(DATA), MIB, Voucher(Proof.REGISTRY, registry_of(made.name)))
+    return made
+
+
+def _made_of(hub: ScriptedHub, model: Repository, chunks: ChunkList) -> Made:
+    name = parse_model("hf://org/m", HubEndpoint.parse(hub.url))
+    assert isinstance(name, HubName)
+    files = [
+        HubFile(file.path, Blob(Digest(*digest), len(file.data)), file.oid, file.packed.hash if file.packed else "")
+        for file in model.commits[model.commit].files.values()
+        for digest in [("git-sha1", file.oid) if file.keeping == "regular" else ("sha256", file.sha256)]
+    ]
+    source = HubSource(name.hub, replace(SETTINGS, single_chunk_limit=0))
+    blob = Blob(Digest.of(DATA), len(DATA))
+    return Made(source, name, HubTree.of(model.commit, files).document(), blob, chunks)
 
 
 def _store(root: Path, model: Model) -> Path:
@@ -165,7 +214,7 @@ def test_a_manifest_of_an_unknown_digest_is_not_found(made: Made) -> None:
 
 
 def test_the_chunk_list_is_whole(made: Made) -> None:
-    assert made.source.chunk_list(made.name, made.blob) == _list()
+    assert made.source.chunk_list(made.name, made.blob) == made.chunks
 
 
 def test_no_chunk_list_is_none(made: Made) -> None:

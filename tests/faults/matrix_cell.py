@@ -29,7 +29,7 @@ from fusefs.values.digest import Digest
 from fusefs.values.settings import Settings
 from tests.conftest import fusefs_mounts
 from tests.faults.matrix import EACCES, EIO, RIGHT
-from tests.faults.matrix_server import CHUNK, CHUNKS, DATA, FILE, NEWER
+from tests.faults.matrix_server import FILE
 from tests.patience import HANGS, takes_at_most
 from tests.world import until
 
@@ -91,7 +91,7 @@ class Tally:
     def record(self, scene: Scene, record: Callable[[str, object], None]) -> None:
         """Hand all of it on."""
         self.injected = scene.injected
-        self.bytes_refetched = sum(count - 1 for count in scene.sent if count > 1)
+        self.bytes_refetched = scene.sent_again
         for each in fields(self):
             record(f"faults.{each.name}", getattr(self, each.name))
 
@@ -110,10 +110,10 @@ class Player:
         self._settings = Settings(
             timeout=timeout,
             stall=STALL[timeout],
-            memory=1 << 20,
+            memory=max(1 << 20, 32 * scene.chunk),
             single_chunk_limit=0,
-            unlisted_chunk_size=CHUNK,
-            span_size=CHUNK,  # one request a chunk, so that a fault strikes the chunks that it is to strike
+            unlisted_chunk_size=scene.chunk,
+            span_size=scene.chunk,  # one request a chunk, so that a fault strikes the chunks that it is to strike
             connections=4,
             lists="registry",  # also where the name pins a digest: the faults are those of single chunks
         )
@@ -133,7 +133,7 @@ class Player:
         self._scene.strike()
         with takes_at_most(T_RIGHT):
             async with self._mounted(self._settings) as path:
-                self._tally.compare(await self._whole(path), DATA, "of the whole file")
+                self._tally.compare(await self._whole(path), self._scene.data, "of the whole file")
                 await self._sealed()
         assert self._scene.struck_everywhere, "the fault did not happen"
 
@@ -184,7 +184,7 @@ class Player:
             return
         self._scene.again()
         async with self._mounted(self._settings) as path:
-            self._tally.compare(await self._whole(path), DATA, "from the cache")
+            self._tally.compare(await self._whole(path), self._scene.data, "from the cache")
 
     @asynccontextmanager
     async def _mounted(self, settings: Settings) -> AsyncIterator[Path]:
@@ -204,7 +204,7 @@ class Player:
         """All of a file, as `cat` reads it, or as a program that maps it."""
         if self._cell.how == "read":
             return await _in_thread(path.read_bytes)
-        return await self._mapped(path, 0, len(DATA), "normal")
+        return await self._mapped(path, 0, len(self._scene.data), "normal")
 
     async def _part(self, path: Path, index: int) -> bytes:
         """One chunk and no byte around it.
@@ -212,7 +212,7 @@ class Player:
         Raises:
             OSError: with the errno; a mapping is ended by SIGBUS, which names none.
         """
-        chunk = CHUNKS[index]
+        chunk = self._scene.chunks[index]
         if self._cell.how == "read":
             return await _in_thread(lambda: _pread(path, chunk.start, chunk.size))
         return await self._mapped(path, chunk.start, chunk.stop, "random")
@@ -228,7 +228,9 @@ class Player:
     async def _good(self, path: Path) -> None:
         """A chunk that no fault strikes is read before they begin."""
         with trio.fail_after(T_RIGHT):
-            self._tally.compare(await _patiently(lambda: self._part(path, _GOOD)), _right(_GOOD), "beside the fault")
+            self._tally.compare(
+                await _patiently(lambda: self._part(path, _GOOD)), self._right(_GOOD), "beside the fault"
+            )
 
     async def _fails(self, path: Path, index: int) -> None:
         try:
@@ -236,21 +238,21 @@ class Player:
         except OSError as exc:
             failed = exc
         else:
-            self._tally.compare(got, _right(index), f"of chunk {index}")
+            self._tally.compare(got, self._right(index), f"of chunk {index}")
             pytest.fail(f"chunk {index} was read")
         assert failed.errno == _ERRNOS[self._cell.outcome], failed
 
     async def _recovered(self, path: Path) -> None:
         """The fault is gone: the same file is read."""
         with trio.fail_after(T_RIGHT):
-            self._tally.compare(await _patiently(lambda: self._whole(path)), DATA, "after the fault")
+            self._tally.compare(await _patiently(lambda: self._whole(path)), self._scene.data, "after the fault")
             if not self._cell.row.relists(self._cell.where):
                 await self._sealed()
 
     async def _sealed(self) -> None:
         with trio.fail_after(T_RIGHT):
             await until(self._place.sealed.exists)
-        self._tally.compare(self._place.sealed.read_bytes(), DATA, "in the sealed blob")
+        self._tally.compare(self._place.sealed.read_bytes(), self._scene.data, "in the sealed blob")
 
     # By a pull
 
@@ -260,7 +262,7 @@ class Player:
             report = self._pull()
         assert [item.state for item in report.blobs] == ["sealed"], report.blobs
         assert self._scene.struck_everywhere, "the fault did not happen"
-        self._tally.compare(self._place.sealed.read_bytes(), DATA, "in the sealed blob")
+        self._tally.compare(self._place.sealed.read_bytes(), self._scene.data, "in the sealed blob")
 
     def _pull_error(self) -> None:
         self._scene.strike()
@@ -300,7 +302,7 @@ class Player:
             except FusefsError:  # as in `_recovered`
                 pass
             assert time.monotonic() < until, "the next pull fails, too"
-        self._tally.compare(self._place.sealed.read_bytes(), DATA, "after the fault")
+        self._tally.compare(self._place.sealed.read_bytes(), self._scene.data, "after the fault")
 
     def _pull(self) -> PullReport:
         watchdog = threading.Timer(T_CELL, os.kill, (os.getpid(), signal.SIGTERM))
@@ -329,6 +331,10 @@ class Player:
 
     # What must hold
 
+    def _right(self, index: int) -> bytes:
+        chunk = self._scene.chunks[index]
+        return self._scene.data[chunk.start : chunk.stop]
+
     @contextmanager
     def _refused(self) -> Iterator[None]:
         """The command ends with the error that the cell wants."""
@@ -348,14 +354,15 @@ class Player:
         if marked:
             data = self._place.data.read_bytes()
             for i in marked:
-                self._tally.compare(data[CHUNKS[i].start : CHUNKS[i].stop], _right(i), f"marked as chunk {i}")
+                chunk = self._scene.chunks[i]
+                self._tally.compare(data[chunk.start : chunk.stop], self._right(i), f"marked as chunk {i}")
         assert not marked & self._scene.faulty, "what cannot have come is marked"
         return marked
 
     def _nothing_right_again(self, marked: set[int], before: Counter[tuple[int, int]]) -> None:
         if self._cell.row.relists(self._cell.where):
             return
-        starts = {CHUNKS[i].start for i in marked}
+        starts = {self._scene.chunks[i].start for i in marked}
         since = self._scene.asked() - before
         assert not [span for span in since if span[0] in starts], "what was right was fetched again"
 
@@ -373,7 +380,9 @@ def check_moved(scene: Scene, player: Player) -> None:
     assert [item.state for item in report.blobs] == ["sealed"]
     assert report.blobs[0].digest != str(scene.blob.digest)
     player._tally.compare(
-        Place(player._cache, Digest.parse(report.blobs[0].digest)).sealed.read_bytes(), NEWER, "of the new version"
+        Place(player._cache, Digest.parse(report.blobs[0].digest)).sealed.read_bytes(),
+        scene.newer,
+        "of the new version",
     )
     assert player._place.sealed.exists()
 
@@ -385,10 +394,6 @@ async def _patiently(read: Callable[[], Awaitable[bytes]]) -> bytes:
             return await read()
         except OSError:
             await trio.sleep(0.01)
-
-
-def _right(index: int) -> bytes:
-    return DATA[CHUNKS[index].start : CHUNKS[index].stop]
 
 
 def _pread(path: Path, off: int, size: int) -> bytes:

@@ -54,10 +54,19 @@ class Scene:
     """The servers of one cell; begins without the fault.
 
     Attributes:
+        data: the file.
+        newer: as it is when somebody has changed it.
+        chunk: bytes of a chunk of it.
+        chunks: its chunks.
         registry: that the model is asked of; a proxy where the row is about proxies.
         name: of the model.
         faulty: chunks that cannot be had when the outcome is an errno.
     """
+
+    data = DATA
+    newer = NEWER
+    chunk = CHUNK
+    chunks = CHUNKS
 
     def __init__(self, cell: Cell, certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
         self._cell = cell
@@ -70,7 +79,7 @@ class Scene:
         self.proxied = "proxy" in does
         self._storage = self._start_storage()
         self.registry = self._start(self._server(token="secret" if does == "elsewhere" else None))
-        self.blob = Blob(Digest.of(DATA), len(DATA))
+        self.blob = Blob(Digest.of(self.data), len(self.data))
         document = self._add(self.registry)
         self.name = self._named(PROXIED if self.proxied else self.registry.host)
         if self.proxied:
@@ -82,7 +91,7 @@ class Scene:
         if does in ("wrong-bytes", "flipped-bit"):
             # Of a manifest only one with a digest in its name can be told to be wrong: a tag is what the registry says.
             self.name = self.name.pinned(Digest.of(document))
-        self.faulty = frozenset(PLACES.get(cell.where, range(len(CHUNKS))))
+        self.faulty = frozenset(PLACES.get(cell.where, range(len(self.chunks))))
         if cell.where == "list" and does == "flipped-bit":
             self.faulty = frozenset({LISTED_WRONG})
 
@@ -132,10 +141,10 @@ class Scene:
         return self.injected >= (len(self.faulty) if once_each else 1)
 
     @property
-    def sent(self) -> list[int]:
-        """How many times each byte of the blob went out, right or wrong."""
+    def sent_again(self) -> int:
+        """How many bytes of the blob went out, right or wrong, that had gone out before."""
         counts = [server.sent(self.blob.digest) for server in self._servers]
-        return [sum(column) for column in zip(*counts, strict=True)]
+        return sum(max(0, sum(column) - 1) for column in zip(*counts, strict=True))
 
     def asked(self) -> Counter[tuple[int, int]]:
         """The ranges of the blob that were asked for."""

@@ -276,13 +276,54 @@ async def test_p2_bytes_that_changed_on_the_way_are_asked_for_again(tmp_path: Pa
         await world.sealed()
 
 
-async def test_p2_without_any_evidence_a_read_is_an_error(tmp_path: Path) -> None:
+async def test_p2_without_any_evidence_a_read_is_an_error_to_who_refuses_the_unproved(tmp_path: Path) -> None:
     source = FakeSource()
-    async with running(tmp_path, DATA, source=source, chunks=EVIDENCED) as world:
+    async with running(tmp_path, DATA, source=source, chunks=EVIDENCED, unproved="refuse") as world:
         source._proofs.clear()
         with pytest.raises(NoEvidence):
             await world.file.read(0, 10)
         assert not world.fetch.present
+
+
+@pytest.mark.logs("it is fetched whole")
+async def test_p1_without_any_evidence_the_whole_decides(tmp_path: Path) -> None:
+    """Also for chunks of which there was some: who waits is served when the sha256 of all has matched."""
+    source = FakeSource()
+    async with running(tmp_path, DATA, source=source, chunks=EVIDENCED, memory=64 << 20) as world:
+        await world.read(0, 10)
+        source._proofs.clear()
+        source.gate.clear()
+        async with trio.open_nursery() as nursery:
+            for off in (3 * CHUNK, 5 * CHUNK, 5 * CHUNK):
+                nursery.start_soon(world.read, off, 10)
+            await until(lambda: len(source.asked) > 1)
+            source.gate.set()
+        await world.sealed()
+        assert world.fetch.whole_first
+        assert world.fetch.proof == "bound"
+
+
+@pytest.mark.logs("it is fetched whole|does not match|A read failed")
+async def test_p1_without_any_evidence_wrong_bytes_are_never_served(tmp_path: Path) -> None:
+    source = FakeSource()
+    blob = source.add(DATA, EVIDENCED)
+    async with running(tmp_path, DATA, source=source, chunks=EVIDENCED, memory=64 << 20) as world:
+        await world.read(0, 10)
+        source.claim(blob, OTHER)
+        source._proofs.clear()
+        with pytest.raises((DigestMismatch, BlobQuarantined)):
+            await world.file.read(5 * CHUNK, 10)
+
+
+@pytest.mark.logs("it is fetched whole")
+async def test_p1_who_allows_the_unproved_is_served_what_nothing_proves(tmp_path: Path) -> None:
+    source = FakeSource()
+    async with running(tmp_path, DATA, source=source, chunks=EVIDENCED, unproved="allow", memory=64 << 20) as world:
+        source._proofs.clear()
+        async with trio.open_nursery() as nursery:
+            for off in (0, 0, 5 * CHUNK):
+                nursery.start_soon(world.read, off, 10)
+        assert world.fetch.state in ("unproved", "sealed")
 
 
 # Whose word it is

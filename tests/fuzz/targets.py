@@ -6,12 +6,42 @@ from contextlib import suppress
 
 from fusefs.errors import InvalidInput
 from fusefs.values.chunks import Chunk
-from tests.fuzz import answers, archives, files, headers, listed, lists, manifests, screen, signed, travelling, words
+from tests.fuzz import (
+    answers,
+    archives,
+    files,
+    headers,
+    hub,
+    hublistings,
+    listed,
+    lists,
+    manifests,
+    screen,
+    signed,
+    travelling,
+    words,
+    xet,
+)
 from tests.fuzz.target import Target
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for module in (lists, manifests, travelling, listed, signed, archives, words, answers, headers, files, screen)
+    for module in (
+        lists,
+        manifests,
+        travelling,
+        listed,
+        signed,
+        hub,
+        hublistings,
+        archives,
+        words,
+        answers,
+        headers,
+        files,
+        screen,
+        xet,
+    )
     for target in module.TARGETS
 }
 

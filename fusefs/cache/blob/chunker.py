@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from fusefs.system.files import Reader
     from fusefs.values.chunks import Buffer as Bytes
     from fusefs.values.chunks import Chunk
-    from fusefs.values.evidence import Prove
+    from fusefs.values.evidence import Evidence, Prove
 
 
 class Chunker(StoredBlob):
@@ -193,7 +193,7 @@ class Chunker(StoredBlob):
         if raw == known:
             return PRESENT
         # A slot may have rotted, so of a chunk that is not here evidence says more than its slot.
-        evidence = prove() if prove is not None and not chunks.complete else None
+        evidence = self._evidence(prove) if prove is not None and not chunks.complete else None
         if evidence is not None and evidence.voucher in (BOUND, chunks.voucher):
             evidence.check(chunk, pieces)
             return PRESENT
@@ -203,6 +203,15 @@ class Chunker(StoredBlob):
         if self.listed:
             raise self._no_evidence(chunk)
         return ARRIVED
+
+    def _evidence(self, prove: Prove) -> Evidence | None:
+        """What `prove` gives; None where there is none, and the whole decides."""
+        try:
+            return prove()
+        except NoEvidence:
+            if self.listed:
+                raise
+            return None
 
     def _no_evidence(self, chunk: Chunk) -> NoEvidence:
         return NoEvidence(f"{self.blob.digest.short}… chunk {chunk}: its digest is not known, and nothing proves it")

@@ -30,6 +30,7 @@ from fusefs.system.spot import (
 from fusefs.system.steps import step
 from fusefs.values.digest import Digest
 from fusefs.values.filenames import part_of, portable
+from fusefs.values.hubname import HubName
 from fusefs.values.names import Name
 from fusefs.values.webtree import WebTree, name_at
 
@@ -69,7 +70,7 @@ class Links:
         Raises:
             InvalidName: otherwise.
         """
-        return WebTree.read(text) or Name.parse_qualified(text)
+        return HubName.read(text) or WebTree.read(text) or Name.parse_qualified(text)
 
     def read(self, name: Name) -> bytes:
         """The manifest's bytes.

@@ -53,6 +53,12 @@ def test_only_what_is_small_and_proved_by_its_own_digest_is_brought() -> None:
     assert Siblings(files, largest=99).missed(blob("a")) == [], "a list of chunks is needed, which is a request more"
 
 
+def test_what_git_names_is_brought_too() -> None:
+    """A repository of the Hub has its configuration and its tokenizer so."""
+    named = Blob(Digest("git-sha1", "ab" * 20), 7)
+    assert Siblings([file("a"), File("b", Slice.whole(named))]).missed(blob("a")) == [named]
+
+
 def test_two_paths_of_one_blob_are_one() -> None:
     same = blob("same")
     siblings = Siblings([file("a"), File("b", Slice.whole(same)), File("c", Slice.whole(same))])

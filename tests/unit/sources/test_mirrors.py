@@ -23,6 +23,7 @@ from fusefs.values.counters import Counters
 from fusefs.values.digest import Digest
 from fusefs.values.mirror import Mirror
 from fusefs.values.names import BaseUrl, Name
+from fusefs.values.reference import parse_model
 from fusefs.values.settings import Settings
 from fusefs.values.webtree import WebTree
 from tests.fake_source import FakeSource
@@ -201,6 +202,12 @@ def test_trees_have_no_mirrors_and_it_is_said(tmp_path: Path) -> None:
     tree = WebTree.read("https://h/dir/")
     assert tree is not None
     (source,) = opened(tree, "https://m", keys=KeyRing(tmp_path / "none", tmp_path / "none"))
+    source.close()
+
+
+@pytest.mark.logs("--mirror is for registries and does not apply to huggingface.co, which is a Hub")
+def test_hubs_have_no_mirrors_and_it_is_said(tmp_path: Path) -> None:
+    (source,) = opened(parse_model("hf://org/m"), "https://m", keys=KeyRing(tmp_path / "none", tmp_path / "none"))
     source.close()
 
 

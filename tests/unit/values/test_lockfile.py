@@ -11,6 +11,7 @@ from fusefs.values.chunks import Blob, ChunkList
 from fusefs.values.digest import Digest
 from fusefs.values.lockfile import Lock, LockedModel, list_digest
 from fusefs.values.names import Name
+from fusefs.values.reference import parse_model
 from tests.list_registry import list_of, text_of
 
 BLOB, OTHER = Blob(Digest.of(b"blob"), 4), Blob(Digest.of(b"other"), 5)
@@ -118,3 +119,15 @@ def test_the_digest_of_a_list_is_that_of_its_text(chunk_size: int) -> None:
     assert list_digest(chunks) == Digest.of(text_of(chunks))
     assert text_of(chunks).decode().splitlines()[-1] == f"{chunks.digest(len(chunks) - 1)} {chunks[len(chunks) - 1]}"
     assert ChunkList.parse(len(data), text_of(chunks)) == chunks
+
+
+def test_a_repository_of_the_hub_is_locked_at_its_commit() -> None:
+    """By the name of a branch nobody could ask for an old tree; who names the branch means what is locked."""
+    commit, blob = "ab" * 20, Blob(Digest("git-sha1", "cd" * 20), 7)
+    name = parse_model(f"hf://org/m@main:{commit}").pinned(MANIFEST)
+    lock = Lock.parse(Lock((LockedModel(name, (blob,), {}),)).format().encode())
+    assert str(lock.models[0].source) == f"hf://org/m@main:{commit}"
+    assert lock.models[0].blobs == (blob,)
+    assert lock.pinned(parse_model("hf://org/m")) == name
+    with pytest.raises(InvalidSetting, match="lock"):
+        lock.pinned(parse_model("hf://org/m@v2"))

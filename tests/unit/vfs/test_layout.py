@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusefs.artifacts import paths as paths_module
-from fusefs.artifacts.manifest import Manifest
-from fusefs.artifacts.ollama import FILE, OLLAMA
+from fusefs.artifacts.manifest import FILE, Manifest
+from fusefs.artifacts.ollama import OLLAMA
 from fusefs.artifacts.paths import check_path
 from fusefs.artifacts.snapshots import snapshot_of
 from fusefs.errors import InvalidManifest, InvalidName

@@ -119,3 +119,12 @@ def test_an_empty_tree_is_a_root() -> None:
     tree = _tree()
     assert (len(tree), tree.size, tuple(tree.root.order)) == (1, 0, ())
     assert not any(isinstance(node, FileNode) for node in tree.root.order)
+
+
+def test_a_link_to_another_file_has_its_target_and_no_content_of_its_own() -> None:
+    blob = Slice.whole(Blob(Digest.of(b"x"), 1000))
+    tree = Tree([File("snapshots/a", blob, 5), File("blobs/x", b"", 5, "../snapshots/a")])
+    link, file = tree.files
+    assert (link.path, link.target, link.shown_elsewhere) == ("blobs/x", b"../snapshots/a", True)
+    assert (file.target, file.shown_elsewhere) == (b"", False)
+    assert tree.size == 1000

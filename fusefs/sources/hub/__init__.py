@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: its listings, its files, and who may see them."""
