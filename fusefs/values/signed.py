@@ -180,7 +180,7 @@ class Signed:
 
 def _is_listed(file: File, signed: SignedFile) -> bool:
     """Whether the shards of a file are the chunk list of its blob."""
-    return signed.shards is not None and not isinstance(file.content, bytes) and file.content.is_whole
+    return signed.digest is None and not isinstance(file.content, bytes) and file.content.is_whole
 
 
 def _some(paths: Sequence[str]) -> str:
