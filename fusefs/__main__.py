@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import traceback
 from typing import TYPE_CHECKING, NoReturn
@@ -33,6 +34,9 @@ class _Commands(click.Group):
 @click.version_option(__version__, "-V", "--version", message="fusefs %(version)s")
 def cli() -> None:
     """Mount machine-learning models: only the parts that are read are fetched, and every byte is verified.
+
+    \b
+      fusefs run llama3.2:1b -- llama-cli -m {}/model.gguf
 
     \b
       mkdir /tmp/llama
@@ -98,7 +102,8 @@ def _failed(exc: BaseException) -> int:
         return INTERRUPTED
     if isinstance(exc, BrokenPipeError):
         return READER_GONE
-    verbose = any(argument in ("-v", "--verbose") for argument in sys.argv)
+    ours = itertools.takewhile(lambda argument: argument != "--", sys.argv)  # behind it are those of another program
+    verbose = any(argument in ("-v", "--verbose") for argument in ours)
     if verbose:
         sys.stderr.write(contained("".join(traceback.format_exception(exc))))
     if isinstance(exc, FusefsError):

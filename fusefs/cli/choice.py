@@ -13,7 +13,7 @@ from fusefs.values.names import BaseUrl, Name
 from fusefs.values.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from fusefs.values.settings import Settings
 
@@ -23,13 +23,20 @@ _TIMEOUT = 15.0
 """Seconds for one answer: a person waits."""
 
 
-def only_models(sources: Sequence[Model | BaseUrl], settings: Settings, *, silent: bool = False) -> tuple[Model, ...]:
-    """The models among `sources`, when they are all that.  Else the first host's names go to stdout, one a line.
+def only_models(
+    sources: Sequence[Model | BaseUrl],
+    settings: Settings,
+    *,
+    silent: bool = False,
+    show: Callable[[str], None] = say,
+) -> tuple[Model, ...]:
+    """The models among `sources`, when they are all that.  Else the first host's names are shown, one a line.
 
     Args:
         sources: what a person wrote.
         settings: of the command.
-        silent: nothing goes to stdout: a program reads it.
+        silent: none is shown: a program reads our output.
+        show: told each name; by default it goes to stdout.
 
     Raises:
         click.ClickException: a host alone is among them.
@@ -43,7 +50,7 @@ def only_models(sources: Sequence[Model | BaseUrl], settings: Settings, *, silen
     host = hosts[0]
     listing = listing_of(host, replace(settings, timeout=min(settings.timeout, _TIMEOUT)))
     for name in () if silent else listing.names:
-        say(name)
+        show(name)
     more = f" (and {listing.more} more, which are not shown)" if listing.more else ""
     if not listing.names:
         raise click.ClickException(f"{host} is a host and no model; it has none to choose from{more}")

@@ -18,6 +18,7 @@ from fusefs.values.listplace import ListPlace
 from fusefs.values.mirror import Mirror
 from fusefs.values.names import DOCKER_HUB, HUB_HOSTS, BaseUrl, Name, host_alone, without_user
 from fusefs.values.reference import Reference, is_local, is_path, parse_model, parse_reference
+from fusefs.values.selection import Selection, parse_pattern
 from fusefs.values.settings import ABLATED, Settings, parse_age, parse_seconds, parse_size
 from fusefs.values.webtree import WebTree
 
@@ -151,6 +152,7 @@ LISTEN = _Text("host:port", _parse_listen)
 MIRROR = _Text("url", lambda text: str(Mirror.parse(text)))
 LIST_PLACE = _Text("place", lambda text: ListPlace.parse(text).text)
 PATH = _Text("path", _parse_path)
+PATTERN = _Text("glob", parse_pattern)
 WORD = _Text("word", _parse_word)
 MOUNTPOINT = _Text("path", _parse_mountpoint)
 
@@ -158,7 +160,7 @@ _Command = Any  # click's decorators change the type of what they wrap
 
 
 def together(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
-    """Several options as one decorator, in their order."""
+    """Several decorators as one; the first stands first in the help."""
 
     def decorate(command: _Command) -> _Command:
         for decorator in reversed(decorators):
@@ -276,6 +278,24 @@ fetch_options = together(
 )
 
 
+selection_options = together(
+    click.option(
+        "--include",
+        type=PATTERN,
+        metavar="GLOB",
+        multiple=True,
+        help="Only files whose path matches, for example *.safetensors or onnx/*: `*` takes / as well. May be given "
+        "several times; a file matches one of them.",
+    ),
+    click.option(
+        "--exclude",
+        type=PATTERN,
+        metavar="GLOB",
+        multiple=True,
+        help="No file whose path matches; may be given several times.",
+    ),
+)
+
 lock_option = click.option(
     "--lock",
     "lock_file",
@@ -298,6 +318,11 @@ def cache_dir_of(given: Path | None) -> Path:
     if given is not None:
         return given
     return needed_cache_home()
+
+
+def selection_of(options: dict[str, Any]) -> Selection:
+    """The files that a person chose."""
+    return Selection(options["include"], options["exclude"])
 
 
 _SWITCHED_OFF = "FUSEFS_WITHOUT"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from fusefs.cli.parameters import PATH, WORD, together
+from fusefs.cli.parameters import PATH, WORD, selection_of, together
 from fusefs.errors import InvalidSetting, SourceError
 from fusefs.values.names import without_user
 from fusefs.values.settings import MIB
@@ -97,11 +98,12 @@ def signed_by(options: dict[str, Any], settings: Settings, count: int) -> Signed
     trust = _trust(given)
     raw = _read_signature(given.signature, settings)
     try:
-        return verified(raw, trust, _shown(given.signature), ignore_unsigned=given.ignore_unsigned_files)
+        signed = verified(raw, trust, _shown(given.signature), ignore_unsigned=given.ignore_unsigned_files)
     except InvalidSetting as exc:
         option = "--key" if given.key_file else "--certificate-chain" if given.chain_files else "--trust-root"
         file = given.key_file or next(iter(given.chain_files), given.root_file)
         raise InvalidSetting(f"{option} {file}: {exc}") from exc
+    return replace(signed, selection=selection_of(options)) if "include" in options else signed
 
 
 def _check(given: _Given, count: int) -> None:

@@ -18,6 +18,7 @@ from fusefs.commands.pin import pin
 from fusefs.commands.publish import publish
 from fusefs.commands.pull import pull
 from fusefs.commands.rm import rm
+from fusefs.commands.run import run
 from fusefs.commands.serve import serve
 from fusefs.commands.status import status
 from fusefs.commands.umount import umount
@@ -25,6 +26,7 @@ from fusefs.commands.unpin import unpin
 from fusefs.commands.verify import verify
 
 COMMANDS = (
+    run,
     mount,
     umount,
     status,

@@ -15,6 +15,8 @@ from fusefs.cli.parameters import (
     cache_option,
     fetch_options,
     offer_options,
+    selection_of,
+    selection_options,
     settings_of,
     verbose_option,
 )
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 @cache_option
 @fetch_options
 @offer_options
+@selection_options
 @click.option("--copy", is_flag=True, help="Copy every byte, so that OUT shares nothing with what was exported.")
 @verbose_option
 def export(source: Reference, out: Path, **options: Any) -> None:
@@ -72,6 +75,7 @@ def _folder(path: str, out: Path, options: dict[str, Any], progress: Progress) -
     from fusefs.offers.exporter import models_of
     from fusefs.offers.kept import KeptDigests
     from fusefs.offers.leftout import Allowed, LeftOut
+    from fusefs.offers.store import StoreCatalog
     from fusefs.offers.treefiles import TreeFiles
 
     directory = Path(os.path.abspath(os.path.expanduser(path)))
@@ -81,12 +85,16 @@ def _folder(path: str, out: Path, options: dict[str, Any], progress: Progress) -
         raise InvalidSetting(f"{out} lies in the folder that is exported, and would be a model of it: name another")
     left_out = LeftOut()
     kept = KeptDigests(default_kept(), options["chunk_size"])
-    allowed = Allowed(hidden=options["hidden"], private=options["private"])
+    allowed = Allowed(options["hidden"], options["private"], selection_of(options))
     catalog, indexer = catalog_of(directory, allowed, left_out, kept, options["chunk_size"], progress)
     try:
+        if isinstance(catalog, StoreCatalog):
+            _check_whole(options)
         catalog.prepare()
         catalog.hash_soon()
         if line := left_out.line():
+            warn(line)
+        for line in () if isinstance(catalog, StoreCatalog) else allowed.selection.idle((), catalog.seen):
             warn(line)
         with TreeFiles(out, share=not options["copy"]) as files:
             return write(models_of(catalog), indexer, files)
@@ -103,6 +111,7 @@ def _model(name: Name, out: Path, options: dict[str, Any], progress: Progress) -
     from fusefs.offers.roots import Roots
     from fusefs.offers.treefiles import TreeFiles
 
+    _check_whole(options)
     cache = cache_dir_of(options["cache_dir"])
     _pull(name, cache, options)
     kept = KeptDigests(default_kept(), options["chunk_size"])
@@ -112,6 +121,16 @@ def _model(name: Name, out: Path, options: dict[str, Any], progress: Progress) -
             return write(iter([pulled_model(cache, name, indexer)]), indexer, files)
     finally:
         indexer.stop()
+
+
+def _check_whole(options: dict[str, Any]) -> None:
+    """A model that has a manifest keeps it, for its digest is what others know it by.
+
+    Raises:
+        InvalidSetting: a part of it is to be exported.
+    """
+    if selection_of(options):
+        raise InvalidSetting("--include and --exclude choose files of a folder; a model that has a manifest goes whole")
 
 
 def _pull(name: Name, cache: Path, options: dict[str, Any]) -> None:

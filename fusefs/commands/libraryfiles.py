@@ -17,30 +17,34 @@ if TYPE_CHECKING:
     from fusefs.engine.engine import Engine
     from fusefs.engine.local import LocalModels
     from fusefs.values.names import Name
+    from fusefs.values.selection import Selection
     from fusefs.values.snapshot import Snapshot
 
 
 class LibrarysFiles:
     """Of the models of one command."""
 
-    def __init__(self, names: Sequence[Name], cache_dir: Path, *, silent: bool) -> None:
+    def __init__(self, names: Sequence[Name], cache_dir: Path, selection: Selection, *, silent: bool) -> None:
         """Look nowhere yet.
 
         Args:
             names: the models.
             cache_dir: our cache.
+            selection: the files that are wanted.
             silent: show no progress.
         """
         self._names = [name for name in names if isinstance(name, HubName)]
         self._others = [name for name in names if not isinstance(name, HubName)]
         self._cache_dir = cache_dir
         self._hub_cache = hub_cache_for(names)
+        self._selection = selection
         self._silent = silent
         self._models: Sequence[Snapshot] = ()
         self._local: LocalModels | None = None
+        self._filling = False
 
     def check_fillable(self) -> None:
-        """Return when the models can be put there.
+        """Return when the models can be put there, which they shall be.
 
         Raises:
             click.UsageError: one of them is not of the Hub, or there is no such place.
@@ -54,6 +58,7 @@ class LibrarysFiles:
                 "--into-hf-cache: the cache of the Hub's library is a mount of fusefs, or nowhere; name another "
                 "with HF_HUB_CACHE"
             )
+        self._filling = True
 
     def find(self) -> LocalModels:
         """What it has of them; large files that are new there are hashed."""
@@ -64,9 +69,11 @@ class LibrarysFiles:
         if self._hub_cache is None:
             return LocalModels()
         bar = HashingBar()
-        opener = LocalOpener(MIB, others=False, warn=warn, progress=None if self._silent else bar)
+        progress = None if self._silent else bar
+        opener = LocalOpener(MIB, others=False, warn=warn, progress=progress, selection=self._selection)
         try:
-            opener.adopt(self._names, self._hub_cache, self._cache_dir)
+            # What is right there stays there, whatever our cache has: its digests are kept, so that it is hashed once.
+            opener.adopt(self._names, self._hub_cache, None if self._filling else self._cache_dir)
         finally:
             bar.clear()
         self._local = opener.models

@@ -15,6 +15,8 @@ from fusefs.cli.parameters import (
     fetch_options,
     lock_option,
     lockable_sources_argument,
+    selection_of,
+    selection_options,
     settings_of,
     sha256_option,
     verbose_option,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 @sha256_option
 @cache_option
 @fetch_options
+@selection_options
 @lock_option
 @signature_options
 @click.option(
@@ -71,7 +74,8 @@ def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
     names = only_models(locked(sources, lock), settings, silent=options["as_json"])
     demands = Demands(lock, signed_by(options, settings, len(names)))
     cache_dir, into = cache_dir_of(options["cache_dir"]), options["into_hf_cache"]
-    local = LibrarysFiles(names, cache_dir, silent=options["as_json"] or options["verbose"])
+    selection = selection_of(options)
+    local = LibrarysFiles(names, cache_dir, selection, silent=options["as_json"] or options["verbose"])
     if into:
         local.check_fillable()
     found = local.find()
@@ -82,6 +86,7 @@ def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
         settings,
         warn,
         demands=demands,
+        selection=selection,
         local=found,
         leave=found.files if into else (),
     )

@@ -11,6 +11,7 @@ import os
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
@@ -18,11 +19,13 @@ import trio
 from fusefs.daemon import background, control, hardening, logs
 from fusefs.daemon.account import Account
 from fusefs.daemon.dump import dump
+from fusefs.daemon.holder import Holder
 from fusefs.daemon.reach import wait_abandoned
 from fusefs.daemon.replacing import make_way, replaceable
 from fusefs.daemon.sealedlinks import sealed_links
 from fusefs.daemon.signals import WATCHED, Handlers, obey
 from fusefs.daemon.statuses import probe
+from fusefs.daemon.temporary import make_place, remove_place
 from fusefs.daemon.watchdog import Watchdog
 from fusefs.engine.comparing import compare_local
 from fusefs.engine.engine import Engine, sole_error
@@ -33,6 +36,7 @@ from fusefs.engine.models import group_small, labels_of, packed_lines, recalled_
 from fusefs.engine.pool import check_stores
 from fusefs.errors import MountError
 from fusefs.fuse import kernel, session
+from fusefs.fuse.identity import identity
 from fusefs.fuse.mountpoint import check_device, check_mountpoint, mounted_at
 from fusefs.fuse.natives import Natives
 from fusefs.fuse.operations import FuseOperations
@@ -48,7 +52,6 @@ from fusefs.vfs.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
-    from pathlib import Path
 
     from fusefs.cache.documents.writer import Keeper
     from fusefs.engine.options import MountOptions
@@ -75,7 +78,7 @@ def start(
     foreground: bool,
     warn: Callable[[str], None] = lambda _: None,
     progress: Progress | None = None,
-) -> None:
+) -> Path:
     """Mount.  Returns when the mount answers, or in the foreground when it has ended.
 
     Args:
@@ -84,18 +87,22 @@ def start(
         warn: told what the set-up had to warn of, unless that goes to a log in the foreground.
         progress: called while files of this machine are hashed, before anything is mounted.
 
+    Returns:
+        The mount point, absolute and real.
+
     Raises:
         FusefsError: why it could not be mounted.
     """
     check_device()
     check_names(options.names, options.layout)
     there = replaceable(options.mountpoint) if options.replace else None
-    if there is None:
+    if there is None and not options.temporary:
         _check_stale(options.mountpoint)
+        there = check_mountpoint(options.mountpoint)
     # A daemon leaves the folder that relative paths start from.
     options = replace(
         options,
-        mountpoint=there or check_mountpoint(options.mountpoint),
+        mountpoint=there or Path(),
         cache_dir=options.cache_dir.absolute(),
         stores=check_stores(options.stores),
         log_file=logs.chosen_log(options.log_file) if options.log_file else None,
@@ -107,20 +114,44 @@ def start(
         else:
             logs.to_stderr(verbose=options.verbose)
         _run(options, lambda: background.notify("READY=1"))
-        return
-    options = replace(options, log_file=options.log_file or logs.default_log(options.mountpoint), background=True)
+        return options.mountpoint
+    if options.temporary:  # at the last moment: who is killed before it leaves nothing
+        options = replace(options, mountpoint=make_place(options.temporary, others=options.allow_other))
+    options = replace(options, log_file=options.log_file or _default_log(options), background=True)
 
     def work(ready: background.Ready) -> None:
         logs.to_file(options.log_file, verbose=options.verbose, stderr=True)
-        with logs.warnings() as warnings:
-            _run(options, lambda: ready(warnings.take()))
+        try:
+            with logs.warnings() as warnings:
+                _run(options, lambda: ready(warnings.take()))
+        finally:
+            if options.temporary:
+                remove_place(options.mountpoint)
 
-    background.start(work, log_file=options.log_file, warn=warn)
+    try:
+        background.start(work, log_file=options.log_file, warn=warn)
+    except BaseException:
+        if options.temporary:
+            remove_place(options.mountpoint)
+        raise
+    return options.mountpoint
+
+
+def _default_log(options: MountOptions) -> Path | None:
+    """Temporary mounts of one model share a log: of their own, each at another place, nobody would remove any."""
+    where = options.mountpoint
+    return logs.default_log(where.parent.parent / where.name if options.temporary else where)
 
 
 def _local(options: MountOptions, warn: Callable[[str], None], progress: Progress | None) -> LocalModels:
     """Look at folders and at the Hub's cache here and not in the daemon: a person sees the hashing, and can end it."""
-    opener = LocalOpener(options.settings.memory // 4, others=options.allow_other, warn=warn, progress=progress)
+    opener = LocalOpener(
+        options.settings.memory // 4,
+        others=options.allow_other,
+        warn=warn,
+        progress=progress,
+        selection=options.selection,
+    )
     for source in dict.fromkeys(options.names):
         if isinstance(source, LocalPath):
             opener.open(source)
@@ -183,16 +214,19 @@ async def run(options: MountOptions, ready: Callable[[], None]) -> None:
         ready()
 
     handlers = Handlers()
+    holder = Holder(options.holder, options.mountpoint, temporary=bool(options.temporary))
     with trio.open_signal_receiver(*WATCHED) as received:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(obey, received, nursery, handlers)
-            await _serve(options, now_ready, handlers)
+            if options.holder >= 0:
+                nursery.start_soon(holder.watch, nursery.cancel_scope)
+            await _serve(options, now_ready, handlers, holder)
             nursery.cancel_scope.cancel()
     if not was_ready:
         raise KeyboardInterrupt
 
 
-async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Handlers) -> None:
+async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Handlers, holder: Holder) -> None:
     """The mount's life.  What is set up first is taken down last."""
     shared = options.symlinks and options.allow_other
     async with Engine.running(options, shared=shared) as engine, AsyncExitStack() as stack:
@@ -201,11 +235,15 @@ async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Han
             log.warning("cache directory %s: %s", engine.cache.root, engine.cache.features.complaint)
         names = [name for name in options.names if isinstance(name, Name)]
         recalled: dict[Name, str] = {}
-        fetched = await engine.resolve(names, patience=PATIENCE, recalled=recalled)
-        models = _in_order(options, fetched)
+        resolved = await engine.resolve(names, patience=PATIENCE, recalled=recalled)
+        every = _in_order(options, resolved)
+        models = options.selection.of(every)
+        for line in options.selection.idle(every, options.local.seen):
+            log.warning("%s", line)
+        fetched = list(map(options.selection.only, resolved))
         files = layout_of(models, options.layout)
-        named = engine.offer(fetched)
-        await engine.compare(fetched)
+        named = engine.offer(resolved)
+        await engine.compare(resolved)
         links: dict[Digest, Path] = {}
         if options.symlinks:
             unsettled = {b.digest for model in fetched for b in model.blobs if fetcher.track(b).compares_shards}
@@ -233,6 +271,7 @@ async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Han
         operations = FuseOperations(file_system, natives)
         made = await nursery.start(_session, options, operations, ended)
         stack.callback(ended.set)
+        holder.made = identity(options.mountpoint)
         mount.wiring = made.wiring
         if made.wiring.why_not:
             natives.unanswered(made.wiring.why_not)

@@ -9,19 +9,29 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 from fusefs.daemon.background import wait_end
 from fusefs.daemon.proof import Process, prove
 from fusefs.errors import MountError
+from fusefs.fuse.identity import identity
 from fusefs.fuse.kernel import abort
 from fusefs.fuse.mountpoint import Mounted, mounted_at, real_path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fusefs.fuse.identity import Identity
+
 PATIENCE = 5.0
 """Seconds the daemon has to end after each request to do so."""
+
+_LINGERS = 1.0
+"""Seconds in which a process that was ended has closed its files."""
+
+_LOOK = 0.05
+"""Seconds between two attempts."""
 
 _DETACH, _NO_FOLLOW = 2, 8  # umount2(2): MNT_DETACH, UMOUNT_NOFOLLOW
 
@@ -52,6 +62,48 @@ def unmount(path: Path) -> None:
             _insist(mount, process)
         if process is not None:
             _wait_daemon(process)
+
+
+def leave(path: Path, made: Identity | None) -> bool:
+    """End one mount of ours, but for those who use it: they keep what they have open.
+
+    Args:
+        path: where it is.
+        made: which mount it is; what else is there by now is left alone.
+
+    Returns:
+        Whether nobody used it.  Else nobody finds it any more, and it ends with its last user.
+
+    Raises:
+        MountError: the kernel or fusermount3 refuses.
+    """
+    if made is None or identity(path) != made:
+        return True
+    mount = _ours(path)
+    process = prove(mount)
+    with contextlib.ExitStack() as stack:
+        if process is not None:
+            stack.callback(process.close)
+        if not _unused(mount):
+            detach(mount.mountpoint, lazy=True)
+            return False
+        if process is not None:
+            _wait_daemon(process)
+    return True
+
+
+def _unused(mount: Mounted) -> bool:
+    """Unmount what nobody uses; who was ended just now has a moment to close its files."""
+    deadline = time.monotonic() + _LINGERS
+    while True:
+        try:
+            detach(mount.mountpoint, lazy=False)
+        except Busy:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK)
+        else:
+            return True
 
 
 def _ours(path: Path) -> Mounted:

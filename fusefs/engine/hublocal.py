@@ -21,6 +21,7 @@ from fusefs.offers.inplace import InPlace
 from fusefs.system.files import preadv_all
 from fusefs.values.chunks import ChunkList
 from fusefs.values.digest import Digest
+from fusefs.values.selection import EVERYTHING
 from fusefs.values.settings import MIB
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from fusefs.values.hubendpoint import HubEndpoint
     from fusefs.values.hubname import HubName
     from fusefs.values.names import Name
+    from fusefs.values.selection import Selection
 
 CHUNK = MIB
 """Bytes that are hashed to serve one: as `fusefs serve` makes them, so that both use the digests that are kept."""
@@ -83,6 +85,7 @@ class HubFinder:
         warn: Callable[[str], None],
         progress: Progress | None = None,
         elsewhere: Callable[[Blob], bool] = lambda _: False,
+        selection: Selection = EVERYTHING,
     ) -> None:
         """Prepare to look.
 
@@ -95,6 +98,7 @@ class HubFinder:
             warn: told in one line of a file that is not what its name says.
             progress: called while files are hashed.
             elsewhere: whether there is a better place for a blob, so that its file here need not be hashed.
+            selection: which files are wanted; the others are not hashed.
         """
         self.found = HubFound()
         self._cache = cache
@@ -105,6 +109,7 @@ class HubFinder:
         self._warn = warn
         self._progress = progress
         self._elsewhere = elsewhere
+        self._selection = selection
 
     def look(self, name: HubName) -> None:
         """Find what there is of a repository at its revision."""
@@ -121,7 +126,7 @@ class HubFinder:
         if name.hub == self._hub:
             self._remember(name, tree, known=known)
         places: dict[Blob, Found] = {}
-        for file in tree.files:
+        for file in filter(lambda file: self._selection.shows(file.path), tree.files):
             if file.blob.size and file.blob.digest not in self.found.files and not self._elsewhere(file.blob):
                 place = repository.blob(file)
                 if place is not None:

@@ -21,9 +21,11 @@ from fusefs.offers.indexer import hashed
 from fusefs.offers.inplace import InPlace, ProvedChunks
 from fusefs.offers.kept import KeptDigests
 from fusefs.offers.leftout import Allowed, LeftOut
+from fusefs.offers.plain import PlainCatalog
 from fusefs.system.hubplaces import hub_for
 from fusefs.values.digest import Digest
 from fusefs.values.names import Name
+from fusefs.values.selection import EVERYTHING
 from fusefs.values.snapshot import File, Snapshot
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from fusefs.values.chunks import Blob
     from fusefs.values.hubname import HubName
     from fusefs.values.reference import LocalPath
+    from fusefs.values.selection import Selection
 
 _HOST = "localhost"
 """Of the names of local models, which have no registry."""
@@ -49,12 +52,14 @@ class LocalModels:
         files: where each of their blobs lies, and blobs of the Hub that its library has.
         documents: what names of the Hub were made of when its library asked last; for when nobody can be asked.
         partial: those of the names of which only what was downloaded is known.
+        seen: paths of files of folders, where some were chosen; the others are neither hashed nor in a snapshot.
     """
 
     snapshots: dict[LocalPath, list[Snapshot]] = field(default_factory=dict)
     files: dict[Digest, InPlace] = field(default_factory=dict)
     documents: dict[Name, Manifest] = field(default_factory=dict)
     partial: set[Name] = field(default_factory=set)
+    seen: set[str] = field(default_factory=set)
 
 
 class LocalOpener:
@@ -73,6 +78,7 @@ class LocalOpener:
         warn: Callable[[str], None],
         progress: Progress | None = None,
         kept: Path | None = None,
+        selection: Selection = EVERYTHING,
     ) -> None:
         """Prepare to open folders.
 
@@ -82,10 +88,11 @@ class LocalOpener:
             warn: told in one line what is left out.
             progress: called while files are hashed.
             kept: where digests are kept; None for the place where `fusefs serve` keeps them.
+            selection: which files of folders are wanted; those of a store are all hashed.
         """
         self.models = LocalModels()
         self.bytes_hashed = 0
-        self._allowed = Allowed(private=not others)
+        self._allowed = Allowed(private=not others, selection=selection)
         self._warn = warn
         self._progress = progress
         self._kept = KeptDigests(kept or default_kept(), CHUNK)
@@ -97,6 +104,7 @@ class LocalOpener:
         Raises:
             InvalidName: it is no folder.
             ServeError: it holds no model, or cannot be read.
+            InvalidSetting: none of its files is chosen.
         """
         directory = Path(os.path.abspath(os.path.expanduser(source.path)))
         if not directory.is_dir():
@@ -108,19 +116,21 @@ class LocalOpener:
             catalog.prepare()
             catalog.hash_soon()
             self.models.snapshots[source] = self._models(catalog)
+            if isinstance(catalog, PlainCatalog):
+                self.models.seen |= catalog.seen
         finally:
             indexer.stop()
             self.bytes_hashed += indexer.bytes_hashed
         if line := left_out.line():
             self._warn(f"{source.path}: {line}")
 
-    def adopt(self, names: Iterable[HubName], hub_cache: Path, cache: Path) -> None:
+    def adopt(self, names: Iterable[HubName], hub_cache: Path, cache: Path | None) -> None:
         """Add what the cache of the Hub's library has of some repositories.
 
         Args:
             names: of them.
             hub_cache: of the library; it need not be there.
-            cache: ours; what that has whole is read there, which is faster.
+            cache: ours; what that has whole is read there, which is faster.  None: whatever it has.
         """
         finder = HubFinder(
             hub_cache,
@@ -130,7 +140,8 @@ class LocalOpener:
             private=self._allowed.private,
             warn=self._warn,
             progress=self._progress,
-            elsewhere=partial(_is_sealed, cache),
+            elsewhere=partial(_is_sealed, cache) if cache is not None else lambda _: False,
+            selection=self._allowed.selection,
         )
         for name in names:
             finder.look(name)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.engine.demands import NO_DEMANDS
 from fusefs.engine.local import LocalModels
+from fusefs.values.selection import EVERYTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from fusefs.values.digest import Digest
     from fusefs.values.names import Name
     from fusefs.values.reference import Reference
+    from fusefs.values.selection import Selection
     from fusefs.values.settings import Settings
     from fusefs.vfs.layout import LayoutName
 
@@ -41,6 +43,9 @@ class MountOptions:
         passthrough: let the kernel read by itself what is proved, where it can.
         replace: take the place of a mount of ours that is there.
         demands: what the models must be made of.
+        selection: which of their files are shown.
+        holder: a pidfd of the process that the mount ends with; -1 where it ends with none.
+        temporary: name of a mount point that is made for this mount and removed with it; empty for `mountpoint`.
     """
 
     names: tuple[Reference, ...]
@@ -58,6 +63,9 @@ class MountOptions:
     passthrough: bool = True
     replace: bool = False
     demands: Demands = NO_DEMANDS
+    selection: Selection = EVERYTHING
+    holder: int = -1
+    temporary: str = ""
     hub_cache: Path | None = None
 
 
@@ -73,6 +81,7 @@ class PullOptions:
         warn: told what a person should know although it works.
         larger_than: blobs of at most so many bytes are left out.
         demands: as in `MountOptions`.
+        selection: which of their files are fetched.
         local: what the Hub's library has.
         leave: blobs that stay where they are.
     """
@@ -84,5 +93,6 @@ class PullOptions:
     warn: Callable[[str], None] = lambda _: None
     larger_than: int = -1
     demands: Demands = NO_DEMANDS
+    selection: Selection = EVERYTHING
     local: LocalModels = field(default_factory=LocalModels)
     leave: Container[Digest] = ()

@@ -91,14 +91,19 @@ async def _pull(options: PullOptions, show: Show, then: Then | None) -> PullRepo
             options.warn(f"cache directory {engine.cache.root}: {engine.cache.features.complaint}")
         failed: dict[Name, FusefsError] = {}
         recalled: dict[Name, str] = {}
-        models = await engine.resolve(options.names, failed=failed, recalled=recalled)
-        offer_local(engine, models)
+        resolved = await engine.resolve(options.names, failed=failed, recalled=recalled)
+        offer_local(engine, resolved)
         await trio.to_thread.run_sync(engine.keeper.work)
         for text in engine.keeper.lost:
             options.warn(text)
-        fetcher, offered = engine.fetcher, engine.offer(models)
-        await engine.compare(models)
-        blobs = [blob for blob in offered if blob.size > options.larger_than and blob.digest not in options.leave]
+        fetcher, offered = engine.fetcher, engine.offer(resolved)
+        await engine.compare(resolved)
+        models = options.selection.of(resolved)
+        for text in options.selection.idle(resolved):
+            options.warn(text)
+        chosen = {blob for model in models for blob in (*model.blobs, *model.made)}
+        chosen = {blob for blob in chosen if blob.size > options.larger_than and blob.digest not in options.leave}
+        blobs = [blob for blob in offered if blob in chosen]
         _check_room(blobs, options.settings.cache_size)
         engine.cache.quota.wanted.update(blob.digest for blob in blobs)  # no part of it makes room for another
 

@@ -54,7 +54,7 @@ class ListChoice:
     def add_origin(self, origin: BoundSource) -> None:
         """A model there has the blob."""
         self._registries.add(origin.registry)
-        self._own_word.add(origin.voucher)
+        self._own_word |= {origin.voucher, origin.evidence_voucher(self._blob) or origin.voucher}
         self._pinned_name = origin.pinned or self._pinned_name
 
     def add_place(self, place: BoundSource) -> None:
@@ -198,6 +198,8 @@ class ListChoice:
             found = find_list(asked, self._blob, fits, whole_will_do=whole) if asked else None
             if found is not None:
                 chunks, self.by = found
+                if chunks.voucher is not None:
+                    self._own_word.add(chunks.voucher)  # said just now, by who may
                 return chunks, self._locked[1] if self._locked else chunks.voucher or self.by.voucher
         return None
 

@@ -56,6 +56,7 @@ class Folder:
     Attributes:
         path: where it lies, as the person wrote it, or where the cache lies that they meant.
         roots: what it is read from.
+        seen: names of files, each as in its own model, chosen or not; empty where nothing was chosen.
     """
 
     def __init__(self, directory: Path, allowed: Allowed, left_out: LeftOut) -> None:
@@ -70,6 +71,7 @@ class Folder:
         # The files of a snapshot are links to the blobs beside it.
         blobs = [above / "blobs"] if above is not None and (above / "blobs").is_dir() else []
         self.roots = Roots(real, blobs, closed_too=allowed.private)
+        self.seen: set[str] = set()
         self._name = self._name_of(real, above)
         self._allowed = allowed
         self._left_out = left_out
@@ -125,7 +127,16 @@ class Folder:
             snapshot = hubcache.snapshot_of(real, self.roots)
             folder = folder / snapshot.relative_to(real)
         walk.take(folder, "", ())
+        self.seen |= walk.seen
         return dict(sorted(walk.found.items()))
+
+    def check_chosen(self) -> None:
+        """Where there is no model, see that this is not for want of chosen files.
+
+        Raises:
+            InvalidSetting: it is.
+        """
+        self._allowed.selection.check(sorted(self.seen))
 
     def _takes(self, name: str) -> bool:
         objection = Reason.DATASET if hubcache.is_other(name) else self._allowed.objection(name)
@@ -199,6 +210,7 @@ class _Walk:
 
     def __init__(self, top: Path, roots: Roots, allowed: Allowed, left_out: LeftOut) -> None:
         self.found: dict[str, Found] = {}
+        self.seen: set[str] = set()
         self._top = top
         self._roots = roots
         self._allowed = allowed
@@ -251,6 +263,10 @@ class _Walk:
             self._note(Reason.SPECIAL, path, "it is no file")
 
     def _take_file(self, path: Path, real: Path, status: os.stat_result, name: str) -> None:
+        if self._allowed.selection:
+            self.seen.add(name)
+            if not self._allowed.selection.shows(name):
+                return
         # Looked at again when the file is opened; a chmod after that moves ctime, and so its stamp.
         if not (self._allowed.private or (status.st_mode & stat.S_IROTH and self._others_may_enter(real.parent))):
             self._note(Reason.CLOSED, path, "others may not read it")

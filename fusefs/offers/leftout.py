@@ -9,6 +9,8 @@ import re
 import threading
 from dataclasses import dataclass
 
+from fusefs.values.selection import EVERYTHING, Selection
+
 log = logging.getLogger(__name__)
 
 _FIRST = 3
@@ -44,15 +46,17 @@ class Reason(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What the person said may be served beyond the default.
+    """What the person said may be served: beyond the default, and of the files of folders.
 
     Attributes:
         hidden: files and folders whose names begin with a dot.
         private: what is named like keys and passwords, and what others may not read.
+        selection: the files that were chosen; those of a store are part of what its manifests name.
     """
 
     hidden: bool = False
     private: bool = False
+    selection: Selection = EVERYTHING
 
     def objection(self, name: str, above: str = "") -> Reason | None:
         """Why a file or folder is left out for its name; None when it is not.

@@ -60,11 +60,17 @@ class PlainCatalog:
         self._unserved: set[Path] = set()
         self._lock = threading.Lock()
 
+    @property
+    def seen(self) -> set[str]:
+        """See `Folder.seen`."""
+        return self._top.seen
+
     def prepare(self) -> None:
         """Look at the names of everything that is there.
 
         Raises:
             ServeError: there is no model at all.
+            InvalidSetting: none of the files is chosen.
         """
         for name, folder in self._top.models().items():
             try:
@@ -75,6 +81,7 @@ class PlainCatalog:
                     text = f"The model {NAMESPACE}/{name} is not served: {exc}."
                     self._left_out.add(reason, folder.name, text, level=logging.WARNING)
         if not self._prepared:
+            self._top.check_chosen()
             what = self._left_out.line() or "want a folder of files, or folders of files"
             raise ServeError(f"{self._top.path} holds no model: {what}")
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fusefs.values.digest import Digest
     from fusefs.values.evidence import Evidence
     from fusefs.values.names import Name
+    from fusefs.values.voucher import Voucher
 
 
 class Body(Protocol):
@@ -125,6 +126,17 @@ class ListKeeper(Protocol):
 
     def stored_list(self, name: Name, blob: Blob, text: Digest) -> ChunkList | None:
         """The chunk list of a blob whose text has the digest `text`, checked; None when it is not there."""
+
+
+@runtime_checkable
+class Evidencing(Protocol):
+    """What a Source can do besides that proves parts of blobs without lists of their digests."""
+
+    def evidence_voucher(self, name: Name, blob: Blob) -> Voucher | None:
+        """Whose word its evidence is, for a blob of a model: see `ChunkList.voucher`.  Does not block.
+
+        None where it has no evidence, or has not learned yet what it would be of.
+        """
 
 
 @runtime_checkable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from fusefs.sources.base import ListKeeper
+from fusefs.sources.base import Evidencing, ListKeeper
 from fusefs.values.voucher import Proof, Voucher, registry_of
 
 if TYPE_CHECKING:
@@ -101,6 +101,10 @@ class BoundSource:
         if text is not None and isinstance(self._source, ListKeeper):
             chunks = self._source.stored_list(self._name, blob, text)
         return chunks if chunks is not None else self._source.chunk_list(self._asked, blob)
+
+    def evidence_voucher(self, blob: Blob) -> Voucher | None:
+        """See `Evidencing.evidence_voucher`."""
+        return self._source.evidence_voucher(self._asked, blob) if isinstance(self._source, Evidencing) else None
 
     def open_range(self, blob: Blob, chunk: Chunk) -> Body:
         """See `Origin.open_range`."""

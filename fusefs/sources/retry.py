@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fusefs.errors import Cancelled, FusefsError, HostResting, NoEvidence, RangeIgnored
 from fusefs.net.clock import SystemClock
 from fusefs.sources.backoff import Patience
-from fusefs.sources.base import Evidenced, Learner, ListKeeper, Remote
+from fusefs.sources.base import Evidenced, Evidencing, Learner, ListKeeper, Remote
 from fusefs.sources.distrust import Standing
 from fusefs.values import metrics
 from fusefs.values.chunks import Blob, Chunk, ChunkList
@@ -113,6 +113,10 @@ class Retrying:
         if not isinstance(self._source, ListKeeper):
             return None
         return self._tried(self._patience(self._timeout, self._stopped), self._source.stored_list, name, blob, text)
+
+    def evidence_voucher(self, name: Name, blob: Blob) -> Voucher | None:
+        """See `Evidencing.evidence_voucher`."""
+        return self._source.evidence_voucher(name, blob) if isinstance(self._source, Evidencing) else None
 
     def learn(self, name: Name, digest: Digest, document: bytes) -> None:
         """See `Learner.learn`."""

@@ -18,6 +18,16 @@ _ENOUGH = 1 << 16
 """More are never counted on: the kernel lets a process have about as many mappings (vm.max_map_count)."""
 
 
+class Limit:
+    """What this process was given.
+
+    Attributes:
+        given: the soft limit of open files, before it was raised; 0 for as it is now.
+    """
+
+    given = 0
+
+
 def raise_limit() -> None:
     """Raise the soft limit of open files to the hard one: a blob takes about three, and a model may have hundreds.
 
@@ -27,6 +37,14 @@ def raise_limit() -> None:
     if soft != hard:
         with contextlib.suppress(OSError, ValueError):  # above fs.nr_open: what we have must do
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            Limit.given = soft
+
+
+def restore_limit() -> None:
+    """As it was given to us, for another program: it may use select(2), or close all numbers up to the limit."""
+    if Limit.given:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (Limit.given, hard))
 
 
 def limit() -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.errors import NotSigned
 from fusefs.values.digest import Digest
+from fusefs.values.selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,6 +54,7 @@ class Signed:
         own: the digest of the signature, which may lie among the files of the model.
         empty_too: empty files are listed like others.
         ignore_unsigned: a file that is not listed is no reason to refuse the model.
+        selection: of which files it is asked; the others are neither shown nor fetched.
     """
 
     files: Mapping[str, SignedFile]
@@ -62,6 +64,7 @@ class Signed:
     own: Digest
     empty_too: bool = True
     ignore_unsigned: bool = False
+    selection: Selection = EVERYTHING
 
     def pairs(self, model: Snapshot) -> list[Unread]:
         """Each file of a model that was signed, with what was signed of it.
@@ -69,10 +72,11 @@ class Signed:
         Raises:
             NotSigned: a file is missing, or there is one more.
         """
-        here = {file.path: file for file in model.files}
-        signed = self.files
-        if len(here) == 1 and signed.keys() == {_SINGLE}:
-            signed = dict.fromkeys(here, signed[_SINGLE])
+        here = {file.path: file for file in model.files if self.selection.shows(file.path)}
+        if len(here) == 1 and self.files.keys() == {_SINGLE}:
+            signed = dict.fromkeys(here, self.files[_SINGLE])
+        else:
+            signed = {path: file for path, file in self.files.items() if self.selection.shows(path)}
         self._check_names(model, here, signed)
         return [(here[path], file) for path, file in signed.items()]
 
@@ -123,7 +127,7 @@ class Signed:
     def _check_names(self, model: Snapshot, here: Mapping[str, File], signed: Mapping[str, SignedFile]) -> None:
         name = model.reference.short
         missing = [path for path in signed if path not in here]
-        if len(missing) == len(signed):
+        if missing and len(missing) == len(signed):
             count = f"none of the {len(missing)} files" if len(missing) > 1 else "the file"
             raise NotSigned(f"{name}: {count} in the signature {self.place} is here: it is another model's")
         if missing:

@@ -158,9 +158,13 @@ def _of_hub(_hub: ScriptedHub) -> Made:
 
 @pytest.fixture
 def _of_proving_hub(_hub: ScriptedHub) -> Made:
-    """In the Xet store, which proves its parts."""
-    made = _made_of(_hub, _hub.add("org/m", {"model.gguf": DATA}), _list())
-    made.chunks = ChunkList.evidenced(len(DATA), MIB, Voucher(Proof.REGISTRY, registry_of(made.name)))
+    """In the Xet store, which proves its parts by the hash that the Hub says its file has."""
+    model = _hub.add("org/m", {"model.gguf": DATA})
+    made = _made_of(_hub, model, _list())
+    packed = model.commits[model.commit].files["model.gguf"].packed
+    assert packed is not None
+    word = Voucher(Proof.REGISTRY, f"{registry_of(made.name)} Xet {packed.hash[:32]}")
+    made.chunks = ChunkList.evidenced(len(DATA), MIB, word)
     return made
 
 

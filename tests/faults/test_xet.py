@@ -24,7 +24,7 @@ from tests.hub.contents import noise
 from tests.hub.damage import confused, flipped
 from tests.hub.origin import edited
 from tests.hub.scriptedhub import ScriptedHub
-from tests.hub.xetopening import DATA
+from tests.hub.xetopening import DATA, document_of
 from tests.marks import one_soon
 from tests.world import until
 
@@ -45,17 +45,16 @@ def hub() -> Iterator[ScriptedHub]:
         hub.release()
 
 
-def _name(hub: ScriptedHub) -> HubName:
-    name = HubName.read(f"hf+{hub.url}/models/org/m")
-    assert name is not None
-    return name
-
-
 @asynccontextmanager
-async def mounted(root: Path, hub: ScriptedHub, blob: Blob = BLOB, **changes: object) -> AsyncIterator[Wired]:
-    """A process' view of the one file."""
+async def mounted(
+    root: Path, hub: ScriptedHub, blob: Blob = BLOB, model: str = "org/m", **changes: object
+) -> AsyncIterator[Wired]:
+    """A process' view of one file of a model that it knows from an earlier mount."""
+    name = HubName.read(f"hf+{hub.url}/models/{model}")
+    assert name is not None
     settings = {"memory": 64 * MIB, "span_size": 8 * MIB, "stall": 1.0, "unlisted_chunk_size": MIB} | changes
-    async with wired(root, _name(hub), blob, DATA, **settings) as one:
+    document = document_of(hub.gate.repositories["models", model])
+    async with wired(root, name, blob, DATA, document, **settings) as one:
         yield one
 
 
@@ -142,17 +141,37 @@ async def test_p4_a_hub_whose_hash_is_that_of_another_file_is_found_out_by_the_w
     """Its proofs fit its bytes; the sha256, which git's pointer binds, does not."""
     wrong = Digest.of(b"another")
     blob = Blob(wrong, len(DATA))
-    entry = hub.gate.repositories["models", "org/m"]
-    stored = entry.commits[entry.commit].files["w.safetensors"]
-    stored.__dict__["sha256"] = wrong.hex
-    stored.__dict__.pop("pointer", None)
-    stored.__dict__.pop("oid", None)
+    _claim(hub, "org/m", wrong)
     async with mounted(tmp_path, hub, blob, timeout=5.0) as one:
         with contextlib.suppress(FusefsError):
             await one.file.read(0, len(DATA))
         await until(lambda: one.fetch.state in ("quarantined", "absent"))
         with pytest.raises((BlobQuarantined, DigestMismatch)):
             await one.file.read(0, 10)
+
+
+async def test_p1_what_was_accepted_for_one_repository_never_counts_for_another_with_other_bytes(
+    tmp_path: Path, hub: ScriptedHub
+) -> None:
+    """Somebody has the Hub believe that his file has the sha256 of another one."""
+    lie = DATA[::-1]
+    hub.add("evil/m", {"w.safetensors": lie})
+    _claim(hub, "evil/m", BLOB.digest)
+    async with mounted(tmp_path, hub, model="evil/m") as one:
+        assert bytes(await one.file.read(MIB, 100)) == lie[MIB : MIB + 100], "it is the Hub's word, for that repository"
+    async with mounted(tmp_path, hub) as one:
+        await one.read(MIB, 100)
+        await one.read()
+        await until(lambda: one.fetch.state == "sealed")
+
+
+def _claim(hub: ScriptedHub, model: str, digest: Digest) -> None:
+    """The file of a model is listed with this sha256."""
+    entry = hub.gate.repositories["models", model]
+    stored = entry.commits[entry.commit].files["w.safetensors"]
+    for name in ("sha256", "pointer", "oid"):
+        stored.__dict__.pop(name, None)
+    stored.__dict__["sha256"] = digest.hex
 
 
 # Where nothing is proved by its parts

@@ -11,9 +11,11 @@ import trio
 from fusefs.cache.disk import DiskCache
 from fusefs.errors import FusefsError
 from fusefs.fetch.fetcher import Fetcher
+from fusefs.sources.base import Learner
 from fusefs.sources.bound import BoundSource
 from fusefs.sources.order import open_sources
 from fusefs.values.counters import Counters
+from fusefs.values.digest import Digest
 from fusefs.values.settings import Settings
 from fusefs.vfs.blobfile import BlobFile
 from tests.patience import HANGS
@@ -73,13 +75,20 @@ class Wired:
 
 
 @asynccontextmanager
-async def wired(root: Path, name: Name, blob: Blob, data: bytes, **changes: object) -> AsyncIterator[Wired]:
-    """Run a fetcher over the cache `root` with one blob of the model `name`; ends as unmount ends."""
+async def wired(
+    root: Path, name: Name, blob: Blob, data: bytes, document: bytes = b"", /, **changes: object
+) -> AsyncIterator[Wired]:
+    """Run a fetcher over the cache `root` with one blob of the model `name`; ends as unmount ends.
+
+    The sources learn the `document` of the model, if there is one.
+    """
     settings = replace(SETTINGS, **changes)  # type: ignore[arg-type]  # a test names a setting wrongly: it says so
     fetcher = Fetcher(DiskCache.open(root), settings, Counters())
     sources = open_sources(name, stores=(), settings=settings, counters=fetcher.counters)
     fetch = fetcher.track(blob)
     for source in sources:
+        if document and isinstance(source, Learner):
+            source.learn(name, Digest.of(document), document)
         fetch.add_origin(BoundSource(source, name))
     with trio.fail_after(2 * HANGS):
         async with trio.open_nursery() as nursery:

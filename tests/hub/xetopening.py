@@ -7,11 +7,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fusefs.artifacts.hubtree import HubFile, HubTree
 from fusefs.sources.hub.casaccess import ask_access
 from fusefs.sources.hub.hubclient import HubClient
 from fusefs.sources.hub.xetfile import XetFile
 from fusefs.sources.hub.xetfiles import XetFiles
-from fusefs.values.chunks import Chunk
+from fusefs.values.chunks import Blob, Chunk
+from fusefs.values.digest import GIT_SHA1, SHA256, Digest
 from fusefs.values.hubname import HubName
 from fusefs.values.settings import Settings
 from fusefs.values.voucher import Proof, Voucher
@@ -67,6 +69,16 @@ class Opened:
                     evidence.check(chunk, [data[off : off + 100_000] for off in range(0, len(data), 100_000)])
                 assert data == self.data[chunk.start : chunk.stop]
             assert not body.readinto(memoryview(bytearray(1)))
+
+
+def document_of(model: Repository) -> bytes:
+    """What fusefs makes of the listing of a model."""
+    files = [
+        HubFile(file.path, Blob(Digest(*digest), len(file.data)), file.oid, file.packed.hash if file.packed else "")
+        for file in model.commits[model.commit].files.values()
+        for digest in [(GIT_SHA1, file.oid) if file.keeping == "regular" else (SHA256, file.sha256)]
+    ]
+    return HubTree.of(model.commit, files).document()
 
 
 def fill(body: Body, size: int, piece: int = 1 << 20) -> bytearray:

@@ -161,6 +161,17 @@ def test_complete_files_may_be_links_into_our_cache_there_too(world: World) -> N
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("model")
+def test_a_copy_of_a_mount_is_a_cache_of_the_library(world: World) -> None:
+    with world.mount("hf://acme/tiny", options=("--layout", "hf")) as mounted:
+        run("cp", "-a", mounted.path, world.root / "copy")
+    copied = {"HF_HUB_CACHE": str(world.root / "copy")}
+    found = json.loads(library(world, FIND, "main", HF_HUB_OFFLINE="1", **copied))
+    assert found["main"][1] == sorted(FILES)
+    assert json.loads(library(world, VERIFY, **copied)) == [len(FILES), [], [], []]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("model")
 def test_a_program_that_may_ask_the_hub_uses_the_mount_as_well(world: World) -> None:
     with world.mount("hf://acme/tiny", options=("--layout", "hf")) as mounted:
         found = json.loads(library(world, FIND, "main", HF_HUB_CACHE=str(mounted.path)))
@@ -189,6 +200,7 @@ def test_transformers_loads_a_real_model_by_its_name_from_a_mount(world: World, 
     name = "hf://sentence-transformers/all-MiniLM-L6-v2"
     with world.mount(name, options=("--layout", "hf")) as mounted:
         lazily = library(world, TRANSFORMERS, **on(mounted))
+        assert mounted.counter("bytes_fetched") < len(files["model.safetensors"]) * 2 / 3, "one tensor of many"
     downloaded = library(world, TRANSFORMERS)
     assert lazily == downloaded
     hidden, ids, _ = json.loads(lazily)
@@ -277,10 +289,12 @@ def test_a_pull_fills_the_librarys_cache_and_the_library_is_content(
     assert found["main"] == [model.commit, sorted(FILES)]
     assert json.loads(library(world, VERIFY)) == [len(FILES), [], [], []]
     asked = bodies(hub)
-    again = world.fusefs("pull", "hf://acme/tiny", "--into-hf-cache", "--cache-dir", world.root / "another").stdout
-    assert f"{len(FILES)} files in" in again
-    assert ", 0 new" in again
+    for cache in ("another", "cache"):
+        again = world.fusefs("pull", "hf://acme/tiny", "--into-hf-cache", "--cache-dir", world.root / cache).stdout
+        assert f"{len(FILES)} files in" in again
+        assert ", 0 new" in again
     assert bodies(hub) == asked
+    assert not any(path.stat().st_size > 100_000 for path in (world.root / "another/blobs").iterdir()), "it stays there"
 
 
 @pytest.mark.slow

@@ -205,6 +205,21 @@ def test_a_folder_of_this_machine_is_compared_as_well(
 
 
 @pytest.mark.slow
+def test_p1_a_program_runs_on_the_part_of_a_signed_model_that_is_chosen(
+    world: World, folder: Path, keys: KeyPair, tmp_path: Path
+) -> None:
+    options = options_of(sign(folder, tmp_path / "model.sig", keys), keys)
+    (folder / "sub/weights.bin").write_bytes(b"x" * 300_000)
+    words = (*options, "--include", "*.json", "--", "cat", "{}/config.json")
+    with fusefs_serve(folder.parent) as address:
+        for name in (f"http://{address}/local/Tiny", str(folder)):
+            assert world.fusefs("run", name, *words).stdout == FILES["config.json"].decode()
+            failed = world.fusefs("run", name, *options, "--", "true", code=1)
+            assert failed.stderr.count("\n") == 1
+            assert "'sub/weights.bin' is not what the signature" in failed.stderr
+
+
+@pytest.mark.slow
 def test_certificates_and_what_is_not_signed(world: World, folder: Path, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     signature = sign_with_certificate(folder, tmp_path / "model.sig", authority, authority.issue())

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fusefs.values.hubendpoint import HubEndpoint
     from fusefs.values.names import Name
     from fusefs.values.settings import Settings
+    from fusefs.values.voucher import Voucher
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,12 @@ class HubSource:
         chunks = ChunkList.parse(blob.size, [raw])
         self._xet.has_list(file)
         return chunks
+
+    def evidence_voucher(self, name: Name, blob: Blob) -> Voucher | None:
+        """See `Evidencing.evidence_voucher`."""
+        known = self._trees.get(name)
+        file = None if known is None else known.by_blob.get(blob)
+        return self._xet.voucher(_of_hub(name), file) if file is not None and file.xet else None
 
     def open_range(self, name: Name, blob: Blob, chunk: Chunk) -> Body:
         """See `Source.open_range`."""

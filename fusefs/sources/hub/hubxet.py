@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _LARGEST_PLAIN = 50_000_000_000
 """Bytes of a file that the Hub gives as it is.  Source: huggingface_hub, `constants.MAX_HTTP_DOWNLOAD_SIZE`."""
 
+_SHOWN = 32
+"""Digits of a hash of Xet: nobody finds two files whose hashes begin so."""
+
 
 class HubXet:
     """Of one Hub.  Blocking; from any thread."""
@@ -56,7 +59,15 @@ class HubXet:
             self._listed.discard(file.blob.digest)
         if not file.xet:
             return None
-        return self._files.chunk_list(_stored(name, commit, file), _voucher(name))
+        return self._files.chunk_list(_stored(name, commit, file), self.voucher(name, file))
+
+    def voucher(self, name: HubName, file: HubFile) -> Voucher:
+        """Whose word it is that a file with this sha256 has this hash of Xet; all evidence comes down to that.
+
+        The hash is part of it.  Whoever uploads files tells the Hub both hashes.  Should one of them get it to believe
+        that of other bytes, then what was accepted for his repository never counts for others with the same sha256.
+        """
+        return Voucher(Proof.REGISTRY, f"{registry_of(name)} Xet {file.xet[:_SHOWN]}")
 
     def open(self, name: HubName, commit: str, file: HubFile, chunk: Chunk) -> Body:
         """Begin to read a range, which lies inside of the file; see `Source.open_range`.
@@ -68,7 +79,7 @@ class HubXet:
             return self._plain.open(name, commit, file, chunk)
         stored = _stored(name, commit, file)
         if file.blob.digest not in self._listed:
-            body = self._files.proved(stored, chunk, _voucher(name))
+            body = self._files.proved(stored, chunk, self.voucher(name, file))
             if body is not None:
                 return body
         if file.blob.size > _LARGEST_PLAIN:
@@ -93,8 +104,3 @@ class HubXet:
 
 def _stored(name: HubName, commit: str, file: HubFile) -> XetFile:
     return XetFile(parse_hash(file.xet), file.blob.size, replace(name.at(commit), digest=None))
-
-
-def _voucher(name: HubName) -> Voucher:
-    """The Hub says which hash of Xet a file has, beside its sha256: to that word all evidence comes down."""
-    return Voucher(Proof.REGISTRY, registry_of(name))

@@ -10,6 +10,7 @@ from fusefs.errors import NotSigned
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import GIT_SHA1, Digest
 from fusefs.values.names import Name
+from fusefs.values.selection import Selection
 from fusefs.values.signed import Signed, SignedFile
 from fusefs.values.snapshot import File, Slice, Snapshot
 from fusefs.values.voucher import Proof, Voucher
@@ -73,6 +74,16 @@ def test_what_was_left_out_on_purpose_may_be_there() -> None:
     assert signed(BOTH, ignore_unsigned=True).unread(model(*files, whole("z", A))) == []
     with pytest.raises(NotSigned, match="and not here"):
         signed(BOTH, ignore_unsigned=True).unread(model(whole("a", A), whole("z", A)))
+
+
+def test_p1_of_a_selection_what_is_chosen_is_compared() -> None:
+    chosen = signed(BOTH, selection=Selection(include=("sub/*",)))
+    assert chosen.unread(model(whole("sub/b", B), whole("a", B), whole("c", A))) == []
+    for files in ((whole("sub/b", A),), (whole("a", A),), (whole("sub/b", B), whole("sub/c", A))):
+        with pytest.raises(NotSigned):
+            chosen.unread(model(*files))
+    with pytest.raises(NotSigned, match=r"'c\.py' is not in"):
+        signed(BOTH, selection=Selection(include=("*.py",))).unread(model(whole("a", A), whole("c.py", A)))
 
 
 def test_the_signature_itself_may_lie_among_the_files() -> None:
