@@ -79,6 +79,10 @@ class InvalidSetting(InvalidInput):
     """A size, a time or an option that cannot be used."""
 
 
+class InvalidSignature(InvalidInput):
+    """A signature of a model that is none, is not by whom it should be, or says nothing that can be proved."""
+
+
 class SourceError(FusefsError):
     """A source could not give what it was asked for.
 
@@ -213,6 +217,10 @@ class SizeMismatch(IntegrityError):
 
 class UnexpectedEnd(IntegrityError):
     """Fewer bytes than announced."""
+
+
+class NotSigned(IntegrityError):
+    """A model is another one than the signature says; what it is made of may be right by its manifest."""
 
 
 class BlobQuarantined(IntegrityError):

@@ -41,6 +41,7 @@ class ListedFile:
         size: in bytes; None where the list does not say.
         urls: where it lies, best first; empty: at its path beside the list.
         pieces: where the list has them.
+        chunks: the digest of its chunk list (`list_digest`), where the list says which one it must be.
     """
 
     path: str
@@ -48,6 +49,7 @@ class ListedFile:
     size: int | None = None
     urls: tuple[str, ...] = ()
     pieces: Pieces | None = None
+    chunks: Digest | None = None
 
 
 def checked_name(name: str) -> str:

@@ -18,6 +18,7 @@ from fusefs.cli.parameters import (
     together,
     verbose_option,
 )
+from fusefs.cli.signature import signature_options
 
 mount_options = together(
     sha256_option,
@@ -38,6 +39,7 @@ mount_options = together(
     ),
     lists_option,
     lock_option,
+    signature_options,
     choice_option(
         "--verify",
         ["boot", "always"],
@@ -83,6 +85,8 @@ def check_mount_options(options: dict[str, Any]) -> None:
         raise click.UsageError(
             "--verify always cannot hash reads through the links of --sealed symlink: leave one of them out"
         )
+    if options["layout"] == "ollama" and options["signature"]:
+        raise click.UsageError("--layout ollama shows files that no signature names: leave out one of the two")
     if options["layout"] == "ollama" and (options["include"] or options["exclude"]):
         raise click.UsageError(
             "--include and --exclude choose files by name, and --layout ollama shows whole models: leave one out"

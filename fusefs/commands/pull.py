@@ -21,6 +21,7 @@ from fusefs.cli.parameters import (
     sha256_option,
     verbose_option,
 )
+from fusefs.cli.signature import signature_options, signed_by
 from fusefs.errors import FusefsError
 from fusefs.values.names import Name
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 @fetch_options
 @selection_options
 @lock_option
+@signature_options
 @click.option(
     "--into-hf-cache",
     is_flag=True,
@@ -57,6 +59,7 @@ def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
 
     from fusefs.commands.libraryfiles import LibrarysFiles
     from fusefs.daemon.logs import to_stderr
+    from fusefs.engine.demands import Demands
     from fusefs.engine.options import PullOptions
     from fusefs.engine.pulling import all_failed
     from fusefs.engine.pulling import pull as work
@@ -69,6 +72,7 @@ def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
     if not sources and lock is None:
         raise click.UsageError("Missing argument 'SOURCE...'")
     names = only_models(locked(sources, lock), settings, silent=options["as_json"])
+    demands = Demands(lock, signed_by(options, settings, len(names)))
     cache_dir, into = cache_dir_of(options["cache_dir"]), options["into_hf_cache"]
     selection = selection_of(options)
     local = LibrarysFiles(names, cache_dir, selection, silent=options["as_json"] or options["verbose"])
@@ -81,7 +85,7 @@ def pull(sources: tuple[Name | BaseUrl, ...], **options: Any) -> int:
         options["stores"],
         settings,
         warn,
-        lock=lock,
+        demands=demands,
         selection=selection,
         local=found,
         leave=found.files if into else (),

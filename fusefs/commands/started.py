@@ -10,6 +10,7 @@ from fusefs.cli.hubplace import hub_cache_for
 from fusefs.cli.locked import locked, read_lock
 from fusefs.cli.mountoptions import check_mount_options
 from fusefs.cli.parameters import cache_dir_of, selection_of, settings_of
+from fusefs.cli.signature import signed_by
 from fusefs.errors import FusefsError, MountError
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ def wanted_mount(
 
     Raises:
         click.ClickException: the options do not agree, or a host stands in the place of a model.
-        FusefsError: the lock cannot be used, or the host does not answer.
+        FusefsError: the lock or the signature cannot be used, or the host does not answer.
     """
+    from fusefs.engine.demands import Demands
     from fusefs.engine.options import MountOptions
 
     check_mount_options(options)
@@ -59,7 +61,7 @@ def wanted_mount(
         replace=options["replace"],
         log_file=options["log_file"],
         verbose=options["verbose"],
-        lock=lock,
+        demands=Demands(lock, signed_by(options, settings, len(names))),
         selection=selection_of(options),
         hub_cache=hub_cache_for(names),
     )

@@ -78,6 +78,7 @@ class Account:
                 files += map(self._file, few)
                 await trio.lowlevel.checkpoint()
         options = self._options
+        signed = options.demands.signed
         capabilities, may_gain = hardening.rights()
         report = MountReport(
             mountpoint=str(options.mountpoint),
@@ -97,6 +98,7 @@ class Account:
             or self._engine.fetcher.last_error
             or None,
             notes=(*self._notes, *self.foretold()),
+            signed=signed.voucher.who if signed is not None else "",
             sources_state=self._engine.pool.states(),
             capabilities=capabilities,
             no_new_privileges=not may_gain,

@@ -27,6 +27,7 @@ from fusefs.daemon.signals import WATCHED, Handlers, obey
 from fusefs.daemon.statuses import probe
 from fusefs.daemon.temporary import make_place, remove_place
 from fusefs.daemon.watchdog import Watchdog
+from fusefs.engine.comparing import compare_local
 from fusefs.engine.engine import Engine, sole_error
 from fusefs.engine.forecast import PATIENCE as FORECAST_PATIENCE
 from fusefs.engine.forecast import Forecast
@@ -155,6 +156,9 @@ def _local(options: MountOptions, warn: Callable[[str], None], progress: Progres
     for source in dict.fromkeys(options.names):
         if isinstance(source, LocalPath):
             opener.open(source)
+    signed = options.demands.signed
+    if signed is not None:
+        compare_local(signed, opener.models)
     if options.hub_cache is not None:
         names = [name for name in dict.fromkeys(options.names) if isinstance(name, HubName)]
         opener.adopt(names, options.hub_cache, options.cache_dir)
@@ -239,10 +243,14 @@ async def _serve(options: MountOptions, ready: Callable[[], None], handlers: Han
             log.warning("%s", line)
         fetched = list(map(options.selection.only, resolved))
         files = layout_of(models, options.layout)
-        tree = Tree(
-            files, await trio.to_thread.run_sync(sealed_links, models, engine.cache) if options.symlinks else {}
-        )
         named = engine.offer(resolved)
+        await engine.compare(resolved)
+        links: dict[Digest, Path] = {}
+        if options.symlinks:
+            unsettled = {b.digest for model in fetched for b in model.blobs if fetcher.track(b).choice.compares_shards}
+            settled = [model for model in models if unsettled.isdisjoint(b.digest for b in model.blobs)]
+            links = await trio.to_thread.run_sync(sealed_links, settled, engine.cache)
+        tree = Tree(files, links)
         group_small(fetcher, fetched, options.settings, options.local.files)
         tell_files(fetcher, fetched)
         forecast = Forecast(fetcher, fetched, options.settings, labels_of(models), options.local.files)

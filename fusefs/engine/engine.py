@@ -15,6 +15,8 @@ import trio
 from fusefs.cache.disk import DiskCache
 from fusefs.cache.documents.writer import Keeper
 from fusefs.cache.space.quota import Limits
+from fusefs.engine.comparing import compare_here
+from fusefs.engine.demands import NO_DEMANDS
 from fusefs.engine.layers import LayerOpener
 from fusefs.engine.local import LocalModels
 from fusefs.engine.models import origins, resolve_all
@@ -26,9 +28,9 @@ from fusefs.values.counters import Counters
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
+    from fusefs.engine.demands import Demands
     from fusefs.engine.options import MountOptions, PullOptions
     from fusefs.values.chunks import Blob
-    from fusefs.values.lockfile import Lock
     from fusefs.values.names import Name
     from fusefs.values.snapshot import Snapshot
 
@@ -44,7 +46,7 @@ class Engine:
         fetcher: makes chunks present; it runs.
         counters: what happened so far.
         nursery: where tasks live that end before all of these are closed.
-        lock: what the models must be made of; None for whatever they are.
+        demands: what the person wants of the models.
         local: what is known of them from this machine.
     """
 
@@ -54,7 +56,7 @@ class Engine:
     fetcher: Fetcher
     counters: Counters
     nursery: trio.Nursery
-    lock: Lock | None = None
+    demands: Demands = NO_DEMANDS
     local: LocalModels = field(default_factory=LocalModels)
 
     @classmethod
@@ -83,7 +85,7 @@ class Engine:
             )
             stack.callback(cache.release)
             counters = Counters()
-            pool = SourcePool(options.stores, settings, counters, options.lock)
+            pool = SourcePool(options.stores, settings, counters, options.demands.lock)
             stack.push_async_callback(in_thread, pool.close)
             keeper = Keeper(cache)
             stack.push_async_callback(in_thread, keeper.close)
@@ -94,7 +96,7 @@ class Engine:
             # Workers wait for their source and cannot be cancelled: closing the sources is what ends them.
             stack.push_async_callback(in_thread, pool.close)
             await nursery.start(fetcher.run)
-            yield cls(cache, pool, keeper, fetcher, counters, nursery, options.lock, options.local)
+            yield cls(cache, pool, keeper, fetcher, counters, nursery, options.demands, options.local)
 
     async def resolve(
         self,
@@ -110,7 +112,7 @@ class Engine:
             self.pool,
             self.cache,
             self.keeper,
-            LayerOpener(self.fetcher, self.pool, self.cache, self.lock),
+            LayerOpener(self.fetcher, self.pool, self.cache, self.demands),
             patience=patience,
             failed=failed,
             recalled=recalled,
@@ -124,9 +126,20 @@ class Engine:
             Every distinct blob, and the first of the names that has it.
 
         Raises:
-            InvalidSetting: a model is not what the lock says.
+            InvalidSetting, NotSigned: a model is not what the person wants it to be.
         """
-        return origins(self.fetcher, models, self.pool, self.lock)
+        return origins(self.fetcher, models, self.pool, self.cache, self.demands)
+
+    async def compare(self, models: Iterable[Snapshot]) -> None:
+        """Compare what the cache has of models that were offered with their signature, before anything is served.
+
+        Raises:
+            NotSigned: a model is not what was signed.
+            FusefsError: what the cache has cannot be read.
+        """
+        if self.demands.signed is not None:
+            here = self.demands.signed, self.fetcher, self.cache, list(models), self.local.files
+            await trio.to_thread.run_sync(compare_here, *here)
 
 
 async def in_thread(work: Callable[[], None]) -> None:

@@ -15,6 +15,7 @@ import trio
 from fusefs.artifacts.contents import Contents, Opened
 from fusefs.artifacts.diffids import diff_ids
 from fusefs.artifacts.snapshots import wants_config
+from fusefs.engine.demands import NO_DEMANDS
 from fusefs.engine.offering import offer_blobs
 from fusefs.engine.unpacking import PackedLayer, UnpackedSource
 from fusefs.errors import DigestMismatch, FusefsError, InvalidManifest, InvalidPacking, InvalidTar
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
 
     from fusefs.artifacts.manifest import Layer, Manifest
     from fusefs.cache.disk import DiskCache
+    from fusefs.engine.demands import Demands
     from fusefs.engine.pool import SourcePool
     from fusefs.fetch.blobfetch import BlobFetch
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.values.chunks import Blob
     from fusefs.values.digest import Digest
-    from fusefs.values.lockfile import Lock
     from fusefs.values.names import Name
 
 log = logging.getLogger(__name__)
@@ -51,14 +52,14 @@ class LayerOpener:
         fetcher: has the bytes fetched and proved.
         pool: where they can be had.
         cache: keeps what was found.
-        lock: what the models must be made of.
+        demands: what the person wants of the models.
     """
 
-    def __init__(self, fetcher: Fetcher, pool: SourcePool, cache: DiskCache, lock: Lock | None = None) -> None:
+    def __init__(self, fetcher: Fetcher, pool: SourcePool, cache: DiskCache, demands: Demands = NO_DEMANDS) -> None:
         self._fetcher = fetcher
         self._pool = pool
         self._cache = cache
-        self._lock = lock
+        self._demands = demands
         self._turn = trio.CapacityLimiter(_AT_ONCE)
 
     async def contents(self, name: Name, manifest: Manifest) -> Contents:
@@ -66,16 +67,18 @@ class LayerOpener:
 
         Raises:
             InvalidManifest: a layer is not what the manifest calls it, or is damaged.
+            NotSigned: its files could not be compared with what was signed.
             FusefsError: its bytes cannot be had.
         """
         wanted = {layer.blob.digest: layer for layer in manifest.layers if layer.is_tar or layer.packing}
         if len(wanted) > MAX_ARCHIVES:
             why = f"{len(wanted)} archives and compressed layers, at most {MAX_ARCHIVES} are looked into"
             raise InvalidManifest(f"{name.short}: invalid manifest: {why}")
+        self._demands.check_layers(name.short, archives=any(layer.is_tar for layer in wanted.values()))
         config_blob = manifest.config.blob if wants_config(manifest) and manifest.config is not None else None
         # All at once: of each by itself the manifest would be read as often as it names archives.
         blobs = [*(layer.blob for layer in wanted.values()), *([config_blob] if config_blob else [])]
-        offer_blobs(self._fetcher, self._pool, name, (manifest.digest, manifest.raw), blobs, self._lock)
+        offer_blobs(self._fetcher, self._pool, name, (manifest.digest, manifest.raw), blobs, self._demands)
         config = await self._whole(config_blob) if config_blob else b""
         ids = diff_ids(manifest, config) if config or wanted else {}
         found: dict[Digest, Opened] = {}

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.artifacts.hubtree import HubTree
-from fusefs.artifacts.manifest import Manifest
 from fusefs.engine.engine import Engine, sole_error
 from fusefs.engine.pool import check_stores
 from fusefs.values.hubname import HubName
 from fusefs.values.lockfile import Lock, LockedModel, list_digest
-from fusefs.values.webtree import WebTree
 
 if TYPE_CHECKING:
     from fusefs.engine.options import PullOptions
@@ -64,10 +62,12 @@ def _list_of(fetcher: Fetcher, blob: Blob) -> Digest | None:
 def _locked(model: Snapshot, lists: dict[Digest, Digest]) -> LockedModel:
     blobs = tuple(dict.fromkeys(model.blobs))
     name = _lasting(model).pinned(model.digest)
-    found = {blob.digest: lists[blob.digest] for blob in blobs if blob.digest in lists}
-    # With its paths a lock says what a folder is made of, wherever that lies.
-    layers = Manifest.parse(model.document).layers if isinstance(name, WebTree) else ()
-    return LockedModel(name, blobs, found, tuple((layer.name, layer.blob.digest) for layer in layers))
+    paths: dict[Digest, list[str]] = {blob.digest: [] for blob in blobs}
+    for file in model.files:
+        if not isinstance(file.content, bytes) and file.content.is_whole and file.content.blob.digest in paths:
+            paths[file.content.blob.digest].append(file.path)
+    pinned = {blob.digest: lists[blob.digest] for blob in blobs if blob.digest in lists}
+    return LockedModel(name, blobs, pinned, {digest: tuple(some) for digest, some in paths.items() if some})
 
 
 def _lasting(model: Snapshot) -> Name:

@@ -11,6 +11,7 @@ import trio
 
 from fusefs.artifacts.contents import Contents
 from fusefs.artifacts.snapshots import snapshot_of
+from fusefs.engine.demands import NO_DEMANDS
 from fusefs.engine.local import LocalModels
 from fusefs.engine.offering import offer_blobs
 from fusefs.engine.resolve import ask, last_known, resolve
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
     from fusefs.artifacts.manifest import Manifest
     from fusefs.cache.disk import DiskCache
     from fusefs.cache.documents.writer import Keeper
+    from fusefs.engine.demands import Demands
     from fusefs.engine.layers import LayerOpener
     from fusefs.engine.pool import SourcePool
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.values.chunks import Blob
     from fusefs.values.digest import Digest
-    from fusefs.values.lockfile import Lock
     from fusefs.values.names import Name
     from fusefs.values.settings import Settings
     from fusefs.values.snapshot import Snapshot
@@ -230,7 +231,7 @@ def _of_library(
 
 
 def origins(
-    fetcher: Fetcher, models: Iterable[Snapshot], pool: SourcePool, lock: Lock | None = None
+    fetcher: Fetcher, models: Iterable[Snapshot], pool: SourcePool, cache: DiskCache, demands: Demands = NO_DEMANDS
 ) -> dict[Blob, str]:
     """Tell the fetcher where each blob of the models can be had.
 
@@ -238,14 +239,13 @@ def origins(
         Every distinct blob, and the first of the names that has it.
 
     Raises:
-        InvalidSetting: a model is not what the lock says.
+        InvalidSetting, NotSigned: a model is not what the person wants it to be.
     """
     named: dict[Blob, str] = {}
     for model in models:
-        locked = lock.model(model.reference) if lock is not None else None
-        if locked is not None:
-            locked.check(model.blobs)
-        offer_blobs(fetcher, pool, model.reference, (model.digest, model.document), model.blobs, lock)
+        demands.check(model)
+        offer_blobs(fetcher, pool, model.reference, (model.digest, model.document), model.blobs, demands)
+        demands.tell_shards(fetcher, cache, model)
         for blob in model.blobs:
             named.setdefault(blob, str(model.reference))
         for blob in model.made:  # who made it has told the fetcher how

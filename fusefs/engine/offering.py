@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 from fusefs.artifacts.listartifact import annotated
 from fusefs.sources.base import Learner
 from fusefs.sources.bound import BoundSource
-from fusefs.values.voucher import Proof, Voucher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from fusefs.engine.demands import Demands
     from fusefs.engine.pool import SourcePool
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.values.chunks import Blob
     from fusefs.values.digest import Digest
-    from fusefs.values.lockfile import Lock
     from fusefs.values.names import Name
 
 
@@ -26,7 +25,7 @@ def offer_blobs(
     name: Name,
     manifest: tuple[Digest, bytes],
     blobs: Iterable[Blob],
-    lock: Lock | None = None,
+    demands: Demands,
 ) -> None:
     """Tell the fetcher of blobs of one model; of the same ones again does no harm.
 
@@ -36,7 +35,7 @@ def offer_blobs(
         name: of the model.
         manifest: its digest, and its bytes.
         blobs: some of the model.
-        lock: what the model must be made of.
+        demands: what the person wants of the model.
     """
     digest, raw = manifest
     texts = annotated(raw)
@@ -45,12 +44,11 @@ def offer_blobs(
             source.learn(name, digest, raw)
     having = [BoundSource(source, name, digest, texts) for source in pool.of(name)]
     places = [BoundSource(place, name) for place in pool.list_places()]
-    locked = lock.model(name) if lock is not None else None
+    blobs = list(blobs)
     for blob in blobs:
         fetch = fetcher.track(blob)
         for origin in having:
             fetch.add_origin(origin)
         for place in places:
             fetch.choice.add_place(place)
-        if lock is not None and locked is not None and blob.digest in locked.lists:
-            fetch.choice.lock(locked.lists[blob.digest], Voucher(Proof.STORE, lock.file))
+    demands.tell(fetcher, name, blobs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fusefs.engine.demands import NO_DEMANDS
 from fusefs.engine.local import LocalModels
 from fusefs.values.selection import EVERYTHING
 
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container
     from pathlib import Path
 
+    from fusefs.engine.demands import Demands
     from fusefs.values.digest import Digest
-    from fusefs.values.lockfile import Lock
     from fusefs.values.names import Name
     from fusefs.values.reference import Reference
     from fusefs.values.selection import Selection
@@ -41,7 +42,7 @@ class MountOptions:
         background: nothing holds the mount but who can see it; in the foreground whoever started it does.
         passthrough: let the kernel read by itself what is proved, where it can.
         replace: take the place of a mount of ours that is there.
-        lock: what the models must be made of; None for whatever they are.
+        demands: what the models must be made of.
         selection: which of their files are shown.
         holder: a pidfd of the process that the mount ends with; -1 where it ends with none.
         temporary: name of a mount point that is made for this mount and removed with it; empty for `mountpoint`.
@@ -61,7 +62,7 @@ class MountOptions:
     background: bool = False
     passthrough: bool = True
     replace: bool = False
-    lock: Lock | None = None
+    demands: Demands = NO_DEMANDS
     selection: Selection = EVERYTHING
     holder: int = -1
     temporary: str = ""
@@ -79,7 +80,7 @@ class PullOptions:
         settings: see `Settings`.
         warn: told what a person should know although it works.
         larger_than: blobs of at most so many bytes are left out.
-        lock: as in `MountOptions`.
+        demands: as in `MountOptions`.
         selection: which of their files are fetched.
         local: what the Hub's library has.
         leave: blobs that stay where they are.
@@ -91,7 +92,7 @@ class PullOptions:
     settings: Settings
     warn: Callable[[str], None] = lambda _: None
     larger_than: int = -1
-    lock: Lock | None = None
+    demands: Demands = NO_DEMANDS
     selection: Selection = EVERYTHING
     local: LocalModels = field(default_factory=LocalModels)
     leave: Container[Digest] = ()

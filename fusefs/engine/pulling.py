@@ -98,6 +98,7 @@ async def _pull(options: PullOptions, show: Show, then: Then | None) -> PullRepo
         for text in engine.keeper.lost:
             options.warn(text)
         fetcher, offered = engine.fetcher, engine.offer(resolved)
+        await engine.compare(resolved)
         models = options.selection.of(resolved)
         for text in options.selection.idle(resolved):
             options.warn(text)
@@ -204,7 +205,7 @@ async def _complete(fetcher: Fetcher, job: _Job) -> None:
     try:
         # An empty blob is proved by being empty; the cache keeps no file for it.
         await fetcher.look([job.fetch.blob], math.inf)
-        if job.fetch.state != "sealed":
+        if job.fetch.state != "sealed" or job.fetch.choice.compares_shards:
             await fetcher.complete(job.fetch, Priority.READ_AHEAD)
     except FusefsError as exc:
         log.info("%s could not be pulled.", job.item.label, exc_info=exc)

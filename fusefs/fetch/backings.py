@@ -116,7 +116,8 @@ class Backings:
                 return None  # the disk hangs: it keeps one thread, and one reader waiting
             with trio.move_on_after(PATIENCE):
                 await other.done.wait()
-        if not fetch.sight.sealed or fetch.quarantined is not None or self._taken >= self._most:
+        may = fetch.sight.sealed and fetch.quarantined is None and not fetch.choice.compares_shards
+        if not may or self._taken >= self._most:
             return None
         self._taken += 1
         take = self._taking[digest] = _Take()

@@ -14,7 +14,7 @@ from fusefs.cache.blob.sealing import put_liar_aside, quarantine
 from fusefs.errors import BlobQuarantined, BlobUnproved, CacheError, FusefsError, NotCached
 from fusefs.fetch.flight import BlobFlights
 from fusefs.fetch.left import Left
-from fusefs.fetch.listchoice import ListChoice
+from fusefs.fetch.listchoice import ListChoice, never_proved
 from fusefs.fetch.load import prefetch_of
 from fusefs.fetch.sight import Sight
 from fusefs.prefetch.pieces import reads_long_pieces
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from fusefs.values.chunks import Blob
     from fusefs.values.settings import Settings
     from fusefs.values.trace import Trace
+    from fusefs.values.voucher import Voucher
 
 log = logging.getLogger(__name__)
 
@@ -79,13 +80,7 @@ class BlobFetch:
         self.readers: list[tuple[int, int]] = []
         self.retired = self.flights.retired
         self.left: Left | None = None
-        self.quarantined: FusefsError | None = None
-        if not blob.digest.proves and settings.unproved != "allow":
-            # There is nothing to wait for: no digest will ever say that it is right.
-            text = f"nothing proves this file, of which its server keeps no sha256; --unproved={settings.unproved}"
-            self.quarantined = BlobUnproved(
-                f"{blob.digest}: {text} (`fusefs mount --unproved allow` serves it all the same)"
-            )
+        self.quarantined: FusefsError | None = never_proved(blob, settings)
         self.lies = 0
         self.siblings: tuple[Siblings, ...] = ()
         self.files: tuple[range, ...] = ()
@@ -108,6 +103,12 @@ class BlobFetch:
         """The blob can be had there, too."""
         self.flights.ask(self.origins.plus(origin))
         self.choice.add_origin(origin)
+
+    def sign(self, signer: Voucher, shards: ChunkList | None) -> None:
+        """See `ListChoice.sign`."""
+        self.choice.sign(signer, shards)
+        if shards is not None:
+            self.sight.several_chunks()
 
     @property
     def origins(self) -> Failover:
@@ -176,6 +177,8 @@ class BlobFetch:
             if chunker.quarantined:  # its list lies here still, while whoever judged it is about to put it aside
                 put_liar_aside(chunker)
         self._list = None  # what `ls` has seen may be in quarantine by now
+        if self.choice.signed is not None:  # also where the manifest's digest was proved already
+            return self.choice.signed
         if self._small and blob.digest.is_sha256:
             return ChunkList.single(blob), BOUND
         pinned = self.choice.of_cache(self._pinned())
@@ -345,7 +348,9 @@ class BlobFetch:
             self.lies += 1
             self._caught_lying(self.blob)
         self.retire(chunker)
-        if not self.origins:
+        if self.choice.signed is not None:
+            self.quarantined = BlobQuarantined(f"{self.blob.digest}: what was signed is not what the manifest says")
+        elif not self.origins:
             self.quarantined = BlobQuarantined(f"{self.blob.digest}: its chunk list does not belong to it")
 
     def supersede(self, chunker: Chunker) -> None:

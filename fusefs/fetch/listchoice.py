@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from fusefs.errors import FusefsError
+from fusefs.errors import BlobUnproved, FusefsError
 from fusefs.fetch.lists import find_list
 from fusefs.sources.failover import Failover
 from fusefs.values.hubname import HubName
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+def never_proved(blob: Blob, settings: Settings) -> BlobUnproved | None:
+    """Why no byte of a blob is served without `--unproved allow`: no digest will ever say that it is right."""
+    if blob.digest.proves or settings.unproved == "allow":
+        return None
+    text = f"nothing proves this file, of which its server keeps no sha256; --unproved={settings.unproved}"
+    return BlobUnproved(f"{blob.digest}: {text} (`fusefs mount --unproved allow` serves it all the same)")
+
+
 class ListChoice:
     """Of one blob.
 
@@ -47,6 +55,8 @@ class ListChoice:
         self._pinned_name = ""
         self._places = Failover()
         self._locked: tuple[Digest, Voucher] | None = None
+        self._signer: Voucher | None = None
+        self._shards: ChunkList | None = None
         self._unproved_by = ""
 
     def add_origin(self, origin: BoundSource) -> None:
@@ -64,6 +74,23 @@ class ListChoice:
         """A person has said which list it is (`list_digest`): that one and no other, wherever it comes from."""
         self._locked = digest, voucher
         self._own_word.add(voucher)
+
+    @property
+    def compares_shards(self) -> bool:
+        """Whether what lies sealed in the cache is not known to be what was signed: its chunks are compared here."""
+        return self.signed is not None
+
+    def sign(self, signer: Voucher, shards: ChunkList | None = None) -> None:
+        """Somebody whom the person named has signed what the blob is: its own digest, or the digests of its shards."""
+        self._signer = signer
+        if shards is not None:
+            self._shards = shards
+        self._own_word.add(signer)
+
+    @property
+    def signed(self) -> Listed | None:
+        """The shards that were signed; None where the blob's own digest was, or nothing."""
+        return None if self._shards is None or self._signer is None else (self._shards, self._signer)
 
     def distrust(self) -> None:
         """Who gave the list is not asked any more, if it gives lists alone."""
@@ -89,21 +116,25 @@ class ListChoice:
     def bound_only(self) -> bool:
         """Whether only a list that is bound to the blob's digest may decide what is served.
 
-        Of several names the strictest counts: one that pins a digest believes nobody, whoever else shows the blob.
+        Of several names the strictest counts: one that pins a digest believes nobody, whoever else shows the blob, and
+        neither does a signature, which pins all of them.
         With names at several registries none is believed: each may speak for its own models alone.
         """
         if self.of_several:
             return True
         if self._settings.lists is not None:
             return self._settings.lists == "bound"
-        return bool(self._pinned_name)
+        return bool(self._pinned_name) or self._signer is not None
 
     def is_anothers(self, voucher: Voucher) -> bool:
-        """Whether it is the word of a registry that the cache was told by for other names, not of this name's."""
-        return voucher.proof == Proof.REGISTRY and voucher != UNKNOWN and voucher not in self._own_word
+        """Whether it is the word of a registry or a signer that the cache was told by for other names than these."""
+        by_name = voucher.proof in (Proof.REGISTRY, Proof.SIGNED)
+        return by_name and voucher != UNKNOWN and voucher not in self._own_word
 
     def bound_only_of(self, voucher: Voucher) -> bool:
         """`bound_only`, of a list with this voucher."""
+        if voucher == self._signer:
+            return False
         return bool(self._unproved_by) or self.bound_only or self.is_anothers(voucher)
 
     @property
@@ -115,7 +146,9 @@ class ListChoice:
             return f"no source has its chunk list; --unproved={self._settings.unproved}"
         if self.of_several:
             return f"models of several registries have it; --unproved={self._settings.unproved}"
-        who = f"{self._pinned_name} is pinned by digest" if self._settings.lists is None else "--lists bound"
+        who = "--lists bound"
+        if self._settings.lists is None:
+            who = f"{self._pinned_name} is pinned by digest" if self._pinned_name else "it is signed as a whole"
         return (
             f"{who}, and no chunk list in the cache is bound to this blob; --unproved={self._settings.unproved}"
             " (--lists registry takes the registry's word for its list)"
@@ -129,6 +162,11 @@ class ListChoice:
             return "the list in the lock is nowhere to be had: --index-from names a place that has it"
         if self.of_several:
             return "models of several registries share it, and none is believed: mount those apart"
+        if self.bound_only and self._signer is not None:
+            return (
+                "it is signed as a whole, which believes no registry's chunk list: --lists registry takes its word, "
+                "shards in the signature would be a list"
+            )
         if self.bound_only and self._pinned_name:
             return (
                 "a name with a digest believes no registry's chunk list: --lists registry takes its word, "
@@ -191,7 +229,8 @@ class ListChoice:
             seen: the digest of the rejected bytes: only a list that has it is believed instead, or one bad answer
                 would cost all that is present.
         """
-        if self.bound_only or voucher.proof == Proof.BOUND or self._locked is not None:
+        fixed = self._locked is not None or self._shards is not None
+        if fixed or self.bound_only or voucher.proof == Proof.BOUND:
             return None  # nobody's word counts against what was proved, or at all
 
         def fits(other: ChunkList) -> bool:

@@ -87,6 +87,10 @@ class Sight:
             return False
         return time.monotonic() - self._at > _FRESH
 
+    def several_chunks(self) -> None:
+        """It is not its own only chunk after all, however small it is."""
+        self._single = False
+
     def look(self) -> None:
         """See what lies in the cache now.  Blocking, but short; for any thread.
 

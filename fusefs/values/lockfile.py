@@ -1,15 +1,16 @@
 """Lock: what models were made of when somebody said so, so that they are the same for ever (`fusefs lock`, `--lock`).
 
 A JSON document.  The digest of a manifest pins its blobs; they stand there all the same, so that a person sees what is
-pinned, and a reader that knows no registry can use it.  Of a chunk list the lock has the sha256 of its text, a line a
-chunk in order, as `fusefs index` writes it: the list itself may come from anywhere.
+pinned, and a reader that knows no registry can use it: with their paths they are the list of a folder on a web server.
+Of a chunk list the lock has the sha256 of its text, a line a chunk in order, as `fusefs index` writes it: the list
+itself may come from anywhere.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
@@ -39,7 +40,7 @@ class _Blob(msgspec.Struct, frozen=True):
     digest: str
     size: int
     chunks: str | None = None
-    paths: list[str] = []
+    paths: list[str] = []  # msgspec copies a mutable default
 
 
 class _Model(msgspec.Struct, frozen=True):
@@ -69,13 +70,18 @@ class LockedModel:
         name: with the digest of its manifest.
         blobs: digest and size of each.
         lists: of blobs whose chunk list is pinned: `list_digest` of it.
-        files: of a folder of files: unchecked path and digest of each, in the order of the paths.
+        paths: where each blob is a whole file of the model, by path; as they were written, so not checked.
     """
 
     name: Name
     blobs: tuple[Blob, ...]
     lists: Mapping[Digest, Digest]
-    files: tuple[tuple[str, Digest], ...] = ()
+    paths: Mapping[Digest, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def files(self) -> list[tuple[str, Digest]]:
+        """Unchecked path and digest of each whole file, in the order of the paths."""
+        return sorted((path, digest) for digest, some in self.paths.items() for path in some)
 
     @property
     def source(self) -> Name:
@@ -133,7 +139,7 @@ class Lock:
             {
                 "source": str(model.source),
                 "manifest": str(model.name.digest),
-                "blobs": _entries(model),
+                "blobs": [_entry(blob, model) for blob in model.blobs],
             }
             for model in self.models
         ]
@@ -180,25 +186,19 @@ def list_digest(chunks: ChunkList) -> Digest:
 def _model(model: _Model) -> LockedModel:
     name, manifest = parse_model(model.source), Digest.parse(model.manifest)
     blobs = tuple(Blob(Digest.from_text(one.digest), one.size) for one in model.blobs)
-    files = sorted((path, blob.digest) for blob, one in zip(blobs, model.blobs, strict=True) for path in one.paths)
     lists = {blob.digest: Digest.parse(one.chunks) for blob, one in zip(blobs, model.blobs, strict=True) if one.chunks}
+    paths = {blob.digest: tuple(one.paths) for blob, one in zip(blobs, model.blobs, strict=True) if one.paths}
     for blob in blobs:
         check_blob_size(blob.size)
     if name.digest is not None:
         raise InvalidSetting(f"the digest of {name} stands in its name")
-    return LockedModel(name.pinned(manifest), blobs, lists, tuple(files))
+    return LockedModel(name.pinned(manifest), blobs, lists, paths)
 
 
-def _entries(model: LockedModel) -> list[dict[str, Any]]:
-    paths: dict[Digest, list[str]] = {}
-    for path, digest in model.files:
-        paths.setdefault(digest, []).append(path)
-    entries = []
-    for blob in model.blobs:
-        entry: dict[str, Any] = {"digest": str(blob.digest), "size": blob.size}
-        if blob.digest in model.lists:
-            entry["chunks"] = str(model.lists[blob.digest])
-        if blob.digest in paths:
-            entry["paths"] = paths[blob.digest]
-        entries.append(entry)
-    return entries
+def _entry(blob: Blob, model: LockedModel) -> dict[str, Any]:
+    entry: dict[str, Any] = {"digest": str(blob.digest), "size": blob.size}
+    if blob.digest in model.lists:
+        entry["chunks"] = str(model.lists[blob.digest])
+    if blob.digest in model.paths:
+        entry["paths"] = list(model.paths[blob.digest])
+    return entry

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from fusefs.errors import InvalidInput
+from fusefs.values.signedreport import SignedReport
 from fusefs.values.wirereport import Count, WireReport
 
 CELLS = 64
@@ -31,7 +32,7 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
         size: bytes.
         present: bytes that are in the cache.
         state: absent, partial, unproved, sealed or quarantined.
-        proof: who stands behind its chunk list: `bound`, `store DIR`, `registry HOST`, or `none`.
+        proof: who stands behind its chunk list: `bound`, `signed WHO`, `store DIR`, `registry HOST`, or `none`.
         presence: percent present (0 to 100) of each of `CELLS` equal parts.
     """
 
@@ -90,6 +91,7 @@ class MountReport(msgspec.Struct, frozen=True, kw_only=True):
         last_error: what reads wait for that are overdue, else the last failed read or fetch; None when there was none.
         notes: what a person should know of how it was set up: whose manifest is the cache's, and why; what is
             compressed.
+        signed: who has signed the model, where the mount was told to look (`--signature`).
         sources_state: every registry and mirror that was asked, in the order in which they are.
         capabilities: what the daemon has kept of root's power, by the names of capabilities(7); an ordinary user's has
             none.
@@ -116,6 +118,7 @@ class MountReport(msgspec.Struct, frozen=True, kw_only=True):
     overdue: Count = 0
     last_error: str | None = None
     notes: tuple[str, ...] = ()
+    signed: str = ""
     sources_state: tuple[SourceState, ...] = ()
     capabilities: tuple[str, ...] = ()
     no_new_privileges: bool = False
@@ -360,7 +363,9 @@ class RemoveReport(msgspec.Struct, frozen=True, kw_only=True):
     free: int
 
 
-Report = MountReport | StatusReport | PullReport | VerifyReport | HoldingsReport | GcReport | RemoveReport
+Report = (
+    MountReport | StatusReport | PullReport | VerifyReport | SignedReport | HoldingsReport | GcReport | RemoveReport
+)
 
 
 def encode(report: Report) -> bytes:

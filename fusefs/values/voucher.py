@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class Proof(enum.IntEnum):
-    """How much a voucher is worth, rising.  The numbers are kept in the cache: never change one."""
+    """Kinds of vouchers, worth more from each to the next but for `SIGNED` (`_WORTH`).
+
+    The numbers are kept in the cache: never change one.
+    """
 
     NONE = 0
     """Nobody who decides: a mirror, another host of a redirect.  Never served by."""
@@ -25,6 +28,11 @@ class Proof(enum.IntEnum):
     """A store that the person named (`--store`)."""
     BOUND = 3
     """The sha256 of the whole blob matched with this list, or the list follows from the digest itself."""
+    SIGNED = 4
+    """Who has signed the model, and whom the person named (`--signature`)."""
+
+
+_WORTH = (Proof.NONE, Proof.REGISTRY, Proof.STORE, Proof.SIGNED, Proof.BOUND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +41,7 @@ class Voucher:
 
     Attributes:
         proof: how much that is worth.
-        who: which registry (`registry_of`) or store's directory; empty when it is not known.
+        who: which registry (`registry_of`), store's directory or signer; empty when it is not known.
     """
 
     proof: Proof = Proof.NONE
@@ -45,15 +53,18 @@ class Voucher:
         Args:
             bound_only: the registry's word does not count (`--lists bound`; names with a digest).
         """
+        if self.proof == Proof.SIGNED:
+            return not bound_only  # who signed counts in a mount that names him, and there alone
         return self.proof >= (Proof.STORE if bound_only else Proof.REGISTRY)
 
     def betters(self, other: Voucher) -> bool:
-        """Whether more is known of a list by this than by `other`; of two registries the last one counts."""
-        another = self.proof == other.proof == Proof.REGISTRY and self.who not in ("", other.who)
-        return another or (self.proof, bool(self.who)) > (other.proof, bool(other.who))
+        """Whether more is known of a list by this than by `other`; of two registries or signers the last one counts."""
+        by_name = self.proof == other.proof and self.proof in (Proof.REGISTRY, Proof.SIGNED)
+        another = by_name and self.who not in ("", other.who)
+        return another or (_WORTH.index(self.proof), bool(self.who)) > (_WORTH.index(other.proof), bool(other.who))
 
     def __str__(self) -> str:
-        """As `status` and `user.fusefs.proof` show it: `none`, `bound`, `registry HOST`, `store DIR`."""
+        """As `status` and `user.fusefs.proof` show it: `none`, `bound`, `registry HOST`, `store DIR`, `signed WHO`."""
         kind = self.proof.name.lower()
         if self.proof in (Proof.NONE, Proof.BOUND):
             return kind

@@ -1,7 +1,7 @@
 """WebTree: files on a web server or in a bucket as one model, named by the URL of their folder, list or file.
 
     https://host/dir/                   a folder with a list of digests in it
-    https://host/dir/SHA256SUMS         the list itself: SHA256SUMS or a Metalink (`.meta4`)
+    https://host/dir/SHA256SUMS         the list itself: SHA256SUMS, a Metalink (`.meta4`) or a lock (`.lock`)
     https://host/model.gguf#sha256=HEX  one file
     s3://bucket/prefix, gs://, az://    the same three in a bucket; a slash at the end of a folder may be left out
 
@@ -25,7 +25,7 @@ BUCKETS = {"s3": "Amazon S3 and what speaks its protocol", "gs": "Google Cloud S
 
 WEB = ("http", "https", "https+insecure")
 
-_LIST = re.compile(r"[^/]*\.(?:meta4|metalink)|[^/]*SHA256SUMS(?:\.txt)?", re.IGNORECASE)
+_LIST = re.compile(r"[^/]*\.(?:meta4|metalink|lock)|[^/]*SHA256SUMS(?:\.txt)?", re.IGNORECASE)
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z0-9+]+)://(?P<host>\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?|[A-Za-z0-9_][A-Za-z0-9_.:-]{0,252})"
     r"(?P<path>/[^?#]*)?(?P<query>\?[^#]*)?(?:#(?P<fragment>.*))?",

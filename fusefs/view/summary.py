@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fusefs.values.report import Item, PullReport, VerifyReport
+    from fusefs.values.signedreport import SignedReport
 
 
 def pulled(report: PullReport) -> list[str]:
@@ -61,6 +62,12 @@ def verified(report: VerifyReport) -> list[str]:
         *lines,
         f"{report.cache_dir}: {checked}; " + (f"{_blobs(wrong)} damaged" if wrong else "nothing is damaged"),
     ]
+
+
+def as_signed(report: SignedReport) -> list[str]:
+    """`oci://host/model: 3 files, 86.7 MiB, as signed by key sha256:…`."""
+    number = f"{report.files} file{'' if report.files == 1 else 's'}"
+    return [f"{report.source}: {number}, {words.size(report.size)}, as signed by {report.signed}"]
 
 
 def not_verified(report: VerifyReport) -> str:

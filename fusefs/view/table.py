@@ -77,6 +77,8 @@ def _mount(mount: MountReport, shape: Shape) -> Iterator[Line]:
         return
     yield from _flow(_facts(mount), shape)
     yield [("  cache ", "dim"), (mount.cache_dir, "")]
+    if mount.signed:
+        yield [("  signed by ", "dim"), (printable(mount.signed), "")]
     yield from _proofs(mount.files)
     if mount.log_file:
         yield [("  log   ", "dim"), (mount.log_file, "")]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from fusefs.artifacts.autoindex import parse_autoindex
 from fusefs.artifacts.foldermanifest import folder_manifest
+from fusefs.artifacts.locklist import parse_locked
 from fusefs.artifacts.manifest import MAX_LAYERS, Manifest
 from fusefs.artifacts.metalink import parse_metalink
 from fusefs.artifacts.snapshots import snapshot_of
@@ -78,6 +80,17 @@ def autoindex(data: bytes) -> None:
     assert len({*folders}) == len(folders)
 
 
+def locked(data: bytes) -> None:
+    """Files with their sizes, or an error of ours."""
+    try:
+        found = parse_locked(data)
+    except InvalidManifest as exc:
+        assert "\n" not in str(exc)
+        return
+    assert all(file.size is not None for file in found)
+    _check(found)
+
+
 def webtree(data: bytes) -> None:
     """A URL comes back from its text and from its place in the cache, where each part is one component."""
     text = data.decode("utf-8", "surrogateescape")
@@ -105,7 +118,14 @@ def _metalinks() -> list[bytes]:
     return [text.encode() for text in texts]
 
 
+def _locks() -> list[bytes]:
+    blob = {"digest": f"sha256:{_HEX}", "size": 7, "chunks": f"sha256:{_HEX}", "paths": ["a/b", "./c"]}
+    model = {"source": "http://h/a/b:v1", "manifest": f"sha256:{_HEX}", "blobs": [blob]}
+    return [json.dumps({"version": 1, "models": models}).encode() for models in ([model], [model, model])]
+
+
 TARGETS = [
+    Target("lock-list", locked, _locks, words=(*NUMBERS, b'"paths":["', b"../", b"//", _HEX.encode())),
     Target(
         "sums",
         sums,

@@ -15,6 +15,7 @@ from tests.hub.scriptedhub import ScriptedHub
 from tests.marks import one_soon
 from tests.programs.models import MIB
 from tests.programs.world import World
+from tests.signing import make_keys, sign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -255,3 +256,32 @@ def test_a_cache_that_has_repositories_is_served_without_them(
     world.fusefs("pull", "hf://org/Tiny", "--cache-dir", tmp_path / "cache")
     with fusefs_serve(tmp_path / "cache") as address, urlopen(f"http://{address}/v2/_catalog") as answer:
         assert json.load(answer) == {"repositories": []}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard_size", [0, 64 << 10], ids=["whole", "shards"])
+def test_p1_a_signed_repository_is_compared_also_where_git_names_its_files(
+    world: World, hub: ScriptedHub, model: Repository, tmp_path: Path, shard_size: int
+) -> None:
+    """git's hash of a small file is not what was signed: those are read before the mount, as is what is in place."""
+    folder, keys = tmp_path / "publisher", make_keys(tmp_path)
+    for path, data in FILES.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    options = ("--signature", sign(folder, tmp_path / "model.sig", keys, shard_size=shard_size), "--key", keys.public)
+    with world.mount("hf://org/Tiny", options=options) as mounted:
+        check(mounted.path)
+    (folder / "config.json").write_bytes(b'{"a": 2}')
+    sign(folder, tmp_path / "model.sig", keys, shard_size=shard_size)
+    mnt = tmp_path / "mnt"
+    mnt.mkdir()
+    failed = world.fusefs("mount", "hf://org/Tiny", mnt, "--cache-dir", tmp_path / "cache", *options, code=1)
+    assert failed.stderr.count("\n") == 1
+    assert "'config.json' is not what the signature" in failed.stderr
+    (folder / "config.json").write_bytes(FILES["config.json"])
+    (folder / "w.safetensors").write_bytes(b"x" + WEIGHTS[1:])
+    sign(folder, tmp_path / "model.sig", keys, shard_size=shard_size)
+    world.fusefs("pull", "hf://org/Tiny", "--into-hf-cache", "--cache-dir", tmp_path / "other")
+    failed = world.fusefs("mount", "hf://org/Tiny", mnt, "--cache-dir", tmp_path / "cache", *options, code=1)
+    assert failed.stderr.count("\n") == 1
+    assert "'w.safetensors' is not what the signature" in failed.stderr

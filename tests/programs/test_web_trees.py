@@ -136,6 +136,69 @@ def test_p4_a_chunk_list_beside_a_file_makes_it_lazy(world: World, folder: Path,
 
 
 @pytest.mark.slow
+def test_p4_a_lock_is_the_list_of_a_folder_with_the_chunk_lists_that_it_pins(
+    world: World, folder: Path, tmp_path: Path
+) -> None:
+    """A model's lock beside copies of its files: names, sizes and lists as they were where it was made."""
+    content = random_bytes(MIB, 84) * 66
+    (folder / "large.bin").write_bytes(content)
+    shell("find . -type f ! -name SHA256SUMS -print0 | xargs -0 sha256sum >../sums && mv ../sums SHA256SUMS", folder)
+    (folder / "large.bin.chunksums").write_text(world.fusefs("index", folder / "large.bin").stdout)
+    with nginx(tmp_path / "nginx", f"root {folder.parents[1]};") as address:
+        name = f"http://{address}/models/Tiny/"
+        lock = world.fusefs("lock", name).stdout
+        (folder / "fusefs.lock").write_text(lock)
+        (folder / "SHA256SUMS").unlink()
+        (folder / "copy.lock").write_text(lock)
+        for source in (name, f"{name}copy.lock"):
+            with world.mount(source) as mounted:
+                assert {str(p.relative_to(mounted.path)) for p in mounted.path.rglob("*") if p.is_file()} == {
+                    *FILES,
+                    "large.bin",
+                }
+                with open(mounted.path / "large.bin", "rb") as file:
+                    file.seek(60 * MIB)
+                    assert file.read(10) == content[60 * MIB : 60 * MIB + 10]
+                assert mounted.counter("bytes_fetched") < len(content) // 2
+
+
+@pytest.mark.slow
+def test_p1_a_chunk_list_that_is_not_the_one_in_the_lock_is_not_used(
+    world: World, folder: Path, tmp_path: Path
+) -> None:
+    content = random_bytes(MIB, 85) * 66
+    (folder / "large.bin").write_bytes(content)
+    shell("sha256sum large.bin >SHA256SUMS", folder)
+    chunksums = folder / "large.bin.chunksums"
+    chunksums.write_text(world.fusefs("index", folder / "large.bin").stdout)
+    with nginx(tmp_path / "nginx", f"root {folder.parents[1]};") as address:
+        name = f"http://{address}/models/Tiny/"
+        (folder / "fusefs.lock").write_text(world.fusefs("lock", name).stdout)
+        (folder / "SHA256SUMS").unlink()
+        chunksums.write_text(world.fusefs("index", folder / "large.bin", "--chunk-size", "2MiB").stdout)
+        with world.mount(name, logs="not the one in the lock|read whole") as mounted:
+            assert (mounted.path / "large.bin").read_bytes() == content
+
+
+@pytest.mark.slow
+def test_a_lock_that_is_no_list_of_a_folder_is_one_line(world: World, folder: Path, tmp_path: Path) -> None:
+    with nginx(tmp_path / "nginx", f"root {folder.parents[1]};") as address:
+        name = f"http://{address}/models/Tiny/"
+        file = f"{name}config.json#sha256={hashlib.sha256(FILES['config.json']).hexdigest()}"
+        lock = folder / "fusefs.lock"
+        for text, said in (
+            (world.fusefs("lock", name, file).stdout, "has 2 models, and a folder is one"),
+            (world.fusefs("lock", name).stdout.replace('"paths"', '"places"'), "names no files"),
+            (world.fusefs("lock", name).stdout.replace('"config.json"', '"../config.json"'), "invalid name"),
+            ("{", "not a lock"),
+        ):
+            lock.write_text(text)
+            failed = world.fusefs("pull", f"{name}fusefs.lock", "--cache-dir", tmp_path / "cache", code=1)
+            assert failed.stderr.count("\n") == 1
+            assert said in failed.stderr
+
+
+@pytest.mark.slow
 def test_every_command_that_takes_a_model_takes_a_folder_on_the_web(world: World, folder: Path, tmp_path: Path) -> None:
     cache, out = tmp_path / "cache", tmp_path / "out"
     options = ("--cache-dir", cache)

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.private_sigstore import PrivateSigstore
+from tests.signing import make_keys, sign
+
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 EXTRAS = {"serve": {"starlette", "h11", "bcrypt"}, "sign": {"cryptography"}}
 ADMITTED = [*PROJECT["dependencies"], *(line for extra in EXTRAS for line in PROJECT["optional-dependencies"][extra])]
@@ -75,6 +78,32 @@ def test_serve_without_its_extra_says_in_one_line_what_to_install(tmp_path: Path
     assert done.stderr == (
         f"fusefs: error: fusefs serve needs {missing}, which is not installed; run: pip install 'fusefs[serve]'\n"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("missing", "extra", "believed"),
+    [
+        ("cryptography", "sign", ("--key", "publisher.pub")),
+        ("cryptography", "sign", ("--certificate-chain", "publisher.pub")),
+        ("sigstore", "sigstore", ("--identity", "a@example.org", "--identity-provider", "https://example.org")),
+    ],
+)
+def test_a_signature_without_its_extra_says_in_one_line_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, extra: str, believed: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    keys = make_keys(tmp_path, "publisher")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "f").write_bytes(b"f")
+    signature = sign(folder, tmp_path / "model.sig", keys)
+    if extra == "sigstore":
+        signature.write_bytes(PrivateSigstore().sign(signature.read_bytes(), "a@example.org", "https://example.org"))
+    done = without(missing, "verify", folder, "--signature", signature, *believed)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert f"needs {missing}, which is not installed; run: pip install 'fusefs[{extra}]'" in done.stderr
 
 
 @pytest.mark.slow

@@ -94,15 +94,22 @@ def ready(path: Where, fd: int, blob: Blob, chunks: ChunkList, *, otherwise: int
     return fd
 
 
-def in_use_otherwise(fd: int, blob: Blob, chunks: ChunkList) -> bool:
-    """True when the map `fd` (of `open_locked`) speaks of another list, and somebody has the blob open with that.
+def speaks_otherwise(fd: int, blob: Blob, chunks: ChunkList) -> bool:
+    """True when the map `fd` (of `open_locked`) speaks of another list of the blob.
 
     Raises:
         OSError: as the kernel says.
     """
     header, wanted = os.pread(fd, BOOT_AT, 0), header_of(blob, chunks)[:BOOT_AT]
-    if header[:BLOB_ENDS_AT] != wanted[:BLOB_ENDS_AT] or header == wanted:
-        return False
+    return header[:BLOB_ENDS_AT] == wanted[:BLOB_ENDS_AT] and header != wanted
+
+
+def in_use(fd: int) -> bool:
+    """True when somebody has the blob of the map `fd` (of `open_locked`) open.
+
+    Raises:
+        OSError: as the kernel says.
+    """
     return not locks.try_lock(fd, Lock.OPEN)
 
 

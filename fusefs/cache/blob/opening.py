@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fusefs.cache.blob.chunker import Chunker
 from fusefs.cache.blob.chunkmap import ChunkMap
 from fusefs.cache.blob.data import open_data, open_regular
-from fusefs.cache.blob.mapfile import ABSENT, CLAIMED, Lock, condemned, in_use_otherwise, open_locked
+from fusefs.cache.blob.mapfile import ABSENT, CLAIMED, Lock, condemned, in_use, open_locked, speaks_otherwise
 from fusefs.cache.blob.mapped import read_mapped
 from fusefs.cache.blob.sealing import put_aside
 from fusefs.cache.blob.slotfile import SlotFile
@@ -101,16 +101,17 @@ def _open(setup: BlobSetup, map_fd: int, *, doubt: bool) -> Chunker:
     try:
         with disk_errors(place.folder):
             _look_for_verdict(place, blob, map_fd)
-            if in_use_otherwise(map_fd, blob, chunks):
+            otherwise = speaks_otherwise(map_fd, blob, chunks)
+            if otherwise and in_use(map_fd):
                 # What that list lets through would be written over what this one has proved: not into one file.
                 with contextlib.suppress(FileNotFoundError):
                     unlink_at(place.data)
             data_fd, sealed, fresh = open_data(place, blob.size)
-            setup = _pinned(setup) if chunks.complete else _pinned_slots(setup, sealed=sealed)
+            setup = _pinned(setup, anew=otherwise) if chunks.complete else _pinned_slots(setup, sealed=sealed)
             # Of an unlisted blob only the whole can be proved: which part of it had arrived, a lost map cannot say.
-            otherwise = CLAIMED if sealed or not (chunks.unlisted or fresh) else ABSENT
+            state = CLAIMED if sealed or not (chunks.unlisted or fresh) else ABSENT
             taken, map_fd = map_fd, -1
-            chunk_map = ChunkMap.attach(place.map, taken, blob, chunks, otherwise=otherwise, anew=fresh)
+            chunk_map = ChunkMap.attach(place.map, taken, blob, chunks, otherwise=state, anew=fresh)
             # Nobody evicts now, and nobody who comes later will: that takes Lock.CHANGE, too.
             try_lock(chunk_map.fd, Lock.OPEN, shared=True)
             if sealed:
@@ -137,14 +138,19 @@ def _look_for_verdict(place: HeldPlace, blob: Blob, map_fd: int) -> None:
         raise BlobQuarantined(f"{blob.digest}: its chunk list was found to be wrong and is asked for again")
 
 
-def _pinned(setup: BlobSetup) -> BlobSetup:
+def _pinned(setup: BlobSetup, *, anew: bool) -> BlobSetup:
     """Have a complete list beside the blob: as it lies there, and the better of its vouchers if it did already.
+
+    With `anew` the blob was open by another list before.
 
     Raises:
         OSError: the disk does not take it.
     """
     place, blob, chunks, voucher = setup.place, setup.blob, setup.chunks, setup.voucher
     if len(chunks) == 1 and chunks.raw_digest(0) == blob.digest.raw:
+        if anew:  # shards that somebody signed: of all who read a list here none looks at the map first
+            with contextlib.suppress(FileNotFoundError):
+                unlink_at(place.chunks)
         return replace(setup, voucher=BOUND)  # there is nothing to pin
     fingerprint(chunks)  # or the lists would be compared digest by digest
     pinned = pinned_list(place, blob)

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 
 from fusefs.artifacts.foldermanifest import folder_manifest
 from fusefs.artifacts.listedfile import MAX_LIST_SIZE, ListedFile, checked_name
+from fusefs.artifacts.locklist import parse_locked
 from fusefs.artifacts.metalink import parse_metalink
 from fusefs.artifacts.sums import parse_sums
 from fusefs.errors import Cancelled, InvalidChunkList, ModelNotFound, NotFound, SourceError, Unauthorized
 from fusefs.sources.tree.discovery import discovered
 from fusefs.values.chunks import Blob, ChunkList
 from fusefs.values.digest import Digest
+from fusefs.values.lockfile import list_digest
 from fusefs.values.webtree import WebTree
 
 if TYPE_CHECKING:
@@ -39,6 +41,9 @@ _AT_ONCE = 8
 """Files whose size is asked for at once."""
 
 _EMPTY = Digest.of(b"")
+
+LOCK = "fusefs.lock"
+"""The name under which a lock is looked for, behind those of other lists."""
 
 CHUNKSUMS = ".chunksums"
 """Behind the name of a file: that of its chunk list, as `fusefs index` writes it."""
@@ -109,7 +114,11 @@ class TreeSource:
             if not isinstance(exc, NotFound | Unauthorized):
                 log.warning("%s: the chunk list of %s is not used: %s", self.label, file.path, exc)
             return None
-        return ChunkList.parse(blob.size, [raw])
+        chunks = ChunkList.parse(blob.size, [raw])
+        if file.chunks is not None and list_digest(chunks) != file.chunks:
+            log.warning("%s: the chunk list of %s is not the one in the lock, and is not used", self.label, file.path)
+            return None
+        return chunks
 
     def open_range(self, name: Name, blob: Blob, chunk: Chunk) -> Body:
         """See `Source.open_range`.  Of several places the first that has the file counts."""
@@ -184,7 +193,9 @@ class TreeSource:
         """
         if name.file_digest is not None:
             return (ListedFile(checked_name(name.leaf), name.file_digest),)
-        lists = [name.leaf] if name.lists else ["SHA256SUMS", *([f"{name.folder[0]}.meta4"] if name.folder[0] else [])]
+        lists = [name.leaf]
+        if not name.lists:
+            lists = ["SHA256SUMS", *([f"{name.folder[0]}.meta4"] if name.folder[0] else []), LOCK]
         folder = name.model[: name.model.rindex("/") + 1] if "/" in name.model else ""
         for one in lists:
             try:
@@ -263,4 +274,6 @@ def _tree(name: Name) -> WebTree:
 
 
 def _parser_of(leaf: str) -> Callable[[bytes, str], tuple[ListedFile, ...]]:
+    if leaf.lower().endswith(".lock"):
+        return parse_locked
     return parse_metalink if leaf.lower().endswith((".meta4", ".metalink")) else parse_sums

@@ -10,6 +10,7 @@ import pytest
 
 from fusefs.artifacts.listartifact import list_title
 from fusefs.artifacts.manifest import Manifest
+from fusefs.engine.demands import Demands
 from fusefs.engine.engine import Engine
 from fusefs.engine.options import PullOptions
 from fusefs.offers.listfiles import write_list
@@ -51,7 +52,7 @@ async def opened(
     """The file of a model, with lists at `places`."""
     settings = replace(SETTINGS, index_from=places)
     name = name or model.name
-    async with Engine.running(PullOptions((name,), root / "cache", (), settings, lock=lock)) as engine:
+    async with Engine.running(PullOptions((name,), root / "cache", (), settings, demands=Demands(lock))) as engine:
         engine.offer(await engine.resolve((name,)))
         yield BlobFile(engine.fetcher, engine.fetcher.track(model.blobs["model.gguf"]))
 

@@ -42,14 +42,26 @@ def test_a_lock_is_read_back_and_is_the_same_text() -> None:
 def test_a_folder_of_files_is_locked_with_their_paths() -> None:
     """So that its digests are known wherever the same files lie, also where nobody has listed them."""
     tree = parse_model("s3://bucket/dir")
-    files = (("a/copy", BLOB.digest), ("one", BLOB.digest), ("two", OTHER.digest))
-    lock = Lock((LockedModel(tree.pinned(MANIFEST), (BLOB, OTHER), {}, files),))
+    paths = {BLOB.digest: ("a/copy", "one"), OTHER.digest: ("two",)}
+    lock = Lock((LockedModel(tree.pinned(MANIFEST), (BLOB, OTHER), {}, paths),))
+    assert lock.models[0].files == [("a/copy", BLOB.digest), ("one", BLOB.digest), ("two", OTHER.digest)]
     assert Lock.parse(lock.format().encode()) == lock
     assert lock.of_source(tree) is lock.models[0]
     assert lock.of_source(tree.pinned(TEXT)) is lock.models[0]
     assert lock.of_source(NAME) is None
     blobs = json.loads(lock.format())["models"][0]["blobs"]
     assert [blob.get("paths") for blob in blobs] == [["a/copy", "one"], ["two"]]
+
+
+def test_where_its_files_lie_is_kept() -> None:
+    model = LockedModel(NAME.pinned(MANIFEST), (BLOB, OTHER), {}, {BLOB.digest: ("a", "b/c")})
+    text = Lock((model,)).format()
+    assert Lock.parse(text.encode()).models == (model,)
+    blobs = json.loads(text)["models"][0]["blobs"]
+    assert blobs == [
+        {"digest": str(BLOB.digest), "size": 4, "paths": ["a", "b/c"]},
+        {"digest": str(OTHER.digest), "size": 5},
+    ]
 
 
 def test_a_name_is_pinned_by_it() -> None:
