@@ -41,7 +41,7 @@ class BucketBody:
         if not buffer or not self._left:
             return 0
         if not self._piece:
-            self._piece = memoryview(self._pieces())
+            self._piece = memoryview(self._pieces(self._left))
             if not self._piece:
                 raise TransportError(f"the body ended {self._left} bytes too early", source=self._label)
             if len(self._piece) > self._left:
@@ -59,7 +59,7 @@ class BucketBody:
 
 
 class _Pieces:
-    """The pieces of an answer, one a call; nothing at its end."""
+    """The pieces of an answer, one a call; nothing at its end.  The next one comes while the last one is hashed."""
 
     def __init__(self, files: Calls, stream: Any, place: str) -> None:
         self._files = files
@@ -68,7 +68,14 @@ class _Pieces:
         self._call: Call | None = None
         self._closed = threading.Event()
 
-    def __call__(self) -> bytes:
+    def __call__(self, left: int) -> bytes:
+        """The next piece of an answer that has `left` bytes more.  Blocking."""
+        call = self._call or self._begin()
+        piece = bytes(self._files.result(call, self._place))
+        self._call = self._begin() if 0 < len(piece) < left else None
+        return piece
+
+    def _begin(self) -> Call:
         stream = self._stream
         if self._closed.is_set() or stream is None:
             raise Cancelled("the range was closed")
@@ -79,10 +86,11 @@ class _Pieces:
             except StopAsyncIteration:
                 return b""
 
-        self._call = self._files.begin(piece(), self._place)
+        call = self._files.begin(piece(), self._place)
+        self._call = call
         if self._closed.is_set():  # by another thread, which could not see the call yet
-            self._call.cancel()
-        return bytes(self._files.result(self._call, self._place))
+            call.cancel()
+        return call
 
     def close(self) -> None:
         self._closed.set()
