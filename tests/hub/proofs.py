@@ -95,8 +95,9 @@ def _split(nodes: Sequence[Node], *, at_start: bool, at_end: bool) -> tuple[Sequ
     if start >= stop:
         return nodes, [], []
     above, group = [], start
+    inside = nodes[:stop]  # once: a copy for each group would take most of the time for a file of a GiB
     while group < stop:
-        size = group_length(nodes[:stop], group)
+        size = group_length(inside, group)
         above.append(parent(nodes[group : group + size]))
         group += size
     return nodes[:start], above, nodes[stop:]
