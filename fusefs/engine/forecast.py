@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from fusefs.errors import FusefsError
+from fusefs.values.chunklimits import most_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
@@ -33,6 +34,10 @@ _MOST = 64
 """Files that are asked about: a store of thousands must not ask for thousands of lists that nobody may need."""
 
 _AT_ONCE = 4
+_LONG = 1 << 18
+"""Chunks of a long list at least.  Of those one is asked for at a time: a few of them take all the memory that there
+is for lists, and who reads meanwhile needs some of it."""
+
 _SHOWN = 3
 """Files that a line names."""
 
@@ -69,10 +74,10 @@ class Forecast:
 
     async def look(self, done: trio.Event) -> None:
         """Find out, say it in the log, and set `done`."""
-        limit = trio.CapacityLimiter(_AT_ONCE)
+        short, long = trio.CapacityLimiter(_AT_ONCE), trio.CapacityLimiter(1)
 
         async def one(fetch: BlobFetch) -> None:
-            async with limit:
+            async with long if most_chunks(fetch.blob.size) >= _LONG else short:
                 with suppress(FusefsError):  # trouble is told to who reads
                     await self._fetcher.foresee(fetch)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from operator import le, sub
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from fusefs.errors import ChunkListTooFine, InvalidChunkList
 from fusefs.values.chunklimits import MAX_CHUNK_SIZE, check_blob_size, most_chunks
@@ -21,16 +21,41 @@ _BYTES_A_CHUNK = 48
 
 
 class ChunkListBuilder:
-    """Collects chunks in any order, bounded, and checks that together they are one blob."""
+    """Collects chunks in any order, bounded, and checks that together they are one blob.
+
+    A context: a list that could not be read is forgotten with its end, not with that of the error.  Who tries again
+    keeps the error meanwhile, and with it the frames that the list was read in: after three tries over a slow link the
+    lists that nobody would ever have took all the memory there is for lists.
+    """
 
     def __init__(self, size: int) -> None:
+        """Begin one of a blob of `size` bytes.
+
+        Raises:
+            InvalidChunkList: no blob has that size.
+            ListMemoryFull: other lists are read just now.
+        """
         check_blob_size(size)
         self._size = size
+        self._most = most_chunks(size)
+        # All that it may come to is counted before its first line is read: lists that are read side by side would
+        # else fail when most of each has come, and come again, and fail again.
+        self._held = ListShare(LISTS)
+        self._held.grow(_BYTES_A_CHUNK * self._most)
+        self._begin()
+
+    def _begin(self) -> None:
         self._starts = array("Q")
         self._ends = array("Q")
         self._digests = bytearray()
-        self._most = most_chunks(size)
-        self._held = ListShare(LISTS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._begin()
+            self._held.grow(0)
 
     def add(self, digest: Digest, start: int, end: int) -> None:
         """Take one more chunk, the bytes from `start` to `end`.
@@ -44,7 +69,6 @@ class ChunkListBuilder:
             raise InvalidChunkList(f"chunk {start}-{end} is larger than {MAX_CHUNK_SIZE} bytes")
         if len(self._starts) >= self._most:
             raise ChunkListTooFine(f"more than {len(self._starts)} chunks for {self._size} bytes")
-        self._count(1)
         self._starts.append(start)
         self._ends.append(end)
         self._digests += digest.raw
@@ -68,15 +92,10 @@ class ChunkListBuilder:
             return False
         if max(map(sub, ends, starts)) >= MAX_CHUNK_SIZE:
             return False
-        self._count(len(starts))
         self._starts += starts
         self._ends += ends
         self._digests += digests
         return True
-
-    def _count(self, more: int) -> None:
-        if not len(self._starts) % 256 or more > 1:
-            self._held.grow(_BYTES_A_CHUNK * (len(self._starts) + more))
 
     def packed(self) -> tuple[array[int], bytes | bytearray]:
         """Starts and digests in order of offset; what was counted for them is the caller's to count from here on.

@@ -166,10 +166,10 @@ class ChunkList:
         Raises:
             InvalidChunkList: a gap, an overlap, a wrong end, too many or too large chunks.
         """
-        builder = ChunkListBuilder(size)
-        for digest, chunk in pairs:
-            builder.add(digest, chunk.start, chunk.end)
-        return cls(size, *builder.packed())
+        with ChunkListBuilder(size) as builder:
+            for digest, chunk in pairs:
+                builder.add(digest, chunk.start, chunk.end)
+            return cls(size, *builder.packed())
 
     @classmethod
     def parse(cls, size: int, text: bytes | Iterable[bytes]) -> Self:
@@ -178,24 +178,24 @@ class ChunkList:
         Raises:
             InvalidDigest, InvalidChunk, InvalidChunkList: with the reason.
         """
-        builder = ChunkListBuilder(size)
         limit = LONGEST_LINE * (most_chunks(size) + 256)
         digest: Digest | None = None  # whose range has not come yet
-        for words in words_of([text] if isinstance(text, bytes) else text, limit):
-            if digest is not None and words:
-                chunk = Chunk.parse(text_of(words.pop(0)))
-                builder.add(digest, chunk.start, chunk.end)
-                digest = None
-            even = len(words) & ~1
-            taken = even if builder.add_words(words[:even]) else 0
-            for word, span in zip(words[taken:even:2], words[taken + 1 : even : 2], strict=True):
-                parsed, chunk = Digest.parse(text_of(word)), Chunk.parse(text_of(span))
-                builder.add(parsed, chunk.start, chunk.end)
-            if even < len(words):
-                digest = Digest.parse(text_of(words[even]))
-        if digest is not None:
-            raise InvalidChunk("missing chunk range after the last digest")
-        return cls(size, *builder.packed())
+        with ChunkListBuilder(size) as builder:
+            for words in words_of([text] if isinstance(text, bytes) else text, limit):
+                if digest is not None and words:
+                    chunk = Chunk.parse(text_of(words.pop(0)))
+                    builder.add(digest, chunk.start, chunk.end)
+                    digest = None
+                even = len(words) & ~1
+                taken = even if builder.add_words(words[:even]) else 0
+                for word, span in zip(words[taken:even:2], words[taken + 1 : even : 2], strict=True):
+                    parsed, chunk = Digest.parse(text_of(word)), Chunk.parse(text_of(span))
+                    builder.add(parsed, chunk.start, chunk.end)
+                if even < len(words):
+                    digest = Digest.parse(text_of(words[even]))
+            if digest is not None:
+                raise InvalidChunk("missing chunk range after the last digest")
+            return cls(size, *builder.packed())
 
     def with_digests(self, digests: bytes) -> ChunkList:
         """The same chunks with their digests, 32 bytes each in order (computed by whoever proved the blob)."""

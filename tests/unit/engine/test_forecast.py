@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trio.testing
 
 from fusefs.artifacts.manifest import Manifest
 from fusefs.engine.engine import Engine
 from fusefs.engine.forecast import Forecast
 from fusefs.engine.models import labels_of
 from fusefs.engine.options import PullOptions
+from fusefs.fetch.fetcher import Fetcher
+from fusefs.values.digest import Digest
+from fusefs.values.names import Name
 from fusefs.values.settings import Settings
-from tests.faulty_registry import FaultyRegistry
+from tests.faulty_registry import MODEL_TYPE, FaultyRegistry
 from tests.world import some_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from fusefs.values.names import Name
+    from fusefs.fetch.blobfetch import BlobFetch
 
 SETTINGS = Settings(timeout=10, stall=5, single_chunk_limit=1000, unlisted_chunk_size=500)
 FILES = {f"{number}.gguf": some_bytes(5000 + number, seed=number) for number in range(5)} | {"small": b"small"}
@@ -99,3 +104,31 @@ async def test_a_list_that_another_registry_has_left_in_the_cache_is_no_reason_t
         model = second.add_model("library/m:latest", {"a.gguf": FILES["0.gguf"]})
         async with forecast(tmp_path, model.name) as (_, made):
             assert "a.gguf (4.9 KiB) is read whole" in made.lines()[0]
+
+
+@pytest.mark.parametrize(("size", "most"), [(1 << 30, 4), (1 << 40, 1)])
+async def test_p10_of_long_lists_one_is_asked_for_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, most: int
+) -> None:
+    """Each may take 96 MiB of the 256 for all, and readers need some of those, too."""
+    seen: list[int] = []
+    active = 0
+
+    async def foresee(self: Fetcher, fetch: BlobFetch) -> None:
+        nonlocal active
+        active += 1
+        await trio.testing.wait_all_tasks_blocked()
+        seen.append(active)
+        active -= 1
+
+    monkeypatch.setattr(Fetcher, "foresee", foresee)
+    layers = [
+        {"mediaType": MODEL_TYPE, "digest": str(Digest.of(b"%d" % i)), "size": size, "name": f"{i}.bin"}
+        for i in range(6)
+    ]
+    with FaultyRegistry() as registry:
+        registry.add_manifest("library/m:latest", json.dumps({"schemaVersion": 2, "layers": layers}).encode())
+        async with forecast(tmp_path, Name.parse(f"{registry.url}/library/m:latest")):
+            pass
+    assert len(seen) == len(layers)
+    assert max(seen) == most
