@@ -50,6 +50,8 @@ def offer_blobs(
         fetch = fetcher.track(blob)
         for origin in having:
             fetch.add_origin(origin)
+            if locked is not None:
+                fetch.choice.lock_evidence(origin)
         for place in places:
             fetch.choice.add_place(place)
         if lock is not None and locked is not None and blob.digest in locked.lists:

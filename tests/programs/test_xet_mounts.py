@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import sys
@@ -89,6 +90,23 @@ def test_p1_a_tensor_comes_proved_and_with_little_else_and_outlives_the_daemon(
         assert (mounted.path / "model.safetensors").read_bytes() == DATA
         mounted.wait_sealed("model.safetensors")
         assert mounted.file("model.safetensors")["proof"] == "bound"
+
+
+def test_p1_a_lock_has_the_hash_by_which_parts_are_proved_and_a_digest_alone_believes_nobody(
+    world: World, hub: ScriptedHub, tmp_path: Path
+) -> None:
+    lock = tmp_path / "lock"
+    lock.write_text(world.fusefs("lock", "hf://org/m", "--cache-dir", tmp_path / "a").stdout)
+    (locked,) = json.loads(lock.read_text())["models"]
+    assert hub.sent("xorb") == 0
+    hub.gate.repositories["models", "org/m"].push({"config.json": b"{ }"})
+    with world.mount("hf://org/m", options=("--lock", lock, "--lists", "bound")) as mounted:
+        assert _is_right(mounted.path, "layer.1")
+        assert mounted.file("model.safetensors")["state"] == "partial"
+    assert hub.sent("bridge") == 0
+    pinned = f"{locked['source']}@{locked['manifest']}"
+    with world.mount(pinned, logs="a name with a digest believes no proof that the Hub gives.* `fusefs lock"):
+        pass
 
 
 def test_without_proofs_it_is_said_before_the_first_read_and_pull_has_it_all_the_same(
