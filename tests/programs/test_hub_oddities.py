@@ -112,6 +112,7 @@ def test_the_librarys_cache_has_them_too_mounted_or_filled(world: World, hub: Sc
     assert files_below(world.root / f"hf/hub/models--org--odd/snapshots/{model.commit}") == {**FILES, EMPTY: b""}
 
 
+@pytest.mark.slow
 def test_p10_a_hub_below_a_path_is_asked_there_alone_and_shown_its_token(world: World, hub: ScriptedHub) -> None:
     """As a repository of Artifactory is one.  Its name has the path, so that two at one host are not taken for one."""
     hub.add("org/private", FILES, private=True, readers={"hf_reader"})
