@@ -15,7 +15,7 @@ from fusefs.sources.failover import Failover
 from fusefs.values.hubname import HubName
 from fusefs.values.lockfile import list_digest
 from fusefs.values.voucher import BOUND, UNKNOWN, Proof
-from fusefs.values.webtree import WebTree
+from fusefs.values.webtree import BUCKETS, WebTree
 
 if TYPE_CHECKING:
     from fusefs.sources.bound import BoundSource
@@ -57,6 +57,7 @@ class ListChoice:
         self._locked: tuple[Digest, Voucher] | None = None
         self._signer: Voucher | None = None
         self._shards: ChunkList | None = None
+        self._locked_evidence: Voucher | None = None
         self._unproved_by = ""
 
     def add_origin(self, origin: BoundSource) -> None:
@@ -91,6 +92,10 @@ class ListChoice:
     def signed(self) -> Listed | None:
         """The shards that were signed; None where the blob's own digest was, or nothing."""
         return None if self._shards is None or self._signer is None else (self._shards, self._signer)
+
+    def lock_evidence(self, origin: BoundSource) -> None:
+        """A person has said which document it is of, and so the hash by which this one proves its parts."""
+        self._locked_evidence = origin.evidence_voucher(self._blob) or self._locked_evidence
 
     def distrust(self) -> None:
         """Who gave the list is not asked any more, if it gives lists alone."""
@@ -135,6 +140,8 @@ class ListChoice:
         """`bound_only`, of a list with this voucher."""
         if voucher == self._signer:
             return False
+        if voucher == self._locked_evidence:
+            return bool(self._unproved_by)
         return bool(self._unproved_by) or self.bound_only or self.is_anothers(voucher)
 
     @property
@@ -151,7 +158,7 @@ class ListChoice:
             who = f"{self._pinned_name} is pinned by digest" if self._pinned_name else "it is signed as a whole"
         return (
             f"{who}, and no chunk list in the cache is bound to this blob; --unproved={self._settings.unproved}"
-            " (--lists registry takes the registry's word for its list)"
+            " (--lists registry takes the word of its source for its list)"
         )
 
     def remedy(self, name: Name) -> str:
@@ -162,18 +169,20 @@ class ListChoice:
             return "the list in the lock is nowhere to be had: --index-from names a place that has it"
         if self.of_several:
             return "models of several registries share it, and none is believed: mount those apart"
-        if self.bound_only and self._signer is not None:
+        bound_only = self.bound_only and self._locked_evidence is None
+        if bound_only and self._signer is not None:
             return (
                 "it is signed as a whole, which believes no registry's chunk list: --lists registry takes its word, "
                 "shards in the signature would be a list"
             )
-        if self.bound_only and self._pinned_name:
+        if bound_only and self._pinned_name:
+            proof = "proof that the Hub gives" if isinstance(name, HubName) else f"{_giver(name)}'s chunk list"
             return (
-                "a name with a digest believes no registry's chunk list: --lists registry takes its word, "
+                f"a name with a digest believes no {proof}: --lists registry takes its word, "
                 f"`fusefs lock {name}` keeps it"
             )
-        if self.bound_only:
-            return "no chunk list is bound to its digest: --lists registry takes the registry's word"
+        if bound_only:
+            return f"no chunk list is bound to its digest: --lists registry takes the {_giver(name)}'s word"
         if isinstance(name, HubName | WebTree):
             return f"it has no chunk list: `fusefs index {name} -o DIR` makes one for --index-from DIR"
         return f"it has no chunk list: `fusefs publish {name}` puts one beside the model"
@@ -207,9 +216,14 @@ class ListChoice:
         # Who is not believed is not asked: his list would be of no use.  The lock's is right whoever has it.
         # Nor is anybody's word needed for a list that follows from the digest.
         bound_only = self.bound_only and self._locked is None and not self._blob.digest.has_parts
-        for places, whole in ((origins, whole_will_do), (self._places, True)):
-            asked = places.that_decide(bound_only=bound_only)
-            found = find_list(asked, self._blob, fits, whole_will_do=whole) if asked else None
+        turns = [
+            (origins.that_decide(bound_only=bound_only), fits, whole_will_do),
+            (self._places.that_decide(bound_only=bound_only), fits, True),
+        ]
+        if bound_only and self._locked_evidence is not None:
+            turns.append((origins.that_decide(), self._is_locked_evidence, whole_will_do))
+        for asked, fitting, whole in turns:
+            found = find_list(asked, self._blob, fitting, whole_will_do=whole) if asked else None
             if found is not None:
                 chunks, self.by = found
                 if chunks.voucher is not None:
@@ -268,3 +282,15 @@ class ListChoice:
             return True
         log.warning("%s: a chunk list that is not the one in the lock is not used", self._blob.digest)
         return False
+
+    def _is_locked_evidence(self, chunks: ChunkList) -> bool:
+        return chunks.voucher == self._locked_evidence
+
+
+def _giver(name: Name) -> str:
+    """Who gives the lists of a model, for a person."""
+    if isinstance(name, HubName):
+        return "Hub"
+    if isinstance(name, WebTree):
+        return "bucket" if name.scheme in BUCKETS else "web server"
+    return "registry"

@@ -117,7 +117,7 @@ class _Web(_Lists):
 
     def _check(self, response: Response) -> None:
         if response.status != 200:
-            raise error_of(response)
+            raise error_of(response, "web server")
         check_encoding(response)
         if response.elsewhere:
             raise WrongResponse("it is another host's", source=response.source, temporary=False)

@@ -155,6 +155,37 @@ def test_p1_a_listing_that_contradicts_its_own_pointers_is_taken_by_the_library_
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
 
 
+PIECEMEAL = """
+import sys
+from huggingface_hub import hf_hub_download
+for path in sys.argv[1:]:
+    print(open(hf_hub_download("org/m", path)).read(), flush=True)
+    input()
+"""
+
+
+@pytest.mark.slow
+def test_p2_a_push_amid_is_a_mixture_to_the_library_and_one_commit_on_a_mount(
+    world: World, hub: ScriptedHub, model: Repository
+) -> None:
+    """To a program that has one file after the other, as most do."""
+    model.push({"a.json": b"old", "b.json": b"old"})
+    command = [sys.executable, "-I", "-c", PIECEMEAL, "a.json", "b.json"]
+    with world.mount("hf://org/m", env={"HF_HUB_CACHE": str(world.root / "none")}) as mounted:
+        assert (mounted.path / "a.json").read_bytes() == b"old"
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, env=world.env, **pipes) as program:
+            assert program.stdin is not None
+            assert program.stdout is not None
+            assert program.stdout.readline() == "old\n"
+            model.push({"a.json": b"new", "b.json": b"new"})
+            program.stdin.write("\n\n")
+            program.stdin.flush()
+            assert program.stdout.readline() == "new\n"
+        assert (mounted.path / "b.json").read_bytes() == b"old"
+        assert (mounted.path / "a.json").read_bytes() == b"old"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("wanted", ["fusefs", "library"])
 def test_who_wants_a_part_gets_a_part_and_the_library_the_whole(world: World, hub: ScriptedHub, wanted: str) -> None:

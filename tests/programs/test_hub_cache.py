@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from tests.hub.contents import floats, noise
 from tests.hub.scriptedhub import ScriptedHub
@@ -206,6 +208,47 @@ def test_transformers_loads_a_real_model_by_its_name_from_a_mount(world: World, 
     hidden, ids, _ = json.loads(lazily)
     assert hidden == 384
     assert len(ids) > 8
+
+
+LOADERS = """
+import glob, json, os
+from huggingface_hub import hf_hub_download, snapshot_download
+from safetensors import safe_open
+
+def sums(folder):
+    found = {}
+    for path in sorted(glob.glob(os.path.join(folder, "*.safetensors"))):
+        with safe_open(path, framework="numpy") as file:
+            found |= {name: float(file.get_tensor(name).sum()) for name in file.keys()}
+    return found
+
+index = json.load(open(hf_hub_download("acme/pipe", "model.safetensors.index.json")))["weight_map"]
+whole = sums(snapshot_download("acme/pipe", allow_patterns=["*.safetensors"]))  # as vLLM, and all of these
+assert set(whole) >= set(index)
+parts = json.load(open(hf_hub_download("acme/pipe", "model_index.json")))  # as diffusers
+root = snapshot_download("acme/pipe", allow_patterns=["model_index.json", *(f"{part}/*" for part in parts)])
+print(json.dumps([whole, {part: sums(os.path.join(root, part)) for part in parts}]))
+"""
+
+
+@pytest.mark.slow
+def test_loaders_of_shards_and_of_parts_in_folders_find_them_by_name(world: World, hub: ScriptedHub) -> None:
+    """As vLLM and diffusers have them from the library; these need torch and are not run here."""
+    numbers = np.random.default_rng(1)
+    shards = {f"model-{i}-of-2.safetensors": {f"w{i}": numbers.random((64, 64), np.float32)} for i in (1, 2)}
+    parts = {f"{part}/weights.safetensors": {part: numbers.random((64, 64), np.float32)} for part in ("unet", "vae")}
+    index = {"weight_map": {name: path for path, tensors in shards.items() for name in tensors}}
+    files = {path: save(tensors) for path, tensors in (shards | parts).items()}
+    files |= {f"{part}/config.json": b"{}" for part in ("unet", "vae")}
+    files |= {"model_index.json": b'{"unet": [], "vae": []}'}
+    hub.add(
+        "acme/pipe", files | {"model.safetensors.index.json": json.dumps(index).encode(), "unused.bin": noise(9000)}
+    )
+    with world.mount("hf://acme/pipe", options=("--layout", "hf")) as mounted:
+        lazily = library(world, LOADERS, **on(mounted))
+    assert lazily == library(world, LOADERS)
+    whole, found = json.loads(lazily)
+    assert [*whole, *found] == ["w1", "w2", "unet", "vae"]
 
 
 LLAMA = """

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.errors import InvalidXet, NoEvidence, SourceError, WrongResponse
 from fusefs.net.url import Url
+from fusefs.sources.hub.huberrors import CONTENT_SERVER, STORAGE
 from fusefs.sources.rangebody import RangeBody
 from fusefs.sources.registry.responses import check_encoding, check_status
 from fusefs.values.chunks import Chunk
@@ -131,7 +132,7 @@ class Cas:
         # The signature is for exactly these bytes.
         response = self._transport.get(url, {"Range": f"bytes={part.start}-{part.end}"}, sent=plan.public)
         try:
-            check_status(response, wanted=(200, 206))
+            check_status(response, wanted=(200, 206), who=STORAGE)
             return RangeBody(response, _sent(response, part), part)
         except BaseException:
             response.close()
@@ -182,7 +183,7 @@ def _document(response: Response, limit: int) -> bytes:
         SourceError: its status is none of an answer.
     """
     try:
-        check_status(response, wanted=(200, 206))
+        check_status(response, wanted=(200, 206), who=CONTENT_SERVER)
         check_encoding(response)
         return response.read(limit + 1)
     finally:

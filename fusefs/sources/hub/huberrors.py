@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING
 
 from fusefs.errors import ModelNotFound, NotFound, ResponseError, SourceError, Unauthorized
 from fusefs.sources.registry.responses import error_of, retry_after
+from fusefs.values.hubendpoint import HUGGING_FACE
 from fusefs.values.printable import line_of
 
 if TYPE_CHECKING:
     from fusefs.net.transport import Response
     from fusefs.sources.hub.hubtoken import HubToken
     from fusefs.values.hubname import HubName
+
+HUB, STORAGE, CONTENT_SERVER = "Hub", "storage of the Hub", "content server of the Hub"
+"""Who answers, for a person."""
 
 LOGIN = "run `hf auth login` or set HF_TOKEN"
 
@@ -36,17 +40,17 @@ def hub_error(response: Response, name: HubName, token: HubToken) -> SourceError
     headers = response.headers
     code, said = line_of(headers.get("X-Error-Code", ""), 60), line_of(headers.get("X-Error-Message", ""))
     if response.elsewhere:
-        return error_of(response)  # of a store that the Hub has sent us to, which knows neither names nor tokens
+        return error_of(response, STORAGE)  # to which we were sent on: it knows neither names nor tokens
     if response.status == 429:
         return _limited(response, token)
-    error = error_of(response)
-    said = said or str(error)
+    error = error_of(response, HUB)
+    said = said or str(error).removeprefix(f"{error.source}: ")
     if response.status == 401:
         return _unknown(response, name, token, code, said)
     if response.status == 403:
         return _refused(response, name, token, code, said)
-    if response.status == 404 and code:
-        return _absent(response, name, token, code)
+    if response.status == 404:
+        return _absent(response, name, token, code, said)
     return error
 
 
@@ -99,10 +103,12 @@ def _refused(response: Response, name: HubName, token: HubToken, code: str, said
     return Unauthorized(f"{name.short}: access is refused ({token.where}): {said}", source=response.source)
 
 
-def _absent(response: Response, name: HubName, token: HubToken, code: str) -> NotFound:
+def _absent(response: Response, name: HubName, token: HubToken, code: str, said: str) -> NotFound:
     if code == "RevisionNotFound":
         return ModelNotFound(f"{name.short}: it has no revision {name.tag!r}", source=response.source)
     if code == "RepoNotFound":
         text = f"{name.short}: there is none of that name, or the token ({token.where}) may not see it"
         return ModelNotFound(text, source=response.source)
-    return NotFound(f"{name.short}: {code}", source=response.source)
+    if code or name.hub == HUGGING_FACE:
+        return NotFound(f"{name.short}: {code or said}", source=response.source)
+    return NotFound(f"{name.short}: {said}; is a Hub there (HF_ENDPOINT)?", source=response.source)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from fusefs.errors import PrivateAddress, TransportError
+from fusefs.sources.hub.huberrors import STORAGE
 from fusefs.sources.rangebody import RangeBody
 from fusefs.sources.registry.responses import error_of, given_range
 
@@ -99,7 +100,7 @@ class HubFiles:
         if response.status in _EXPIRED:
             response.discard()
             return None
-        raise error_of(response)
+        raise error_of(response, STORAGE)
 
     def _remember(self, file: HubFile, place: _Place) -> None:
         with self._lock:

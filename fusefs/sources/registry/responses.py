@@ -53,14 +53,19 @@ _WANTS_TLS = re.compile(r"HTTP request (?:was sent )?to (?:an )?HTTPS (?:server|
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =]\s*)?(\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII | re.IGNORECASE)
 
 
-def check_status(response: Response, *, wanted: tuple[int, ...] = (200,)) -> None:
+def check_status(response: Response, *, wanted: tuple[int, ...] = (200,), who: str = "registry") -> None:
     """Return when the status is one of `wanted`; else read what the registry says, and raise it.
+
+    Args:
+        response: to look at.
+        wanted: statuses of an answer.
+        who: answers, for a person.
 
     Raises:
         NotFound, Unauthorized, ResponseError: text `registry responded with status N: code C: M`.
     """
     if response.status not in wanted:
-        raise error_of(response)
+        raise error_of(response, who)
 
 
 def check_encoding(response: Response) -> None:
@@ -109,8 +114,8 @@ def _encoding(response: Response) -> str:
     return "" if all(_NO_ENCODING.fullmatch(name.strip()) for name in names.split(",")) else names
 
 
-def error_of(response: Response) -> SourceError:
-    """The error that an answer is; it reads and closes the answer."""
+def error_of(response: Response, who: str = "registry") -> SourceError:
+    """The error that an answer of `who` is; it reads and closes the answer."""
     try:
         body = b"" if _encoding(response) else response.read(_MAX_DOCUMENT)
     except SourceError:
@@ -123,7 +128,7 @@ def error_of(response: Response) -> SourceError:
     if response.status == 407 and response.through:
         return Unauthorized(proxy_login("407 " + describe(body)[1]), source=response.through)
     code, message = describe(body)
-    text = f"registry responded with status {response.status}: " + (f"code {code}: {message}" if code else message)
+    text = f"{who} responded with status {response.status}: " + (f"code {code}: {message}" if code else message)
     status, source = response.status, response.source
     if status == 404 or code.upper() in _NOT_FOUND:
         return NotFound(text, source=source)

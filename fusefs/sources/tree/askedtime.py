@@ -65,7 +65,7 @@ class AskedTime:
                 return None
             response = self._transport.get(url, {"Range": span} if span else {})
             try:
-                check_status(response, wanted=(200, 206))
+                check_status(response, wanted=(200, 206), who="bucket")
             finally:
                 response.close()
         except ResponseError as exc:

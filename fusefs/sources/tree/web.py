@@ -35,6 +35,8 @@ _IN_PATH = "/!$&'()*+,;=:@~"
 
 _KNOWN = "%" + _IN_PATH
 
+_WHO = "web server"
+
 _DEEPEST = 8
 """Folders in folders that are looked into."""
 
@@ -78,7 +80,7 @@ class WebFiles:
         """See `Files.fetch`."""
         response = self._get(place, {})
         try:
-            check_status(response)
+            check_status(response, who=_WHO)
             check_encoding(response)
             return response.read(limit)
         finally:
@@ -89,7 +91,7 @@ class WebFiles:
         response = self._get(place, {"Range": "bytes=0-0"})
         try:
             if response.status != 416 or _size_of(response) is None:  # of an empty file no byte can be had
-                check_status(response, wanted=(200, 206))
+                check_status(response, wanted=(200, 206), who=_WHO)
             seen = _seen(response)
             if response.status == 206:
                 response.discard()
@@ -124,7 +126,7 @@ class WebFiles:
         try:
             if response.status == 403:  # what nginx says of a folder that it may not list
                 raise NotFound(f"{place} is not listed (status 403)", source=response.source)
-            check_status(response)
+            check_status(response, who=_WHO)
             check_encoding(response)
             kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
             raw = response.read(MAX_LIST_SIZE + 1)
@@ -144,7 +146,7 @@ class WebFiles:
             now = _seen(response) if response.status in (200, 206, 416) else None
             if now is not None:
                 (seen or Seen(blob.size)).check(now, place, response.source)
-            check_status(response, wanted=(200, 206))
+            check_status(response, wanted=(200, 206), who=_WHO)
             sent = given_range(response, chunk, blob.size)
         except BaseException:
             response.close()

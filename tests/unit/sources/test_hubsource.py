@@ -16,6 +16,7 @@ from fusefs.errors import (
     HostResting,
     InvalidManifest,
     ModelNotFound,
+    NotFound,
     ResponseError,
     SourceError,
     Unauthorized,
@@ -369,6 +370,22 @@ def test_nothing_is_asked_where_the_environment_says_so(
 
 
 # Limits
+
+
+def test_trouble_is_told_of_whose_it_is(hub: ScriptedHub, model: Repository, source: HubSource) -> None:
+    hub.fault("status", "tree", status=500)
+    assert ": Hub responded with status 500: " in refused(source, name_of(hub), ResponseError)
+    (large,) = [file.blob for file in tree_of(source, name_of(hub)).files if file.path == "w.safetensors"]
+    for _ in range(2):  # where the Hub sends us on to, and where it was found
+        hub.fault("status", "lfs", status=503)
+        with pytest.raises(ResponseError, match=": storage of the Hub responded with status 503: "):
+            read_blob(source, name_of(hub), large)
+        read_blob(source, name_of(hub), large)
+
+
+def test_a_place_where_no_hub_is_is_told_as_that(hub: ScriptedHub, model: Repository, source: HubSource) -> None:
+    hub.fault("status", "info", status=404)  # without the code that a Hub has for it
+    assert "is a Hub there (HF_ENDPOINT)?" in refused(source, name_of(hub), NotFound)
 
 
 def test_a_limit_is_waited_out_as_long_as_the_hub_says(hub: ScriptedHub, model: Repository) -> None:

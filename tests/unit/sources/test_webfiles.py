@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusefs.errors import SourceChanged, SourceError
+from fusefs.errors import ResponseError, SourceChanged, SourceError
 from fusefs.sources.tree.treesource import TreeSource
 from fusefs.sources.tree.web import WebFiles
 from fusefs.values.chunks import Blob
@@ -37,11 +37,13 @@ class Web:
         content: of the file.
         headers: sent along with it.
         ranges: whether it knows ranges.
+        status: of all answers, of one that fails; else 0.
     """
 
     content: bytes = OLD
     headers: dict[str, str] = field(default_factory=dict)
     ranges: bool = True
+    status: int = 0
     asked: list[dict[str, str]] = field(default_factory=list)
 
     def handle(self, request: BaseHTTPRequestHandler) -> None:
@@ -50,7 +52,9 @@ class Web:
         same = seen.get("if-range") in (None, self.headers.get("ETag"))
         match = re.fullmatch(r"bytes=(\d+)-(\d+)", seen.get("range", "")) if self.ranges and same else None
         body, size = self.content, len(self.content)
-        if match and int(match[1]) >= size:
+        if self.status:
+            request.send_response(self.status)
+        elif match and int(match[1]) >= size:
             request.send_response(416)
             request.send_header("Content-Range", f"bytes */{size}")
             body = b""
@@ -171,3 +175,9 @@ def test_a_list_beside_a_file_that_may_not_be_read_is_as_good_as_none(
     finally:
         server.stop()
     assert ("is not used" in caplog.text) is (status == 410)
+
+
+def test_trouble_is_told_of_a_web_server(made: Made) -> None:
+    made.web.status = 500
+    with pytest.raises(ResponseError, match=": web server responded with status 500: "):
+        made.read()

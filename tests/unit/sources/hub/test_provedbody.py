@@ -180,7 +180,7 @@ def test_one_that_refuses_to_prove_gives_none_either(one: Opened, status: int) -
 
 def test_trouble_is_no_refusal(one: Opened) -> None:
     one.hub.fault("status", "proof", status=503)
-    with pytest.raises(SourceError, match="503"):
+    with pytest.raises(SourceError, match="content server of the Hub responded with status 503"):
         one.files.chunk_list(one.file, WORD)
     assert one.files.chunk_list(one.file, WORD) is not None
 
