@@ -148,6 +148,10 @@ class Item(msgspec.Struct, kw_only=True):
     problem: str = ""
 
 
+PULLED = ("sealed", "unproved")
+"""States of a blob of which all is here; the second is of one of which no digest is known (`--unproved allow`)."""
+
+
 class SourceProblem(msgspec.Struct, frozen=True):
     """A name of which nothing could be fetched, and why."""
 
