@@ -46,6 +46,7 @@ class Engine:
         nursery: where tasks live that end before all of these are closed.
         lock: what the models must be made of; None for whatever they are.
         local: what is known of them from this machine.
+        warn: told at once what a person should know.
     """
 
     cache: DiskCache
@@ -56,6 +57,7 @@ class Engine:
     nursery: trio.Nursery
     lock: Lock | None = None
     local: LocalModels = field(default_factory=LocalModels)
+    warn: Callable[[str], None] = lambda _: None
 
     @classmethod
     @asynccontextmanager
@@ -94,7 +96,8 @@ class Engine:
             # Workers wait for their source and cannot be cancelled: closing the sources is what ends them.
             stack.push_async_callback(in_thread, pool.close)
             await nursery.start(fetcher.run)
-            yield cls(cache, pool, keeper, fetcher, counters, nursery, options.lock, options.local)
+            parts = cache, pool, keeper, fetcher, counters, nursery
+            yield cls(*parts, options.lock, options.local, options.warn)
 
     async def resolve(
         self,
@@ -110,7 +113,7 @@ class Engine:
             self.pool,
             self.cache,
             self.keeper,
-            LayerOpener(self.fetcher, self.pool, self.cache, self.lock),
+            LayerOpener(self.fetcher, self.pool, self.cache, self.lock, self.warn),
             patience=patience,
             failed=failed,
             recalled=recalled,
