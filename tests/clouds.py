@@ -10,9 +10,11 @@ import contextlib
 import hashlib
 import hmac
 import http.client
+import os
 import shutil
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,13 +25,13 @@ from urllib.parse import quote
 import obstore
 from obstore.store import AzureStore
 
+from tests.azurite import AZURITE
 from tests.components import Process
 from tests.patience import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_AZURITE = Path(__file__).parents[1] / ".venv/node/node_modules/.bin/azurite-blob"
 _ACCOUNT = "devstoreaccount1"
 _KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Of the account that Azurite has, as its documentation says; no secret."""
@@ -50,11 +52,6 @@ class Cloud:
     url: str
     env: dict[str, str]
     put: Callable[[str, bytes], None]
-
-
-def has_azurite() -> bool:
-    """Whether scripts/setup could install it, which takes npm."""
-    return _AZURITE.exists()
 
 
 @contextlib.contextmanager
@@ -88,7 +85,7 @@ def azure(root: Path) -> Iterator[Cloud]:
     """Run Azurite."""
     port, root = _free_port(), root / "azure"
     root.mkdir(parents=True)
-    command = [shutil.which("node") or "node", str(_AZURITE), "--blobHost", "127.0.0.1", "--blobPort", str(port)]
+    command = [_node(), str(AZURITE), "--blobHost", "127.0.0.1", "--blobPort", str(port)]
     with Process([*command, "--location", str(root), "--silent", "--skipApiVersionCheck"]) as process:
         eventually("Azurite answers", lambda: _answers(port))
         _make_container(port)
@@ -99,6 +96,13 @@ def azure(root: Path) -> Iterator[Cloud]:
         env = {"AZURE_STORAGE_ACCOUNT_NAME": _ACCOUNT, "AZURE_STORAGE_ACCOUNT_KEY": _KEY, "AZURE_ENDPOINT": at}
         yield Cloud(f"az://{_CONTAINER}/", env, lambda key, data: _put(store, key, data))
         process.stop(signum=signal.SIGKILL)  # it takes long to say goodbye
+
+
+def _node() -> str:
+    """That of the machine, else the one that scripts/setup has from PyPI."""
+    found = shutil.which("node", path=os.pathsep.join((os.environ["PATH"], str(Path(sys.executable).parent))))
+    assert found is not None, "node is missing: scripts/setup test installs it"
+    return found
 
 
 def _put(store: AzureStore, key: str, data: bytes) -> None:

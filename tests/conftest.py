@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from tests.azurite import has_azurite
 from tests.modes import is_on
 
 if TYPE_CHECKING:
@@ -85,6 +86,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     unannounced = [line for line in records.lines if not any(pattern.search(line) for pattern in announced)]
     if unannounced:
         pytest.fail("logged, but not announced with @pytest.mark.logs:\n" + "\n".join(unannounced), pytrace=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was not tested for want of a program, for nothing else would: no test is there to be skipped."""
+    if not has_azurite():
+        terminalreporter.write_line("not tested: az://, because scripts/setup could not install Azurite")
 
 
 def fusefs_mounts() -> list[str]:

@@ -71,12 +71,15 @@ def each_once(files: Iterable[ListedFile], what: str) -> tuple[ListedFile, ...]:
     """The files in the order of their paths.
 
     Raises:
-        InvalidManifest: none, too many, or two of one path with two digests.
+        InvalidManifest: none, too many, or two of one path that differ.
     """
     found: dict[str, ListedFile] = {}
     for file in files:
-        if found.setdefault(file.path, file).digest != file.digest:
+        first = found.setdefault(file.path, file)
+        if first.digest != file.digest:
             raise InvalidManifest(f"{what}: {file.path[:100]!a} is listed with two digests")
+        if None not in (first.size, file.size) and first.size != file.size:
+            raise InvalidManifest(f"{what}: {file.path[:100]!a} is listed with two sizes")
         if len(found) > MAX_LAYERS:
             raise InvalidManifest(f"{what}: more than {MAX_LAYERS} files")
     if not found:

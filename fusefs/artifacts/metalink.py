@@ -7,7 +7,7 @@ are bounded.  Source: RFC 5854; names of hashes: IANA "Hash Function Textual Nam
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from xml.parsers import expat
 
 from fusefs.artifacts.listedfile import MAX_LIST_SIZE, ListedFile, Pieces, checked_name, each_once
@@ -17,6 +17,8 @@ from fusefs.values.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+T = TypeVar("T")
 
 _NAMESPACE = "urn:ietf:params:xml:ns:metalink "
 _DEEPEST = 16
@@ -128,9 +130,9 @@ class _Reader:
         file = self.files[-1]
         match above[2:]:
             case ("size",):
-                file.size = _number(text, "size")
+                file.size = _the_same(file, "sizes", file.size, _number(text, "size"))
             case ("hash",) if self._attributes.get("type", "").lower() == "sha-256":
-                file.digest = _digest(text)
+                file.digest = _the_same(file, "sha-256 digests", file.digest, _digest(text))
             case ("url",):
                 priority = self._attributes.get("priority", "")
                 known = int(priority) if priority.isascii() and priority.isdecimal() and len(priority) < 7 else _LAST
@@ -151,3 +153,10 @@ def _digest(text: str) -> Digest:
         return Digest.parse(f"sha256:{text}")
     except InvalidDigest:
         raise InvalidManifest(f"{text[:80]!a} is no sha-256") from None
+
+
+def _the_same(file: _File, what: str, before: T | None, now: T) -> T:
+    """A value that a file may have once: which of two is meant nobody can say."""
+    if before is not None and before != now:
+        raise InvalidManifest(f"{file.name[:100]!a} has two {what}")
+    return now

@@ -12,6 +12,7 @@ from fusefs.cli.locked import locked, read_lock
 from fusefs.cli.parameters import (
     cache_dir_of,
     cache_option,
+    choice_option,
     fetch_options,
     lock_option,
     lockable_sources_argument,
@@ -40,6 +41,12 @@ if TYPE_CHECKING:
 @selection_options
 @lock_option
 @signature_options
+@choice_option(
+    "--unproved",
+    ["wait", "allow", "refuse"],
+    "A file that no digest proves is fetched with allow alone, as it is now, and is never called proved. One above "
+    "64 MiB without a chunk list is proved as a whole, or not fetched with refuse.",
+)
 @click.option(
     "--into-hf-cache",
     is_flag=True,

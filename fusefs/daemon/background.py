@@ -1,14 +1,13 @@
 """Going to the background, and telling who waits that the work is ready.
 
-The handshake: the parent forks, the child leaves the terminal and sets up; a pipe carries exactly one message back,
-"ready" with its warnings, or the error's text.  A child that dies without a word is seen by the pipe's end.
+The parent forks, the child leaves the terminal and sets up; a pipe carries back why that takes long, and in the end
+"ready" with its warnings, or the text of the error.  A child that dies without a word is seen by the end of the pipe.
 The fork happens before trio starts and before any thread exists.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -16,20 +15,13 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from fusefs.daemon.handshake import Ready, listen
 from fusefs.errors import FusefsError, MountError
 from fusefs.system.ownfile import open_to_append
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
-    from typing import Protocol
-
-    class Ready(Protocol):
-        """To be called once."""
-
-        def __call__(self, warnings: Sequence[str] = ()) -> None:
-            """The work is ready; `warnings` are what a person should know of it."""
-
 
 GRACE = 5.0
 """Seconds a child has to end after SIGTERM, when whoever started it gives up."""
@@ -60,17 +52,17 @@ def start(
     pid = os.fork()
     if pid == 0:
         os.close(receiving)
-        _child(work, sending, log_file)
+        _child(work, Ready(sending), log_file)
     os.close(sending)
     try:
-        with os.fdopen(receiving, "rb") as pipe:
-            told = pipe.read()
+        message = listen(receiving, warn)
     except KeyboardInterrupt:
         _end(pid)
         raise
-    if not told:
+    finally:
+        os.close(receiving)
+    if message is None:
         raise MountError(f"the daemon died before the mount was ready ({_fate(pid)}){_see(log_file)}")
-    message = json.loads(told)
     if "error" in message:
         os.waitpid(pid, 0)
         raise MountError(message["error"])
@@ -79,29 +71,20 @@ def start(
     return pid
 
 
-def _child(work: Callable[[Ready], None], sending: int, log_file: Path | None) -> None:
+def _child(work: Callable[[Ready], None], ready: Ready, log_file: Path | None) -> None:
     """The daemon's life; does not return."""
     status = 1
 
-    def tell(message: dict[str, object]) -> None:
-        nonlocal sending
-        if sending >= 0:
-            # Whoever waited may be gone; that changes nothing for the mount.
-            with contextlib.suppress(BrokenPipeError):
-                os.write(sending, json.dumps(message).encode())
-            os.close(sending)
-            sending = -1
-
     try:
         _leave_terminal(log_file)
-        work(lambda warnings=(): tell({"warnings": list(warnings)}))
+        work(ready)
         status = 0
     except FusefsError as exc:
-        tell({"error": str(exc)})
+        ready.failed(str(exc))
     except (Exception, KeyboardInterrupt) as exc:
         interrupted = isinstance(exc, KeyboardInterrupt)
         what = "interrupted" if interrupted else f"internal error: {type(exc).__name__}: {exc}"
-        tell({"error": f"{what}{_see(log_file)}"})
+        ready.failed(f"{what}{_see(log_file)}")
         sys.excepthook(type(exc), exc, exc.__traceback__)
     finally:
         with contextlib.suppress(Exception):

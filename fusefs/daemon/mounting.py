@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
 
     from fusefs.cache.documents.writer import Keeper
+    from fusefs.daemon.handshake import Ready
     from fusefs.engine.options import MountOptions
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.offers.indexer import Progress
@@ -120,11 +121,11 @@ def start(
         options = replace(options, mountpoint=make_place(options.temporary, others=options.allow_other))
     options = replace(options, log_file=options.log_file or _default_log(options), background=True)
 
-    def work(ready: background.Ready) -> None:
+    def work(ready: Ready) -> None:
         logs.to_file(options.log_file, verbose=options.verbose, stderr=True)
         try:
             with logs.warnings() as warnings:
-                _run(options, lambda: ready(warnings.take()))
+                _run(replace(options, warn=ready.meanwhile), lambda: ready(warnings.take()))
         finally:
             if options.temporary:
                 remove_place(options.mountpoint)

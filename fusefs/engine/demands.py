@@ -9,10 +9,11 @@ from fusefs.errors import NotCached, NotSigned
 from fusefs.values.voucher import Proof, Voucher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from fusefs.cache.disk import DiskCache
     from fusefs.fetch.fetcher import Fetcher
+    from fusefs.sources.bound import BoundSource
     from fusefs.values.chunks import Blob, ChunkList
     from fusefs.values.lockfile import Lock
     from fusefs.values.names import Name
@@ -66,11 +67,13 @@ class Demands:
                 "options reads and compares them"
             )
 
-    def tell(self, fetcher: Fetcher, name: Name, blobs: Iterable[Blob]) -> None:
-        """Have blobs of a model served by nothing else, as far as the lock and the signer are concerned."""
+    def tell(self, fetcher: Fetcher, name: Name, blobs: Iterable[Blob], origins: Sequence[BoundSource]) -> None:
+        """Have blobs of a model, which are at `origins`, served by nothing but what the lock and the signer say."""
         locked = self.lock.model(name) if self.lock is not None else None
         for blob in blobs:
             fetch = fetcher.track(blob)
+            for origin in origins if locked is not None else ():
+                fetch.choice.lock_evidence(origin)
             if self.lock is not None and locked is not None and blob.digest in locked.lists:
                 fetch.choice.lock(locked.lists[blob.digest], Voucher(Proof.STORE, self.lock.file))
             if self.signed is not None:

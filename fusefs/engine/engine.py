@@ -48,6 +48,7 @@ class Engine:
         nursery: where tasks live that end before all of these are closed.
         demands: what the person wants of the models.
         local: what is known of them from this machine.
+        warn: told at once what a person should know.
     """
 
     cache: DiskCache
@@ -58,6 +59,7 @@ class Engine:
     nursery: trio.Nursery
     demands: Demands = NO_DEMANDS
     local: LocalModels = field(default_factory=LocalModels)
+    warn: Callable[[str], None] = lambda _: None
 
     @classmethod
     @asynccontextmanager
@@ -96,7 +98,8 @@ class Engine:
             # Workers wait for their source and cannot be cancelled: closing the sources is what ends them.
             stack.push_async_callback(in_thread, pool.close)
             await nursery.start(fetcher.run)
-            yield cls(cache, pool, keeper, fetcher, counters, nursery, options.demands, options.local)
+            parts = cache, pool, keeper, fetcher, counters, nursery
+            yield cls(*parts, options.demands, options.local, options.warn)
 
     async def resolve(
         self,
@@ -112,7 +115,7 @@ class Engine:
             self.pool,
             self.cache,
             self.keeper,
-            LayerOpener(self.fetcher, self.pool, self.cache, self.demands),
+            LayerOpener(self.fetcher, self.pool, self.cache, self.demands, self.warn),
             patience=patience,
             failed=failed,
             recalled=recalled,

@@ -1,7 +1,7 @@
 """Forecast: which files of a mount will be fetched whole on their first read, for want of a chunk list that counts.
 
 It is better to know that before a read of ten bytes takes an hour.  Whether there is a list only whoever has it can
-say, so each is asked for once, when the mount answers already; a short one is kept for the first read.
+say, so each is asked for once, when the mount answers already; it is kept for the first read.
 """
 
 from __future__ import annotations
@@ -102,11 +102,11 @@ class Forecast:
 
     def _what(self, whole: Sequence[BlobFetch]) -> str:
         """Which files, and how large they are."""
-        named = [f"{self._label(fetch)} ({_size(fetch.blob.size)})" for fetch in whole[:_SHOWN]]
+        named = [f"{self._label(fetch)} ({shown_size(fetch.blob.size)})" for fetch in whole[:_SHOWN]]
         if len(whole) > _SHOWN:
             named.append(f"{len(whole) - _SHOWN} more")
         text = ", ".join(named[:-1]) + (" and " if named[1:] else "") + named[-1]
-        total = f", {_size(sum(fetch.blob.size for fetch in whole))} in all," if whole[1:] else ""
+        total = f", {shown_size(sum(fetch.blob.size for fetch in whole))} in all," if whole[1:] else ""
         is_, its = ("are", "their") if whole[1:] else ("is", "its")
         return f"{text}{total} {is_} read whole before {its} first byte is served"
 
@@ -114,7 +114,7 @@ class Forecast:
         return self._labels.get(fetch.blob.digest, fetch.blob.digest.short)
 
 
-def _size(number: int) -> str:
+def shown_size(number: int) -> str:
     """As people read it: 66.0 MiB."""
     size, unit = number / (1 << 10), "KiB"
     for larger in ("MiB", "GiB"):

@@ -16,15 +16,16 @@ from fusefs.artifacts.contents import Contents, Opened
 from fusefs.artifacts.diffids import diff_ids
 from fusefs.artifacts.snapshots import wants_config
 from fusefs.engine.demands import NO_DEMANDS
+from fusefs.engine.forecast import shown_size
 from fusefs.engine.offering import offer_blobs
 from fusefs.engine.unpacking import PackedLayer, UnpackedSource
-from fusefs.errors import DigestMismatch, FusefsError, InvalidManifest, InvalidPacking, InvalidTar
+from fusefs.errors import CacheFull, DigestMismatch, FusefsError, InvalidManifest, InvalidPacking, InvalidTar
 from fusefs.fetch.blobreader import BlobReader
 from fusefs.formats.tar import read_table
 from fusefs.sources.bound import BoundSource
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from fusefs.artifacts.manifest import Layer, Manifest
     from fusefs.cache.disk import DiskCache
@@ -53,13 +54,22 @@ class LayerOpener:
         pool: where they can be had.
         cache: keeps what was found.
         demands: what the person wants of the models.
+        warn: told at once why it takes long.
     """
 
-    def __init__(self, fetcher: Fetcher, pool: SourcePool, cache: DiskCache, demands: Demands = NO_DEMANDS) -> None:
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        pool: SourcePool,
+        cache: DiskCache,
+        demands: Demands = NO_DEMANDS,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._fetcher = fetcher
         self._pool = pool
         self._cache = cache
         self._demands = demands
+        self._warn = warn
         self._turn = trio.CapacityLimiter(_AT_ONCE)
 
     async def contents(self, name: Name, manifest: Manifest) -> Contents:
@@ -116,7 +126,7 @@ class LayerOpener:
                 with suppress(FusefsError):  # trouble is told by the read
                     await self._fetcher.foresee(fetch)
                 if fetch.whole_first:
-                    _say(name, blob, "has no chunk list that proves it", "fetched")
+                    self._say(name, blob, "has no chunk list that proves it", "fetched")
             reader = BlobReader(self._fetcher, fetch)
             return await trio.to_thread.run_sync(self._read, layer, blob, reader)
         except (InvalidTar, InvalidPacking) as exc:
@@ -132,14 +142,47 @@ class LayerOpener:
         return opened
 
     async def _unpacked(self, name: Name, layer: Layer, fetch: BlobFetch, wanted: Digest | None) -> Blob:
-        """What a compressed layer is decompressed, as a blob in the cache."""
-        _say(name, layer.blob, "is compressed", "fetched and decompressed")
-        await self._fetcher.complete(fetch)
-        packed = self._packed(name, layer)
+        """What a compressed layer is decompressed, as a blob in the cache.
+
+        Raises:
+            CacheFull: both cannot lie in the cache together.
+        """
+        packed, size = self._packed(name, layer), layer.blob.size
+        try:
+            await trio.to_thread.run_sync(self._check_room, size)
+            self._say(name, layer.blob, "is compressed", "fetched and decompressed")
+            with fetch.wanted_whole():  # it must not make room for what comes out of it
+                await self._fetcher.complete(fetch)
+                return await self._made(packed, wanted)
+        except CacheFull as exc:
+            what = f"{name.short}: layer {layer.blob.digest.short} ({shown_size(size)}) is compressed"
+            raise CacheFull(
+                f"{what}, so all of it and of what comes out of it must lie in the cache: {exc}; choose a larger disk "
+                "(--cache-dir) or limit (--cache-size), or have it pushed uncompressed, which is read lazily"
+            ) from exc
+
+    def _check_room(self, size: int) -> None:
+        """Say now what would otherwise turn out after gigabytes: what comes out is hardly ever smaller.
+
+        Raises:
+            CacheFull: a layer of so many bytes and that cannot lie here together.
+        """
+        most = self._cache.quota.most()
+        if 2 * size > most:
+            raise CacheFull(f"at most {shown_size(most)} can lie in {self._cache.root}")
+
+    async def _made(self, packed: PackedLayer, wanted: Digest | None) -> Blob:
         try:
             return await self._fetcher.threads.run_long(lambda: self._cache.import_pieces(packed.pieces(), wanted))
         except DigestMismatch as exc:
             raise InvalidPacking(f"it is not what the model's config says: {exc}") from exc
+
+    def _say(self, name: Name, blob: Blob, why: str, what: str) -> None:
+        """Why it takes long, to who waits and to the log."""
+        size = shown_size(blob.size)
+        text = f"{name.short}: layer {blob.digest.short} {why}: all of it ({size}) is {what} before its files are known"
+        log.warning("%s", text)
+        self._warn(text)
 
     def _offer(self, name: Name, layer: Layer, blob: Blob) -> BlobFetch:
         """Tell the fetcher how a decompressed layer is made again when the cache has lost it."""
@@ -159,8 +202,3 @@ class LayerOpener:
     async def _found(self, blob: Blob) -> BlobFetch:
         await self._fetcher.look([blob])
         return self._fetcher.track(blob)
-
-
-def _say(name: Name, blob: Blob, why: str, what: str) -> None:
-    text = "%s: layer %s %s: all of it (%d bytes) is %s before its files are known"
-    log.warning(text, name.short, blob.digest.short, why, blob.size, what)

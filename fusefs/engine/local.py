@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from fusefs.artifacts.manifest import Manifest
 from fusefs.artifacts.snapshots import snapshot_of
 from fusefs.cache.place import Place
+from fusefs.engine.archivesinplace import contents_in_place
 from fusefs.engine.hublocal import CHUNK, HubFinder
 from fusefs.errors import FusefsError, InvalidName, ServeError
 from fusefs.offers.choose import catalog_of, default_kept
@@ -179,7 +180,8 @@ class LocalOpener:
             times[blob.digest] = entry.stamp.mtime_ns
             opening = partial(catalog.open_file, entry.path)
             self.models.files[blob.digest] = InPlace(blob, entry.path, entry.chunks, opening, self._proved)
-        snapshot = snapshot_of(name, manifest, max(times.values(), default=0))
+        contents = contents_in_place(manifest, self.models.files)
+        snapshot = snapshot_of(name, manifest, max(times.values(), default=0), contents)
         return replace(snapshot, files=tuple(_as_it_lies(file, times) for file in snapshot.files))
 
 
@@ -197,4 +199,6 @@ def _as_it_lies(file: File, times: dict[Digest, int]) -> File:
         return file
     if not file.content.size:
         return replace(file, content=b"")
+    if not file.content.is_whole:
+        return file  # the archive says when its files were made
     return replace(file, mtime_ns=times[file.content.blob.digest])

@@ -49,8 +49,6 @@ def offer_blobs(
         fetch = fetcher.track(blob)
         for origin in having:
             fetch.add_origin(origin)
-            if locked is not None:
-                fetch.choice.lock_evidence(origin)
         for place in places:
             fetch.choice.add_place(place)
-    demands.tell(fetcher, name, blobs)
+    demands.tell(fetcher, name, blobs, having)

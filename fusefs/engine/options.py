@@ -46,6 +46,7 @@ class MountOptions:
         selection: which of their files are shown.
         holder: a pidfd of the process that the mount ends with; -1 where it ends with none.
         temporary: name of a mount point that is made for this mount and removed with it; empty for `mountpoint`.
+        warn: told at once why it takes long before the mount is ready.
     """
 
     names: tuple[Reference, ...]
@@ -67,6 +68,7 @@ class MountOptions:
     holder: int = -1
     temporary: str = ""
     hub_cache: Path | None = None
+    warn: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from fusefs.engine.pool import check_stores
 from fusefs.engine.unproved import unproved_lines
 from fusefs.errors import CacheFull, FusefsError
 from fusefs.fetch.flight import Priority
-from fusefs.values.report import Item, PullReport, SourceProblem
+from fusefs.values.report import PULLED, Item, PullReport, SourceProblem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -162,7 +162,7 @@ class _Job:
 
     def look(self) -> None:
         """Bring the item up to date."""
-        if self.item.state != "sealed":
+        if self.item.state not in PULLED:
             self.item.done = self.fetch.present
         if self.item.state == "fetching" and self.item.done >= self.item.size:
             self.item.state = "proving"
@@ -211,4 +211,5 @@ async def _complete(fetcher: Fetcher, job: _Job) -> None:
         log.info("%s could not be pulled.", job.item.label, exc_info=exc)
         job.item.state, job.item.problem = "failed", str(exc)
     else:
-        job.item.state, job.item.done = "sealed", job.item.size
+        job.item.state = "sealed" if job.fetch.blob.digest.proves else "unproved"
+        job.item.done = job.item.size

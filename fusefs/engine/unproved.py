@@ -30,7 +30,7 @@ def unproved_lines(models: Iterable[Snapshot], settings: Settings) -> list[str]:
                 "taken for what the server has now, each as one version by its ETag, and nothing else is checked "
                 "(--unproved allow)"
                 if settings.unproved == "allow"
-                else f"not readable (--unproved {settings.unproved}): `mount --unproved allow` takes what is there"
+                else f"not readable (--unproved {settings.unproved}): `--unproved allow` takes what is there"
             )
             is_ = "are" if paths[1:] else "is"
             lines.append(f"{model.reference}: its server keeps no sha256 of {text}, which {is_} {does}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from fusefs.cache.blob.sealing import put_liar_aside, quarantine
 from fusefs.errors import BlobQuarantined, BlobUnproved, CacheError, FusefsError, NotCached
 from fusefs.fetch.flight import BlobFlights
+from fusefs.fetch.foreseen import Foreseen
 from fusefs.fetch.left import Left
 from fusefs.fetch.listchoice import ListChoice, never_proved
 from fusefs.fetch.load import prefetch_of
@@ -40,10 +41,6 @@ if TYPE_CHECKING:
     from fusefs.values.voucher import Voucher
 
 log = logging.getLogger(__name__)
-
-
-_SHORT = 1 << 14
-"""Chunks of a list that is kept in memory until its blob is opened: 640 KiB of it."""
 
 
 class BlobFetch:
@@ -97,7 +94,7 @@ class BlobFetch:
         self._list: Listed | None = None
         self.choice = ListChoice(blob, settings)
         self.whole_first: bool | None = None
-        self._foreseen: Listed | None = None
+        self._foreseen = Foreseen()
 
     def add_origin(self, origin: BoundSource) -> None:
         """The blob can be had there, too."""
@@ -192,7 +189,7 @@ class BlobFetch:
         return None if pinned is None or (asked_again and not self.choice.bound_only) else pinned
 
     def foresee(self) -> None:
-        """Find out whether there is a list that counts; a short one is kept for who opens the blob.  Blocking.
+        """Find out whether there is a list that counts; it is kept for who opens the blob.  Blocking.
 
         Raises:
             FusefsError: it cannot be known now.
@@ -200,8 +197,7 @@ class BlobFetch:
         listed = self.local_list()
         if listed is None:
             listed = self._remote_list()
-            if len(listed[0]) <= _SHORT:
-                self._foreseen = listed
+            self._foreseen.keep(listed)
         self._learned(listed, sealed=self._has_sealed())
 
     def remote_list(self) -> Listed:
@@ -210,7 +206,7 @@ class BlobFetch:
         Raises:
             SourceError, InvalidInput, BlobUnproved: see `_remote_list`.
         """
-        listed, self._foreseen = self._foreseen or self._remote_list(), None
+        listed = self._foreseen.take() or self._remote_list()
         self._learned(listed)
         return listed
 

@@ -36,7 +36,7 @@ def never_proved(blob: Blob, settings: Settings) -> BlobUnproved | None:
     if blob.digest.proves or settings.unproved == "allow":
         return None
     text = f"nothing proves this file, of which its server keeps no sha256; --unproved={settings.unproved}"
-    return BlobUnproved(f"{blob.digest}: {text} (`fusefs mount --unproved allow` serves it all the same)")
+    return BlobUnproved(f"{blob.digest}: {text} (`--unproved allow` takes it as it is)")
 
 
 class ListChoice:

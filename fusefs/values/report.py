@@ -1,7 +1,7 @@
 """What is said about mounts and about long work: over the control socket, out of `--json`, and to `fusefs.view`.
 
-Pure values.  Fields that a daemon of another version does not send have defaults, and fields that this version does
-not know are ignored, so that `status` works while an old daemon still runs.
+Fields that a daemon of another version does not send have defaults, and unknown fields are ignored: `status` works
+while an old daemon still runs.
 """
 
 from __future__ import annotations
@@ -149,6 +149,10 @@ class Item(msgspec.Struct, kw_only=True):
     done: int = 0
     state: str = "waiting"
     problem: str = ""
+
+
+PULLED = ("sealed", "unproved")
+"""States of a blob of which all is here; the second is of one of which no digest is known (`--unproved allow`)."""
 
 
 class SourceProblem(msgspec.Struct, frozen=True):

@@ -97,7 +97,7 @@ def frame(items: Sequence[Item], tally: Tally, *, width: int, rows: int) -> list
         cells, label_width = 0, min(longest, max(8, width - _STATE - 20))
     lines = [_item(item, label_width, cells) for item in shown]
     if hidden := order[len(shown) :]:
-        finished = sum(item.state in ("sealed", "good") for item in hidden)
+        finished = sum(item.state in ("sealed", "unproved", "good") for item in hidden)
         waiting = len(hidden) - finished
         parts = [f"{finished} done" if finished else "", f"{waiting} to come" if waiting else ""]
         lines.append([(f"  … and {', '.join(filter(None, parts))}", "dim")])

@@ -25,7 +25,7 @@ FRAME = 0.25
 LINE = 5.0
 """Seconds between two plain lines: a log of an hour's work has 720 of them."""
 
-FINAL = ("sealed", "good", "failed", "dropped")
+FINAL = ("sealed", "unproved", "good", "failed", "dropped")
 
 
 class Screen(Protocol):

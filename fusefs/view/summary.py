@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fusefs.values import metrics
+from fusefs.values.report import PULLED
 from fusefs.view import words
 
 if TYPE_CHECKING:
@@ -18,12 +19,14 @@ def pulled(report: PullReport) -> list[str]:
     """`llama3.2:1b: 5 blobs, 1.2 GiB, sealed; fetched 812 MiB in 38 s`; nothing where a blob could not be had."""
     failed = {one.name for one in report.problems}
     good = [source for source in report.sources if source not in failed]
-    if not good or any(blob.state != "sealed" for blob in report.blobs):
+    if not good or any(blob.state not in PULLED for blob in report.blobs):
         return []
-    sealed = [blob for blob in report.blobs if blob.state == "sealed"]
+    unproved = sum(blob.state == "unproved" for blob in report.blobs)
+    state = f"{unproved} of them unproved" if unproved else "sealed"
     fetched = report.counters.get(metrics.BYTES_FETCHED.name, 0)
     what = f"fetched {words.size(fetched)} in {words.seconds(report.seconds)}" if fetched else "nothing to fetch"
-    return [f"{', '.join(good)}: {_blobs(len(sealed))}, {words.size(sum(b.size for b in sealed))}, sealed; {what}"]
+    size = words.size(sum(blob.size for blob in report.blobs))
+    return [f"{', '.join(good)}: {_blobs(len(report.blobs))}, {size}, {state}; {what}"]
 
 
 def kept(items: Sequence[Item]) -> str:
@@ -33,7 +36,7 @@ def kept(items: Sequence[Item]) -> str:
 
 def not_pulled(report: PullReport) -> str:
     """Why the pull failed; empty when it did not."""
-    failed = [blob for blob in report.blobs if blob.state != "sealed"]
+    failed = [blob for blob in report.blobs if blob.state not in PULLED]
     if report.problems:
         names = len(report.sources)
         if names == 1:

@@ -85,6 +85,36 @@ def test_whatever_ends_a_child_early_is_told_in_one_line(tmp_path: Path, work: s
     assert ("Traceback" in log.read_text()) == ("a bug" in says)
 
 
+def test_why_it_takes_long_is_told_before_the_child_is_ready_and_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    done = script(
+        """
+from fusefs.daemon import handshake
+handshake.SOON = 0.0
+def work(ready):
+    ready.meanwhile("all of it is fetched")
+    with open(sys.argv[1]) as fifo:
+        fifo.read()  # only who was told opens it
+    ready(["all of it is fetched", "and more"])
+def warn(text):
+    print(text, flush=True)
+    if not warn.told:
+        open(sys.argv[1], "w").close()
+    warn.told = True
+warn.told = False
+background.start(work, log_file=None, warn=warn)
+""",
+        tmp_path / "fifo",
+    )
+    assert done.stdout == "all of it is fetched\nand more\n"
+
+
+def test_of_a_failure_that_follows_at_once_its_own_line_is_all() -> None:
+    work = "handshake.SOON = 1e6; ready.meanwhile('x' * 10000); raise FusefsError('no such model')"
+    done = script(f"from fusefs.daemon import handshake{FAILING.format(work=work, log=None)}")
+    assert done.stdout == "no such model\n"
+
+
 def test_an_error_after_ready_is_the_log_s_business(tmp_path: Path) -> None:
     log = tmp_path / "log"
     os.mkfifo(tmp_path / "fifo")

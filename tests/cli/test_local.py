@@ -12,6 +12,7 @@ import pytest
 from fusefs.engine.local import LocalOpener
 from fusefs.values.digest import Digest
 from fusefs.values.reference import LocalPath
+from tests.artifacts import FAMILIES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,6 +101,27 @@ def test_a_store_is_mounted_in_place_and_a_damaged_blob_is_told(fusefs: Shell) -
     fusefs("umount", mnt)
     (store / "blobs" / Digest.of(blobs[1]).file_name).write_bytes(b"x" * 100_000)
     assert "is damaged" in fusefs.fails("mount", store, mnt)
+
+
+def test_models_of_every_family_in_a_store_are_shown_as_their_files_and_archives_are_read_where_they_lie(
+    fusefs: Shell,
+) -> None:
+    store = fusefs.root / "store"
+    (store / "blobs").mkdir(parents=True)
+    for name, family in FAMILIES.items():
+        manifest = store / "manifests/registry.example.org/families" / name / "v1"
+        manifest.parent.mkdir(parents=True)
+        manifest.write_bytes(family().manifest)
+        for data in family().blobs:
+            (store / "blobs" / Digest.of(data).file_name).write_bytes(data)
+    mnt = fusefs.folder("mnt")
+    fusefs("mount", store, mnt)
+    for name, family in FAMILIES.items():
+        root = mnt / name / "v1"
+        shown = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        assert shown == family().files, name
+    assert fetched(fusefs) == 0
+    fusefs("umount", mnt)
 
 
 def test_p7_another_cache_is_a_source_after_its_registry_is_gone(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.clouds import azure, google, has_azurite
+from tests.azurite import has_azurite
+from tests.clouds import azure, google
 from tests.programs.models import MIB, random_bytes
 
 if TYPE_CHECKING:

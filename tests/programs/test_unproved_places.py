@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -82,9 +83,9 @@ def test_p1_what_nothing_proves_is_not_mounted_without_being_allowed(
     (tmp_path / "mnt").mkdir()
     failed = world.fusefs("mount", place.source, tmp_path / "mnt", *mode, env=place.env, code=1).stderr
     assert failed.count("\n") == 1, failed
-    assert "`fusefs mount --unproved allow`" in failed
+    assert "`--unproved allow` (mount, run, pull)" in failed
     failed = world.fusefs("pull", place.source, env=place.env, code=1).stderr
-    assert "`fusefs mount --unproved allow`" in failed
+    assert "`--unproved allow` (mount, run, pull)" in failed
 
 
 def test_what_nothing_proves_is_mounted_lazily_where_that_is_allowed_and_called_unproved(
@@ -113,9 +114,27 @@ def test_what_nothing_proves_is_mounted_lazily_where_that_is_allowed_and_called_
             assert (again.path / "large.bin").read_bytes() == LARGE
     (tmp_path / "mnt").mkdir()
     assert (
-        "`fusefs mount --unproved allow`"
+        "`--unproved allow` (mount, run, pull)"
         in world.fusefs("mount", place.source, tmp_path / "mnt", "--cache-dir", cache, env=place.env, code=1).stderr
     ), "that it lies here by now proves nothing"
+
+
+@pytest.mark.slow
+def test_pull_takes_what_nothing_proves_where_that_is_allowed_and_never_calls_it_sealed(
+    world: World, place: Place, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    pull = ("pull", place.source, *ALLOW, "--cache-dir", cache)
+    done = world.fusefs(*pull, env=place.env)
+    assert "3 of them unproved; fetched" in done.stdout.splitlines()[-1]
+    assert SAID in done.stderr
+    again = json.loads(world.fusefs(*pull, "--json", env=place.env).stdout)
+    assert {blob["state"] for blob in again["blobs"]} == {"unproved"}
+    assert again["counters"]["bytes_fetched"] == 0
+    with place.mount(world, cache=cache, options=ALLOW, logs=SAID) as mounted:
+        assert (mounted.path / "large.bin").read_bytes() == LARGE
+        assert mounted.counter("bytes_fetched") == 0
+        assert {file["state"] for file in mounted.status()["files"]} == {"unproved"}
 
 
 @pytest.mark.slow

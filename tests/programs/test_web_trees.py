@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.components import nginx
+from tests.components import Process, nginx
 from tests.programs.models import MIB, random_bytes
 from tests.programs.world import shell
 
@@ -228,8 +229,9 @@ def test_every_command_that_takes_a_model_takes_a_folder_on_the_web(world: World
         (b"rubbish\n", "SHA256SUMS, line 1: want"),
         (b"0" * 64 + b"  ../etc/passwd\n", "line 1: invalid name"),
         (b"<!DOCTYPE html><title>Login</title>", "line 1: want"),
+        (f"{'0' * 64}  gone.bin\n".encode(), "/models/Tiny/gone.bin is not there (status 404)"),
     ],
-    ids=["none", "rubbish", "outside", "page"],
+    ids=["none", "rubbish", "outside", "page", "missing"],
 )
 def test_what_is_no_list_is_one_line(
     world: World, folder: Path, tmp_path: Path, content: bytes | None, said: str
@@ -241,3 +243,47 @@ def test_what_is_no_list_is_one_line(
         failed = world.fusefs("pull", f"http://{address}/models/Tiny/", code=1)
     assert failed.stderr.count("\n") == 1
     assert said in failed.stderr
+
+
+@pytest.mark.slow
+def test_a_list_may_be_as_windows_writes_it_and_a_url_as_browsers_show_it(
+    world: World, folder: Path, tmp_path: Path
+) -> None:
+    """With a byte order mark, CR LF, capital digits and the mark of binary files; the folder has a blank and a `%`."""
+    lines = [f"{hashlib.sha256(data).hexdigest().upper()} *{path}\r\n" for path, data in FILES.items()]
+    (folder / "SHA256SUMS").write_bytes(b"\xef\xbb\xbf" + "".join(lines).encode())
+    folder.rename(folder.parent / "100% Tiny")
+    with nginx(tmp_path / "nginx", f"root {folder.parents[1]};") as address:
+        with world.mount(f"http://{address}/models/100%25%20Tiny/") as mounted:
+            check(mounted.path)
+        for wrong in ("/models/%2e%2e/", "/models//Tiny/", "/models/../Tiny/", "/models/Tiny/?key=hunter2"):
+            failed = world.fusefs("pull", f"http://{address}{wrong}", "--timeout", "5s", code=None)
+            assert failed.returncode in (1, 2), failed
+            assert failed.stderr.count("\n") == 1, failed.stderr
+            assert "hunter2" not in failed.stderr
+
+
+@pytest.mark.slow
+def test_a_folder_without_its_slash_is_asked_for_as_a_model_and_the_error_says_so(
+    world: World, folder: Path, tmp_path: Path
+) -> None:
+    with nginx(tmp_path / "nginx", f"root {folder.parents[1]};") as address:
+        url = f"http://{address}/models/tiny"
+        failed = world.fusefs("pull", url, "--timeout", "5s", code=1).stderr
+    assert failed.count("\n") == 1, failed
+    assert f"a folder ends in a slash: {url}/" in failed
+
+
+@pytest.mark.slow
+def test_pythons_own_server_which_ignores_ranges_and_has_no_etags_will_do(
+    world: World, folder: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
+    with Process([*command, "--directory", folder.parents[1]]) as server:
+        port = server.wait_for_line(r"port (\d+)")[1]
+        url = f"http://127.0.0.1:{port}/models/Tiny/"
+        with world.mount(url) as mounted:
+            check(mounted.path)
+        (folder / "SHA256SUMS").unlink()
+        with world.mount(url, options=("--unproved", "allow"), logs="keeps no sha256") as mounted:
+            check(mounted.path)

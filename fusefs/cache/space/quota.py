@@ -147,6 +147,11 @@ class Quota:
         """Bytes that would have to go for the limits to hold; negative when there is room."""
         return -self._room()
 
+    def most(self) -> int:
+        """Bytes that could lie here if all else of the cache went: more there will never be room for."""
+        room = self._free() - self.limits.floor(self._disk()) + self._used()
+        return room if self.limits.size is None else min(room, self.limits.size)
+
     def _find_room(self, size: int) -> int:
         """Credit for `size` bytes at least, evicting if need be."""
         began = time.monotonic()

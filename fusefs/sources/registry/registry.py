@@ -35,7 +35,7 @@ from fusefs.sources.registry.registrylists import RegistryLists
 from fusefs.sources.registry.responses import check_document, check_encoding, check_status, error_of, given_range
 from fusefs.values.chunks import Blob, Chunk, ChunkList
 from fusefs.values.digest import Digest
-from fusefs.values.names import DEFAULT_HOST, DOCKER_HUB
+from fusefs.values.names import DEFAULT_HOST, DEFAULT_TAG, DOCKER_HUB
 from fusefs.values.schemes import LOCAL
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ class RegistrySource:
         try:
             raw = self._first(name, paths)
         except NotFound as exc:
-            raise ModelNotFound(f"model {name.repository}:{name.tag} not found ({exc})") from exc
+            raise ModelNotFound(f"model {name.repository}:{name.tag} not found ({exc}){_slash(name, exc)}") from exc
         if digest is not None and not digest.matches(raw):
             raise DigestMismatch(f"{self.label}: manifest of {name.short}", expected=digest, actual=Digest.of(raw))
         return raw
@@ -356,3 +356,11 @@ class RegistrySource:
             response.discard()  # a cache before the registry may have kept a redirect for too long
             response = self.ask(place.repository, place.url, headers)
         return response
+
+
+def _slash(name: Name, exc: NotFound) -> str:
+    """What else a person may have meant by the URL of a server that answers as no registry does."""
+    plain = name.tag == DEFAULT_TAG and name.digest is None and name.host not in (DEFAULT_HOST, DOCKER_HUB)
+    if not plain or ": code " in str(exc) or name.scheme not in ("http", "https"):
+        return ""
+    return f"; if it is no registry, a folder ends in a slash: {name.scheme}://{name.host}/{name.repository}/"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import obstore
 from obstore import exceptions
 
-from fusefs.errors import InvalidManifest, NotFound, WrongResponse
+from fusefs.errors import InvalidManifest, NotFound, Unauthorized, WrongResponse
 from fusefs.sources.tree.askedtime import AskedTime
 from fusefs.sources.tree.bucketbody import BucketBody
 from fusefs.sources.tree.bucketerrors import asks_to_wait, translated
@@ -92,17 +92,7 @@ class BucketFiles:
     def found(self, folder: str, limit: int) -> list[Found]:
         """See `Files.found`; of S3 with the checksums that it keeps."""
         prefix = self.at(folder, "")
-
-        stream = obstore.list(self._store, prefix or None, chunk_size=_PAGE)
-        objects: list[tuple[str, Seen]] = []
-
-        async def page() -> list[Any]:
-            return list(await anext(stream, []))
-
-        while some := self.result(self.begin(page(), prefix), prefix):
-            objects += [(meta["path"], _seen(meta)) for meta in some]
-            if len(objects) > limit:
-                raise InvalidManifest(f"{self.label}{folder}: more than {limit} objects")
+        objects = self._objects(prefix, limit)
         if not objects:
             raise NotFound(f"there is no object below {prefix or '/'}", source=self.label)
         sums: Mapping[str, Sums] = {}
@@ -112,6 +102,26 @@ class BucketFiles:
             with closing(S3Sums(self._bucket, self.label, self._settings)) as asked:
                 sums = asked.of(prefix, objects)
         return [Found(key.removeprefix(prefix), seen, sums.get(key)) for key, seen in objects]
+
+    def listed(self, folder: str, limit: int) -> dict[str, Seen]:
+        """See `Files.listed`."""
+        try:
+            return dict(self._objects(self.at(folder, ""), limit))
+        except (NotFound, Unauthorized, InvalidManifest):  # who may read objects need not be let list them
+            return {}
+
+    def _objects(self, prefix: str, limit: int) -> list[tuple[str, Seen]]:
+        stream = obstore.list(self._store, prefix or None, chunk_size=_PAGE)
+        objects: list[tuple[str, Seen]] = []
+
+        async def page() -> list[Any]:
+            return list(await anext(stream, []))
+
+        while some := self.result(self.begin(page(), prefix), prefix):
+            objects += [(meta["path"], _seen(meta)) for meta in some]
+            if len(objects) > limit:
+                raise InvalidManifest(f"{self.label}/{prefix}: more than {limit} objects")
+        return objects
 
     def open(self, place: str, blob: Blob, chunk: Chunk, seen: Seen | None) -> tuple[BucketBody, Seen]:
         """See `Files.open`."""

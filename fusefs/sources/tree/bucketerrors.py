@@ -7,10 +7,14 @@ import re
 from obstore import exceptions
 
 from fusefs.errors import NotFound, SourceChanged, SourceError, TlsError, TransportError, Unauthorized
+from fusefs.sources.tree.bucketcodes import NO_BUCKET, code_of, remedy_of
 from fusefs.sources.tree.bucketstore import CREDENTIALS
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _LONGEST = 300
+
+_METADATA = ("169.254.", "/latest/api/token", "metadata.google")
+"""Where machines of the clouds have credentials: who asks there has found none in the environment."""
 
 _TLS = re.compile(
     r"InvalidCertificate\(\s*(?:Other\(\s*OtherError\(\s*)?(\w+)"
@@ -28,6 +32,9 @@ def translated(exc: Exception, label: str, scheme: str, place: str) -> SourceErr
         scheme: of the bucket.
         place: the object that it is about.
     """
+    whole = str(exc)
+    if code_of(whole) in NO_BUCKET:
+        return SourceError(f"there is no such bucket ({code_of(whole)})", source=label)
     if isinstance(exc, FileNotFoundError | exceptions.NotFoundError):
         return NotFound(f"there is no object {place}", source=label)
     if isinstance(exc, exceptions.PreconditionError):
@@ -36,17 +43,20 @@ def translated(exc: Exception, label: str, scheme: str, place: str) -> SourceErr
             "its list of digests is right",
             source=label,
         )
-    text = str(exc).partition("\n")[0].partition("<?xml")[0].strip(" :")[:_LONGEST]
+    text = whole.partition("\n")[0].partition("<?xml")[0].partition("<Error>")[0].strip(" :\ufeff")[:_LONGEST]
+    text = "; ".join(filter(None, (text, remedy_of(whole))))
     if isinstance(exc, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
         return Unauthorized(text, source=label)
-    if "169.254." in text or "metadata.google" in text:
+    if any(place in text for place in _METADATA):
         return Unauthorized(f"no credentials were found; {CREDENTIALS[scheme]} ({text})", source=label)
-    status = _STATUS.search(text)
-    if status and status[1] == "407":  # a proxy's: the library has no error of its own for it
+    found = _STATUS.search(text)
+    # Without a status it is a redirect to where the bucket is, which is not followed.
+    status = found[1] if found else "301" if code_of(whole) else ""
+    if status == "407":  # a proxy's: the library has no error of its own for it
         return Unauthorized(text, source=label)
-    if status and status[1].startswith("4") and status[1] not in ("408", "429"):
+    if status.startswith(("3", "4")) and status not in ("408", "429"):
         return SourceError(text, source=label)
-    if status is None and (tls := _TLS.search(str(exc))):
+    if not status and (tls := _TLS.search(whole)):
         return TlsError(_tls(next((word for word in tls.groups() if word), "")), source=label)
     return TransportError(text, source=label)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from fusefs.errors import SourceChanged
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fusefs.artifacts.listedfile import Pieces
     from fusefs.sources.base import Body
@@ -121,6 +121,13 @@ class Files(Protocol):
         Raises:
             NotFound: there is no such folder, or the server does not say what is in it.
             InvalidInput: they are more, or what it says cannot be read.
+            SourceError: as `fetch`.
+        """
+
+    def listed(self, folder: str, limit: int) -> Mapping[str, Seen]:
+        """What the server says of the files below a folder in few requests, by their places; nothing where it cannot.
+
+        Raises:
             SourceError: as `fetch`.
         """
 

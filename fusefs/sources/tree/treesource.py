@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from fusefs.artifacts.foldermanifest import folder_manifest
 from fusefs.artifacts.listedfile import MAX_LIST_SIZE, ListedFile, checked_name
 from fusefs.artifacts.locklist import parse_locked
+from fusefs.artifacts.manifest import MAX_LAYERS
 from fusefs.artifacts.metalink import parse_metalink
 from fusefs.artifacts.sums import parse_sums
 from fusefs.errors import Cancelled, InvalidChunkList, ModelNotFound, NotFound, SourceError, Unauthorized
@@ -39,6 +40,9 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE = 8
 """Files whose size is asked for at once."""
+
+_MANY = 64
+"""Sizes that a list lacks above which they are looked up together, where a server can tell them so."""
 
 _EMPTY = Digest.of(b"")
 
@@ -224,7 +228,7 @@ class TreeSource:
         Raises:
             ModelNotFound: it does not, or nothing proves a single one and that is not allowed.
         """
-        allow = "`fusefs mount --unproved allow` takes its files for what they are now, and proves nothing"
+        allow = "`--unproved allow` (mount, run, pull) takes its files for what they are now, and proves nothing"
         if self._files.web:
             allow += f"; for a model of a registry leave out the slash: {name.url.rstrip('/')}"
             if not self._unproved:
@@ -249,6 +253,8 @@ class TreeSource:
 
     def _sized(self, folder: str, files: tuple[ListedFile, ...]) -> list[ListedFile]:
         """The files with their sizes."""
+        lacking = sum(file.size is None for file in files)
+        known = self._files.listed(folder, MAX_LAYERS) if lacking > _MANY else {}
 
         def sized(file: ListedFile) -> ListedFile:
             if file.size is not None:
@@ -256,12 +262,12 @@ class TreeSource:
             if file.digest == _EMPTY:
                 return replace(file, size=0)
             place = self._places(folder, file)[0]
-            seen = self._files.look(place)
+            seen = known.get(place) or self._files.look(place)
             with self._lock:
                 self._seen[place] = seen
             return replace(file, size=seen.size)
 
-        if sum(file.size is None for file in files) < 2:
+        if lacking < 2:
             return [sized(file) for file in files]
         with ThreadPoolExecutor(_AT_ONCE, "sizes") as pool:
             return list(pool.map(sized, files))

@@ -116,6 +116,10 @@ class WebFiles:
                 raise InvalidManifest(f"{self.label}{folder}: more than {limit} files and folders")
         return found
 
+    def listed(self, folder: str, limit: int) -> dict[str, Seen]:  # noqa: ARG002 # see `Files.listed`
+        """See `Files.listed`: the pages that servers make of folders round sizes, or leave them out."""
+        return {}
+
     def _page(self, place: str) -> bytes:
         """The page of a folder.
 

@@ -10,6 +10,7 @@ from fusefs.errors import InvalidManifest
 D = "a" * 64
 HEAD = '<?xml version="1.0"?><metalink xmlns="urn:ietf:params:xml:ns:metalink">'
 HASH = f'<hash type="sha-256">{D}</hash>'
+OTHER = HASH.replace(D, "b" * 64)
 
 
 def parsed(inside: str, head: str = HEAD, tail: str = "</metalink>"):  # type: ignore[no-untyped-def] # as parse_metalink
@@ -63,6 +64,12 @@ BOMB = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">
         (f"{HEAD}<file name='a'>{HASH}<size>{'9' * 30}</size></file></metalink>", "is no size"),
         (f"{HEAD}<file name='a'><hash type='sha-256'>{D[:-1]}</hash></file></metalink>", "is no sha-256"),
         (f"{HEAD}<file name='a'>{HASH}<pieces type='sha-256'/></file></metalink>", "is no length of pieces"),
+        (f"{HEAD}<file name='a'>{HASH}<size>1</size><size>2</size></file></metalink>", "'a' has two sizes"),
+        (f"{HEAD}<file name='a'>{HASH}{OTHER}</file></metalink>", "'a' has two sha-256 digests"),
+        (
+            f"{HEAD}<file name='a'>{HASH}<size>1</size></file><file name='a'>{HASH}<size>2</size></file></metalink>",
+            "'a' is listed with two sizes",
+        ),
         (f"{HEAD}{'<x>' * 20}{'</x>' * 20}</metalink>", "deeper than 16 elements"),
         (f"{HEAD}<file name='a'><url>{'u' * 9000}</url></file></metalink>", "a text of more than"),
     ],

@@ -15,7 +15,7 @@ from fusefs.artifacts.manifest import Manifest
 from fusefs.artifacts.snapshots import snapshot_of
 from fusefs.cache.disk import DiskCache
 from fusefs.engine.layers import LayerOpener
-from fusefs.errors import DigestMismatch, InvalidManifest, SourceError
+from fusefs.errors import CacheFull, DigestMismatch, InvalidManifest, SourceError
 from fusefs.values.chunks import Chunk
 from fusefs.values.digest import Digest
 from fusefs.values.settings import KIB, MIB
@@ -169,6 +169,42 @@ async def test_without_a_chunk_list_the_whole_archive_is_proved_first_and_that_i
         assert [file.path for file in (await snapshot(opener, manifest_of(data))).files] == ["a"]
         await world.sealed()
         assert sum(chunk.size for chunk in world.source.asked) == len(data)
+
+
+@pytest.mark.parametrize(("limit", "fetched"), [(1.5, False), (10, True)], ids=["by the size", "by what comes out"])
+@pytest.mark.logs("is compressed|no room")
+async def test_p8_a_compressed_layer_for_which_the_cache_has_no_room_is_one_line_that_says_what_to_do(
+    tmp_path: Path, limit: float, fetched: bool
+) -> None:
+    """Nothing of it is fetched where that is known before; and it never makes room for what comes out of it."""
+    data = gzip.compress(tar_of({"text": some_bytes(20_000) * 50}))
+    manifest = Manifest.parse(Builder((CONFIG, b"{}")).layer(f"{TAR}+gzip", data).artifact().manifest)
+    async with opening(tmp_path, data, keep_free=1, cache_size=int(limit * len(data))) as (world, opener):
+        world.source.add(b"{}")
+        with pytest.raises(CacheFull) as caught:
+            await opener.contents(NAME, manifest)
+        assert "is compressed, so all of it and of what comes out of it must lie in the cache" in str(caught.value)
+        assert "--cache-size" in str(caught.value)
+        assert any(chunk.size > 2 for chunk in world.source.asked) == fetched
+
+
+@pytest.mark.logs("is compressed")
+async def test_why_it_takes_long_is_said_before_anything_is_fetched(tmp_path: Path) -> None:
+    data = gzip.compress(tar_of({"a": some_bytes(5000)}))
+    manifest = Manifest.parse(Builder((CONFIG, b"{}")).layer(f"{TAR}+gzip", data).artifact().manifest)
+    async with running(tmp_path, data) as world:
+        world.source.add(b"{}")
+        said: list[tuple[str, int]] = []
+        opener = LayerOpener(
+            world.fetcher,
+            Pool(world.source),  # type: ignore[arg-type]
+            world.cache,
+            warn=lambda text: said.append((text, sum(chunk.size > 2 for chunk in world.source.asked))),
+        )
+        assert [file.path for file in (await snapshot(opener, manifest)).files] == ["a"]
+        ((text, asked),) = said
+        assert "is compressed: all of it (" in text
+        assert asked == 0
 
 
 async def test_a_layer_that_is_no_archive_is_one_line(tmp_path: Path) -> None:

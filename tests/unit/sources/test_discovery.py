@@ -43,6 +43,9 @@ class Listing:
     def found(self, folder: str, limit: int) -> list[Found]:
         return list(self._found)
 
+    def listed(self, folder: str, limit: int) -> dict[str, Seen]:
+        return {self.at(folder, one.path): one.seen for one in self._found if one.seen is not None}
+
     def open(self, place: str, blob: Blob, chunk: Chunk, seen: Seen | None) -> tuple[BucketBody, Seen]:
         raise NotFound(place, source=self.label)
 
@@ -122,3 +125,28 @@ def test_p1_with_nothing_that_proves_a_file_it_is_no_model_for_who_does_not_allo
 def test_a_folder_of_nothing_is_no_model() -> None:
     with pytest.raises(ModelNotFound, match="and no file"):
         document()
+
+
+class WithSums(Listing):
+    """A folder with a list that has no sizes; counts the files whose size is asked for."""
+
+    def __init__(self, *found: Found) -> None:
+        super().__init__(*found)
+        self.looked: list[str] = []
+
+    def fetch(self, place: str, limit: int) -> bytes:
+        if not place.endswith("SHA256SUMS"):
+            raise NotFound(place, source=self.label)
+        return b"".join(b"%064x  %03d.bin\n" % (number, number) for number in range(200))
+
+    def look(self, place: str) -> Seen:
+        self.looked.append(place)
+        return super().look(place)
+
+
+def test_sizes_of_many_files_come_with_the_listing_of_a_bucket_and_only_what_is_not_in_it_is_asked_for() -> None:
+    files = WithSums(*(Found(f"{number:03}.bin", Seen(number, '"x"')) for number in range(199)))
+    with closing(TreeSource(files)) as source:
+        layers = Manifest.parse(source.manifest(NAME)).layers
+    assert [layer.blob.size for layer in layers] == [*range(199), 7]
+    assert [place.rpartition("/")[2] for place in files.looked] == ["199.bin"]
