@@ -78,10 +78,16 @@ class Models:
     async def quiet(self) -> None:
         """Until nothing is on its way, or wanted."""
         fetcher, still = self.world.fetcher, 0
+        fetches = [fetcher.track(file.blob) for file in self.files]
+
+        def works() -> bool:
+            # A blob that is opened is on its way, too, in a thread that `busy` does not count.
+            return bool(list(fetcher.flights()) or fetcher.threads.busy or any(fetch.use for fetch in fetches))
+
         while still < 3:
-            await until(lambda: not list(fetcher.flights()) and not fetcher.threads.busy)
+            await until(lambda: not works())
             await trio.testing.wait_all_tasks_blocked(0.005)
-            still = 0 if list(fetcher.flights()) or fetcher.threads.busy else still + 1
+            still = 0 if works() else still + 1
 
 
 @asynccontextmanager
