@@ -245,6 +245,7 @@ def test_a_lock_pins_the_list_and_a_locked_list_counts_whoever_has_it(world: Wor
         "digest": LARGE.digest,
         "size": len(LARGE.content),
         "chunks": f"sha256:{hashlib.sha256(text).hexdigest()}",
+        "paths": ["model.gguf"],
     }
     reads_a_part(world, published.source(), "--lock", lock)
 
