@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 OURS, THEIRS = "fusefs mount", "hf_xet"
-MOST = 1024 * MIB
-"""Bytes of the file: the scripted Hub has it in memory, and what it is packed to."""
+MOST = 256 * MIB
+"""Bytes of the file: the scripted Hub, a program in Python, folds all of its tree for each proof that it gives."""
 
 
 @dataclass(frozen=True, slots=True)
