@@ -1,7 +1,6 @@
 """What is said about mounts and about long work: over the control socket, out of `--json`, and to `fusefs.view`.
 
-Fields that a daemon of another version does not send have defaults, and unknown fields are ignored: `status` works
-while an old daemon still runs.
+Fields that an older daemon does not send have defaults, and unknown ones are ignored: `status` works with its mounts.
 """
 
 from __future__ import annotations
