@@ -14,6 +14,7 @@ import trio
 
 from fusefs.errors import FusefsError
 from fusefs.values.chunklimits import most_chunks
+from fusefs.values.sizes import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
@@ -102,22 +103,13 @@ class Forecast:
 
     def _what(self, whole: Sequence[BlobFetch]) -> str:
         """Which files, and how large they are."""
-        named = [f"{self._label(fetch)} ({shown_size(fetch.blob.size)})" for fetch in whole[:_SHOWN]]
+        named = [f"{self._label(fetch)} ({size_text(fetch.blob.size)})" for fetch in whole[:_SHOWN]]
         if len(whole) > _SHOWN:
             named.append(f"{len(whole) - _SHOWN} more")
         text = ", ".join(named[:-1]) + (" and " if named[1:] else "") + named[-1]
-        total = f", {shown_size(sum(fetch.blob.size for fetch in whole))} in all," if whole[1:] else ""
+        total = f", {size_text(sum(fetch.blob.size for fetch in whole))} in all," if whole[1:] else ""
         is_, its = ("are", "their") if whole[1:] else ("is", "its")
         return f"{text}{total} {is_} read whole before {its} first byte is served"
 
     def _label(self, fetch: BlobFetch) -> str:
         return self._labels.get(fetch.blob.digest, fetch.blob.digest.short)
-
-
-def shown_size(number: int) -> str:
-    """As people read it: 66.0 MiB."""
-    size, unit = number / (1 << 10), "KiB"
-    for larger in ("MiB", "GiB"):
-        if size >= 1024:
-            size, unit = size / 1024, larger
-    return f"{size:.1f} {unit}"

@@ -16,13 +16,13 @@ from fusefs.artifacts.contents import Contents, Opened
 from fusefs.artifacts.diffids import diff_ids
 from fusefs.artifacts.snapshots import wants_config
 from fusefs.engine.demands import NO_DEMANDS
-from fusefs.engine.forecast import shown_size
 from fusefs.engine.offering import offer_blobs
 from fusefs.engine.unpacking import PackedLayer, UnpackedSource
 from fusefs.errors import CacheFull, DigestMismatch, FusefsError, InvalidManifest, InvalidPacking, InvalidTar
 from fusefs.fetch.blobreader import BlobReader
 from fusefs.formats.tar import read_table
 from fusefs.sources.bound import BoundSource
+from fusefs.values.sizes import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -155,7 +155,7 @@ class LayerOpener:
                 await self._fetcher.complete(fetch)
                 return await self._made(packed, wanted)
         except CacheFull as exc:
-            what = f"{name.short}: layer {layer.blob.digest.short} ({shown_size(size)}) is compressed"
+            what = f"{name.short}: layer {layer.blob.digest.short} ({size_text(size)}) is compressed"
             raise CacheFull(
                 f"{what}, so all of it and of what comes out of it must lie in the cache: {exc}; choose a larger disk "
                 "(--cache-dir) or limit (--cache-size), or have it pushed uncompressed, which is read lazily"
@@ -169,7 +169,7 @@ class LayerOpener:
         """
         most = self._cache.quota.most()
         if 2 * size > most:
-            raise CacheFull(f"at most {shown_size(most)} can lie in {self._cache.root}")
+            raise CacheFull(f"at most {size_text(most)} can lie in {self._cache.root}")
 
     async def _made(self, packed: PackedLayer, wanted: Digest | None) -> Blob:
         try:
@@ -179,7 +179,7 @@ class LayerOpener:
 
     def _say(self, name: Name, blob: Blob, why: str, what: str) -> None:
         """Why it takes long, to who waits and to the log."""
-        size = shown_size(blob.size)
+        size = size_text(blob.size)
         text = f"{name.short}: layer {blob.digest.short} {why}: all of it ({size}) is {what} before its files are known"
         log.warning("%s", text)
         self._warn(text)
