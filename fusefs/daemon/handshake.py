@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 SOON = 2.0
 """Seconds after which it is said why a wait takes long: of a failure that follows at once its one line is enough."""
 
-_LONGEST = 1000
-"""Characters of a reason: with it a line is written to the pipe at once, or not at all (PIPE_BUF)."""
+_LONGEST = 320
+"""Characters of a reason, of which JSON makes twelve bytes each at most: a line is written to the pipe at once, or not
+at all (PIPE_BUF, 4096)."""
 
 
 class Ready:
