@@ -70,9 +70,10 @@ class _Pieces:
 
     def __call__(self, left: int) -> bytes:
         """The next piece of an answer that has `left` bytes more.  Blocking."""
-        call = self._call or self._begin()
-        piece = bytes(self._files.result(call, self._place))
-        self._call = self._begin() if 0 < len(piece) < left else None
+        piece = bytes(self._files.result(self._call or self._begin(), self._place))
+        self._call = None
+        if 0 < len(piece) < left:
+            self._begin()
         return piece
 
     def _begin(self) -> Call:
@@ -86,8 +87,7 @@ class _Pieces:
             except StopAsyncIteration:
                 return b""
 
-        call = self._files.begin(piece(), self._place)
-        self._call = call
+        self._call = call = self._files.begin(piece(), self._place)
         if self._closed.is_set():  # by another thread, which could not see the call yet
             call.cancel()
         return call
