@@ -32,10 +32,15 @@ def parse_locked(raw: bytes, what: str = "the lock") -> tuple[ListedFile, ...]:
         raise InvalidManifest(f"{what} has {len(models)} models, and a folder is one")
     if not models[0].paths:
         raise InvalidManifest(f"{what} names no files: it is of an older fusefs, or of a model in archives")
-    return each_once(_files(models[0]), what)
+    return each_once(listed_of(models[0]), what)
 
 
-def _files(model: LockedModel) -> Iterator[ListedFile]:
+def listed_of(model: LockedModel) -> Iterator[ListedFile]:
+    """The whole files of a model that is locked.
+
+    Raises:
+        InvalidManifest: a path has no place in a folder.
+    """
     for blob in model.blobs:
         for path in model.paths.get(blob.digest, ()):
             yield ListedFile(checked_name(path), blob.digest, blob.size, chunks=model.lists.get(blob.digest))

@@ -79,11 +79,6 @@ class LockedModel:
     paths: Mapping[Digest, tuple[str, ...]] = field(default_factory=dict)
 
     @property
-    def files(self) -> list[tuple[str, Digest]]:
-        """Unchecked path and digest of each whole file, in the order of the paths."""
-        return sorted((path, digest) for digest, some in self.paths.items() for path in some)
-
-    @property
     def source(self) -> Name:
         """The name as a person wrote it."""
         return replace(self.name, digest=None)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fusefs.artifacts.foldermanifest import folder_manifest
-from fusefs.artifacts.listedfile import MAX_LIST_SIZE, ListedFile, checked_name
-from fusefs.artifacts.locklist import parse_locked
+from fusefs.artifacts.listedfile import MAX_LIST_SIZE, ListedFile, checked_name, each_once
+from fusefs.artifacts.locklist import listed_of, parse_locked
 from fusefs.artifacts.manifest import MAX_LAYERS
 from fusefs.artifacts.metalink import parse_metalink
 from fusefs.artifacts.sums import parse_sums
@@ -217,10 +217,9 @@ class TreeSource:
     def _locked(self, name: WebTree) -> tuple[ListedFile, ...]:
         """The files as a lock has them; none where it has none, or what it has the server tells itself."""
         model = None if self._lock_file is None else self._lock_file.of_source(name)
-        if model is None or not all(blob.digest.is_sha256 for blob in model.blobs):
+        if model is None or not model.paths or not all(blob.digest.is_sha256 for blob in model.blobs):
             return ()
-        sizes = {blob.digest: blob.size for blob in model.blobs}
-        return tuple(ListedFile(checked_name(path), digest, sizes[digest]) for path, digest in model.files)
+        return each_once(listed_of(model), "the lock")
 
     def _discovered(self, name: WebTree, folder: str, why: str) -> tuple[ListedFile, ...]:
         """The files as the server tells them.
