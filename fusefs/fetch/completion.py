@@ -40,7 +40,7 @@ class Completion:
             FusefsError: why it cannot be had or proved.
         """
         with fetch.use.lasting(), fetch.flights.wanted_entirely():
-            for left in reversed(range(_SEAL_TRIES)):
+            for _ in range(_SEAL_TRIES):
                 chunker = await self._opener.open(fetch)
                 try:
                     if not await self._all(fetch, chunker, priority):
@@ -52,16 +52,12 @@ class Completion:
                         return
                 except Superseded:
                     fetch.supersede(chunker)
-                except DigestMismatch:
-                    # Nothing told a source's wrong bytes before all of it was here (`--unproved allow`).
-                    if not left or chunker.by_whole or not chunker.chunks.unlisted:
-                        raise
-                    fetch.ask_next_first()
         raise CacheError(f"{fetch.blob.digest}: could not be sealed")
 
     async def _all(self, fetch: BlobFetch, chunker: Chunker, priority: Priority) -> bool:
         """Have all of a blob; False when it has started again with another chunk list, or only the whole proves it."""
-        if chunker.by_whole:
+        # With `--unproved allow`, too, nothing tells a source's wrong bytes before all of it is here.
+        if chunker.by_whole or chunker.chunks.unlisted:
             with trio.CancelScope() as scope:
                 await self._prover.whole(fetch, chunker, scope)
             if scope.cancelled_caught:

@@ -15,10 +15,11 @@ from fusefs.cache.disk import DiskCache
 from fusefs.errors import BlobQuarantined, ReadTimeout, SourceError
 from fusefs.fetch import bulk, proving
 from fusefs.fetch.flight import Priority
+from fusefs.sources.bound import BoundSource
 from fusefs.system import cores
 from tests.chunkers import blob_of, corrupt, fill, opened, place_of, reboot
 from tests.fake_source import FakeSource, chunk_list, fail, flip
-from tests.world import quiet, running, some_bytes, until
+from tests.world import NAME, quiet, running, some_bytes, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,6 +163,19 @@ async def test_f4_complete_of_a_lie_is_an_error(tmp_path: Path) -> None:
         source.claim(world.blob, lie, chunk_list(lie, 1000))
         with pytest.raises(BlobQuarantined):
             await world.fetcher.complete(world.fetch)
+
+
+@pytest.mark.logs("does not match|dropped|digest")
+async def test_p4_what_arrived_wrong_without_a_list_is_had_from_the_next_source(tmp_path: Path) -> None:
+    """With `--unproved allow` nothing tells wrong bytes before all of them are here."""
+    wrong, right = FakeSource("wrong"), FakeSource("right")
+    async with running(tmp_path, DATA, source=wrong, listed=False, unproved="allow") as world:
+        wrong.claim(world.blob, some_bytes(len(DATA), seed=2))
+        right.add(DATA)
+        world.fetch.add_origin(BoundSource(right, NAME))
+        await world.fetcher.complete(world.fetch)
+        assert world.cache.path(world.blob.digest).read_bytes() == DATA
+        assert wrong.bytes_asked == right.bytes_asked == len(DATA)
 
 
 async def test_p6_a_read_that_gets_nothing_ends_in_its_time_and_the_next_one_can_succeed(tmp_path: Path) -> None:
