@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from fusefs.cli.optionfile import read_option_file
 from fusefs.errors import InvalidSetting
 from fusefs.values.lockfile import MAX_LOCK_SIZE, Lock
 from fusefs.values.names import BaseUrl, Name
@@ -23,14 +24,9 @@ def read_lock(file: Path) -> Lock:
     Raises:
         InvalidSetting: it cannot be read, or is none.
     """
-    path = file.absolute()
+    raw = read_option_file("--lock", file, MAX_LOCK_SIZE)
     try:
-        with path.open("rb") as stream:
-            raw = stream.read(MAX_LOCK_SIZE + 1)
-    except OSError as exc:
-        raise InvalidSetting(f"--lock {file}: {exc.strerror}") from exc
-    try:
-        return Lock.parse(raw, str(path))
+        return Lock.parse(raw, str(file.absolute()))
     except InvalidSetting as exc:
         raise InvalidSetting(f"--lock {file}: {exc}") from exc
 

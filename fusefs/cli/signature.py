@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from fusefs.cli.optionfile import read_option_file
 from fusefs.cli.parameters import PATH, WORD, selection_of, together
 from fusefs.errors import InvalidSetting, SourceError
 from fusefs.values.names import without_user
@@ -126,11 +127,14 @@ def _trust(given: _Given) -> Trust:
     from fusefs.signatures.signertrust import Trust
 
     return Trust(
-        key=_read("--key", given.key_file) if given.key_file else None,
-        chain=b"\n".join(_read("--certificate-chain", file) for file in given.chain_files) or None,
+        key=read_option_file("--key", given.key_file, _MAX_TRUST) if given.key_file else None,
+        chain=b"\n".join(read_option_file("--certificate-chain", file, _MAX_TRUST) for file in given.chain_files)
+        or None,
         identity=given.identity or "",
         provider=given.identity_provider or "",
-        root=(str(given.root_file), _read("--trust-root", given.root_file)) if given.root_file else None,
+        root=(str(given.root_file), read_option_file("--trust-root", given.root_file, _MAX_TRUST))
+        if given.root_file
+        else None,
     )
 
 
@@ -140,24 +144,13 @@ def _read_signature(text: str, settings: Settings) -> bytes:
     from fusefs.signatures.bundle import MAX_BUNDLE_SIZE
 
     if "://" not in text:
-        return _read("--signature", Path(text), MAX_BUNDLE_SIZE)
+        return read_option_file("--signature", Path(text), MAX_BUNDLE_SIZE)
     from fusefs.sources.remotefile import fetch_file
 
     try:
         return fetch_file(text, settings, MAX_BUNDLE_SIZE)
     except SourceError as exc:
         raise SourceError(f"--signature: {exc}", temporary=exc.temporary) from exc
-
-
-def _read(option: str, file: Path, limit: int = _MAX_TRUST) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            raw = stream.read(limit + 1)
-    except OSError as exc:
-        raise InvalidSetting(f"{option} {file}: {exc.strerror}") from exc
-    if len(raw) > limit:
-        raise InvalidSetting(f"{option} {file}: more than {limit} bytes")
-    return raw
 
 
 def _shown(text: str) -> str:
