@@ -98,7 +98,15 @@ class SourceError(FusefsError):
 
 
 class NotFound(SourceError):
-    """The source knows no such model, manifest or blob."""
+    """The source knows no such model, manifest or blob.
+
+    Attributes:
+        code: what a registry calls that (`BLOB_UNKNOWN`); empty where no registry has answered as one does.
+    """
+
+    def __init__(self, message: str, *, source: str = "", temporary: bool | None = None, code: str = "") -> None:
+        super().__init__(message, source=source, temporary=temporary)
+        self.code = code
 
 
 class ModelNotFound(NotFound):

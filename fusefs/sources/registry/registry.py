@@ -361,6 +361,6 @@ class RegistrySource:
 def _slash(name: Name, exc: NotFound) -> str:
     """What else a person may have meant by the URL of a server that answers as no registry does."""
     plain = name.tag == DEFAULT_TAG and name.digest is None and name.host not in (DEFAULT_HOST, DOCKER_HUB)
-    if not plain or ": code " in str(exc) or name.scheme not in ("http", "https"):
+    if not plain or exc.code or name.scheme not in ("http", "https"):
         return ""
     return f"; if it is no registry, a folder ends in a slash: {name.scheme}://{name.host}/{name.repository}/"

@@ -131,7 +131,7 @@ def error_of(response: Response, who: str = "registry") -> SourceError:
     text = f"{who} responded with status {response.status}: " + (f"code {code}: {message}" if code else message)
     status, source = response.status, response.source
     if status == 404 or code.upper() in _NOT_FOUND:
-        return NotFound(text, source=source)
+        return NotFound(text, source=source, code=code)
     if status in (401, 403):
         return Unauthorized(text, source=source)
     if 200 <= status < 400:
