@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fusefs.fetch.fetcher import Fetcher
     from fusefs.sources.bound import BoundSource
     from fusefs.values.chunks import Blob, ChunkList
-    from fusefs.values.lockfile import Lock
+    from fusefs.values.lockfile import Lock, LockedModel
     from fusefs.values.names import Name
     from fusefs.values.signed import Signed
     from fusefs.values.snapshot import File, Snapshot
@@ -42,7 +42,7 @@ class Demands:
             InvalidSetting: it is not what the lock says.
             NotSigned: it is not what was signed, or it takes its bytes to say.
         """
-        locked = self.lock.model(model.reference) if self.lock is not None else None
+        locked = self._locked(model.reference)
         if locked is not None:
             locked.check(model.blobs)
         if self.signed is None:
@@ -69,15 +69,19 @@ class Demands:
 
     def tell(self, fetcher: Fetcher, name: Name, blobs: Iterable[Blob], origins: Sequence[BoundSource]) -> None:
         """Have blobs of a model, which are at `origins`, served by nothing but what the lock and the signer say."""
-        locked = self.lock.model(name) if self.lock is not None else None
+        locked = self._locked(name)
         for blob in blobs:
             fetch = fetcher.track(blob)
-            for origin in origins if locked is not None else ():
-                fetch.choice.lock_evidence(origin)
-            if self.lock is not None and locked is not None and blob.digest in locked.lists:
-                fetch.choice.lock(locked.lists[blob.digest], Voucher(Proof.STORE, self.lock.file))
+            if self.lock is not None and locked is not None:
+                for origin in origins:
+                    fetch.choice.lock_evidence(origin)
+                if blob.digest in locked.lists:
+                    fetch.choice.lock(locked.lists[blob.digest], Voucher(Proof.STORE, self.lock.file))
             if self.signed is not None:
                 fetch.sign(self.signed.voucher, None)
+
+    def _locked(self, name: Name) -> LockedModel | None:
+        return None if self.lock is None else self.lock.model(name)
 
     def tell_shards(self, fetcher: Fetcher, cache: DiskCache, model: Snapshot) -> None:
         """Have the shards that were signed be the chunk lists of what is not here yet.
