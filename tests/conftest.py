@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from tests.bucket import Bucket
+    from tests.hub.scriptedhub import ScriptedHub
 
 # Deadlines measure this machine's load, not the code: what must be fast has a test of its own.
 hypothesis.settings.register_profile("dev", max_examples=15, deadline=None)
@@ -117,4 +118,13 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
     from tests.bucket import seaweed
 
     with seaweed(tmp_path_factory.mktemp("bucket")) as made:
+        yield made
+
+
+@pytest.fixture
+def hub() -> Iterator[ScriptedHub]:
+    """A scripted Hub with its content store, and no repository."""
+    from tests.hub.scriptedhub import ScriptedHub
+
+    with ScriptedHub() as made:
         yield made

@@ -19,7 +19,6 @@ from tests.patience import HANGS
 from tests.programs.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.hub.repository import Repository
@@ -46,12 +45,6 @@ group = XetSession().new_download_stream_group(token_refresh_url=hub + "/api/mod
 stream = group.download_stream(XetFileInfo(name, int(size)), start=0, end=int(size))
 print(hashlib.sha256(b"".join(stream)).hexdigest())
 """
-
-
-@pytest.fixture
-def hub() -> Iterator[ScriptedHub]:
-    with ScriptedHub() as hub:
-        yield hub
 
 
 @pytest.fixture

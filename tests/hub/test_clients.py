@@ -16,7 +16,6 @@ from tests.hub.scriptedhub import ScriptedHub
 from tests.patience import HANGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 OLD = noise(1 << 20)
@@ -27,12 +26,6 @@ FILES = {
     "model.safetensors": floats(500_000),
     "twice.bin": OLD[:600_000] + noise(300_000, 3) + OLD[:600_000],
 }
-
-
-@pytest.fixture
-def hub() -> Iterator[ScriptedHub]:
-    with ScriptedHub() as hub:
-        yield hub
 
 
 def _run(hub: ScriptedHub, root: Path, code: str, **variables: str) -> str:

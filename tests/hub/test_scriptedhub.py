@@ -21,19 +21,12 @@ from tests.hub.repository import MASK, HubFile
 from tests.hub.scriptedhub import ScriptedHub
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.hub.repository import Repository
 
 DATA = noise(300_000)
 FILES = {"README.md": b"# A model\n", "config.json": b"{}", "onnx/model.onnx": noise(9_000, 2), "w.safetensors": DATA}
-
-
-@pytest.fixture
-def hub() -> Iterator[ScriptedHub]:
-    with ScriptedHub() as hub:
-        yield hub
 
 
 @pytest.fixture

@@ -21,8 +21,6 @@ from tests.programs.models import write_llama
 from tests.programs.world import World, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.hub.repository import Repository
     from tests.programs.world import Mounted
 
@@ -66,12 +64,6 @@ from huggingface_hub import HfApi
 done = HfApi().verify_repo_checksums("acme/tiny")
 print(json.dumps([done.checked_count, done.mismatches, done.missing_paths, done.extra_paths]))
 """
-
-
-@pytest.fixture
-def hub() -> Iterator[ScriptedHub]:
-    with ScriptedHub() as hub:
-        yield hub
 
 
 @pytest.fixture

@@ -18,8 +18,6 @@ from tests.programs.world import World
 from tests.signing import make_keys, sign
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.hub.repository import Repository
 
 WEIGHTS = noise(3 * MIB + 5)
@@ -29,12 +27,6 @@ FILES = {
     "onnx/model.onnx": noise(70_000, 2),
     "w.safetensors": WEIGHTS,
 }
-
-
-@pytest.fixture
-def hub() -> Iterator[ScriptedHub]:
-    with ScriptedHub() as hub:
-        yield hub
 
 
 @pytest.fixture

@@ -20,8 +20,6 @@ from tests.marks import one_soon
 from tests.programs.world import World, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.faulty_registry import Request
     from tests.hub.repository import Repository
     from tests.wire_faults import Answer
@@ -49,12 +47,6 @@ files = sorted(str(path.relative_to(snapshot)) for path in snapshot.rglob("*") i
 assert all(hf_hub_download("org/odd", path, revision="release/v1") == str(snapshot / path) for path in files)
 print(json.dumps([snapshot.name, files]))
 """
-
-
-@pytest.fixture
-def hub() -> Iterator[ScriptedHub]:
-    with ScriptedHub() as hub:
-        yield hub
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.programs.world import shell
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.programs.world import World
+    from tests.programs.world import Mounted, World
 
 WEIGHTS = random_bytes(3 * MIB + 5, 81)
 FILES = {"config.json": b'{"a": 1}', "sub dir/weights+1.bin": WEIGHTS, "none": b""}
@@ -122,18 +122,29 @@ def test_p4_the_pieces_of_a_metalink_are_the_chunk_list(world: World, folder: Pa
             assert mounted.counter("bytes_fetched") < len(content) // 2
 
 
+def _large(world: World, folder: Path, seed: int) -> bytes:
+    """Have a file that is read whole without its chunk list, and that beside it."""
+    content = random_bytes(MIB, seed) * 66
+    (folder / "large.bin").write_bytes(content)
+    (folder / "large.bin.chunksums").write_text(world.fusefs("index", folder / "large.bin").stdout)
+    return content
+
+
+def _reads_a_part(mounted: Mounted, content: bytes) -> None:
+    """A part of it is read, and little else is fetched."""
+    with open(mounted.path / "large.bin", "rb") as file:
+        file.seek(60 * MIB)
+        assert file.read(10) == content[60 * MIB : 60 * MIB + 10]
+    assert mounted.counter("bytes_fetched") < len(content) // 2
+
+
 @pytest.mark.slow
 def test_p4_a_chunk_list_beside_a_file_makes_it_lazy(world: World, folder: Path, tmp_path: Path) -> None:
-    content = random_bytes(MIB, 83) * 66
-    (folder / "large.bin").write_bytes(content)
+    content = _large(world, folder, 83)
     shell("sha256sum large.bin >SHA256SUMS", folder)
-    (folder / "large.bin.chunksums").write_text(world.fusefs("index", folder / "large.bin").stdout)
     server = nginx(tmp_path / "nginx", f"root {folder.parents[1]};")
     with server as address, world.mount(f"http://{address}/models/Tiny/") as mounted:
-        with open(mounted.path / "large.bin", "rb") as file:
-            file.seek(60 * MIB)
-            assert file.read(10) == content[60 * MIB : 60 * MIB + 10]
-        assert mounted.counter("bytes_fetched") < len(content) // 2
+        _reads_a_part(mounted, content)
 
 
 @pytest.mark.slow
@@ -141,10 +152,9 @@ def test_p4_a_lock_is_the_list_of_a_folder_with_the_chunk_lists_that_it_pins(
     world: World, folder: Path, tmp_path: Path
 ) -> None:
     """A model's lock beside copies of its files: names, sizes and lists as they were where it was made."""
-    content = random_bytes(MIB, 84) * 66
-    (folder / "large.bin").write_bytes(content)
-    shell("find . -type f ! -name SHA256SUMS -print0 | xargs -0 sha256sum >../sums && mv ../sums SHA256SUMS", folder)
-    (folder / "large.bin.chunksums").write_text(world.fusefs("index", folder / "large.bin").stdout)
+    content = _large(world, folder, 84)
+    shell("find . -type f ! -name SHA256SUMS ! -name '*.chunksums' -print0 | xargs -0 sha256sum >../sums", folder)
+    shell("mv ../sums SHA256SUMS", folder)
     with nginx(tmp_path / "nginx", f"root {folder.parents[1]};") as address:
         name = f"http://{address}/models/Tiny/"
         lock = world.fusefs("lock", name).stdout
@@ -157,21 +167,16 @@ def test_p4_a_lock_is_the_list_of_a_folder_with_the_chunk_lists_that_it_pins(
                     *FILES,
                     "large.bin",
                 }
-                with open(mounted.path / "large.bin", "rb") as file:
-                    file.seek(60 * MIB)
-                    assert file.read(10) == content[60 * MIB : 60 * MIB + 10]
-                assert mounted.counter("bytes_fetched") < len(content) // 2
+                _reads_a_part(mounted, content)
 
 
 @pytest.mark.slow
 def test_p1_a_chunk_list_that_is_not_the_one_in_the_lock_is_not_used(
     world: World, folder: Path, tmp_path: Path
 ) -> None:
-    content = random_bytes(MIB, 85) * 66
-    (folder / "large.bin").write_bytes(content)
+    content = _large(world, folder, 85)
     shell("sha256sum large.bin >SHA256SUMS", folder)
     chunksums = folder / "large.bin.chunksums"
-    chunksums.write_text(world.fusefs("index", folder / "large.bin").stdout)
     with nginx(tmp_path / "nginx", f"root {folder.parents[1]};") as address:
         name = f"http://{address}/models/Tiny/"
         (folder / "fusefs.lock").write_text(world.fusefs("lock", name).stdout)
